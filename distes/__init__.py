@@ -1,0 +1,62 @@
+"""distes: neural networks trained with evolution strategies, on one machine or on many.
+
+Importing it is cheap: each name below is imported when it is first used, and Ray, Gymnasium and TensorBoard only by
+those who need them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distes.errors import DistesError as DistesError
+    from distes.layout import Layout as Layout
+    from distes.noise import NoiseTable as NoiseTable
+    from distes.perturbations.base import Perturbation as Perturbation
+    from distes.perturbations.dense import Dense as Dense
+    from distes.policies.base import StatefulPolicy as StatefulPolicy
+    from distes.policies.cnn import CNN as CNN
+    from distes.policies.linear import Linear as Linear
+    from distes.policies.mlp import MLP as MLP
+    from distes.policies.recurrent import Recurrent as Recurrent
+    from distes.pools.base import Pool as Pool
+    from distes.pools.ray_pool import RayPool as RayPool
+    from distes.pools.serial import SerialPool as SerialPool
+    from distes.strategies.base import Strategy as Strategy
+    from distes.strategies.openai_es import OpenAIES as OpenAIES
+    from distes.tasks.base import Task as Task
+    from distes.tasks.functions import Function as Function
+    from distes.tasks.gym import Gym as Gym
+    from distes.trainer import Trainer as Trainer
+    from distes.worker import Experiment as Experiment
+
+__version__ = "0.1.0"
+
+HOMES = {
+    "DistesError": "distes.errors",
+    "Layout": "distes.layout",
+    "NoiseTable": "distes.noise",
+    "Perturbation": "distes.perturbations.base",
+    "Dense": "distes.perturbations.dense",
+    "StatefulPolicy": "distes.policies.base",
+    "CNN": "distes.policies.cnn",
+    "Linear": "distes.policies.linear",
+    "MLP": "distes.policies.mlp",
+    "Recurrent": "distes.policies.recurrent",
+    "Pool": "distes.pools.base",
+    "RayPool": "distes.pools.ray_pool",
+    "SerialPool": "distes.pools.serial",
+    "Strategy": "distes.strategies.base",
+    "OpenAIES": "distes.strategies.openai_es",
+    "Task": "distes.tasks.base",
+    "Function": "distes.tasks.functions",
+    "Gym": "distes.tasks.gym",
+    "Trainer": "distes.trainer",
+    "Experiment": "distes.worker",
+}
+__all__ = list(HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module 'distes' has no attribute {name!r}")
+    return getattr(import_module(HOMES[name]), name)

@@ -1,0 +1,131 @@
+"""A resolved configuration becomes objects. All that is wrong with it shows here, before anything expensive starts."""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from distes.configuration import Configuration, chosen_class
+from distes.errors import ConfigurationError, DistesError
+from distes.layout import Layout
+from distes.noise import NoiseTable
+from distes.perturbations.base import Perturbation
+from distes.policies.base import StatefulPolicy
+from distes.signature import arguments
+from distes.strategies.base import Strategy
+from distes.tasks.base import Task
+
+# What a constructor raises over its arguments; from our own classes anything else is a bug of ours.
+REFUSALS = (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made of, apart from where it runs."""
+
+    task: Task
+    policy: nn.Module
+    noise: NoiseTable
+    perturbation: Perturbation
+    strategy: Strategy
+
+
+def build(configuration: Configuration) -> Parts:
+    """Makes the parts, each from those before it: task, policy, noise, perturbation, strategy.
+
+    Raises:
+        ConfigurationError: A constructor refuses its arguments, or two parts do not fit together.
+    """
+    seed = configuration["seed"]
+    task: Task = construct("task", configuration["task"])
+    with _blame("task", type(task)):
+        getattr(task, "check", lambda: None)()  # such as: can the environment be made?
+        shape, size = task.observation_shape, task.action_size
+    policy = build_policy(configuration["policy"], shape, size, seed)
+    layout = Layout(policy)
+    noise = NoiseTable(**configuration["noise"])
+    perturbation: Perturbation = construct("perturbation", configuration["perturbation"], noise=noise, layout=layout)
+    strategy: Strategy = construct(
+        "strategy", configuration["strategy"], centre_P=layout.flatten(policy), perturbation=perturbation, seed=seed
+    )
+    return Parts(task, policy, noise, perturbation, strategy)
+
+
+def build_policy(
+    part: Mapping[str, Any], observation_shape: tuple[int, ...], action_size: int, seed: int = 0
+) -> nn.Module:
+    """Makes a policy whose initial parameters are a function of the seed, and leaves torch's generator as it was.
+
+    Args:
+        part: Its `class_path` and `init_args`.
+        observation_shape: Of what it sees, one row of it.
+        action_size: How many numbers the task wants.
+        seed: Of the run.
+
+    Raises:
+        ConfigurationError: It cannot be made, or does not answer with as many numbers.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        policy: nn.Module = construct(
+            "policy",
+            part,
+            observation_size=math.prod(observation_shape),
+            observation_shape=observation_shape,
+            action_size=action_size,
+        )
+        policy.eval()  # nothing here trains by backpropagation: no dropout, no batch statistics
+        name, row = type(policy).__name__, torch.zeros(1, *observation_shape)
+        try:
+            with torch.no_grad():
+                stateful = isinstance(policy, StatefulPolicy)
+                answer = policy(row, policy.initial_state(1))[0] if stateful else policy(row)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise ConfigurationError(
+                f"The policy {name} fails on an observation of shape {tuple(row.shape)} (one row): {reason}."
+            ) from error
+    shape = tuple(answer.shape) if isinstance(answer, torch.Tensor) else f"a {type(answer).__name__}"
+    if shape != (1, action_size):
+        raise ConfigurationError(
+            f"The policy {name} must answer one observation with shape {(1, action_size)}, as the task wants; got {shape}."
+        )
+    return policy
+
+
+def construct(section: str, part: Mapping[str, Any], **supplied: Any) -> Any:
+    """Makes the object that a part of the configuration describes.
+
+    Args:
+        section: Which part: task, policy, strategy or perturbation.
+        part: Its `class_path` and `init_args`.
+        supplied: Further arguments, given where the constructor declares them.
+
+    Raises:
+        ConfigurationError: There is no such class, or its constructor refuses the arguments.
+    """
+    component = chosen_class(section, part["class_path"])
+    known = arguments(component, section)
+    with _blame(section, component):
+        given = {name: known[name].build(value) for name, value in part["init_args"].items() if name in known}
+        return component(**given, **{name: value for name, value in supplied.items() if name in known})
+
+
+@contextmanager
+def _blame(section: str, component: type) -> Iterator[None]:
+    """Turns what a class raises into a sentence about its part of the configuration."""
+    try:
+        yield
+    except DistesError as error:
+        if str(error).partition(" ")[0] in arguments(component, section):
+            raise ConfigurationError(f"{section}.{error}") from error
+        raise
+    except Exception as error:
+        if component.__module__.startswith("distes.") and not isinstance(error, REFUSALS):
+            raise
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"{section}: {component.__name__} cannot be made: {reason}") from error

@@ -1,0 +1,318 @@
+"""Checkpoints: a run's whole state, saved so that no crash, full disk or flipped bit can pass for a good one.
+
+A checkpoint is a folder `generation-00000012` of three files: `state.safetensors` (arrays), `state.json` (all the rest)
+and `manifest.json` (size and SHA-256 of the other two, and a checksum of itself). It is written under a temporary name,
+handed to the disk, and given its name by one rename: what has the name was once whole. Loading verifies every byte; a
+checkpoint that fails is named in `Checkpoints.warnings`, and the one before it is used.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from distes import files
+from distes.encoding import decode, encode, pack, unpack
+from distes.errors import CheckpointError, ConfigurationError
+
+FORMAT = "distes checkpoint 1"
+ARRAYS, TREE, MANIFEST = "state.safetensors", "state.json", "manifest.json"
+MANIFEST_LIMIT = 4096  # bytes; ours have under 500
+# The suffix tells a second save of one generation from the first.
+NAME = re.compile(r"generation-([0-9]{8,})(?:\.([0-9]+))?")
+WRITING, REMOVING = ".writing-", ".removing-"
+
+
+class Checkpoints:
+    """The checkpoints of one run, in one folder.
+
+    Attributes:
+        warnings: One sentence for each damaged checkpoint that the latest `load_newest` passed over.
+    """
+
+    def __init__(self, directory: Path, *, keep: int = 3) -> None:
+        """Touches nothing yet.
+
+        Args:
+            directory: Where the checkpoints lie; made by the first `save` if need be.
+            keep: How many good checkpoints stay; older ones are removed after each save.
+
+        Raises:
+            ConfigurationError: `keep` is below 1.
+        """
+        if keep < 1:
+            raise ConfigurationError(f"keep_checkpoints must be at least 1, got {keep}")
+        self.directory = Path(directory)
+        self.keep = keep
+        self.warnings: list[str] = []
+        self._good: set[str] = set()  # names of checkpoints that this process has written or verified
+        self._swept = False
+
+    def save(self, generation: int, state: Mapping[str, Any]) -> None:
+        """Writes one checkpoint, then removes those beyond `keep`.
+
+        Args:
+            generation: How many generations the state has seen.
+            state: See `distes.encoding` for what it may hold.
+
+        Raises:
+            CheckpointError: It could not be written: the disk is full, read-only, gone. Earlier ones are unharmed.
+            TypeError: The state holds something that no file can.
+        """
+        tree, arrays = encode(state)
+        contents = {ARRAYS: pack(arrays), TREE: tree}
+        temporary = self.directory / f"{WRITING}{generation}-{os.getpid()}"
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+            temporary.mkdir()
+            for name, content in contents.items():
+                files.write_new(temporary / name, content)
+            files.write_new(temporary / MANIFEST, _manifest(generation, contents))
+            files.sync_directory(temporary)
+            name = self._free_name(generation)
+            temporary.rename(self.directory / name)
+            files.sync_directory(self.directory)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise CheckpointError(
+                f"The checkpoint of generation {generation} could not be written into {self.directory}: "
+                f"{files.reason(error)}."
+            ) from error
+        self._good.add(name)
+        self._prune(name)
+
+    def load_newest(self) -> tuple[int, dict[str, Any]] | None:
+        """Returns generation and state of the newest checkpoint that is whole, or None where there is no checkpoint.
+
+        Changes nothing on the disk. Passing over a damaged checkpoint adds a sentence to `warnings`.
+
+        Raises:
+            CheckpointError: There are checkpoints, and every one is damaged.
+        """
+        self.warnings = []
+        reasons = []
+        for name in self._names():
+            try:
+                generation, contents = _verify(self.directory / name)
+                state = decode(contents[TREE], unpack(contents[ARRAYS])[0])
+            except (OSError, ValueError) as error:
+                reasons.append(f"{name}: {files.reason(error) if isinstance(error, OSError) else error}")
+                self.warnings.append(f"Checkpoint {self.directory / reasons[-1]}. The one before it is used.")
+                continue
+            self._good.add(name)
+            return generation, state
+        if reasons:
+            self.warnings = []
+            raise CheckpointError(
+                f"No checkpoint in {self.directory} can be read ({'; '.join(reasons)}). "
+                "Restore one from a copy, or start anew with another --run_dir."
+            )
+        return None
+
+    def _names(self) -> list[str]:
+        """The names of all checkpoints, newest first."""
+        try:
+            return sorted(filter(NAME.fullmatch, os.listdir(self.directory)), key=_age, reverse=True)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise CheckpointError(
+                f"The checkpoints in {self.directory} cannot be listed: {files.reason(error)}."
+            ) from error
+
+    def _free_name(self, generation: int) -> str:
+        """A name for the newest checkpoint, beyond all of its generation, so that the rename replaces nothing."""
+        attempts = [attempt for found, attempt in map(_age, self._names()) if found == generation]
+        return f"generation-{generation:08d}" + (f".{max(attempts) + 1}" if attempts else "")
+
+    def _prune(self, newest: str) -> None:
+        """Keeps the last K good checkpoints; removes older ones, replaced ones and damaged ones."""
+        kept: set[int] = set()
+        for name in [newest, *(name for name in self._names() if name != newest)]:
+            generation = _age(name)[0]
+            if len(kept) < self.keep and generation not in kept and self._is_good(name):
+                kept.add(generation)
+            else:
+                self._remove(name)
+
+    def _is_good(self, name: str) -> bool:
+        if name not in self._good:
+            try:
+                _verify(self.directory / name)
+            except (OSError, ValueError):
+                return False
+            self._good.add(name)
+        return True
+
+    def _remove(self, name: str) -> None:
+        """Renames first: a process killed within the removal must not leave half a checkpoint under a good name."""
+        try:
+            condemned = self.directory / f"{REMOVING}{name}"
+            (self.directory / name).rename(condemned)
+            _remove_tree(condemned)
+        except OSError as error:
+            raise CheckpointError(
+                f"The old checkpoint {self.directory / name} could not be removed: {files.reason(error)}."
+            ) from error
+
+    def _sweep(self) -> None:
+        """Removes, before the first save, what a killed process left. Only a writer sweeps, so readers harm nobody."""
+        if not self._swept:
+            for name in os.listdir(self.directory):
+                if name.startswith((WRITING, REMOVING)):
+                    _remove_tree(self.directory / name)
+            self._swept = True
+
+
+class BackgroundWriter:
+    """Writes in a thread of its own, so that training does not wait for the disk.
+
+    Work is handed over under a name ("checkpoint", "best policy"). One piece is being written at a time; of those that
+    wait under the same name only the newest is kept. What is handed over must be a private copy that nobody changes.
+    """
+
+    def __init__(self) -> None:
+        """Starts no thread yet."""
+        self._condition = threading.Condition()
+        self._waiting: dict[str, Callable[[], None]] = {}
+        self._failed: dict[str, Exception] = {}  # by name: the error of the latest attempt, if it failed
+        self._unreported: list[Exception] = []
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def hand_over(self, name: str, write: Callable[[], None]) -> None:
+        """Has `write` called soon, instead of an older piece of work that still waits under the same name.
+
+        Args:
+            name: What is written.
+            write: Writes it; raises CheckpointError if that is impossible.
+
+        Raises:
+            CheckpointError: An earlier piece could not be written. The new one is accepted all the same. While the same
+                thing goes on failing for the same reason, this is raised once.
+        """
+        with self._condition:
+            if self._closed:
+                raise RuntimeError("work was handed to a background writer that is closed")
+            self._waiting[name] = write
+            if self._thread is None:
+                # A daemon: a second Ctrl-C ends the process at once, and what was being written is then just absent.
+                self._thread = threading.Thread(target=self._run, name="distes-background-writer", daemon=True)
+                self._thread.start()
+            self._condition.notify_all()
+            if self._unreported:
+                raise self._unreported.pop(0)
+
+    def close(self) -> None:
+        """Waits until everything is written.
+
+        Raises:
+            CheckpointError: The latest piece of work under some name could not be written, reported before or not.
+        """
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+        if self._failed:
+            raise next(iter(self._failed.values()))
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._waiting or self._closed)
+                if not self._waiting:
+                    return
+                name = next(iter(self._waiting))
+                write = self._waiting.pop(name)
+            try:
+                write()
+            except Exception as error:  # whatever it is, it belongs to the thread that handed the work over
+                self._report(name, error)
+            else:
+                with self._condition:
+                    self._failed.pop(name, None)
+
+    def _report(self, name: str, error: Exception) -> None:
+        with self._condition:
+            earlier = self._failed.get(name)
+            self._failed[name] = error
+            if earlier is None or _cause(earlier) != _cause(error):
+                self._unreported.append(error)
+
+
+def _manifest(generation: int, contents: Mapping[str, bytes]) -> bytes:
+    body = {
+        "format": FORMAT,
+        "generation": generation,
+        "files": {name: {"bytes": len(data), "sha256": _sha256(data)} for name, data in contents.items()},
+    }
+    return _canonical({"manifest": body, "sha256": _sha256(_canonical(body))})
+
+
+def _verify(path: Path) -> tuple[int, dict[str, bytes]]:
+    """Reads a checkpoint's files and compares every byte with its manifest.
+
+    Raises:
+        OSError: A file is missing or unreadable.
+        ValueError: It is damaged; the message says how.
+    """
+    raw = files.read(path / MANIFEST, MANIFEST_LIMIT)
+    try:
+        body = json.loads(raw)["manifest"]
+        listed = {name: (body["files"][name]["bytes"], body["files"][name]["sha256"]) for name in (ARRAYS, TREE)}
+        generation, version = body["generation"], body["format"]
+        # Written again from what was read, it must be the same bytes: nothing in the file goes unchecked.
+        whole = raw == _canonical({"manifest": body, "sha256": _sha256(_canonical(body))})
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise ValueError(f"{MANIFEST} is damaged") from None
+    if not whole:
+        raise ValueError(f"{MANIFEST} does not match its checksum")
+    if version != FORMAT:
+        raise ValueError(f"its format is {version!r}, this version of distes reads {FORMAT!r}")
+    if generation != _age(path.name)[0]:
+        raise ValueError(f"its manifest is that of generation {generation}")
+    contents = {}
+    for name, (size, sha256) in listed.items():
+        if type(size) is not int or size < 0:
+            raise ValueError(f"{MANIFEST} is damaged")
+        contents[name] = files.read(path / name, size)
+        if len(contents[name]) < size:
+            raise ValueError(f"{name} has {len(contents[name])} bytes, {size} were written")
+        if _sha256(contents[name]) != sha256:
+            raise ValueError(f"{name} does not match its checksum")
+    return generation, contents
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _age(name: str) -> tuple[int, int]:
+    """The generation of a checkpoint, and which save of that generation it is."""
+    match = NAME.fullmatch(name)
+    assert match is not None, name
+    return int(match[1]), int(match[2] or 0)
+
+
+def _cause(error: Exception) -> tuple[type[Exception], int | str | None]:
+    """What makes two failures the same one: not the generation in the sentence, but why."""
+    cause = error.__cause__
+    return type(error), cause.errno if isinstance(cause, OSError) else str(error)
+
+
+def _remove_tree(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

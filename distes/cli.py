@@ -1,0 +1,181 @@
+"""The command line: flags become a configuration, the configuration becomes objects, the objects run.
+
+Exit codes: 0 finished, 2 a user's mistake, 130 interrupted (state saved), 1 a bug.
+"""
+
+import re
+import sys
+import textwrap
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from distes.configuration import (
+    CLASSES,
+    DEFAULTS,
+    Configuration,
+    Layer,
+    chosen_class,
+    read_file,
+    resolve,
+    resume,
+    schema,
+)
+from distes.errors import ConfigurationError, DistesError
+from distes.signature import Argument, NoText, Text, shown, typed
+
+USAGE = """\
+usage: python scripts/launch.py [--config FILE.yaml] [--key value ...]
+
+Trains a policy by evolution strategies; without any flag, CartPole on this machine.
+
+"""
+
+
+@dataclass
+class Flags:
+    """A command line.
+
+    Attributes:
+        configs: Files, in the order given.
+        resume: A run directory, or None.
+        replay: What of it to evaluate once more, or None.
+        help: None; "" for all of the help; a part of the configuration, such as `task`.
+        layer: The values given.
+    """
+
+    configs: list[str] = field(default_factory=list)
+    resume: str | None = None
+    replay: str | None = None
+    help: str | None = None
+    layer: Layer = field(default_factory=Layer)
+
+
+def read_flags(argv: Sequence[str]) -> Flags:
+    """Reads `--key value` and `--key=value`; keys are never abbreviated.
+
+    Raises:
+        ConfigurationError: Something stands where a flag should.
+    """
+    flags, parts = Flags(), "|".join(CLASSES)
+    tokens = list(argv)
+    while tokens:
+        token = tokens.pop(0)
+        if token in ("-h", "--help"):
+            flags.help = flags.help or ""
+            continue
+        key, equals, value = token.removeprefix("--").partition("=")
+        if not token.startswith("--") or not key:
+            raise ConfigurationError(
+                f"{token!r} is not a flag: values are given as --key value, lists as --key '[1, 2]'."
+            )
+        if not equals and tokens and not tokens[0].startswith("--"):
+            value, equals = tokens.pop(0), "="
+        key = re.sub(rf"^({parts})\.(?:class_path$|init_args(?=\.))", r"\1", key)  # as jsonargparse's users write it
+        section, _, name = key.partition(".")
+        if section in CLASSES and name == "help":
+            flags.help = section
+            if value:
+                flags.layer.add_class(section, value)
+        elif not equals and (key in CLASSES or key in ("config", "resume", "replay")):
+            raise ConfigurationError(f"{key} needs a value: --{key} VALUE.")
+        elif key == "config":
+            flags.configs.append(value)
+        elif key == "resume":
+            flags.resume = value
+        elif key == "replay":
+            flags.replay = value
+        elif key in CLASSES:
+            flags.layer.add_class(key, typed(value))
+        else:
+            flags.layer.values.pop(key, None)  # the last one counts, and stands last
+            flags.layer.values[key] = Text(value) if equals else NoText()
+    if flags.replay and flags.resume is None:
+        raise ConfigurationError("replay needs the run that it is of: --resume RUN_DIR.")
+    return flags
+
+
+def configure(flags: Flags) -> Configuration:
+    """Resolves what a command line says.
+
+    Raises:
+        ConfigurationError: It is wrong in some way; the message says in which.
+    """
+    given = [*map(read_file, flags.configs), flags.layer]
+    return resolve([DEFAULTS, *given]) if flags.resume is None else resume(flags.resume, given)
+
+
+def format_help(flags: Flags) -> str:
+    """The help, with the arguments of the classes that the command line chooses."""
+    classes: dict[str, str] = {}
+    for layer in [DEFAULTS, *map(read_file, flags.configs), flags.layer]:
+        classes.update(layer.classes)
+    if flags.help:
+        classes = {flags.help: classes[flags.help]}
+    text = ""
+    if not flags.help:
+        text += USAGE + _entry("config", "FILE", "A YAML file of the same keys; flags win over it.")
+        text += _entry("resume", "DIR", "Continue the run in a directory, with a longer budget if given.")
+        text += _entry(
+            "replay", "G[,PAIR,SIGN]", "With --resume: evaluate one member of generation G alone, or its centre."
+        )
+    sections = ["", *CLASSES, "noise"] if not flags.help else [flags.help]
+    known = schema(classes).values()
+    for section in sections:
+        text += _heading(section, classes.get(section))
+        of_section = [argument for argument in known if argument.key.rpartition(".")[0] == section]
+        text += "".join(_entry(one.key, one.type_name, one.help, one) for one in of_section)
+    return text
+
+
+def _heading(section: str, path: str | None) -> str:
+    if path is None:
+        return f"\n{section}:\n" if section else ""
+    component = chosen_class(section, path)
+    about = (component.__doc__ or "").strip().partition("\n\n")[0]
+    lines = textwrap.wrap(f"{section}: {component.__name__}. {about}", 100)
+    choices = (
+        f"{', '.join(CLASSES[section])}, or the import path of a class. --{section}.help CLASS shows its arguments."
+    )
+    return "\n" + "\n".join(lines) + "\n" + _entry(section, "CLASS", choices)
+
+
+def _entry(key: str, kind: str, about: str, argument: Argument | None = None) -> str:
+    if argument is not None:
+        about += " (required)" if argument.required else f" (default: {shown(argument.fallback())})"
+    return f"  --{key} {kind}\n{textwrap.indent(textwrap.fill(about.strip(), 92), ' ' * 8)}\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command line and returns the exit code.
+
+    Args:
+        argv: Without the program's name; those of this process where None.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    debug = "--debug" in arguments
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # where `--policy my_module.MyPolicy` is looked for; last, so it hides nothing
+    try:
+        flags = read_flags(arguments)
+        if flags.help is not None:
+            print(format_help(flags), end="")
+            return 0
+        configuration = configure(flags)
+        debug = debug or configuration["debug"]
+        from distes.launch import train
+
+        return train(configuration, resumed=flags.resume is not None, replay=flags.replay)
+    except DistesError as error:
+        if debug:
+            traceback.print_exc()
+        hint = " (--help shows all keys)" if isinstance(error, ConfigurationError) else ""
+        print(f"error: {' '.join(str(error).split())}{hint}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except Exception:
+        traceback.print_exc()
+        print("error: this is a bug in distes; please report it with the lines above.", file=sys.stderr)
+        return 1

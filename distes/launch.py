@@ -1,0 +1,173 @@
+"""A resolved configuration is run: cheap things first, then the run directory, then the workers."""
+
+import contextlib
+import itertools
+import os
+import re
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from distes import yaml_text
+from distes.archive import Archive
+from distes.build import Parts, build
+from distes.configuration import Configuration, own_arguments
+from distes.errors import ConfigurationError
+from distes.monitor.base import Monitor
+from distes.monitor.console import Console, duration, number
+from distes.pools.base import Pool
+from distes.run_directory import RunDirectory
+from distes.trainer import Result, Trainer
+from distes.worker import Experiment
+
+
+def train(configuration: Configuration, *, resumed: bool = False, replay: str | None = None) -> int:
+    """Trains, and returns the exit code: 0 finished, 130 interrupted.
+
+    Args:
+        configuration: Resolved.
+        resumed: Whether its `run_dir` holds a run to go on with.
+        replay: Instead of training, evaluate this of the next generation: `GENERATION` (the centre) or
+            `GENERATION,PAIR,SIGN`.
+
+    Raises:
+        DistesError: Something that the user can act on. A new run that could not start leaves no run behind.
+    """
+    parts = build(configuration)
+    text = yaml_text.write({**configuration, "run_dir": None})  # so that --config takes it as it is
+    path = configuration["run_dir"] or new_run_dir(parts.task.name)
+    directory = RunDirectory.open(path) if resumed else RunDirectory.create(path, text)
+    with directory:
+        options = {name: configuration[name] for name in own_arguments(Trainer)}
+        console = Console(
+            generations=options["generations"],
+            total_timesteps=options["total_timesteps"],
+            max_seconds=options["max_seconds"],
+            target_fitness=parts.task.reward_threshold
+            if options["target_fitness"] is None
+            else options["target_fitness"],
+            title=f"{parts.task.name} in {path}",
+        )
+        for warning in directory.warnings:
+            console.say(warning)
+        description = {
+            "policy": configuration["policy"],
+            "task": configuration["task"],
+            "observation_shape": parts.task.observation_shape,
+            "action_size": parts.task.action_size,
+        }
+        saving = {name: configuration[name] for name in own_arguments(Archive)}
+        archive = Archive(directory, parts.policy, description, say=console.say, **saving)
+        monitors: list[Monitor] = []  # filled below: TensorBoard has to know where a resumed run goes on
+        with contextlib.ExitStack() as stack:
+            if not resumed:
+                stack.callback(_discard, directory)
+            pool = start_pool(configuration, parts, console.say)
+            with contextlib.closing(pool):
+                trainer = Trainer(
+                    task=parts.task,
+                    strategy=parts.strategy,
+                    noise=parts.noise,
+                    pool=pool,
+                    monitors=monitors,
+                    archive=archive,
+                    **options,
+                )
+                if resumed:
+                    trainer.restore()
+                if replay is not None:
+                    return _replay(trainer, replay, console)
+                if resumed:
+                    directory.write_config(text)
+                monitors += start_monitors(directory, console, text, trainer.generation if resumed else None)
+                stack.pop_all()  # from here on there is a run
+                result = trainer.run()
+    console.say(summary(result, path))
+    return 130 if result.reason == "interrupted" else 0
+
+
+def start_pool(configuration: Configuration, parts: Parts, say: Callable[[str], None]) -> Pool:
+    """This process for `workers: 0`, otherwise Ray, which is imported only then.
+
+    Raises:
+        ClusterError: No cluster can be reached, or it has no room for a worker.
+    """
+    experiment = Experiment(parts.task, parts.policy, parts.perturbation, parts.noise, parts.noise.fingerprint)
+    pairs = (configuration["chunk_size"] or 0) // 2 or None
+    if configuration["workers"] == 0:
+        from distes.pools.serial import SerialPool
+
+        return SerialPool(experiment, pairs_per_chunk=pairs)
+    from distes.pools.ray_pool import RayPool
+
+    return RayPool(
+        experiment,
+        workers=configuration["workers"],
+        address=configuration["address"] or os.environ.get("RAY_ADDRESS"),
+        oversubscribe=configuration["oversubscribe"],
+        pairs_per_chunk=pairs,
+        say=say,
+    )
+
+
+def start_monitors(directory: RunDirectory, console: Console, text: str, resumed_at: int | None) -> list[Monitor]:
+    """The terminal, metrics.jsonl and TensorBoard; the latter is imported only here.
+
+    Args:
+        directory: Where files go.
+        console: The terminal.
+        text: The resolved configuration.
+        resumed_at: The first generation that a resumed run will record.
+    """
+    from distes.monitor.base import Monitors
+    from distes.monitor.jsonl import Jsonl
+    from distes.monitor.tensorboard import TensorBoard
+
+    files = [Jsonl(directory.metrics), TensorBoard(directory.path, purge_from=resumed_at, configuration_text=text)]
+    return [Monitors([console, *files], console.say)]
+
+
+def new_run_dir(task: str) -> str:
+    """A directory that does not exist yet: `runs/<task>-<date>-<time>`."""
+    name = re.sub(r"[^\w.-]+", "-", task).strip("-.") or "task"
+    start = f"runs/{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    candidates = (start if count == 1 else f"{start}-{count}" for count in itertools.count(1))
+    return next(path for path in candidates if not Path(path).exists())
+
+
+def summary(result: Result, path: str) -> str:
+    """The last line that a user sees."""
+    done = f"{result.generation:,} generations, {result.timesteps:,} timesteps and {duration(result.seconds)}"
+    if result.reason == "interrupted":
+        return f"Interrupted after {done}; the state is saved. To go on: python scripts/launch.py --resume {path}"
+    mean = f"{number(result.eval_mean)} ± {number(result.eval_std)} over {result.eval_episodes} episodes"
+    mean = f"evaluation {mean}" if result.eval_episodes else "not evaluated"
+    return (
+        f"Done ({result.reason}) after {done}: {mean}. It lies in {path}. "
+        f"To watch: tensorboard --logdir {path}. To replay: python scripts/play.py {path}"
+    )
+
+
+def _replay(trainer: Trainer, what: str, console: Console) -> int:
+    match = re.fullmatch(r"(\d+)(?:,(\d+),([+-]))?", what)
+    if match is None:
+        raise ConfigurationError(f"replay must be GENERATION, or GENERATION,PAIR,SIGN such as 7,12,+; got {what!r}.")
+    if int(match[1]) != trainer.generation:
+        raise ConfigurationError(
+            f"replay: the newest checkpoint leads to generation {trainer.generation}; got {match[1]}. Only members of "
+            "the generation that comes next can be replayed."
+        )
+    if match[2] is None:
+        fitness = trainer.replay(None, 1).eval_fitness_E
+    else:
+        fitness = trainer.replay(int(match[2]), 1 if match[3] == "+" else -1).fitness_N2[:, 0]
+    console.say(f"fitness {', '.join(map(number, fitness.tolist()))}")
+    return 0
+
+
+def _discard(directory: RunDirectory) -> None:
+    """Takes back what makes a directory a run, so that a second try may have it."""
+    directory.config.unlink(missing_ok=True)
+    for folder in (directory.checkpoints, directory.policy):
+        with contextlib.suppress(OSError):
+            folder.rmdir()

@@ -1,0 +1,1 @@
+"""From shared noise to directions in parameter space, and back to their weighted sum."""

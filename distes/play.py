@@ -1,0 +1,272 @@
+"""Plays the policy that a run saved: in the environment it was trained in, without action noise, to watch or to film.
+
+Axes: O observation, A action (the numbers a policy answers with).
+"""
+
+import argparse
+import contextlib
+import importlib
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from distes.build import build_policy, construct
+from distes.errors import CheckpointError, ConfigurationError, DistesError, EvaluationError
+from distes.monitor.console import number
+from distes.policies.base import StatefulPolicy
+from distes.saved_policy import SavedPolicy, load_policy
+from distes.tasks.episodes import CLIP
+
+FORMATS = (".mp4", ".gif")
+FRAMES_PER_SECOND = 30  # where an environment does not say
+
+
+class Player:
+    """A saved policy and its environment."""
+
+    def __init__(self, saved: SavedPolicy, render_mode: str | None = None) -> None:
+        """Rebuilds both.
+
+        Args:
+            saved: What `load_policy` gave.
+            render_mode: Gymnasium's "human" or "rgb_array"; None shows nothing.
+
+        Raises:
+            ConfigurationError: The task has no episodes, the environment cannot be made, or not be shown in this way.
+            CheckpointError: The saved parameters are not those of the policy.
+        """
+        self._task = construct("task", saved.task)
+        if not hasattr(self._task, "make"):
+            name = saved.task["class_path"]
+            raise ConfigurationError(f"Only environments can be played; the policy was trained on {name}.")
+        self._policy = build_policy(saved.policy, saved.observation_shape, saved.action_size).eval()
+        try:
+            self._policy.load_state_dict(saved.module_state)
+        except RuntimeError as error:
+            what = " ".join(str(error).split())
+            raise CheckpointError(f"The saved parameters do not fit the policy: {what}") from error
+        self._observation, self._action = self._task.observation_and_action()
+        self._normalization = saved.normalization
+        self._check_sizes(saved)
+        self.environment = self._task.make(render_mode)
+        modes = self.environment.metadata.get("render_modes") or []
+        if render_mode is not None and self.environment.render_mode != render_mode:
+            can = ", ".join(map(str, modes)) or "none"
+            raise ConfigurationError(
+                f"The environment {self._task.name} has no render mode {render_mode!r}; it has: {can}."
+            )
+
+    def episode(self, seed: int) -> Iterator[float]:
+        """Plays one episode and yields each step's reward, after the step; the environment can be rendered then.
+
+        Args:
+            seed: The episode's.
+
+        Raises:
+            EvaluationError: The environment raised.
+        """
+        row_O = np.zeros(self._observation.shape, np.float32)
+        state = self._policy.initial_state(1) if isinstance(self._policy, StatefulPolicy) else None
+        steps, ended = 0, False
+        with self._raising():
+            observation, _ = self.environment.reset(seed=seed)
+        while not ended:
+            self._observation.write(observation, row_O)
+            x = torch.from_numpy(self._normalized(row_O)).unsqueeze(0)
+            with torch.inference_mode():
+                if state is None:
+                    output = self._policy(x)
+                else:
+                    output, state = self._policy(x, state)
+            action = self._action.read_all(output.numpy())[0]
+            with self._raising():
+                observation, reward, terminated, truncated, _ = self.environment.step(action)
+            steps += 1
+            ended = terminated or truncated or steps == self._task.max_steps
+            yield float(reward)
+
+    def frame(self) -> np.ndarray[Any, Any]:
+        """The picture of the present moment, (height, width, 3) uint8, both sides even, as most video formats want.
+
+        Raises:
+            EvaluationError: The environment cannot draw one.
+        """
+        with self._raising():
+            picture = np.asarray(self.environment.render())
+        height, width = picture.shape[:2]
+        return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+    def close(self) -> None:
+        """Closes the window, if there is one."""
+        with contextlib.suppress(Exception):  # some simulators complain when they are closed, and nothing is lost
+            self.environment.close()
+
+    def _normalized(self, row_O: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        if self._normalization is None:
+            return row_O
+        return np.clip((row_O - self._normalization.mean_O) / self._normalization.std_O, -CLIP, CLIP)
+
+    def _check_sizes(self, saved: SavedPolicy) -> None:
+        now = tuple(self._observation.shape), self._action.size
+        mean_O = self._normalization.mean_O if self._normalization else np.zeros(now[0])
+        if now != (saved.observation_shape, saved.action_size) or mean_O.shape != now[0]:
+            raise ConfigurationError(
+                f"The environment {self._task.name} is not what it was in training: its observation shape and action "
+                f"size are {now}, the policy's are {saved.observation_shape, saved.action_size}."
+            )
+
+    @contextlib.contextmanager
+    def _raising(self) -> Iterator[None]:
+        """Whatever an environment raises becomes a sentence."""
+        try:
+            yield
+        except Exception as error:
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            raise EvaluationError(f"The environment {self._task.name} raised {what}") from error
+
+
+class Film:
+    """A video file; one that cannot be finished is removed."""
+
+    def __init__(self, path: Path, frames_per_second: float) -> None:
+        """Opens it.
+
+        Args:
+            path: Ends in .mp4 or .gif.
+            frames_per_second: Its speed.
+
+        Raises:
+            ConfigurationError: The ending is another, the folder is missing, or the extra is not installed.
+        """
+        if path.suffix.lower() not in FORMATS:
+            raise ConfigurationError(f"record must name a file that ends in .mp4 or .gif; got {str(path)!r}.")
+        if not path.parent.is_dir():
+            raise ConfigurationError(f"record: there is no directory {path.parent}.")
+        try:
+            imageio = importlib.import_module("imageio.v2")
+            if path.suffix.lower() == ".mp4":
+                importlib.import_module("imageio_ffmpeg")
+                options: dict[str, Any] = {"fps": frames_per_second, "macro_block_size": 2}
+            else:
+                options = {"duration": 1000 / frames_per_second, "loop": 0}  # milliseconds; 0: for ever
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"Recording needs {error.name}, which is not installed: pip install 'distes[video]'."
+            ) from error
+        self._path = path
+        self._writer = imageio.get_writer(path, **options)
+        self._whole = False
+
+    def add(self, frame: np.ndarray[Any, Any]) -> None:
+        """Appends one picture."""
+        self._writer.append_data(frame)
+
+    def finish(self) -> None:
+        """Says that all pictures are there."""
+        self._whole = True
+
+    def close(self) -> None:
+        """Writes the end of the file, or removes it."""
+        self._writer.close()
+        if not self._whole:
+            self._path.unlink(missing_ok=True)
+
+
+def play(
+    run_dir: str,
+    *,
+    policy: str = "best",
+    episodes: int = 10,
+    seed: int = 0,
+    human: bool = False,
+    record: Path | None = None,
+) -> Iterator[tuple[float, int]]:
+    """Plays a run's policy and yields return and length of each episode.
+
+    Args:
+        run_dir: The run directory.
+        policy: "best" or "last".
+        episodes: How many.
+        seed: Of the first; each further one has the next number.
+        human: Whether to open a window.
+        record: Where to film all episodes, or None.
+
+    Raises:
+        DistesError: Something is missing or does not fit; the message says what to do.
+    """
+    if human and record is not None:
+        raise ConfigurationError(
+            "An environment is either shown in a window or filmed: leave out --render or --record."
+        )
+    if episodes < 1:
+        raise ConfigurationError(f"episodes must be at least 1; got {episodes}.")
+    mode = "human" if human else None if record is None else "rgb_array"
+    with contextlib.ExitStack() as stack:
+        player = Player(load_policy(run_dir, "last" if policy == "last" else "best"), mode)
+        stack.callback(player.close)
+        film = None
+        if record is not None:
+            film = Film(record, player.environment.metadata.get("render_fps") or FRAMES_PER_SECOND)
+            stack.callback(film.close)
+        for episode in range(episodes):
+            total, length = 0.0, 0
+            for reward in player.episode(seed + episode):
+                total, length = total + reward, length + 1
+                if film is not None:
+                    film.add(player.frame())
+            yield total, length
+        if film is not None:
+            film.finish()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line of `scripts/play.py`; returns the exit code, as `distes.cli.main` does.
+
+    Args:
+        argv: Without the program's name; those of this process where None.
+    """
+    parser = argparse.ArgumentParser(prog="play.py", description="Plays the policy that a run saved.")
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="the run directory")
+    parser.add_argument(
+        "--policy", choices=("best", "last"), default="best", help="which policy (default: %(default)s)"
+    )
+    parser.add_argument("--episodes", type=int, default=10, metavar="N", help="how many (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first episode (default: %(default)s)")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="film them: FILE.mp4 or FILE.gif")
+    parser.add_argument("--render", choices=("human",), help="show them in a window")
+    parser.add_argument("--debug", action="store_true", help="show where an error arose, not only what it is")
+    flags = parser.parse_args(argv)
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # where a policy of one's own was found in training
+    try:
+        returns = []
+        for total, length in play(
+            flags.run_dir,
+            policy=flags.policy,
+            episodes=flags.episodes,
+            seed=flags.seed,
+            human=flags.render == "human",
+            record=flags.record,
+        ):
+            returns.append(total)
+            print(f"episode {len(returns)}: return {number(total)}, {length:,} steps", flush=True)
+        print(f"mean {number(float(np.mean(returns)))} ± {number(float(np.std(returns)))} over {len(returns)} episodes")
+        if flags.record is not None:
+            print(f"filmed in {flags.record}")
+    except DistesError as error:
+        if flags.debug:
+            traceback.print_exc()
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except Exception:
+        traceback.print_exc()
+        print("error: this is a bug in distes; please report it with the lines above.", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,65 @@
+"""The convolutional policy for Atari (Mnih et al. 2015, doi:10.1038/nature14236; the same trunk in Uber's GA paper)."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from distes.errors import ConfigurationError
+from distes.policies.base import scaled_
+
+
+class CNN(nn.Module):
+    """Three convolutions and two linear layers; 1.7 million parameters on 84 x 84 x 4 with the defaults.
+
+    Uber's larger network of 4 million is `channels: [32, 64, 64], kernels: [8, 4, 3], padding: same` with TensorFlow's
+    padding; theirs for OpenAI-ES has `channels: [16, 32], kernels: [8, 4], strides: [4, 2], hidden_size: 256`.
+    """
+
+    def __init__(
+        self,
+        observation_shape: tuple[int, ...],
+        action_size: int,
+        *,
+        channels: Sequence[int] = (32, 64, 64),
+        kernels: Sequence[int] = (8, 4, 3),
+        strides: Sequence[int] = (4, 2, 1),
+        hidden_size: int = 512,
+        output_scale: float = 0.1,
+    ) -> None:
+        """Builds the layers.
+
+        Args:
+            observation_shape: (channels, height, width), as the task gives images.
+            action_size: Numbers the task wants.
+            channels: Output channels of each convolution.
+            kernels: Side of each convolution's square kernel.
+            strides: Of each convolution.
+            hidden_size: Units between the convolutions and the output.
+            output_scale: Factor on the last layer's initial weights.
+        """
+        super().__init__()
+        if len(observation_shape) != 3:
+            raise ConfigurationError(
+                f"CNN needs images, observations of shape (channels, height, width); the task gives "
+                f"{tuple(observation_shape)}. Use MLP, or wrappers that make images."
+            )
+        if not len(channels) == len(kernels) == len(strides):
+            raise ConfigurationError(
+                f"channels, kernels and strides must be of one length; got {len(channels)}, {len(kernels)} and "
+                f"{len(strides)}."
+            )
+        depth, height, width = observation_shape
+        layers: list[nn.Module] = []
+        for out, kernel, stride in zip(channels, kernels, strides, strict=True):
+            height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+            if min(height, width) < 1:
+                raise ConfigurationError(f"Images of {tuple(observation_shape)} are too small for kernels {kernels}.")
+            layers += [nn.Conv2d(depth, out, kernel, stride), nn.ReLU()]
+            depth = out
+        layers += [nn.Flatten(), nn.Linear(depth * height * width, hidden_size), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, scaled_(nn.Linear(hidden_size, action_size), output_scale))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Maps (rows, C, H, W) to (rows, A)."""
+        output: Tensor = self.layers(observation)
+        return output

@@ -1,0 +1,41 @@
+"""A recurrent policy: a gated recurrent unit (Cho et al. 2014, arXiv:1406.1078) and a linear read-out."""
+
+import torch
+from torch import Tensor, nn
+
+from distes.policies.base import StatefulPolicy, scaled_
+
+
+class Recurrent(StatefulPolicy):
+    """A GRU cell written as two linear layers, so that a population of them runs as batched products."""
+
+    def __init__(
+        self, observation_size: int, action_size: int, *, hidden_size: int = 32, output_scale: float = 0.1
+    ) -> None:
+        """Builds the cell and its read-out.
+
+        Args:
+            observation_size: Numbers in an observation.
+            action_size: Numbers the task wants.
+            hidden_size: Units of memory.
+            output_scale: Factor on the read-out's initial weights.
+        """
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.from_input = nn.Linear(observation_size, 3 * hidden_size)
+        self.from_state = nn.Linear(hidden_size, 3 * hidden_size)
+        self.output = scaled_(nn.Linear(hidden_size, action_size), output_scale)
+
+    def initial_state(self, rows: int) -> Tensor:
+        """Zeros, (rows, hidden_size)."""
+        return torch.zeros(rows, self.hidden_size)
+
+    def forward(self, observation: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps (rows, ...) and (rows, S) to (rows, A) and (rows, S)."""
+        reset_x, update_x, new_x = self.from_input(observation.flatten(1)).chunk(3, dim=-1)
+        reset_h, update_h, new_h = self.from_state(state).chunk(3, dim=-1)
+        reset = torch.sigmoid(reset_x + reset_h)  # eq. 5
+        update = torch.sigmoid(update_x + update_h)  # eq. 6
+        new = torch.tanh(new_x + reset * new_h)  # eq. 8, in the form of torch.nn.GRU
+        state = update * state + (1 - update) * new  # eq. 7
+        return self.output(state), state

@@ -1,0 +1,1 @@
+"""Pools: hand chunks to workers, and collect what they return by slot."""

@@ -1,0 +1,52 @@
+"""What a pool is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from distes.population import Evaluation, Population
+
+
+class Interrupted(Exception):
+    """Somebody asked to stop while a generation was being evaluated; what was evaluated of it is dropped."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How the workers are.
+
+    Attributes:
+        alive: Workers ready to evaluate.
+        restarted: Workers that died and were replaced, since the pool was made.
+        reissued: Chunks done again since the pool was made.
+    """
+
+    alive: int
+    restarted: int = 0
+    reissued: int = 0
+
+
+class Pool(ABC):
+    """Evaluates populations. Every pool returns what the serial one returns, bit for bit."""
+
+    @abstractmethod
+    def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
+        """Evaluates all members, and the centre's episodes with them.
+
+        Args:
+            population: The generation.
+            stop: Asked now and then; once it says True, the evaluation is given up.
+
+        Raises:
+            Interrupted: If `stop` said so.
+            EvaluationError: If a member cannot be evaluated.
+            ClusterError: If no worker is left.
+        """
+
+    @abstractmethod
+    def status(self) -> Status:
+        """Returns how the workers are."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Lets the workers go."""

@@ -1,0 +1,200 @@
+"""The pool on Ray (Moritz et al. 2018, arXiv:1712.05889): the only file that knows it.
+
+The population goes into the object store once, and from there once to each node, where all workers read the same
+memory. A worker gets the number of a chunk, and returns scalars.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from distes.errors import ClusterError, DistesError
+from distes.pools.assignment import Assignment
+from distes.pools.base import Interrupted, Pool, Status
+from distes.population import Chunk, ChunkResult, Evaluation, Population, chunks, reduce
+from distes.worker import Experiment, Worker
+
+POLL = 0.5  # seconds between looks at whether to stop
+OBJECT_STORE = 256 * 2**20  # bytes of an embedded cluster's object store; populations are small
+QUIET: Mapping[str, str] = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # Ray starts its workers at nice 15, where they lose against everything else
+}
+
+
+class _Actor(Worker):
+    """A worker that can say that it is ready."""
+
+    def ready(self) -> int:
+        return os.getpid()
+
+
+class RayPool(Pool):
+    """Workers are actors, of this machine's embedded cluster or of the cluster at an address."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        *,
+        workers: int | None = None,
+        address: str | None = None,
+        oversubscribe: bool = False,
+        pairs_per_chunk: int | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        """Connects, and starts as many workers as fit; they join as they get ready.
+
+        Args:
+            experiment: What workers are made of; sent once to each node.
+            workers: How many to start; None takes one per free CPU of the cluster.
+            address: HOST:PORT of a running cluster, or `auto`; None starts one on this machine, on loopback.
+            oversubscribe: Whether to start all of them even where there are fewer CPUs.
+            pairs_per_chunk: As in `distes.population.chunks`.
+            say: Takes a line for the user.
+
+        Raises:
+            ClusterError: If the cluster cannot be reached, or has no CPU for a worker.
+        """
+        self._pairs_per_chunk, self._say = pairs_per_chunk, say
+        _connect(address, workers if oversubscribe else None, experiment)
+        free = int(ray.available_resources().get("CPU", 0))
+        wanted = workers or max(free, 1)
+        if not oversubscribe and free == 0:
+            ray.shutdown()
+            raise ClusterError(
+                "The cluster has no free CPU for a worker: wait, add nodes, or set --oversubscribe true."
+            )
+        count = wanted if oversubscribe else min(wanted, free)
+        if count < wanted:
+            say(f"{count} of {wanted} workers fit on {free} free CPUs; --oversubscribe true starts all {wanted}.")
+        self._actor = ray.remote(num_cpus=0 if oversubscribe else 1, max_restarts=0)(_Actor)
+        self._experiment = ray.put(experiment)
+        self._workers: dict[int, Any] = {}  # ready ones, by number
+        self._joining: dict[Any, tuple[int, Any]] = {}  # reference to `ready` -> (number, actor)
+        self._started = self._restarted = self._reissued = 0
+        for _ in range(count):
+            self._start()
+
+    def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
+        """Keeps two chunks in flight per worker; a dead worker's chunks are done again."""
+        cut = chunks(population, self._pairs_per_chunk)
+        assignment, results = Assignment(cut), {}
+        shared = ray.put(population)
+        flying: dict[Any, tuple[int, Chunk]] = {}
+        try:
+            while not assignment.finished:
+                if stop():
+                    raise Interrupted
+                self._hand_out(assignment, shared, flying)
+                for reference in self._wait(flying):
+                    if reference in self._joining:
+                        self._join(reference)
+                    elif reference in flying:
+                        worker, chunk = flying.pop(reference)
+                        result = self._result(reference, worker, assignment, flying)
+                        if result is not None and assignment.done(worker, chunk):
+                            results[chunk.index] = result
+        finally:
+            self._reissued += assignment.reissued
+            for reference in flying:
+                ray.cancel(reference)  # those not begun yet; a chunk that runs is left to end
+            del shared
+        return reduce(population, [results[chunk.index] for chunk in cut], cut)
+
+    def status(self) -> Status:
+        """Workers that are ready, and what was lost so far."""
+        return Status(len(self._workers), self._restarted, self._reissued)
+
+    def close(self) -> None:
+        """Kills the actors, and the embedded cluster."""
+        for actor in [*self._workers.values(), *(actor for _, actor in self._joining.values())]:
+            ray.kill(actor)
+        ray.shutdown()
+
+    def _start(self) -> None:
+        actor = self._actor.remote(self._experiment)
+        self._joining[actor.ready.remote()] = (self._started, actor)
+        self._started += 1
+
+    def _join(self, reference: Any) -> None:
+        """Takes in a worker that is ready, or says why it is not."""
+        number, actor = self._joining.pop(reference)
+        try:
+            ray.get(reference)
+            self._workers[number] = actor
+        except RayError as error:
+            reason = _last_line(error)
+            self._say(f"A worker could not start: {reason}")
+            if not self._workers and not self._joining:
+                raise ClusterError(f"No worker could start: {reason}") from error
+
+    def _hand_out(self, assignment: Assignment, shared: Any, flying: dict[Any, tuple[int, Chunk]]) -> None:
+        """Round after round, one chunk to each worker that has room, so that few chunks are spread wide."""
+        handed = True
+        while handed:
+            handed = False
+            for number, actor in self._workers.items():
+                chunk = assignment.next_for(number)
+                if chunk is not None:
+                    flying[actor.evaluate.remote(shared, chunk)] = (number, chunk)
+                    handed = True
+
+    def _wait(self, flying: Mapping[Any, object]) -> list[Any]:
+        pending = [*flying, *self._joining]
+        ready, _ = ray.wait(pending, num_returns=1, timeout=POLL)
+        if ready:  # and whatever else has come meanwhile
+            ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
+        return list(ready)
+
+    def _result(
+        self, reference: Any, worker: int, assignment: Assignment, flying: dict[Any, tuple[int, Chunk]]
+    ) -> ChunkResult | None:
+        """The result, or None where its worker died."""
+        try:
+            result: ChunkResult = ray.get(reference)
+            return result
+        except RayTaskError as error:
+            if isinstance(error.cause, DistesError):
+                raise error.cause from None
+            raise
+        except RayActorError:
+            if worker in self._workers:
+                del self._workers[worker]
+                for other in [ref for ref, (number, _) in flying.items() if number == worker]:
+                    del flying[other]
+                assignment.lost(worker)
+                self._restarted += 1
+                self._say("A worker died; its chunks are done again, and another worker starts.")
+                self._start()
+            return None
+
+
+def _connect(address: str | None, cpus: int | None, experiment: Experiment) -> None:
+    """Joins the cluster at the address, or starts one on this machine that listens on loopback only."""
+    for key, value in QUIET.items():
+        os.environ.setdefault(key, value)
+    del cpus, experiment
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address is None:
+        ray.init(include_dashboard=False, object_store_memory=OBJECT_STORE, _node_ip_address="127.0.0.1", **quiet)
+        return
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, RayError, RuntimeError, ValueError, OSError) as error:
+        raise ClusterError(
+            f"No Ray cluster answers at {address!r}: {_last_line(error)} Start one with `ray start --head`, or leave "
+            "--address away to run on this machine."
+        ) from error
+
+
+def _last_line(error: BaseException) -> str:
+    cause = getattr(error, "cause", None)
+    lines = [line.strip() for line in str(cause or error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,52 @@
+"""Fitness shaping: from fitness to utilities. Pure functions; fitness is maximised.
+
+Axes: N antithetic pairs, 2 the signs (+, -). Each maps (N, 2) to (N, 2), over all 2N members jointly.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Fitness = NDArray[np.float64]
+
+
+def centered_rank(fitness_N2: Fitness) -> Fitness:
+    """Ranks scaled to [-0.5, 0.5] (Salimans et al. 2017, section 2.1; Wierstra et al. 2014).
+
+    Equal fitness gets equal utility, the mean of the ranks it covers (the released code breaks ties by position, which
+    on tasks with many ties, such as CartPole near its limit, is noise). Sums to zero.
+    """
+    flat = fitness_N2.ravel()
+    if flat.size < 2:
+        return np.zeros_like(fitness_N2)
+    _, place, counts = np.unique(flat, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts) - 1  # the highest rank of each group of equals
+    mean_rank = last - (counts - 1) / 2
+    return (mean_rank[place] / (flat.size - 1) - 0.5).reshape(fitness_N2.shape)
+
+
+def zscore(fitness_N2: Fitness) -> Fitness:
+    """Zero mean and unit variance; zeros where all members are equal."""
+    deviation = fitness_N2 - fitness_N2.mean()
+    std = float(deviation.std())
+    return deviation / std if std > 0 else np.zeros_like(fitness_N2)
+
+
+def sign(fitness_N2: Fitness) -> Fitness:
+    """+1 for the better member of a pair, -1 for the worse, 0 for both where they are equal."""
+    better = np.sign(fitness_N2[:, 0] - fitness_N2[:, 1])
+    return np.stack([better, -better], axis=1)
+
+
+def raw(fitness_N2: Fitness) -> Fitness:
+    """Fitness as it is."""
+    return fitness_N2.astype(np.float64)
+
+
+SHAPINGS: dict[str, Callable[[Fitness], Fitness]] = {
+    "centered_rank": centered_rank,
+    "zscore": zscore,
+    "sign": sign,
+    "raw": raw,
+}

@@ -1,0 +1,1 @@
+"""Tasks: from members and episode seeds to fitness. A task knows no evolution."""

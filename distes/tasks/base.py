@@ -1,0 +1,98 @@
+"""What a task is.
+
+Axes: B members evaluated together, O observation, A action (the numbers a policy answers with).
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distes.batched import Members
+from distes.population import Moments, Normalization
+
+
+class MemberError(Exception):
+    """A member's evaluation failed.
+
+    Attributes:
+        member: Its place among the members evaluated together.
+        reason: What happened, part of a sentence.
+        episode_seed: Of the episode, or None.
+    """
+
+    def __init__(self, member: int, reason: str, episode_seed: int | None = None) -> None:
+        super().__init__(member, reason, episode_seed)
+        self.member, self.reason, self.episode_seed = member, reason, episode_seed
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """The terms on which members are evaluated.
+
+    Attributes:
+        seeds_B: A 64-bit draw per member; both members of a pair have the same.
+        training: True for the population; False for the centre, which acts without noise and is not shaped.
+        normalization: Of observations, or None.
+        observed_B: Whose observations' moments are wanted, or None.
+    """
+
+    seeds_B: NDArray[np.uint64]
+    training: bool = True
+    normalization: Normalization | None = None
+    observed_B: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What the members achieved.
+
+    Attributes:
+        fitness_B: float64, maximised.
+        steps_B: int64, environment steps (1 for a function).
+        episodes: In all.
+        moments: Of the observations of the members asked for, or None.
+    """
+
+    fitness_B: NDArray[np.float64]
+    steps_B: NDArray[np.int64]
+    episodes: int
+    moments: Moments | None = None
+
+
+class Task(ABC):
+    """Something to be good at. It is sent to workers once, so it holds its configuration and makes the rest late."""
+
+    @property
+    @abstractmethod
+    def observation_shape(self) -> tuple[int, ...]:
+        """Shape of what a policy sees, one row of it: (O,), or (channels, height, width) for images."""
+
+    @property
+    @abstractmethod
+    def action_size(self) -> int:
+        """A: how many numbers a policy answers with."""
+
+    @abstractmethod
+    def evaluate(self, members: Members, terms: Terms) -> Outcome:
+        """Evaluates the members. What one gets depends on its parameters, its seed and the terms alone.
+
+        Raises:
+            MemberError: If one of them cannot be evaluated.
+        """
+
+    @property
+    def name(self) -> str:
+        """A short name for run directories and messages."""
+        return type(self).__name__.lower()
+
+    @property
+    def reward_threshold(self) -> float | None:
+        """The mean fitness at which the task counts as solved, or None."""
+        return None
+
+    @property
+    def observation_fraction(self) -> float:
+        """The share of pairs whose observations make the running moments; 0 for no normalisation."""
+        return 0.0

@@ -1,0 +1,218 @@
+"""Episodes in lockstep: one batched policy call per step for all environments that run.
+
+Axes: R rows, one per running environment, A action numbers, O observation. A row whose episode ends takes the next
+episode at once; where none is left, the last row moves into its place, so that running rows are always the first ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distes.batched import Members
+from distes.population import Moments
+from distes.randomness import episode_seed
+from distes.tasks.base import MemberError, Outcome, Terms
+from distes.tasks.spaces import Action, Observation
+
+CLIP = 5.0  # normalised observations are clipped to [-5, 5], as in OpenAI's released code
+NOISE_BLOCK = 256  # steps of action noise drawn at a time
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How episodes are lived.
+
+    Attributes:
+        episodes_per_member: Fitness is the mean of their returns.
+        max_steps: An episode ends after so many steps, or None.
+        action_noise: Standard deviation of Gaussian noise added to the policy's numbers; in training only.
+        reward_shift: Subtracted from each step's reward; in training only (Mania et al. 2018, section 4.1).
+    """
+
+    episodes_per_member: int
+    max_steps: int | None
+    action_noise: float
+    reward_shift: float
+
+
+class Lockstep:
+    """Runs all episodes of a chunk's members in a fixed set of environments."""
+
+    def __init__(self, environments: Sequence[Any], observation: Observation, action: Action, rules: Rules) -> None:
+        """Allocates what every step uses.
+
+        Args:
+            environments: With Gymnasium's `reset(seed=...)` and `step(action)`; one per row.
+            observation: Writes rows.
+            action: Reads rows.
+            rules: Of the episodes.
+        """
+        rows = len(environments)
+        self._environments = list(environments)
+        self._observation, self._action, self._rules = observation, action, rules
+        self._seen_RO = np.zeros((rows, *observation.shape), np.float32)
+        self._input_RO = np.zeros_like(self._seen_RO)
+        self._noise_RTA = np.zeros((rows, NOISE_BLOCK, action.size), np.float32)
+        self._generators: list[np.random.Generator | None] = [None] * rows
+        self._age_R = np.zeros(rows, np.int64)
+        self._job_R = np.zeros(rows, np.int64)
+        self._reward_R = [0.0] * rows
+
+    def run(self, members: Members, terms: Terms) -> Outcome:
+        """Lives through all episodes of all members.
+
+        Raises:
+            MemberError: If an environment raises, or an episode's return is not finite.
+        """
+        per_member = self._rules.episodes_per_member
+        jobs = len(members) * per_member  # job number = member * per_member + episode
+        self._members, self._terms, self._jobs, self._next_job = members, terms, jobs, 0
+        self._noisy = terms.training and self._rules.action_noise > 0 and self._action.noisy
+        start_S = members.initial_state()
+        self._start_S = start_S
+        self._state_RS = None if start_S is None else start_S.repeat(len(self._environments), 1)
+        return_J, steps_J = np.empty(jobs), np.empty(jobs, np.int64)
+        sums = None if terms.observed_B is None else _Sums(self._observation.shape[0])
+
+        self._rows = 0
+        while self._rows < min(jobs, len(self._environments)):
+            self._rows += 1
+            self._begin(self._rows - 1)
+        with torch.inference_mode():
+            while self._rows:
+                self._select(sums)
+                while not (ended := self._step(sums)):
+                    pass
+                for row in reversed(ended):
+                    job = int(self._job_R[row])
+                    return_J[job], steps_J[job] = self._reward_R[row], self._age_R[row]
+                    if not np.isfinite(return_J[job]):
+                        raise self._error(row, f"its return is {return_J[job]}, which is not a finite number")
+                    if self._next_job < jobs:
+                        self._begin(row)
+                    else:
+                        self._rows -= 1
+                        self._move(self._rows, row)
+        if terms.training:
+            return_J -= self._rules.reward_shift * steps_J
+        return Outcome(
+            fitness_B=return_J.reshape(-1, per_member).mean(1),
+            steps_B=steps_J.reshape(-1, per_member).sum(1),
+            episodes=jobs,
+            moments=None if sums is None else sums.moments(),
+        )
+
+    def _select(self, sums: "_Sums | None") -> None:
+        """After the set of running rows changed."""
+        member_R = self._job_R[: self._rows] // self._rules.episodes_per_member
+        self._members.select(member_R)
+        self._x_RKO = torch.from_numpy(self._input_RO[: self._rows]).unsqueeze(1)
+        if sums is not None and self._terms.observed_B is not None:
+            sums.watch(self._terms.observed_B[member_R])
+
+    def _step(self, sums: "_Sums | None") -> list[int]:
+        """One step of all running environments; returns the rows whose episode ended, in rising order."""
+        rows = self._rows
+        actions = self._action.read_all(self._numbers(rows, sums))
+        age_R = self._age_R[:rows]
+        age_R += 1
+        limit, reward_R, write = self._rules.max_steps, self._reward_R, self._observation.write
+        at_limit = set() if limit is None else set(np.flatnonzero(age_R >= limit).tolist())
+        ended, row = [], 0
+        try:
+            for row, environment in enumerate(self._environments[:rows]):
+                observation, reward, terminated, truncated, _ = environment.step(actions[row])
+                reward_R[row] += float(reward)
+                if terminated or truncated or row in at_limit:
+                    ended.append(row)
+                else:
+                    write(observation, self._seen_RO[row])
+        except Exception as error:
+            raise self._error(row, f"its environment raised {type(error).__name__}: {error}") from error
+        return ended
+
+    def _numbers(self, rows: int, sums: "_Sums | None") -> NDArray[np.float32]:
+        """The policy's answers, (R, A), with action noise in training."""
+        seen_RO, input_RO = self._seen_RO[:rows], self._input_RO[:rows]
+        if sums is not None:
+            sums.add(seen_RO)
+        normalization = self._terms.normalization
+        if normalization is None:
+            input_RO[...] = seen_RO
+        else:
+            np.subtract(seen_RO, normalization.mean_O, out=input_RO)
+            np.divide(input_RO, normalization.std_O, out=input_RO)
+            np.clip(input_RO, -CLIP, CLIP, out=input_RO)
+        if self._state_RS is None:
+            output_RKA = self._members(self._x_RKO)
+        else:
+            output_RKA, state_RKS = self._members.step(self._x_RKO, self._state_RS[:rows].unsqueeze(1))
+            self._state_RS[:rows] = state_RKS[:, 0]
+        numbers_RA: NDArray[np.float32] = output_RKA[:, 0].numpy()
+        return self._with_noise(rows, numbers_RA) if self._noisy else numbers_RA
+
+    def _with_noise(self, rows: int, numbers_RA: NDArray[np.float32]) -> NDArray[np.float32]:
+        place_R = self._age_R[:rows] % NOISE_BLOCK
+        for row in np.flatnonzero(place_R == 0).tolist():
+            generator = self._generators[row]
+            assert generator is not None
+            generator.standard_normal(dtype=np.float32, out=self._noise_RTA[row])  # ~ N(0, I)
+        return numbers_RA + np.float32(self._rules.action_noise) * self._noise_RTA[np.arange(rows), place_R]
+
+    def _begin(self, row: int) -> None:
+        """Starts the next job in a row."""
+        job = self._job_R[row] = self._next_job
+        self._next_job += 1
+        self._age_R[row], self._reward_R[row] = 0, 0.0
+        seed = self._seed(int(job))
+        if self._noisy:
+            self._generators[row] = np.random.Generator(np.random.Philox(key=seed))
+        if self._state_RS is not None and self._start_S is not None:
+            self._state_RS[row] = self._start_S
+        try:
+            observation, _ = self._environments[row].reset(seed=seed)
+            self._observation.write(observation, self._seen_RO[row])
+        except Exception as error:
+            raise self._error(row, f"its environment raised {type(error).__name__} at reset: {error}") from error
+
+    def _move(self, source: int, target: int) -> None:
+        """Moves the last running row into the place of an ended one."""
+        for array in (self._seen_RO, self._age_R, self._job_R, self._noise_RTA, self._state_RS):
+            if array is not None:
+                array[target] = array[source]
+        self._reward_R[target] = self._reward_R[source]
+        for things in (self._environments, self._generators):
+            things[source], things[target] = things[target], things[source]
+
+    def _seed(self, job: int) -> int:
+        member, episode = divmod(job, self._rules.episodes_per_member)
+        return episode_seed(int(self._terms.seeds_B[member]), episode)
+
+    def _error(self, row: int, reason: str) -> MemberError:
+        job = int(self._job_R[row])
+        return MemberError(job // self._rules.episodes_per_member, reason, self._seed(job))
+
+
+class _Sums:
+    """Sums of the observations of some rows, in float64."""
+
+    def __init__(self, size: int) -> None:
+        self._count, self._sum_O, self._squares_O = 0, np.zeros(size), np.zeros(size)
+
+    def watch(self, observed_R: NDArray[np.bool_]) -> None:
+        self._rows = np.flatnonzero(observed_R)
+
+    def add(self, seen_RO: NDArray[np.float32]) -> None:
+        if len(self._rows):
+            x_RO = seen_RO[self._rows].astype(np.float64)
+            self._count += len(x_RO)
+            self._sum_O += x_RO.sum(0)
+            self._squares_O += (x_RO * x_RO).sum(0)
+
+    def moments(self) -> Moments:
+        mean_O = self._sum_O / max(self._count, 1)
+        return Moments(self._count, mean_O, np.maximum(self._squares_O - self._count * mean_O**2, 0))

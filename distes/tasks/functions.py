@@ -1,0 +1,93 @@
+"""Test functions with a known optimum, for tests and demonstrations (Hansen et al., COCO/BBOB, hal-00362633)."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distes.batched import Members
+from distes.errors import ConfigurationError, did_you_mean
+from distes.tasks.base import Outcome, Task, Terms
+
+Points = NDArray[np.float64]
+
+
+def sphere(x_BA: Points) -> Points:
+    """Sum of squares; minimum 0 at 0."""
+    return (x_BA**2).sum(1)
+
+
+def rosenbrock(x_BA: Points) -> Points:
+    """The curved valley; minimum 0 at (1, ..., 1). Rosenbrock 1960, doi:10.1093/comjnl/3.3.175."""
+    return (100 * (x_BA[:, 1:] - x_BA[:, :-1] ** 2) ** 2 + (1 - x_BA[:, :-1]) ** 2).sum(1)
+
+
+def rastrigin(x_BA: Points) -> Points:
+    """Many local minima on a bowl; minimum 0 at 0."""
+    return 10 * x_BA.shape[1] + (x_BA**2 - 10 * np.cos(2 * np.pi * x_BA)).sum(1)
+
+
+def ackley(x_BA: Points) -> Points:
+    """A needle in a rippled plain; minimum 0 at 0."""
+    root = np.sqrt((x_BA**2).mean(1))
+    return 20 + np.e - 20 * np.exp(-0.2 * root) - np.exp(np.cos(2 * np.pi * x_BA).mean(1))
+
+
+FUNCTIONS: dict[str, Callable[[Points], Points]] = {
+    "sphere": sphere,
+    "rosenbrock": rosenbrock,
+    "rastrigin": rastrigin,
+    "ackley": ackley,
+}
+
+
+class Function(Task):
+    """Fitness is minus the function's value at the point that the policy answers to the constant observation 1.
+
+    With the policy `Linear(bias=False)` the point is the parameter vector itself.
+    """
+
+    def __init__(
+        self, name: Literal["sphere", "rosenbrock", "rastrigin", "ackley"] = "sphere", *, dimension: int = 10
+    ) -> None:
+        """Chooses the function.
+
+        Args:
+            name: Which function.
+            dimension: Of the point; at least 1, at least 2 for Rosenbrock's.
+        """
+        if name not in FUNCTIONS:
+            known = ", ".join(FUNCTIONS)
+            raise ConfigurationError(f"name must be one of {known}; got {name!r}.{did_you_mean(name, FUNCTIONS)}")
+        least = 2 if name == "rosenbrock" else 1
+        if dimension < least:
+            raise ConfigurationError(f"dimension must be at least {least} for {name}; got {dimension}.")
+        self.function, self.dimension = name, dimension
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self.function
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """One number, always 1."""
+        return (1,)
+
+    @property
+    def action_size(self) -> int:
+        """The point's dimension."""
+        return self.dimension
+
+    def evaluate(self, members: Members, terms: Terms) -> Outcome:
+        """Evaluates all members in one call; the terms change nothing, since the function is deterministic."""
+        count = len(members)
+        members.select(np.arange(count))
+        state = members.initial_state()
+        with torch.inference_mode():
+            ones_BK = torch.ones(count, 1, 1)
+            x_BKA = members(ones_BK) if state is None else members.step(ones_BK, state.expand(count, 1, -1))[0]
+        x_BA = x_BKA[:, 0].numpy().astype(np.float64)
+        return Outcome(-FUNCTIONS[self.function](x_BA), np.ones(count, np.int64), count)

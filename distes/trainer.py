@@ -1,0 +1,341 @@
+"""The generation loop: ask, evaluate, tell, record, checkpoint."""
+
+import dataclasses
+import hashlib
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from distes.archive import Archive
+from distes.errors import ConfigurationError
+from distes.monitor.base import Monitor
+from distes.noise import NoiseTable
+from distes.pools.base import Interrupted, Pool
+from distes.population import Evaluation, Floats, Normalization, Population, every_fraction
+from distes.randomness import Stream, draw
+from distes.running_stat import RunningStat
+from distes.stopping import StopSignals
+from distes.strategies.base import Strategy
+from distes.tasks.base import Task
+
+Metrics = dict[str, float | int | str]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended.
+
+    Attributes:
+        reason: `target_fitness`, `generations`, `total_timesteps`, `max_seconds` or `interrupted`.
+        generation: Generations done.
+        timesteps: Environment steps of all populations.
+        seconds: Of training, those before a resume included.
+        eval_mean: Mean fitness of the final centre; NaN where it was not evaluated.
+        eval_std: Standard deviation over its episodes.
+        eval_episodes: How many.
+    """
+
+    reason: str
+    generation: int
+    timesteps: int
+    seconds: float
+    eval_mean: float = math.nan
+    eval_std: float = math.nan
+    eval_episodes: int = 0
+
+
+class Trainer:
+    """Trains one centre until a budget is spent or the target is reached."""
+
+    def __init__(
+        self,
+        *,
+        task: Task,
+        strategy: Strategy,
+        noise: NoiseTable,
+        pool: Pool,
+        monitors: Sequence[Monitor] = (),
+        archive: Archive | None = None,
+        seed: int = 0,
+        generations: int | None = 1000,
+        total_timesteps: int | None = None,
+        max_seconds: float | None = None,
+        target_fitness: float | None = None,
+        eval_episodes: int = 10,
+        eval_every: int = 1,
+        final_episodes: int = 100,
+    ) -> None:
+        """Puts the parts together; starts nothing.
+
+        Args:
+            task: What members are evaluated on.
+            strategy: What asks and is told.
+            noise: The shared table, for its fingerprint.
+            pool: Who evaluates.
+            monitors: Who watches.
+            archive: Where checkpoints and policies go; None keeps nothing.
+            seed: Of the run: of directions, episodes and the policy's first parameters.
+            generations: Stop after so many; null for no limit.
+            total_timesteps: Stop once the populations have taken so many environment steps; null for no limit.
+            max_seconds: Stop after so many seconds of training, those before a resume included; null for no limit.
+            target_fitness: Stop once the centre's mean fitness reaches it and `final_episodes` further episodes
+                confirm it; null takes the environment's own reward threshold, .inf sets none.
+            eval_episodes: Episodes of the centre, without any noise, evaluated along with a generation.
+            eval_every: In every how many-th generation.
+            final_episodes: Episodes of the centre that confirm the target, or that are lived at the end.
+        """
+        self._task, self._strategy, self._noise, self._pool = task, strategy, noise, pool
+        self._monitors, self._archive, self._seed = monitors, archive, seed
+        self._generations, self._total_timesteps, self._max_seconds = generations, total_timesteps, max_seconds
+        self._target = task.reward_threshold if target_fitness is None else target_fitness
+        self._eval_episodes, self._eval_every, self._final_episodes = eval_episodes, eval_every, final_episodes
+        if generations is None and total_timesteps is None and max_seconds is None and self._target is None:
+            raise ConfigurationError(
+                "This run would never end: set generations, total_timesteps, max_seconds or target_fitness."
+            )
+        self._stat = RunningStat(math.prod(task.observation_shape)) if task.observation_fraction else None
+        self._generation = self._timesteps = self._episodes = 0
+        self._seconds, self._started = 0.0, time.perf_counter()
+        self._best = -math.inf
+        self._reached: Result | None = None
+
+    def restore(self) -> bool:
+        """Goes back to the archive's newest checkpoint; returns whether there is one."""
+        state = None if self._archive is None else self._archive.restore()
+        if state is None:
+            return False
+        self._strategy.load_state_dict(state["strategy"])
+        if self._stat is not None:
+            self._stat.load_state_dict(state["observations"])
+        self._generation, self._timesteps = int(state["generation"]), int(state["timesteps"])
+        self._episodes, self._seconds, self._best = (
+            int(state["episodes"]),
+            float(state["seconds"]),
+            float(state["best"]),
+        )
+        return True
+
+    @property
+    def generation(self) -> int:
+        """Generations done."""
+        return self._generation
+
+    def run(self) -> Result:
+        """Trains until a limit is reached. Ctrl-C and SIGTERM end it with the state saved.
+
+        Raises:
+            EvaluationError: If a member cannot be evaluated; the state before its generation is saved.
+            ClusterError: If no worker is left; likewise.
+        """
+        torch.set_num_threads(1)  # the update's bits must not depend on how many cores there are
+        self._started = time.perf_counter() - self._seconds
+        with StopSignals() as signals:
+            try:
+                while (reason := self._reason_to_stop()) is None:
+                    self._one_generation(signals)
+                result = self._final_result(reason, signals)
+            except Interrupted:
+                result = self._result("interrupted")
+            finally:
+                if self._archive is not None:
+                    self._archive.checkpoint(self._generation, self._state, now=True)
+                    population = self._strategy.ask()
+                    self._archive.policy("last", population.centre_P, self._normalization(), self._generation, None)
+                    self._archive.close()
+                for monitor in self._monitors:
+                    monitor.close()
+        return result
+
+    def replay(self, pair: int | None, sign: int) -> Evaluation:
+        """Evaluates one member of the next generation alone, or (without a pair) the centre.
+
+        Args:
+            pair: Its number.
+            sign: +1 or -1.
+        """
+        whole = self._population()
+        if pair is None:
+            empty = slice(0, 0)
+            return self._pool.evaluate(
+                dataclasses.replace(whole, ids_N=whole.ids_N[empty], seeds_N=whole.seeds_N[empty], observed_N=None),
+                lambda: False,
+            )
+        one = slice(pair, pair + 1)
+        sigma = whole.sigma * sign  # the pair's + member is then the one asked for
+        return self._pool.evaluate(
+            dataclasses.replace(
+                whole,
+                sigma=sigma,
+                ids_N=whole.ids_N[one],
+                seeds_N=whole.seeds_N[one],
+                eval_seeds_E=whole.eval_seeds_E[:0],
+                observed_N=None,
+            ),
+            lambda: False,
+        )
+
+    def _one_generation(self, signals: StopSignals) -> None:
+        clock = [time.perf_counter()]
+        population = self._population()
+        clock.append(time.perf_counter())
+        evaluation = self._pool.evaluate(population, signals.requested)
+        fitness_E = evaluation.eval_fitness_E
+        if len(fitness_E) and self._is_target(fitness_E):
+            fitness_E = self._confirm(population, signals)
+        clock.append(time.perf_counter())
+        learned = self._strategy.tell(evaluation)
+        for moments in evaluation.moments:
+            if self._stat is not None:
+                self._stat.merge(moments)
+        self._generation += 1
+        self._timesteps += int(evaluation.steps_N2.sum())
+        self._episodes += evaluation.episodes
+        self._seconds = time.perf_counter() - self._started
+        if len(fitness_E):
+            self._keep_best(population, fitness_E)
+            if self._is_target(fitness_E):
+                self._reached = self._result("target_fitness", fitness_E)
+        clock.append(time.perf_counter())
+        metrics = self._metrics(population, evaluation, fitness_E, learned, np.diff(clock).tolist())
+        for monitor in self._monitors:
+            monitor.record(metrics, evaluation.fitness_N2)
+        if self._archive is not None:
+            self._archive.checkpoint(self._generation, self._state)
+        self._recording = time.perf_counter() - clock[-1]
+
+    _recording = 0.0  # seconds that recording the last generation took
+
+    def _population(self) -> Population:
+        """The strategy's population, with the centre's episodes and the observations that travel along."""
+        population = self._strategy.ask()
+        g, episodes = self._generation, self._eval_episodes if self._generation % self._eval_every == 0 else 0
+        fraction = self._task.observation_fraction
+        return dataclasses.replace(
+            population,
+            eval_seeds_E=draw(self._seed, g, Stream.EVALUATION, episodes),
+            observed_N=every_fraction(len(population.ids_N), fraction) if fraction else None,
+            normalization=self._normalization(),
+        )
+
+    def _normalization(self) -> Normalization | None:
+        return None if self._stat is None else self._stat.normalization()
+
+    def _is_target(self, fitness_E: Any) -> bool:
+        return self._target is not None and float(fitness_E.mean()) >= self._target
+
+    def _confirm(self, population: Population, signals: StopSignals) -> Any:
+        """The centre's fitness in `final_episodes` further episodes."""
+        empty = slice(0, 0)
+        seeds_E = draw(self._seed, population.generation, Stream.FINAL_EVALUATION, self._final_episodes)
+        alone = dataclasses.replace(
+            population,
+            ids_N=population.ids_N[empty],
+            seeds_N=population.seeds_N[empty],
+            eval_seeds_E=seeds_E,
+            observed_N=None,
+        )
+        fitness_E = self._pool.evaluate(alone, signals.requested).eval_fitness_E
+        return fitness_E
+
+    def _keep_best(self, population: Population, fitness_E: Any) -> None:
+        mean = float(fitness_E.mean())
+        if mean > self._best:
+            self._best = mean
+            if self._archive is not None:
+                centre_P, normalization = population.centre_P, population.normalization
+                self._archive.policy("best", centre_P, normalization, population.generation, mean)
+
+    def _reason_to_stop(self) -> str | None:
+        if self._reached is not None:
+            return "target_fitness"
+        spent = {
+            "generations": (self._generation, self._generations),
+            "total_timesteps": (self._timesteps, self._total_timesteps),
+            "max_seconds": (self._seconds, self._max_seconds),
+        }
+        return next((name for name, (used, limit) in spent.items() if limit is not None and used >= limit), None)
+
+    def _final_result(self, reason: str, signals: StopSignals) -> Result:
+        if self._reached is not None:
+            return self._reached
+        if not self._final_episodes:
+            return self._result(reason)
+        population = self._population()
+        fitness_E = self._confirm(population, signals)
+        self._keep_best(population, fitness_E)
+        return self._result(reason, fitness_E)
+
+    def _result(self, reason: str, fitness_E: Any = None) -> Result:
+        result = Result(reason, self._generation, self._timesteps, self._seconds)
+        if fitness_E is None:
+            return result
+        return dataclasses.replace(
+            result, eval_mean=float(fitness_E.mean()), eval_std=float(fitness_E.std()), eval_episodes=len(fitness_E)
+        )
+
+    def _metrics(
+        self,
+        population: Population,
+        evaluation: Evaluation,
+        fitness_E: Any,
+        learned: dict[str, float],
+        phases: list[float],
+    ) -> Metrics:
+        """One generation in numbers."""
+        fitness_N2, steps = evaluation.fitness_N2, int(evaluation.steps_N2.sum())
+        status, (asked, evaluated, updated) = self._pool.status(), phases
+        metrics: Metrics = {
+            "generation": population.generation,
+            "timesteps": self._timesteps,
+            "episodes": self._episodes,
+            "seconds": self._seconds,
+            "fitness/mean": float(fitness_N2.mean()),
+            "fitness/max": float(fitness_N2.max()),
+            "fitness/min": float(fitness_N2.min()),
+            "fitness/std": float(fitness_N2.std()),
+            "episode/length": steps / evaluation.episodes,
+        }
+        if len(fitness_E):
+            metrics |= {
+                "eval/mean": float(fitness_E.mean()),
+                "eval/std": float(fitness_E.std()),
+                "eval/min": float(fitness_E.min()),
+                "eval/max": float(fitness_E.max()),
+                "eval/episodes": len(fitness_E),
+                "eval/rank": float((fitness_N2 < fitness_E.mean()).mean()),
+            }
+        metrics |= learned
+        metrics |= {
+            "rate/timesteps": steps / evaluated,
+            "rate/episodes": evaluation.episodes / evaluated,
+            "time/ask": asked,
+            "time/evaluate": evaluated,
+            "time/update": updated,
+            "time/record": self._recording,
+            "workers/alive": status.alive,
+            "workers/restarted": status.restarted,
+            "workers/utilisation": min(1.0, evaluation.busy_seconds / (evaluated * max(status.alive, 1))),
+            "chunks/reissued": status.reissued,
+            "params/sha256": hashlib.sha256(self._centre().tobytes()).hexdigest(),
+            "noise/fingerprint": self._noise.fingerprint,
+        }
+        return metrics
+
+    def _centre(self) -> Floats:
+        return self._strategy.ask().centre_P
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "strategy": self._strategy.state_dict(),
+            "observations": None if self._stat is None else self._stat.state_dict(),
+            "generation": self._generation,
+            "timesteps": self._timesteps,
+            "episodes": self._episodes,
+            "seconds": self._seconds,
+            "best": self._best,
+        }
