@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from distes.batched import Forward, population_forward
 from distes.configuration import Configuration, chosen_class
 from distes.errors import ConfigurationError, DistesError
 from distes.layout import Layout
@@ -29,6 +30,7 @@ class Parts:
 
     task: Task
     policy: nn.Module
+    forward: Forward
     noise: NoiseTable
     perturbation: Perturbation
     strategy: Strategy
@@ -47,12 +49,13 @@ def build(configuration: Configuration) -> Parts:
         shape, size = task.observation_shape, task.action_size
     policy = build_policy(configuration["policy"], shape, size, seed)
     layout = Layout(policy)
+    forward = population_forward(policy, layout, shape)
     noise = NoiseTable(**configuration["noise"])
     perturbation: Perturbation = construct("perturbation", configuration["perturbation"], noise=noise, layout=layout)
     strategy: Strategy = construct(
         "strategy", configuration["strategy"], centre_P=layout.flatten(policy), perturbation=perturbation, seed=seed
     )
-    return Parts(task, policy, noise, perturbation, strategy)
+    return Parts(task, policy, forward, noise, perturbation, strategy)
 
 
 def build_policy(
@@ -82,8 +85,7 @@ def build_policy(
         name, row = type(policy).__name__, torch.zeros(1, *observation_shape)
         try:
             with torch.no_grad():
-                stateful = isinstance(policy, StatefulPolicy)
-                answer = policy(row, policy.initial_state(1))[0] if stateful else policy(row)
+                answer = policy(row, policy.initial_state(1))[0] if isinstance(policy, StatefulPolicy) else policy(row)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             raise ConfigurationError(
@@ -92,7 +94,8 @@ def build_policy(
     shape = tuple(answer.shape) if isinstance(answer, torch.Tensor) else f"a {type(answer).__name__}"
     if shape != (1, action_size):
         raise ConfigurationError(
-            f"The policy {name} must answer one observation with shape {(1, action_size)}, as the task wants; got {shape}."
+            f"The policy {name} must answer one observation with shape {(1, action_size)}, as the task wants; got "
+            f"{shape}."
         )
     return policy
 

@@ -233,18 +233,16 @@ def resume(directory: str | Path, layers: Iterable[Layer]) -> Configuration:
     stored_layer = read_file(path)
     stored = resolve([DEFAULTS, stored_layer])
     wanted = resolve([DEFAULTS, stored_layer, *layers])
-    if (
-        wanted["run_dir"] not in (None, stored["run_dir"])
-        and Path(wanted["run_dir"]).resolve() != path.parent.resolve()
-    ):
+    other_place = wanted["run_dir"] not in (None, stored["run_dir"])
+    if other_place and Path(wanted["run_dir"]).resolve() != path.parent.resolve():
         raise ConfigurationError(f"run_dir {wanted['run_dir']!r} is not the directory {directory} to be resumed.")
     wanted["run_dir"] = str(directory)
     old, new = flat(stored), flat(wanted)
     for key in [*old, *new]:
         if key not in BUDGET_AND_PLACE and old.get(key) != new.get(key):
             raise ConfigurationError(
-                f"{key} is {shown(old.get(key))} in {path} and cannot become {shown(new.get(key))}: a resumed run keeps "
-                f"its experiment. Start a new one, or leave {key} out."
+                f"{key} is {shown(old.get(key))} in {path} and cannot become {shown(new.get(key))}: a resumed run "
+                f"keeps its experiment. Start a new one, or leave {key} out."
             )
     return wanted
 
@@ -268,13 +266,8 @@ def check_ranges(configuration: Configuration) -> None:
     for key, (least, most) in RANGES.items():
         value = configuration.get(key)
         if value is not None and not least <= value <= most:
-            span = (
-                "a number"
-                if least == -math.inf
-                else f"at least {least}"
-                if most == math.inf
-                else f"from {least} to {most}"
-            )
+            span = f"from {least} to {most}" if most < math.inf else f"at least {least}"
+            span = "a number" if least == -math.inf else span
             raise ConfigurationError(f"{key} must be {span}; got {shown(value)}.")
     if (configuration["chunk_size"] or 0) % 2:
         size = configuration["chunk_size"]

@@ -39,6 +39,8 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
     directory = RunDirectory.open(path) if resumed else RunDirectory.create(path, text)
     with directory:
         options = {name: configuration[name] for name in own_arguments(Trainer)}
+        target = options["target_fitness"]
+        target = parts.task.reward_threshold if target is None else target
         console = Console(
             generations=options["generations"],
             total_timesteps=options["total_timesteps"],
@@ -92,7 +94,7 @@ def start_pool(configuration: Configuration, parts: Parts, say: Callable[[str], 
     Raises:
         ClusterError: No cluster can be reached, or it has no room for a worker.
     """
-    experiment = Experiment(parts.task, parts.policy, parts.perturbation, parts.noise, parts.noise.fingerprint)
+    experiment = Experiment(parts.task, parts.forward, parts.perturbation, parts.noise, parts.noise.fingerprint)
     pairs = (configuration["chunk_size"] or 0) // 2 or None
     if configuration["workers"] == 0:
         from distes.pools.serial import SerialPool

@@ -53,13 +53,16 @@ class Player:
         self._observation, self._action = self._task.observation_and_action()
         self._normalization = saved.normalization
         self._check_sizes(saved)
-        self.environment = self._task.make(render_mode)
-        modes = self.environment.metadata.get("render_modes") or []
-        if render_mode is not None and self.environment.render_mode != render_mode:
-            can = ", ".join(map(str, modes)) or "none"
-            raise ConfigurationError(
-                f"The environment {self._task.name} has no render mode {render_mode!r}; it has: {can}."
-            )
+        self.environment = self._task.make()
+        if render_mode is not None:
+            modes = self.environment.metadata.get("render_modes") or ()
+            self.close()
+            if render_mode not in modes:
+                can = ", ".join(map(str, modes)) or "none"
+                raise ConfigurationError(
+                    f"The environment {self._task.name} has no render mode {render_mode!r}; it has: {can}."
+                )
+            self.environment = self._task.make(render_mode)
 
     def episode(self, seed: int) -> Iterator[float]:
         """Plays one episode and yields each step's reward, after the step; the environment can be rendered then.
@@ -99,7 +102,8 @@ class Player:
         with self._raising():
             picture = np.asarray(self.environment.render())
         height, width = picture.shape[:2]
-        return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        even: np.ndarray[Any, Any] = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        return even
 
     def close(self) -> None:
         """Closes the window, if there is one."""

@@ -108,7 +108,9 @@ def load_policy(run_dir: Path | str, which: Which = "best") -> SavedPolicy:
     directory = Path(run_dir) / "policy"
     path = directory / f"{which}.safetensors"
     if not os.path.lexists(path):
-        raise CheckpointError(f"{run_dir} holds no {which} policy: there is no {path}.")
+        others = [name for name in ("best", "last") if (directory / f"{name}.safetensors").exists()]
+        hint = f" The {others[0]} policy is there: --policy {others[0]}." if others else ""
+        raise CheckpointError(f"{run_dir} holds no {which} policy: there is no {path}.{hint}")
     try:
         module_state, normalization, about = _read_parameters(path)
         path = directory / DESCRIPTION

@@ -1,4 +1,4 @@
-"""YAML as configurations use it: 1e-3 is a number, a date is a text, a key stands once; all of it can be written back."""
+"""YAML as configurations use it: 1e-3 is a number, a date is a text, a key stands once; what is read can be written."""
 
 import re
 from typing import Any

@@ -254,6 +254,7 @@ def test_all_values_are_explicit(tmp_path):
         assert line in text
 
 
+ALIKE = ["1e-3", "null", "'5'", "{a: 1}", "[1, '2']", "0x1f", "1_0", "2020-01-01", "yes", ".inf", "~", "="]
 SCALARS = (
     st.none()
     | st.booleans()
@@ -361,7 +362,7 @@ def test_wrong_flags_get_a_sentence(flags):
 
 
 WRONG_FILES = {
-    "strategy: {init_args: {sigmma: 1}}": r"'strategy.sigmma' is not a key of the configuration in .*conf.yaml: OpenAIES",
+    "strategy: {init_args: {sigmma: 1}}": r"'strategy.sigmma' is not a key .* in .*conf.yaml: OpenAIES takes",
     "sede: 1": r"'sede' is not a key of the configuration in .*conf.yaml. Did you mean 'seed'\?",
     "strategy: {sigma: 1}": r"strategy.sigma is not a key in .*conf.yaml: .* its arguments under init_args",
     "strategy: {class_pth: OpenAIES}": r"Did you mean 'class_path'\?",
@@ -442,6 +443,9 @@ def test_help_for_one_class_by_its_short_name(argv):
 # Resuming
 
 
+STORED = [*FUNCTION, "--strategy.sigma", "0.3", "--generations", "5"]
+
+
 @pytest.fixture
 def run_dir(tmp_path):
     folder = tmp_path / "run"
@@ -504,39 +508,11 @@ KEYS = [
     *("strategy.sigma", "strategy.population_size", "strategy.optimizer", "strategy.optimizer_args.lr", "noise.dtype"),
     *("task.help", "help", "", ".", "task.", ".task", "task..name", "strategy.optimizer_args", "policy.class_path"),
 ]
-WORDS = st.sampled_from(
-    [
-        "Function",
-        "Linear",
-        "OpenAIES",
-        "Dense",
-        "sphere",
-        "-1",
-        "0",
-        "3",
-        "1e300",
-        "nan",
-        ".nan",
-        ".inf",
-        "true",
-        "null",
-        "[]",
-    ]
-    + [
-        "{}",
-        "[1, 2]",
-        "{class_path: Linear}",
-        "{a: {b: c}}",
-        "SGD",
-        "a.b",
-        "--",
-        "=",
-        "&a [*a]",
-        "*a",
-        "!!set {a}",
-        "'",
-    ]
-) | st.text(max_size=6)
+ODD = [
+    *("Function", "Linear", "OpenAIES", "Dense", "sphere", "SGD", "a.b", "true", "null", "-1", "0", "3", "1e300"),
+    *("nan", ".nan", ".inf", "[]", "{}", "[1, 2]", "{class_path: Linear}", "{a: {b: c}}", "&a [*a]", "!!set {a}", "'"),
+]
+WORDS = st.sampled_from(ODD) | st.text(max_size=6)
 NUMBERS = st.sampled_from([-1, 0, 0.5, 1, 2, 7, math.inf, -math.inf, math.nan, 2**63, 2**64, 1e308, True, None])
 
 
@@ -549,7 +525,8 @@ def outcome(argv: list[str]) -> None:
         else:
             build(configure(flags))
     except ConfigurationError as error:
-        assert str(error)
+        if not str(error):
+            raise
 
 
 @settings(max_examples=200, deadline=None)

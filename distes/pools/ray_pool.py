@@ -22,7 +22,6 @@ POLL = 0.5  # seconds between looks at whether to stop
 OBJECT_STORE = 256 * 2**20  # bytes of an embedded cluster's object store; populations are small
 QUIET: Mapping[str, str] = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_worker_niceness": "0",  # Ray starts its workers at nice 15, where they lose against everything else
