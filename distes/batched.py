@@ -76,7 +76,8 @@ class _Conv2d(_MemberLayer):
             y = torch.matmul(weight.unsqueeze(1), patches)
         if self.bias_B1O is not None:
             y = y + self.bias_B1O.unsqueeze(-1)
-        return y.flatten(0, 1).unflatten(-1, (height, width))
+        images: Tensor = y.flatten(0, 1).unflatten(-1, (height, width))
+        return images
 
 
 def _member_layer(name: str, layer: nn.Module, slots: dict[str, Slot]) -> _MemberLayer | None:

@@ -34,7 +34,8 @@ class Slot:
     def view(self, flat: Tensor) -> Tensor:
         """Views the parameter in flat vectors: (..., P) -> (..., *shape), as it lies, nothing copied."""
         size = int(np.prod(self.shape, dtype=np.int64))
-        return flat[..., self.start : self.start + size].unflatten(-1, self.shape or (1,))
+        parameter: Tensor = flat[..., self.start : self.start + size].unflatten(-1, self.shape or (1,))
+        return parameter
 
 
 class Layout:

@@ -5,9 +5,12 @@ Axes: O observation, A action (the numbers a policy answers with).
 
 import argparse
 import contextlib
+import ctypes.util
 import importlib
+import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,18 +53,14 @@ class Player:
         except RuntimeError as error:
             what = " ".join(str(error).split())
             raise CheckpointError(f"The saved parameters do not fit the policy: {what}") from error
-        self._observation, self._action = self._task.observation_and_action()
+        with self._raising():
+            self._observation, self._action = self._task.observation_and_action()
         self._normalization = saved.normalization
         self._check_sizes(saved)
         self.environment = self._task.make()
         if render_mode is not None:
-            modes = self.environment.metadata.get("render_modes") or ()
+            self._check_mode(render_mode)
             self.close()
-            if render_mode not in modes:
-                can = ", ".join(map(str, modes)) or "none"
-                raise ConfigurationError(
-                    f"The environment {self._task.name} has no render mode {render_mode!r}; it has: {can}."
-                )
             self.environment = self._task.make(render_mode)
 
     def episode(self, seed: int) -> Iterator[float]:
@@ -99,7 +98,8 @@ class Player:
         Raises:
             EvaluationError: The environment cannot draw one.
         """
-        with self._raising():
+        with self._raising(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of screens and drivers; if it matters, an error follows
             picture = np.asarray(self.environment.render())
         height, width = picture.shape[:2]
         even: np.ndarray[Any, Any] = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -115,6 +115,14 @@ class Player:
             return row_O
         return np.clip((row_O - self._normalization.mean_O) / self._normalization.std_O, -CLIP, CLIP)
 
+    def _check_mode(self, render_mode: str) -> None:
+        modes = self.environment.metadata.get("render_modes") or ()
+        if render_mode not in modes:
+            can = ", ".join(map(str, modes)) or "none"
+            raise ConfigurationError(
+                f"The environment {self._task.name} has no render mode {render_mode!r}; it has: {can}."
+            )
+
     def _check_sizes(self, saved: SavedPolicy) -> None:
         now = tuple(self._observation.shape), self._action.size
         mean_O = self._normalization.mean_O if self._normalization else np.zeros(now[0])
@@ -129,9 +137,16 @@ class Player:
         """Whatever an environment raises becomes a sentence."""
         try:
             yield
+        except DistesError:
+            raise
         except Exception as error:
             what = " ".join(f"{type(error).__name__}: {error}".split())
-            raise EvaluationError(f"The environment {self._task.name} raised {what}") from error
+            hint = ""
+            if "pygame" in what and type(error).__name__ in ("DependencyNotInstalled", "ModuleNotFoundError"):
+                hint = ". To draw it: pip install 'distes[render]'."
+            elif "OpenGL" in what:
+                hint = ". Without a screen, MuJoCo draws with MUJOCO_GL=egl or MUJOCO_GL=osmesa in the environment."
+            raise EvaluationError(f"The environment {self._task.name} raised {what}{hint}") from error
 
 
 class Film:
@@ -228,6 +243,13 @@ def play(
             film.finish()
 
 
+def draw_without_a_screen() -> None:
+    """Has simulators draw into memory, if the user has not chosen otherwise; before any of them is imported."""
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    if not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"} and ctypes.util.find_library("EGL"):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line of `scripts/play.py`; returns the exit code, as `distes.cli.main` does.
 
@@ -247,6 +269,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = parser.parse_args(argv)
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # where a policy of one's own was found in training
+    if flags.record is not None:
+        draw_without_a_screen()
     try:
         returns = []
         for total, length in play(

@@ -3,12 +3,15 @@
 import socket
 import time
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
+from torch import nn
 
-from distes.batched import Forward, Members
+from distes.batched import Forward, Members, population_forward
 from distes.errors import EvaluationError
+from distes.layout import Layout
 from distes.noise import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.population import SIGNS, Chunk, ChunkResult, Population
@@ -32,6 +35,19 @@ class Experiment:
     perturbation: Perturbation
     noise: NoiseTable
     fingerprint: str
+
+    @classmethod
+    def of(cls, task: Task, policy: nn.Module, perturbation: Perturbation, noise: NoiseTable) -> Self:
+        """Prepares the policy for many members and takes the noise table's fingerprint.
+
+        Args:
+            task: What members are evaluated on.
+            policy: Their module.
+            perturbation: Numbered directions in its parameters.
+            noise: The table that they come from.
+        """
+        forward = population_forward(policy, Layout(policy), task.observation_shape)
+        return cls(task, forward, perturbation, noise, noise.fingerprint)
 
 
 class Worker:

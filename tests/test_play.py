@@ -1,6 +1,7 @@
 """Playing a saved policy: the same task, the same observations, the same actions; and sentences for all that lacks."""
 
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -61,6 +62,13 @@ class Sum(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.factor * x.sum(1, keepdim=True)
+
+
+@pytest.fixture(autouse=True)
+def _environment_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Playing for a film sets some; they go with the test."""
+    for name in ("SDL_VIDEODRIVER", "MUJOCO_GL"):
+        monkeypatch.setenv(name, os.environ.get(name, "dummy" if name == "SDL_VIDEODRIVER" else "egl"))
 
 
 def saved_run(
@@ -186,6 +194,19 @@ def test_what_cannot_be_done_is_a_sentence(
     assert captured.out == ""
     assert re.fullmatch(f"error: .*{message}.*\n", captured.err)
     assert list(tmp_path.iterdir()) == [tmp_path / "policy"]
+
+
+def test_what_draws_a_picture_may_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("imageio", reason="needs the extra 'video'")
+
+    def render(environment: Tape) -> None:
+        raise gymnasium.error.DependencyNotInstalled("pygame is not installed")
+
+    monkeypatch.setattr(Tape, "render", render)
+    assert main([saved_run(tmp_path), "--record", str(tmp_path / "film.gif")]) == 2
+    assert "pip install 'distes[render]'" in capsys.readouterr().err
 
 
 def test_a_directory_without_a_policy_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,7 +85,7 @@ def test_a_missing_policy_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds no best policy"):
         load_policy(tmp_path)
     save_policy(tmp_path / "policy", "last", {}, None, META)
-    with pytest.raises(CheckpointError, match="holds no best policy.*The last policy is there: --policy last"):
+    with pytest.raises(CheckpointError, match=r"holds no best policy.*The last policy is there: --policy last"):
         load_policy(tmp_path)
     (tmp_path / "policy" / "policy.json").unlink()
     with pytest.raises(CheckpointError, match=r"policy\.json cannot be read: No such file"):

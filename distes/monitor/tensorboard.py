@@ -120,7 +120,7 @@ def _text(tag: str, text: str) -> Summary.Value:
         tensor=TensorProto(
             dtype="DT_STRING",
             string_val=[f"{fence}yaml\n{text.rstrip()}\n{fence}".encode()],
-            tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)]),
+            tensor_shape=TensorShapeProto(),  # a single text; anything else is shown as a table
         ),
     )
 

@@ -62,7 +62,7 @@ class RayPool(Pool):
             ClusterError: If the cluster cannot be reached, or has no CPU for a worker.
         """
         self._pairs_per_chunk, self._say = pairs_per_chunk, say
-        _connect(address, workers if oversubscribe else None, experiment)
+        _connect(address)
         free = int(ray.available_resources().get("CPU", 0))
         wanted = workers or max(free, 1)
         if not oversubscribe and free == 0:
@@ -73,7 +73,7 @@ class RayPool(Pool):
         count = wanted if oversubscribe else min(wanted, free)
         if count < wanted:
             say(f"{count} of {wanted} workers fit on {free} free CPUs; --oversubscribe true starts all {wanted}.")
-        self._actor = ray.remote(num_cpus=0 if oversubscribe else 1, max_restarts=0)(_Actor)
+        self._actor: Any = ray.remote(num_cpus=0 if oversubscribe else 1, max_restarts=0)(_Actor)
         self._experiment = ray.put(experiment)
         self._workers: dict[int, Any] = {}  # ready ones, by number
         self._joining: dict[Any, tuple[int, Any]] = {}  # reference to `ready` -> (number, actor)
@@ -175,11 +175,10 @@ class RayPool(Pool):
             return None
 
 
-def _connect(address: str | None, cpus: int | None, experiment: Experiment) -> None:
+def _connect(address: str | None) -> None:
     """Joins the cluster at the address, or starts one on this machine that listens on loopback only."""
     for key, value in QUIET.items():
         os.environ.setdefault(key, value)
-    del cpus, experiment
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
         ray.init(include_dashboard=False, object_store_memory=OBJECT_STORE, _node_ip_address="127.0.0.1", **quiet)

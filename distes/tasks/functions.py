@@ -16,23 +16,29 @@ Points = NDArray[np.float64]
 
 def sphere(x_BA: Points) -> Points:
     """Sum of squares; minimum 0 at 0."""
-    return (x_BA**2).sum(1)
+    return _sum(x_BA**2)
 
 
 def rosenbrock(x_BA: Points) -> Points:
     """The curved valley; minimum 0 at (1, ..., 1). Rosenbrock 1960, doi:10.1093/comjnl/3.3.175."""
-    return (100 * (x_BA[:, 1:] - x_BA[:, :-1] ** 2) ** 2 + (1 - x_BA[:, :-1]) ** 2).sum(1)
+    return _sum(100 * (x_BA[:, 1:] - x_BA[:, :-1] ** 2) ** 2 + (1 - x_BA[:, :-1]) ** 2)
 
 
 def rastrigin(x_BA: Points) -> Points:
     """Many local minima on a bowl; minimum 0 at 0."""
-    return 10 * x_BA.shape[1] + (x_BA**2 - 10 * np.cos(2 * np.pi * x_BA)).sum(1)
+    return 10 * x_BA.shape[1] + _sum(x_BA**2 - 10 * np.cos(2 * np.pi * x_BA))
 
 
 def ackley(x_BA: Points) -> Points:
     """A needle in a rippled plain; minimum 0 at 0."""
-    root = np.sqrt((x_BA**2).mean(1))
-    return 20 + np.e - 20 * np.exp(-0.2 * root) - np.exp(np.cos(2 * np.pi * x_BA).mean(1))
+    dimension = x_BA.shape[1]
+    root = np.sqrt(_sum(x_BA**2) / dimension)
+    return 20 + np.e - 20 * np.exp(-0.2 * root) - np.exp(_sum(np.cos(2 * np.pi * x_BA)) / dimension)
+
+
+def _sum(terms_BA: Points) -> Points:
+    total_B: Points = terms_BA.sum(axis=1)
+    return total_B
 
 
 FUNCTIONS: dict[str, Callable[[Points], Points]] = {

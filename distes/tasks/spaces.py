@@ -129,7 +129,8 @@ class BoxAction(Action):
         """Takes the bounds, flat; with `rescale`, [-1, 1] is mapped to them, else numbers are clipped to them."""
         self.size, self._shape, self._dtype = int(np.prod(shape, dtype=np.int64)), shape, dtype
         self._low, self._high = low, high
-        self._middle, self._half = ((low + high) / 2, (high - low) / 2) if rescale else (None, None)
+        self._middle: Floats | None = (low + high) / 2 if rescale else None
+        self._half: Floats = (high - low) / 2
 
     def read_all(self, numbers_RA: Floats) -> Any:
         """(R, *shape), in the space's dtype."""

@@ -60,7 +60,9 @@ def main() -> None:
         total, seconds, fingerprints = measure(options.size, count, touch=True)
         bare, _, _ = measure(options.size, count, touch=False)
         assert fingerprints == 1
-        rows.append({"processes": count, "pss_mb": total, "bare_mb": bare, "table_mb": total - bare, "seconds": seconds})
+        rows.append(
+            {"processes": count, "pss_mb": total, "bare_mb": bare, "table_mb": total - bare, "seconds": seconds}
+        )
         print(f"{count:>10}{total:>11,.0f} MB{bare:>13,.0f} MB{total - bare:>9,.0f} MB{seconds:>12.1f} s", flush=True)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")

@@ -60,7 +60,11 @@ def trainer(name: str, workers: int, seconds: float) -> float:
             "policy.hidden_sizes": "[64, 64]",
             "strategy.population_size": 256,
         }
-        command = [sys.executable, str(LAUNCH), *(str(part) for key, value in flags.items() for part in (f"--{key}", value))]
+        command = [
+            sys.executable,
+            str(LAUNCH),
+            *(str(part) for key, value in flags.items() for part in (f"--{key}", value)),
+        ]
         subprocess.run(command, check=True, capture_output=True, text=True)
         rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     if len(rows) < 3:
