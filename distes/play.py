@@ -113,7 +113,8 @@ class Player:
     def _normalized(self, row_O: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         if self._normalization is None:
             return row_O
-        return np.clip((row_O - self._normalization.mean_O) / self._normalization.std_O, -CLIP, CLIP)
+        seen_O: np.ndarray[Any, Any] = (row_O - self._normalization.mean_O) / self._normalization.std_O
+        return seen_O.clip(-CLIP, CLIP)
 
     def _check_mode(self, render_mode: str) -> None:
         modes = self.environment.metadata.get("render_modes") or ()

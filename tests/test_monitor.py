@@ -375,6 +375,14 @@ def test_lines_instead_of_a_table_where_one_would_not_do(
     assert terminal.getvalue().startswith("generation 1  ")
 
 
+@pytest.mark.parametrize(("target", "shown"), [(None, False), (math.inf, False), (-1.5, True)])
+def test_a_target_is_shown_where_there_is_one(terminal: Terminal, target: float | None, shown: bool) -> None:
+    console = Console(target_fitness=target, stream=terminal)
+    console.record(metrics(1, **{"eval/mean": 7.0}), FITNESS_N2)
+    console.close()
+    assert ("target" in terminal.getvalue()) == shown
+
+
 def test_nothing_runs_beside_the_training(terminal: Terminal) -> None:
     before = threading.active_count()
     console = Console(stream=terminal)

@@ -43,14 +43,14 @@ class Console(Monitor):
             generations: The budget of generations, None without one; like the next two, for "of N" and the time left.
             total_timesteps: The budget of timesteps.
             max_seconds: The budget of seconds.
-            target_fitness: What the evaluation must reach.
+            target_fitness: What the evaluation must reach; None or infinity for no target.
             title: What stands above the table.
             stream: Where to write; standard output by default.
             live: Whether to show the table; by default where the stream is a terminal and no debugger is attached.
             line_seconds: Plain lines come at least this far apart; the first and the last always come.
         """
         self._budgets = {"generation": generations, "timesteps": total_timesteps, "seconds": max_seconds}
-        self._target = target_fitness
+        self._target = None if target_fitness == math.inf else target_fitness
         self._title = title
         self._stream = sys.stdout if stream is None else stream
         self._terminal = rich.console.Console(file=self._stream)
@@ -136,7 +136,8 @@ class Console(Monitor):
         if "norm/step_over_centre" in m:
             yield "step / centre", f"{m['norm/step_over_centre']:.2g}"
         if "sigma" in m:
-            yield "sigma", f"{m['sigma']:.3g}" + _optional(m, "learning_rate", ", learning rate {}")
+            rate = f", learning rate {m['learning_rate']:.3g}" if "learning_rate" in m else ""
+            yield "sigma", f"{m['sigma']:.3g}{rate}"
         if phases := _phases(m):
             yield "time by phase", phases
 

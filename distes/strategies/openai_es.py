@@ -32,7 +32,7 @@ class OpenAIES(Strategy):
         perturbation: Perturbation,
         seed: int = 0,
         *,
-        population_size: int = 64,
+        population_size: int = 32,
         sigma: float = 0.1,
         learning_rate: float = 0.1,
         l2_coeff: float = 0.0,

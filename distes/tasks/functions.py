@@ -26,14 +26,15 @@ def rosenbrock(x_BA: Points) -> Points:
 
 def rastrigin(x_BA: Points) -> Points:
     """Many local minima on a bowl; minimum 0 at 0."""
-    return 10 * x_BA.shape[1] + _sum(x_BA**2 - 10 * np.cos(2 * np.pi * x_BA))
+    return _sum(x_BA**2 - 10 * np.cos(2 * np.pi * x_BA) + 10)
 
 
 def ackley(x_BA: Points) -> Points:
     """A needle in a rippled plain; minimum 0 at 0."""
     dimension = x_BA.shape[1]
-    root = np.sqrt(_sum(x_BA**2) / dimension)
-    return 20 + np.e - 20 * np.exp(-0.2 * root) - np.exp(_sum(np.cos(2 * np.pi * x_BA)) / dimension)
+    bowl_B: Points = -20 * np.exp(-0.2 * np.sqrt(_sum(x_BA**2) / dimension))
+    ripples_B: Points = np.exp(_sum(np.cos(2 * np.pi * x_BA)) / dimension)
+    return bowl_B - ripples_B + 20 + np.e
 
 
 def _sum(terms_BA: Points) -> Points:

@@ -129,8 +129,8 @@ class BoxAction(Action):
         """Takes the bounds, flat; with `rescale`, [-1, 1] is mapped to them, else numbers are clipped to them."""
         self.size, self._shape, self._dtype = int(np.prod(shape, dtype=np.int64)), shape, dtype
         self._low, self._high = low, high
-        self._middle: Floats | None = (low + high) / 2 if rescale else None
-        self._half: Floats = (high - low) / 2
+        self._middle: Floats | None = np.float32(0.5) * (low + high) if rescale else None
+        self._half: Floats = np.float32(0.5) * (high - low)
 
     def read_all(self, numbers_RA: Floats) -> Any:
         """(R, *shape), in the space's dtype."""

@@ -1,0 +1,50 @@
+"""Every file in configs/ is loaded, built and run for one tiny generation."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from distes.cli import configure, main, read_flags
+
+CONFIGS = sorted(Path(__file__).resolve().parents[1].glob("configs/*.yaml"))
+NEEDS = {"(extra: mujoco)": "mujoco", "(extra: box2d)": "Box2D", "(extra: atari)": "ale_py"}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_one_tiny_generation(path: Path, tmp_path: Path) -> None:
+    text = path.read_text()
+    for extra, module in NEEDS.items():
+        if extra in text and find_spec(module) is None:
+            pytest.skip(f"needs {extra}")
+    tiny = {
+        "workers": 0,
+        "run_dir": tmp_path / "run",
+        "generations": 1,
+        "eval_episodes": 1,
+        "final_episodes": 0,
+        "strategy.population_size": 4,
+        "task.max_steps": 5,
+        "task.slots": 2,
+        "task.episodes_per_member": 1,
+        "noise.size": 2**22,
+    }
+    flags = [str(part) for key, value in tiny.items() for part in (f"--{key}", value)]
+    assert main(["--config", str(path), *flags]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 1
+    assert rows[0]["episodes"] == 4
+    assert 4 <= rows[0]["timesteps"] <= 20
+    assert (tmp_path / "run" / "policy" / "last.safetensors").is_file()
+
+
+def test_the_default_is_cartpole() -> None:
+    default = configure(read_flags([]))
+    assert configure(read_flags(["--config", str(CONFIGS[0].parent / "cartpole.yaml")])) == default
+    assert default["task"]["init_args"]["env"] == "CartPole-v1"
+
+
+def test_there_is_a_configuration_for_each_published_run() -> None:
+    published = "acrobot ant cartpole halfcheetah hopper humanoid inverted_pendulum lunarlander pendulum pong swimmer walker2d"
+    assert {path.stem for path in CONFIGS} >= set(published.split())
