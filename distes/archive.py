@@ -54,7 +54,7 @@ class Archive:
         for warning in self._checkpoints.warnings:
             self._say(warning)
         generation = 0 if found is None else found[0]
-        self._directory.truncate_metrics(generation - 1)
+        self._directory.truncate_metrics(generation)
         return None if found is None else found[1]
 
     def checkpoint(self, generation: int, state: Callable[[], dict[str, Any]], *, now: bool = False) -> None:

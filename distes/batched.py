@@ -40,6 +40,9 @@ class _MemberLayer(nn.Module):
         self.weight_B = weight.view(parameters_BP)
         self.bias_B1O = None if bias is None else bias.view(parameters_BP).unsqueeze(1)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in ("weight_B", "bias_B1O")}
+
 
 class _Linear(_MemberLayer):
     """x (B*K, ..., in) -> (B*K, ..., out)."""
@@ -132,6 +135,10 @@ class Forward:
         else:
             # vmap turns the parameters of each member back into torch's own shapes
             self._parameters: dict[str, Tensor] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is bound stays here: each view would take its whole matrix along to the workers.
+        return {**self.__dict__, "_parameters": {}} if self.vmapped else self.__dict__
 
     def bind(self, parameters_BP: Tensor) -> None:
         """Points all layers at the members that run next."""

@@ -1,18 +1,20 @@
 """A resolved configuration is run: cheap things first, then the run directory, then the workers."""
 
 import contextlib
+import dataclasses
 import itertools
+import json
 import os
 import re
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from distes import yaml_text
+from distes import files, yaml_text
 from distes.archive import Archive
 from distes.build import Parts, build
 from distes.configuration import Configuration, own_arguments
-from distes.errors import ConfigurationError
+from distes.errors import ConfigurationError, EvaluationError
 from distes.monitor.base import Monitor
 from distes.monitor.console import Console, duration, number
 from distes.pools.base import Pool
@@ -81,9 +83,13 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
                     return _replay(trainer, replay, console)
                 if resumed:
                     directory.write_config(text)
-                monitors += start_monitors(directory, console, text, trainer.generation if resumed else None)
+                monitors += start_monitors(directory, console, text, trainer.generation + 1 if resumed else None)
                 stack.pop_all()  # from here on there is a run
-                result = trainer.run()
+                try:
+                    result = trainer.run()
+                except EvaluationError as error:
+                    raise EvaluationError(str(error).replace("RUN_DIR", str(path))) from error
+                write_result(directory, result)
     console.say(summary(result, path))
     return 130 if result.reason == "interrupted" else 0
 
@@ -129,6 +135,13 @@ def start_monitors(directory: RunDirectory, console: Console, text: str, resumed
     return [Monitors([console, *files], console.say)]
 
 
+def write_result(directory: RunDirectory, result: Result) -> None:
+    """Leaves how the run ended for scripts, in `result.json`."""
+    values = {key: None if value != value else value for key, value in dataclasses.asdict(result).items()}
+    with contextlib.suppress(OSError):  # the same was said in the terminal
+        files.replace(directory.path / "result.json", (json.dumps(values, indent=2) + "\n").encode())
+
+
 def new_run_dir(task: str) -> str:
     """A directory that does not exist yet: `runs/<task>-<date>-<time>`."""
     name = re.sub(r"[^\w.-]+", "-", task).strip("-.") or "task"
@@ -154,9 +167,9 @@ def _replay(trainer: Trainer, what: str, console: Console) -> int:
     match = re.fullmatch(r"(\d+)(?:,(\d+),([+-]))?", what)
     if match is None:
         raise ConfigurationError(f"replay must be GENERATION, or GENERATION,PAIR,SIGN such as 7,12,+; got {what!r}.")
-    if int(match[1]) != trainer.generation:
+    if int(match[1]) != trainer.generation + 1:
         raise ConfigurationError(
-            f"replay: the newest checkpoint leads to generation {trainer.generation}; got {match[1]}. Only members of "
+            f"replay: the newest checkpoint leads to generation {trainer.generation + 1}; got {match[1]}. Only members of "
             "the generation that comes next can be replayed."
         )
     if match[2] is None:

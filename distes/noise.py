@@ -29,6 +29,7 @@ from distes.errors import ConfigurationError
 BLOCK = 2**20
 _PREFIX = "distes-noise-"
 _FOLDERS = [Path("/dev/shm"), Path(tempfile.gettempdir())]
+_ADVICE = "choose a smaller --noise.size, --noise.dtype float16, or enlarge shared memory (docker run --shm-size)"
 
 
 class NoiseTable:
@@ -83,8 +84,13 @@ class NoiseTable:
         for folder in _FOLDERS:
             _remove_unused(folder, spare=name)
         path = _folder_with_room(name, nbytes) / name
-        file = _hold(path, nbytes, self._make)
-        self._release = weakref.finalize(self, _release, path, file)  # also at the end of the process
+        try:
+            file = _hold(path, nbytes, self._make)
+        except OSError as error:
+            raise ConfigurationError(
+                f"A noise table of {nbytes / 1e6:.0f} MB cannot be made in {path.parent} ({error.strerror}): {_ADVICE}."
+            ) from error
+        self._release = weakref.finalize(self, _release, path, file, os.getpid())  # also at the end of the process
         return mmap.mmap(file.fileno(), nbytes, access=mmap.ACCESS_READ)
 
     def _make(self, file: IO[bytes], nbytes: int) -> None:
@@ -127,10 +133,7 @@ def _folder_with_room(name: str, nbytes: int) -> Path:
             if exists or shutil.disk_usage(folder).free > nbytes + 2**20:
                 return folder
     places = " or ".join(str(folder) for folder in _FOLDERS)
-    raise ConfigurationError(
-        f"A noise table of {nbytes / 1e6:.0f} MB finds no room in {places}: choose a smaller --noise.size, "
-        "--noise.dtype float16, or enlarge shared memory (docker run --shm-size)."
-    )
+    raise ConfigurationError(f"A noise table of {nbytes / 1e6:.0f} MB finds no room in {places}: {_ADVICE}.")
 
 
 def _hold(path: Path, nbytes: int, make: Callable[[IO[bytes], int], None]) -> IO[bytes]:
@@ -151,8 +154,9 @@ def _hold(path: Path, nbytes: int, make: Callable[[IO[bytes], int], None]) -> IO
                     path.unlink(missing_ok=True)
                     raise
             if os.fstat(file.fileno()).st_size == nbytes:
-                fcntl.flock(file, fcntl.LOCK_SH)
-                return file
+                fcntl.flock(file, fcntl.LOCK_SH)  # from exclusive to shared is no single step:
+                if _is_at(path, file):  # somebody may have taken it for unused in between
+                    return file
         file.close()
 
 
@@ -174,6 +178,9 @@ def _remove_unused(folder: Path, spare: str = "") -> None:
                 path.unlink()
 
 
-def _release(path: Path, file: IO[bytes]) -> None:
+def _release(path: Path, file: IO[bytes], owner: int) -> None:
+    if os.getpid() != owner:  # a fork shares its parent's lock, and must not give it up
+        return
+    fcntl.flock(file, fcntl.LOCK_UN)  # closing would not do: the mapping has a descriptor of its own
     file.close()
     _remove_unused(path.parent)

@@ -185,7 +185,7 @@ class Trainer:
         clock.append(time.perf_counter())
         evaluation = self._pool.evaluate(population, signals.requested)
         fitness_E = evaluation.eval_fitness_E
-        if len(fitness_E) and self._is_target(fitness_E):
+        if len(fitness_E) and self._final_episodes and self._is_target(fitness_E):
             fitness_E = self._confirm(population, signals)
         clock.append(time.perf_counter())
         learned = self._strategy.tell(evaluation)
@@ -290,7 +290,7 @@ class Trainer:
         fitness_N2, steps = evaluation.fitness_N2, int(evaluation.steps_N2.sum())
         status, (asked, evaluated, updated) = self._pool.status(), phases
         metrics: Metrics = {
-            "generation": population.generation,
+            "generation": self._generation,
             "timesteps": self._timesteps,
             "episodes": self._episodes,
             "seconds": self._seconds,

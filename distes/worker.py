@@ -109,14 +109,15 @@ class Worker:
 
 
 def _sentence(population: Population, chunk: Chunk, error: MemberError) -> str:
+    generation = population.generation + 1  # people count from 1
     if chunk.of_centre:
-        who, where = f"The centre's episode {chunk.start + error.member}", f"--replay {population.generation}"
+        who, where = f"The centre's episode {chunk.start + error.member}", f"--replay {generation}"
     else:
         pair, column = chunk.start + error.member // 2, error.member % 2
         sign = "+-"[column]
-        who, where = f"Pair {pair}, sign {sign},", f"--replay {population.generation},{pair},{sign}"
+        who, where = f"Pair {pair}, sign {sign},", f"--replay {generation},{pair},{sign}"
     seed = "" if error.episode_seed is None else f" (episode seed {error.episode_seed})"
     return (
-        f"{who} of generation {population.generation} could not be evaluated: {error.reason}{seed}. "
+        f"{who} of generation {generation} could not be evaluated: {error.reason}{seed}. "
         f"To replay it alone: python scripts/launch.py --resume RUN_DIR --workers 0 {where}"
     )

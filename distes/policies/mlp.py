@@ -3,12 +3,28 @@
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from distes.errors import ConfigurationError
-from distes.policies.base import scaled_
+from distes.policies.base import scaled_, sigmoid
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}
+
+class _ELU(nn.Module):
+    """As nn.ELU, with bits that do not depend on the place in a tensor; see `sigmoid`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(x > 0, x, torch.expm1(x))
+
+
+class _SiLU(nn.Module):
+    """As nn.SiLU, with bits that do not depend on the place in a tensor."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * sigmoid(x)
+
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": _ELU, "silu": _SiLU}
 
 
 class MLP(nn.Module):

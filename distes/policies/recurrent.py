@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from distes.policies.base import StatefulPolicy, scaled_
+from distes.policies.base import StatefulPolicy, scaled_, sigmoid
 
 
 class Recurrent(StatefulPolicy):
@@ -34,8 +34,8 @@ class Recurrent(StatefulPolicy):
         """Maps (rows, ...) and (rows, S) to (rows, A) and (rows, S)."""
         reset_x, update_x, new_x = self.from_input(observation.flatten(1)).chunk(3, dim=-1)
         reset_h, update_h, new_h = self.from_state(state).chunk(3, dim=-1)
-        reset = torch.sigmoid(reset_x + reset_h)  # eq. 5
-        update = torch.sigmoid(update_x + update_h)  # eq. 6
+        reset = sigmoid(reset_x + reset_h)  # eq. 5
+        update = sigmoid(update_x + update_h)  # eq. 6
         new = torch.tanh(new_x + reset * new_h)  # eq. 8, in the form of torch.nn.GRU
         state = update * state + (1 - update) * new  # eq. 7
         return self.output(state), state

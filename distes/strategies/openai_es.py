@@ -107,7 +107,7 @@ class OpenAIES(Strategy):
         after_P = self.centre_P
         if not np.isfinite(after_P).all():
             raise ConfigurationError(
-                f"strategy: the centre is no longer finite after generation {self._generation - 1}; "
+                f"strategy: the centre is no longer finite after generation {self._generation}; "
                 "use a smaller learning_rate."
             )
         step, centre = _norm(after_P - before_P), _norm(after_P)
@@ -140,7 +140,9 @@ class OpenAIES(Strategy):
         with torch.no_grad():
             self._centre.copy_(torch.from_numpy(centre_P))
         whole = self._optimizer.state_dict()
-        whole["state"] = {0: dict(state["optimizer"])} if state["optimizer"] else {}
+        # Copied: torch would go on working in the very tensors of `state`.
+        moments = {key: v.clone() if isinstance(v, torch.Tensor) else v for key, v in state["optimizer"].items()}
+        whole["state"] = {0: moments} if moments else {}
         self._optimizer.load_state_dict(whole)
 
 

@@ -268,12 +268,12 @@ def _action(space: spaces.Space[Any], rescale: bool) -> Action:
     if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
         return MultiDiscreteAction(space.nvec.astype(np.int64), space.start.astype(np.int64))
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
-        low, high = space.low.ravel().astype(np.float32), space.high.ravel().astype(np.float32)
+        low, high = space.low.ravel(), space.high.ravel()
         if rescale and not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise ConfigurationError(
                 "action_mode 'rescale' needs finite bounds; the environment's are not. Use 'clip'."
             )
-        return BoxAction(low, high, space.shape, space.dtype, rescale)
+        return BoxAction(low, high, space.shape, rescale)
     raise ConfigurationError(
         f"Actions must be Discrete, MultiDiscrete with one axis, or a Box of floats; the environment has {space}."
     )

@@ -125,15 +125,17 @@ class BoxAction(Action):
 
     noisy = True
 
-    def __init__(self, low: Floats, high: Floats, shape: tuple[int, ...], dtype: np.dtype[Any], rescale: bool) -> None:
-        """Takes the bounds, flat; with `rescale`, [-1, 1] is mapped to them, else numbers are clipped to them."""
-        self.size, self._shape, self._dtype = int(np.prod(shape, dtype=np.int64)), shape, dtype
-        self._low, self._high = low, high
-        self._middle: Floats | None = np.float32(0.5) * (low + high) if rescale else None
-        self._half: Floats = np.float32(0.5) * (high - low)
+    def __init__(self, low: NDArray[Any], high: NDArray[Any], shape: tuple[int, ...], rescale: bool) -> None:
+        """Takes the bounds, flat, in the space's dtype; with `rescale`, [-1, 1] is mapped to them, else clipped."""
+        self.size, self._shape = int(np.prod(shape, dtype=np.int64)), shape
+        self._low, self._high, self._rescale = low, high, rescale
+        if rescale:
+            self._middle, self._half = low / 2 + high / 2, high / 2 - low / 2
 
     def read_all(self, numbers_RA: Floats) -> Any:
         """(R, *shape), in the space's dtype."""
-        if self._middle is not None:
-            numbers_RA = self._middle + self._half * np.clip(numbers_RA, -1, 1)
-        return np.clip(numbers_RA, self._low, self._high).astype(self._dtype, copy=False).reshape(-1, *self._shape)
+        # In the space's dtype first: 0.1 in float32 lies outside bounds of 0.1 in float64.
+        actions_RA: NDArray[Any] = numbers_RA.astype(self._low.dtype, copy=False)
+        if self._rescale:
+            actions_RA = self._middle + self._half * np.clip(actions_RA, -1, 1)
+        return np.clip(actions_RA, self._low, self._high).reshape(-1, *self._shape)
