@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F  # noqa: N812, torch's own abbreviation
 
-from distes.errors import ConfigurationError
+from distes.errors import ConfigurationError, DistesWarning
 from distes.layout import Layout, Slot
 from distes.perturbations.base import Perturbation
 from distes.policies.base import StatefulPolicy
@@ -202,7 +202,9 @@ def population_forward(module: nn.Module, layout: Layout, observation_shape: tup
                 forward.vmapped, forward._parameters = True, {}
     if forward.vmapped:
         warnings.warn(
-            f"The policy {type(module).__name__} runs through torch.func.vmap, which is slower: {reason}.", stacklevel=2
+            f"The policy {type(module).__name__} runs through torch.func.vmap, which is slower: {reason}.",
+            DistesWarning,
+            stacklevel=2,
         )
     return forward
 

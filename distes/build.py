@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -21,7 +22,7 @@ from distes.strategies.base import Strategy
 from distes.tasks.base import Task
 
 # What a constructor raises over its arguments; from our own classes anything else is a bug of ours.
-REFUSALS = (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError)
+REFUSALS = (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,14 @@ def build(configuration: Configuration) -> Parts:
         shape, size = task.observation_shape, task.action_size
     policy = build_policy(configuration["policy"], shape, size, seed)
     layout = Layout(policy)
+    centre_P = layout.flatten(policy)
+    if not np.isfinite(centre_P).all():
+        raise ConfigurationError(f"policy: the initial parameters of {type(policy).__name__} are not all finite.")
     forward = population_forward(policy, layout, shape)
     noise = NoiseTable(**configuration["noise"])
     perturbation: Perturbation = construct("perturbation", configuration["perturbation"], noise=noise, layout=layout)
     strategy: Strategy = construct(
-        "strategy", configuration["strategy"], centre_P=layout.flatten(policy), perturbation=perturbation, seed=seed
+        "strategy", configuration["strategy"], centre_P=centre_P, perturbation=perturbation, seed=seed
     )
     return Parts(task, policy, forward, noise, perturbation, strategy)
 

@@ -7,7 +7,9 @@ import re
 import sys
 import textwrap
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from distes.configuration import (
     resume,
     schema,
 )
-from distes.errors import ConfigurationError, DistesError
+from distes.errors import ConfigurationError, DistesError, DistesWarning
 from distes.signature import Argument, NoText, Text, shown, typed
 
 USAGE = """\
@@ -147,33 +149,47 @@ def _entry(key: str, kind: str, about: str, argument: Argument | None = None) ->
     return f"  --{key} {kind}\n{textwrap.indent(textwrap.fill(about.strip(), 92), ' ' * 8)}\n"
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps the warnings of libraries from the terminal, and shows ours as one line each."""
+    with warnings.catch_warnings():
+        if not sys.warnoptions:  # who runs python -W wants to see them
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("default", category=DistesWarning)
+            warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+        yield
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line and returns the exit code.
 
     Args:
         argv: Without the program's name; those of this process where None.
     """
-    arguments = sys.argv[1:] if argv is None else list(argv)
-    debug = "--debug" in arguments
+    debug = False
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # where `--policy my_module.MyPolicy` is looked for; last, so it hides nothing
     try:
-        flags = read_flags(arguments)
-        if flags.help is not None:
-            print(format_help(flags), end="")
-            return 0
-        configuration = configure(flags)
-        debug = debug or configuration["debug"]
-        from distes.launch import train
+        flags = read_flags(sys.argv[1:] if argv is None else argv)
+        debug = flags.layer.values.get("debug", "false") in ("", "true")
+        with quiet():
+            if flags.help is not None:
+                print(format_help(flags), end="")
+                return 0
+            configuration = configure(flags)
+            debug = configuration["debug"]
+            from distes.launch import train
 
-        return train(configuration, resumed=flags.resume is not None, replay=flags.replay)
-    except DistesError as error:
+            return train(configuration, resumed=flags.resume is not None, replay=flags.replay)
+    except (DistesError, OSError, MemoryError) as error:  # the latter two: a full disk, a machine too small
         if debug:
             traceback.print_exc()
+        kind = "" if isinstance(error, DistesError) else f"{type(error).__name__}: "
         hint = " (--help shows all keys)" if isinstance(error, ConfigurationError) else ""
-        print(f"error: {' '.join(str(error).split())}{hint}", file=sys.stderr)
+        print(f"error: {kind}{' '.join(str(error).split())}{hint}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        print("Interrupted before training began.", file=sys.stderr)
         return 130
     except Exception:
         traceback.print_exc()

@@ -75,9 +75,9 @@ RANGES = {
     "total_timesteps": (1, math.inf),
     "max_seconds": (0, math.inf),
     "target_fitness": (-math.inf, math.inf),
-    "eval_episodes": (0, math.inf),
+    "eval_episodes": (0, 10**6),
     "eval_every": (1, math.inf),
-    "final_episodes": (0, math.inf),
+    "final_episodes": (0, 10**6),
     "chunk_size": (2, math.inf),
     "checkpoint_seconds": (0, math.inf),
     "keep_checkpoints": (1, math.inf),
@@ -239,7 +239,8 @@ def resume(directory: str | Path, layers: Iterable[Layer]) -> Configuration:
     wanted["run_dir"] = str(directory)
     old, new = flat(stored), flat(wanted)
     for key in [*old, *new]:
-        if key not in BUDGET_AND_PLACE and old.get(key) != new.get(key):
+        # as text, since nan differs from itself
+        if key not in BUDGET_AND_PLACE and yaml_text.write(old.get(key)) != yaml_text.write(new.get(key)):
             raise ConfigurationError(
                 f"{key} is {shown(old.get(key))} in {path} and cannot become {shown(new.get(key))}: a resumed run "
                 f"keeps its experiment. Start a new one, or leave {key} out."

@@ -32,8 +32,12 @@ class ClusterError(DistesError):
     """The cluster cannot be reached, or has no room for a worker."""
 
 
+class DistesWarning(UserWarning):
+    """Something that goes on, but not as the user may think."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns `" Did you mean 'x'?"` for the known word nearest to `word`, or `""` where none is near."""
     names = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.65)
     return f" Did you mean {names[near[0]]!r}?" if near else ""

@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -47,9 +47,7 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
             generations=options["generations"],
             total_timesteps=options["total_timesteps"],
             max_seconds=options["max_seconds"],
-            target_fitness=parts.task.reward_threshold
-            if options["target_fitness"] is None
-            else options["target_fitness"],
+            target_fitness=target,
             title=f"{parts.task.name} in {path}",
         )
         for warning in directory.warnings:
@@ -80,15 +78,14 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
                 if resumed:
                     trainer.restore()
                 if replay is not None:
-                    return _replay(trainer, replay, console)
+                    with _named(path):
+                        return _replay(trainer, replay, console)
                 if resumed:
                     directory.write_config(text)
                 monitors += start_monitors(directory, console, text, trainer.generation + 1 if resumed else None)
                 stack.pop_all()  # from here on there is a run
-                try:
+                with _named(path):
                     result = trainer.run()
-                except EvaluationError as error:
-                    raise EvaluationError(str(error).replace("RUN_DIR", str(path))) from error
                 write_result(directory, result)
     console.say(summary(result, path))
     return 130 if result.reason == "interrupted" else 0
@@ -135,6 +132,15 @@ def start_monitors(directory: RunDirectory, console: Console, text: str, resumed
     return [Monitors([console, *files], console.say)]
 
 
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Puts the run directory into what a worker says, who does not know it."""
+    try:
+        yield
+    except EvaluationError as error:
+        raise EvaluationError(str(error).replace("RUN_DIR", path)) from error
+
+
 def write_result(directory: RunDirectory, result: Result) -> None:
     """Leaves how the run ended for scripts, in `result.json`."""
     values = {key: None if value != value else value for key, value in dataclasses.asdict(result).items()}
@@ -169,8 +175,8 @@ def _replay(trainer: Trainer, what: str, console: Console) -> int:
         raise ConfigurationError(f"replay must be GENERATION, or GENERATION,PAIR,SIGN such as 7,12,+; got {what!r}.")
     if int(match[1]) != trainer.generation + 1:
         raise ConfigurationError(
-            f"replay: the newest checkpoint leads to generation {trainer.generation + 1}; got {match[1]}. Only members of "
-            "the generation that comes next can be replayed."
+            f"replay: the newest checkpoint leads to generation {trainer.generation + 1}; got {match[1]}. Only members "
+            "of the generation that comes next can be replayed."
         )
     if match[2] is None:
         fitness = trainer.replay(None, 1).eval_fitness_E

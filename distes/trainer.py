@@ -94,9 +94,11 @@ class Trainer:
         self._generations, self._total_timesteps, self._max_seconds = generations, total_timesteps, max_seconds
         self._target = task.reward_threshold if target_fitness is None else target_fitness
         self._eval_episodes, self._eval_every, self._final_episodes = eval_episodes, eval_every, final_episodes
-        if generations is None and total_timesteps is None and max_seconds is None and self._target is None:
+        has_target = self._target not in (None, math.inf) and eval_episodes > 0
+        if generations is None and total_timesteps is None and max_seconds is None and not has_target:
             raise ConfigurationError(
-                "This run would never end: set generations, total_timesteps, max_seconds or target_fitness."
+                "This run would never end: set generations, total_timesteps, max_seconds, or target_fitness with "
+                "eval_episodes above 0."
             )
         self._stat = RunningStat(math.prod(task.observation_shape)) if task.observation_fraction else None
         self._generation = self._timesteps = self._episodes = 0

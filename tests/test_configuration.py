@@ -17,7 +17,7 @@ from distes import yaml_text
 from distes.build import build, build_policy
 from distes.cli import configure, format_help, main, read_flags
 from distes.configuration import CLASSES, DEFAULTS, flat, read_file, resolve
-from distes.errors import ConfigurationError
+from distes.errors import ConfigurationError, DistesWarning
 
 FUNCTION = ["--task", "Function", "--policy", "Linear"]
 HERE = __name__
@@ -193,7 +193,8 @@ def test_a_policy_may_take_another_module():
 
 def test_a_policy_without_types():
     argv = ["--task", "Function", "--policy", f"{HERE}.Untyped"]
-    policy = build(parse(*argv, "--policy.colour", "red")).policy
+    with pytest.warns(DistesWarning, match="Untyped runs through torch.func.vmap"):
+        policy = build(parse(*argv, "--policy.colour", "red")).policy
     assert (policy.colour, policy.shade) == ("red", 3)
     assert re.search(r"^policy.colour is missing: .*Untyped needs it", fails(*argv))
 
@@ -211,11 +212,22 @@ def test_the_initial_policy_is_a_function_of_the_seed_alone():
     assert not all(map(torch.equal, one.parameters(), third.parameters()))
 
 
-def test_what_is_not_chosen_is_not_imported():
+def test_what_is_not_chosen_is_not_imported(tmp_path):
+    flags = [
+        *FUNCTION,
+        "--workers",
+        "0",
+        "--generations",
+        "1",
+        "--noise.size",
+        "100",
+        "--run_dir",
+        str(tmp_path / "run"),
+    ]
     code = (
         "import sys; from distes.cli import main\n"
-        "main(['--task', 'Function', '--policy', 'Linear', '--nonsense', '1'])\n"
-        "assert not {'gymnasium', 'ray', 'tensorboard', 'distes.tasks.gym', 'distes.policies.mlp'} & set(sys.modules)"
+        f"assert main({flags}) == 0\n"
+        "assert not {'gymnasium', 'ray', 'distes.tasks.gym', 'distes.policies.mlp'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -255,6 +267,19 @@ def test_all_values_are_explicit(tmp_path):
 
 
 ALIKE = ["1e-3", "null", "'5'", "{a: 1}", "[1, '2']", "0x1f", "1_0", "2020-01-01", "yes", ".inf", "~", "="]
+
+
+def test_a_run_can_be_repeated_from_the_file_it_leaves(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    argv = ["--workers", "0", "--generations", "3", "--strategy.population_size", "8", "--noise.size", "1000"]
+    assert main([*FUNCTION, *argv, "--seed", "7", "--run_dir", str(one)]) == 0
+    assert main(["--config", str(one / "config.yaml"), "--run_dir", str(other)]) == 0
+    assert (one / "config.yaml").read_text() == (other / "config.yaml").read_text()
+    digests = [re.findall(r'"params/sha256": "(\w+)"', (path / "metrics.jsonl").read_text()) for path in (one, other)]
+    assert len(digests[0]) == 3
+    assert digests[0] == digests[1]
+
+
 SCALARS = (
     st.none()
     | st.booleans()
@@ -349,7 +374,8 @@ WRONG_FLAGS = {
     f"--policy {HERE}.Net --policy.width 13": r"policy: Net cannot be made: RuntimeError: unlucky",
     f"--policy {HERE}.Net --policy.width -1": r"Net must answer one observation with shape \(1, 2\), .* got \(1, 99\)",
     "--policy CNN": r"CNN needs images",
-    "--policy torch.nn.Identity": r"torch.nn.Identity|Identity",
+    "--policy Linear --policy.initial_scale .inf": r"policy: the initial parameters of Linear are not all finite",
+    "--policy torch.nn.Identity": r"Identity must answer one observation with shape \(1, 2\), .* got \(1, 4\)",
     f"--policy {HERE}.Net --policy.width 1 --policy.inner torch.nn.Linnear": r"policy.inner must be Module or null",
 }
 
@@ -411,6 +437,41 @@ def test_main_prints_one_line_and_exits_with_2(capsys, argv):
     out, err = capsys.readouterr()
     assert out == ""
     assert re.fullmatch(r"error: [^\n]+ \(--help shows all keys\)\n", err)
+
+
+def test_warnings_of_ours_are_one_line_and_those_of_libraries_none(tmp_path, capsys):
+    argv = ["--task", "Function", "--policy", f"{HERE}.Untyped", "--policy.colour", "red", "--workers", "0"]
+    assert main([*argv, "--generations", "1", "--run_dir", str(tmp_path / "run")]) == 0
+    assert re.fullmatch(r"warning: The policy Untyped runs through [^\n]+\n", capsys.readouterr().err)
+
+
+def test_a_full_disk_is_no_bug(monkeypatch, capsys):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device", "runs")
+
+    monkeypatch.setattr("distes.launch.train", fail)
+    assert main([]) == 2
+    assert capsys.readouterr().err == "error: OSError: [Errno 28] No space left on device: 'runs'\n"
+
+
+def test_a_bug_is_said_to_be_one(monkeypatch, capsys):
+    monkeypatch.setattr("distes.launch.train", lambda *_, **__: {}["x"])
+    assert main([]) == 1
+    err = capsys.readouterr().err
+    assert "KeyError: 'x'" in err
+    assert "please report it" in err
+
+
+def test_interrupted_before_there_is_a_run(tmp_path, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("distes.launch.start_pool", interrupt)
+    path = tmp_path / "run"
+    assert main([*FUNCTION, "--run_dir", str(path)]) == 130
+    assert "Interrupted" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert main([*FUNCTION, "--workers", "0", "--generations", "1", "--run_dir", str(path)]) == 0  # it is still free
 
 
 def test_debug_shows_where_an_error_arose(capsys):

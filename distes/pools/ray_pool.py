@@ -6,6 +6,7 @@ memory. A worker gets the number of a chunk, and returns scalars.
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -62,6 +63,7 @@ class RayPool(Pool):
             ClusterError: If the cluster cannot be reached, or has no CPU for a worker.
         """
         self._pairs_per_chunk, self._say = pairs_per_chunk, say
+        say("Starting Ray on this machine ..." if address is None else f"Joining the Ray cluster at {address} ...")
         _connect(address)
         free = int(ray.available_resources().get("CPU", 0))
         wanted = workers or max(free, 1)
@@ -78,6 +80,7 @@ class RayPool(Pool):
         self._workers: dict[int, Any] = {}  # ready ones, by number
         self._joining: dict[Any, tuple[int, Any]] = {}  # reference to `ready` -> (number, actor)
         self._started = self._restarted = self._reissued = 0
+        say(f"Starting {count} {'worker' if count == 1 else 'workers'} ...")
         for _ in range(count):
             self._start()
 
@@ -181,15 +184,31 @@ def _connect(address: str | None) -> None:
         os.environ.setdefault(key, value)
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
-        ray.init(include_dashboard=False, object_store_memory=OBJECT_STORE, _node_ip_address="127.0.0.1", **quiet)
+        ray.init("local", include_dashboard=False, object_store_memory=OBJECT_STORE, _node_ip_address="127.0.0.1", **quiet)
         return
     try:
+        if address != "auto":
+            _knock(address)  # Ray itself would wait for minutes
         ray.init(address=address, **quiet)
     except (ConnectionError, RayError, RuntimeError, ValueError, OSError) as error:
         raise ClusterError(
-            f"No Ray cluster answers at {address!r}: {_last_line(error)} Start one with `ray start --head`, or leave "
-            "--address away to run on this machine."
+            f"No Ray cluster answers at {address!r} ({_last_line(error).rstrip('.')}). Start one with `ray start --head`, "
+            "or leave --address away to run on this machine."
         ) from error
+
+
+def _knock(address: str) -> None:
+    """Connects and hangs up.
+
+    Raises:
+        OSError: Nobody listens there.
+        ClusterError: It is no address.
+    """
+    host, colon, port = address.rpartition(":")
+    if not (host and colon and port.isdigit() and int(port) < 2**16) or "/" in host:
+        raise ClusterError(f"address must be HOST:PORT, as `ray start --head` prints it, or auto; got {address!r}.")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=5):
+        pass
 
 
 def _last_line(error: BaseException) -> str:

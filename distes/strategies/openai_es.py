@@ -99,15 +99,17 @@ class OpenAIES(Strategy):
         # so do we: published learning rates and weight decays are tuned for that scale.
         sum_P = self._perturbation.weighted_sum(self.ask().ids_N, weights_N)
         gradient_P = sum_P / np.float32(2 * self._pairs)
-        before_P = self.centre_P
+        before = self.state_dict()
+        before_P = before["centre_P"]
         # The one minus sign: torch's optimisers minimise, and fitness is maximised.
         self._centre.grad = torch.from_numpy(-gradient_P + np.float32(self._l2_coeff) * before_P)
         self._optimizer.step()
         self._generation += 1
         after_P = self.centre_P
         if not np.isfinite(after_P).all():
+            self.load_state_dict(before)  # what is saved now can be resumed with another learning rate
             raise ConfigurationError(
-                f"strategy: the centre is no longer finite after generation {self._generation}; "
+                f"strategy: the centre is no longer finite after generation {self._generation + 1}; "
                 "use a smaller learning_rate."
             )
         step, centre = _norm(after_P - before_P), _norm(after_P)

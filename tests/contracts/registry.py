@@ -1,0 +1,90 @@
+"""Every class of the package that the contract suites run over, with one or more ways to make it.
+
+`test_registry.py` compares these tables with what the package folders hold: a new file belongs in here.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+from torch import nn
+
+from distes.layout import Layout
+from distes.noise import NoiseTable
+from distes.perturbations.base import Perturbation
+from distes.perturbations.dense import Dense
+from distes.policies.cnn import CNN
+from distes.policies.linear import Linear
+from distes.policies.mlp import MLP
+from distes.policies.recurrent import Recurrent
+from distes.strategies.base import Strategy
+from distes.strategies.openai_es import OpenAIES
+from distes.tasks.base import Task
+from distes.tasks.functions import Function
+from distes.tasks.gym import Gym
+from tests.small import DRIFT
+
+PERTURBATIONS: Mapping[str, Callable[[NoiseTable, Layout], Perturbation]] = {
+    "Dense": Dense,
+}
+
+# (centre_P, perturbation, seed) -> strategy, of some 32 members and a sigma that suits the sphere
+STRATEGIES: Mapping[str, Callable[[NDArray[Any], Perturbation, int], Strategy]] = {
+    "OpenAIES": lambda centre_P, noise, seed: OpenAIES(centre_P, noise, seed, learning_rate=0.05),
+    "OpenAIES, SGD with momentum": lambda centre_P, noise, seed: OpenAIES(
+        centre_P,
+        noise,
+        seed,
+        optimizer="SGD",
+        optimizer_args={"momentum": 0.9},
+        learning_rate=0.3,
+        l2_coeff=0.01,
+    ),
+    "OpenAIES, SGD": lambda centre_P, noise, seed: OpenAIES(centre_P, noise, seed, optimizer="SGD", learning_rate=1.0),
+    "OpenAIES, z-scores": lambda centre_P, noise, seed: OpenAIES(
+        centre_P, noise, seed, fitness_shaping="zscore", learning_rate=0.05
+    ),
+    "OpenAIES, signs": lambda centre_P, noise, seed: OpenAIES(
+        centre_P, noise, seed, fitness_shaping="sign", learning_rate=0.05
+    ),
+    "OpenAIES, raw": lambda centre_P, noise, seed: OpenAIES(
+        centre_P, noise, seed, fitness_shaping="raw", learning_rate=0.05
+    ),
+}
+
+# The policy, and the shape of what it sees. Sizes that are no multiple of a vector unit's width are the hard ones.
+POLICIES: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "Linear": (lambda: Linear(17, 6, initial_scale=1.0), (17,)),
+    "Linear, no bias": (lambda: Linear(4, 2, bias=False, initial_scale=1.0), (4,)),
+    "Linear, images": (lambda: Linear(3 * 5 * 4, 3, initial_scale=1.0), (3, 5, 4)),
+    "MLP": (lambda: MLP(17, 6, output_scale=1.0), (17,)),
+    "MLP, odd sizes": (lambda: MLP(5, 3, hidden_sizes=[13, 50, 7]), (5,)),
+    "MLP, relu": (lambda: MLP(11, 3, hidden_sizes=[19], activation="relu"), (11,)),
+    "MLP, elu": (lambda: MLP(11, 3, hidden_sizes=[19], activation="elu"), (11,)),
+    "MLP, silu": (lambda: MLP(11, 3, hidden_sizes=[19], activation="silu"), (11,)),
+    "MLP, no hidden layer": (lambda: MLP(9, 4, hidden_sizes=[]), (9,)),
+    "Recurrent": (lambda: Recurrent(17, 6), (17,)),
+    "Recurrent, odd sizes": (lambda: Recurrent(5, 3, hidden_size=9, output_scale=1.0), (5,)),
+    "CNN": (
+        lambda: CNN((4, 20, 24), 6, channels=[8, 5], kernels=[5, 3], strides=[2, 1], hidden_size=20),
+        (4, 20, 24),
+    ),
+}
+
+TASKS: Mapping[str, Callable[[], Task]] = {
+    "Function, sphere": lambda: Function("sphere", dimension=7),
+    "Function, rosenbrock": lambda: Function("rosenbrock", dimension=7),
+    "Function, rastrigin": lambda: Function("rastrigin", dimension=7),
+    "Function, ackley": lambda: Function("ackley", dimension=7),
+    "Gym, CartPole": lambda: Gym("CartPole-v1", max_steps=60, slots=5),
+    "Gym, Drift": lambda: Gym(
+        DRIFT,
+        slots=5,
+        episodes_per_member=2,
+        action_noise=0.3,
+        reward_shift=0.1,
+        normalize_observations=True,
+    ),
+}
+
+POOLS = ("SerialPool", "RayPool")  # made in test_pools.py

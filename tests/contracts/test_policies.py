@@ -1,0 +1,178 @@
+"""Every policy gives the same for a batch of members as for members one by one.
+
+Axes: B members, K rows per member, P parameters.
+"""
+
+import itertools
+import pickle
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from distes.batched import Forward, Members, population_forward
+from distes.layout import Layout
+from distes.noise import NoiseTable
+from distes.perturbations.dense import Dense
+from distes.policies.base import StatefulPolicy
+from tests.contracts.registry import POLICIES
+from tests.environments import Normed, TorchGRU
+
+# torch on its own many-member form of nn.GRUCell; ours says what the user needs to know
+pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+
+B = 7
+FOREIGN: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "through vmap": (Normed, (5,)),
+    "through vmap, with memory": (TorchGRU, (5,)),
+}
+CASES = {**POLICIES, **FOREIGN}
+NOISE = NoiseTable(size=2**17, seed=21)
+
+
+class Case:
+    """A policy, seven members about its initial parameters, and rows for each."""
+
+    def __init__(self, name: str) -> None:
+        make, self.shape = CASES[name]
+        torch.manual_seed(0)
+        self.module = make()
+        self.layout = Layout(self.module)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore" if name in FOREIGN else "error")
+            self.forward = population_forward(self.module, self.layout, self.shape)
+
+    def members(self, forward: Forward | None = None) -> Members:
+        numbers = np.random.default_rng(1)
+        perturbation = Dense(NOISE, self.layout)
+        ids_B, signs_B = numbers.integers(perturbation.number_of_directions, size=B), np.array([1, -1, 1, 1, 0, -1, 1])
+        return Members(forward or self.forward, perturbation, self.layout.flatten(self.module), 0.3, ids_B, signs_B)
+
+    def inputs(self, rows: int) -> tuple[Tensor, ...]:
+        """Observations (B, K, ...), and states (B, K, S) for a policy with memory."""
+        generator = torch.Generator().manual_seed(2)
+        x_BK = torch.randn(B, rows, *self.shape, generator=generator)
+        if not isinstance(self.module, StatefulPolicy):
+            return (x_BK,)
+        return x_BK, torch.randn(B, rows, self.module.initial_state(1).shape[1], generator=generator)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return Case(request.param)
+
+
+def run(members: Members, who: Sequence[int], inputs: Sequence[Tensor]) -> list[Tensor]:
+    """What the chosen members answer to their own rows: (B, K, A), and (B, K, S) for a policy with memory."""
+    members.select(np.array(who))
+    mine = [part[list(who)] for part in inputs]
+    with torch.inference_mode():
+        return [members(*mine)] if len(mine) == 1 else list(members.step(*mine))
+
+
+def same(left: list[Tensor], right: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_batch_of_members_equals_members_one_by_one(case: Case, rows: int) -> None:
+    members, inputs = case.members(), case.inputs(rows)
+    together = run(members, range(B), inputs)
+    for member in range(B):
+        alone = run(case.members(), [member], inputs)
+        assert same(alone, [part[[member]] for part in together]), f"member {member} differs when it runs alone"
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_member_equals_the_module_with_its_parameters(case: Case, rows: int) -> None:
+    """The module's own forward on each member's rows, with torch's own layers: the same up to rounding."""
+    members, inputs = case.members(), case.inputs(rows)
+    together = run(members, range(B), inputs)
+    parameters_BP = members.parameters()
+    for member in range(B):
+        case.layout.load(case.module, parameters_BP[member])
+        with torch.no_grad():
+            expected = case.module(*(part[member] for part in inputs))
+        for got, want in zip(together, expected if len(inputs) == 2 else [expected], strict=True):
+            torch.testing.assert_close(got[member], want, rtol=1e-4, atol=1e-5)
+    case.layout.load(case.module, parameters_BP[4])  # the centre
+
+
+def test_companions_and_places_change_no_bit(case: Case) -> None:
+    """All orders of choosing some: the member that is left, or sits elsewhere, answers the same bits."""
+    members, inputs = case.members(), case.inputs(1)
+    together = run(members, range(B), inputs)
+    numbers = np.random.default_rng(3)
+    for count in itertools.chain(range(B, 0, -1), range(1, B + 1)):
+        who = numbers.permutation(B)[:count].tolist()
+        assert same(run(members, who, inputs), [part[who] for part in together]), f"differs among {who}"
+
+
+def test_a_member_may_run_in_several_rows_at_once(case: Case) -> None:
+    """As with several episodes per member."""
+    members, inputs = case.members(), case.inputs(1)
+    assert same(run(members, [2, 5, 2, 2], inputs), [part[[2, 5, 2, 2]] for part in run(members, range(B), inputs)])
+
+
+def test_memory_goes_on_where_it_was(case: Case) -> None:
+    """Five steps together equal five steps alone; without memory there is no state at all."""
+    members = case.members()
+    start_S = members.initial_state()
+    assert (start_S is not None) == isinstance(case.module, StatefulPolicy)
+    if start_S is None:
+        return
+    x_BK, _ = case.inputs(1)
+
+    def live(who: list[int]) -> list[Tensor]:
+        state, seen = start_S.expand(B, 1, -1), []
+        for _ in range(5):
+            answers, stepped = run(members, who, [x_BK, state])
+            state = state.clone()
+            state[who] = stepped
+            seen.append(answers)
+        return seen
+
+    together = live(list(range(B)))
+    assert not torch.equal(together[0], together[4])
+    for member in range(B):
+        assert same(live([member]), [answers[[member]] for answers in together])
+
+
+def test_members_are_centre_plus_sign_times_sigma_times_direction(case: Case) -> None:
+    members = case.members()
+    parameters_BP = members.parameters()
+    numbers = np.random.default_rng(1)
+    dense = Dense(NOISE, case.layout)
+    ids_B = numbers.integers(dense.number_of_directions, size=B)
+    expected_BP = case.layout.flatten(case.module) + np.array([[1], [-1], [1], [1], [0], [-1], [1]]) * np.float32(
+        0.3
+    ) * dense.directions(ids_B)
+    np.testing.assert_allclose(parameters_BP, expected_BP, atol=1e-6)
+    np.testing.assert_array_equal(parameters_BP[4], case.layout.flatten(case.module))
+
+
+def test_travels_small_and_answers_the_same(case: Case) -> None:
+    """To a worker, even after it has run: the module twice at most, and not what was bound to it."""
+    inputs = case.inputs(1)
+    expected = run(case.members(), range(B), inputs)
+    data = pickle.dumps(case.forward)
+    assert len(data) < 2 * 4 * case.layout.size + 40_000
+    assert same(run(case.members(pickle.loads(data)), range(B), inputs), expected)
+
+
+def test_the_layout_holds_all_parameters(case: Case) -> None:
+    flat_P = case.layout.flatten(case.module)
+    assert flat_P.size == case.layout.size == sum(p.numel() for p in case.module.parameters())
+    other = np.random.default_rng(4).standard_normal(case.layout.size, dtype=np.float32)
+    case.layout.load(case.module, other)
+    np.testing.assert_array_equal(case.layout.flatten(case.module), other)
+    case.layout.load(case.module, flat_P)
+
+
+def test_initial_parameters_are_a_function_of_torch_s_seed(case: Case, request: pytest.FixtureRequest) -> None:
+    make, _ = CASES[request.node.callspec.params["case"]]
+    torch.manual_seed(0)
+    np.testing.assert_array_equal(case.layout.flatten(make()), case.layout.flatten(case.module))

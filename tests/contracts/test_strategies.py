@@ -1,0 +1,152 @@
+"""Every strategy climbs, resumes bit for bit, and learns from nothing but what it is told.
+
+Axes: P parameters, N antithetic pairs.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from distes.encoding import decode, encode, pack, unpack
+from distes.errors import ConfigurationError
+from distes.pools.serial import SerialPool
+from distes.population import Evaluation, Population
+from distes.strategies.base import Strategy
+from tests.contracts.registry import STRATEGIES
+from tests.small import Parts, evaluate, sphere
+
+pytestmark = pytest.mark.parametrize("name", STRATEGIES)
+
+
+@pytest.fixture(scope="module")
+def parts() -> Parts:
+    return sphere(dimension=10)
+
+
+def make(name: str, parts: Parts, seed: int = 5, start: float = 1.0) -> Strategy:
+    return STRATEGIES[name](np.full(parts.layout.size, start, np.float32), parts.perturbation, seed)
+
+
+def answer(population: Population, generation: int) -> Evaluation:
+    """Some fitness, a function of the generation alone."""
+    pairs = len(population.ids_N)
+    fitness_N2 = np.random.default_rng(generation).standard_normal((pairs, 2))
+    none = np.empty(0)
+    return Evaluation(fitness_N2, np.ones((pairs, 2), np.int64), 2 * pairs, none, none.astype(np.int64), (), 0.0)
+
+
+def same(a: Population, b: Population) -> bool:
+    """Equal in every bit."""
+    return all(
+        np.asarray(left).dtype == np.asarray(right).dtype and np.array_equal(np.asarray(left), np.asarray(right))
+        for left, right in ((value, vars(b)[key]) for key, value in vars(a).items())
+        if left is not None or right is not None
+    )
+
+
+def through_a_file(state: Mapping[str, Any]) -> dict[str, Any]:
+    tree, arrays = encode(state)
+    return decode(tree, unpack(pack(arrays))[0])
+
+
+def climb(name: str, parts: Parts, generations: int, pairs_per_chunk: int | None = None) -> tuple[float, bytes]:
+    strategy, pool = make(name, parts), SerialPool(parts.experiment, pairs_per_chunk=pairs_per_chunk)
+    for _ in range(generations):
+        strategy.tell(evaluate(pool, strategy.ask()))
+    centre_P = strategy.ask().centre_P
+    return float(np.square(centre_P.astype(np.float64)).sum()), centre_P.tobytes()
+
+
+def test_climbs_a_sphere(name: str, parts: Parts) -> None:
+    """From a squared distance of 10 to the top to less than a hundredth of it."""
+    assert climb(name, parts, generations=150)[0] < 0.1
+
+
+def test_ignores_how_the_work_was_shared_out(name: str, parts: Parts) -> None:
+    assert len({climb(name, parts, 8, pairs_per_chunk)[1] for pairs_per_chunk in (None, 1, 3, 100)}) == 1
+
+
+def test_asking_twice_gives_the_same(name: str, parts: Parts) -> None:
+    strategy = make(name, parts)
+    for generation in range(3):
+        population = strategy.ask()
+        assert population.generation == generation
+        assert same(population, strategy.ask()) and same(population, strategy.ask())
+        strategy.tell(answer(population, generation))
+
+
+def test_what_was_asked_does_not_change_later(name: str, parts: Parts) -> None:
+    strategy = make(name, parts)
+    population = strategy.ask()
+    centre = population.centre_P.tobytes()
+    strategy.tell(answer(population, 0))
+    assert population.centre_P.tobytes() == centre != strategy.ask().centre_P.tobytes()
+
+
+def test_each_generation_and_each_seed_has_its_own_directions_and_episodes(name: str, parts: Parts) -> None:
+    first, other = make(name, parts), make(name, parts, seed=6)
+    populations = [first.ask(), other.ask()]
+    first.tell(answer(populations[0], 0))
+    populations.append(first.ask())
+    for field in ("ids_N", "seeds_N"):
+        assert len({getattr(population, field).tobytes() for population in populations}) == 3
+        assert len(np.unique(getattr(populations[0], field))) == len(populations[0].ids_N)
+    assert same(make(name, parts, seed=5).ask(), populations[0])
+
+
+def test_its_records_are_as_the_population_says(name: str, parts: Parts) -> None:
+    population = make(name, parts).ask()
+    assert population.centre_P.dtype == np.float32 and population.centre_P.shape == (parts.layout.size,)
+    assert population.ids_N.dtype == np.int64 and population.seeds_N.dtype == np.uint64
+    assert population.ids_N.min() >= 0 and population.ids_N.max() < parts.perturbation.number_of_directions
+
+
+@pytest.mark.parametrize("after", [0, 1, 7])
+def test_resumes_bit_for_bit(name: str, parts: Parts, after: int) -> None:
+    """Through the bytes of a checkpoint, twice from the same state, while the original goes on."""
+    original = make(name, parts)
+    for generation in range(after):
+        original.tell(answer(original.ask(), generation))
+    state = original.state_dict()
+    stored = through_a_file(state)
+    expected = go_on(original, after)
+    for source in (stored, state, state):
+        resumed = make(name, parts, start=-3.0)
+        resumed.load_state_dict(source)
+        assert go_on(resumed, after) == expected
+
+
+def go_on(strategy: Strategy, after: int) -> list[bytes]:
+    seen = []
+    for generation in range(after, after + 6):
+        population = strategy.ask()
+        seen += [population.centre_P.tobytes(), population.ids_N.tobytes(), population.seeds_N.tobytes()]
+        strategy.tell(answer(population, generation))
+    return [*seen, strategy.ask().centre_P.tobytes()]
+
+
+def test_a_state_of_another_policy_is_refused(name: str, parts: Parts) -> None:
+    with pytest.raises(ConfigurationError, match="stored centre has 10 parameters, this policy 12"):
+        make(name, sphere(dimension=12)).load_state_dict(make(name, parts).state_dict())
+
+
+def test_metrics_are_plain_numbers(name: str, parts: Parts) -> None:
+    strategy = make(name, parts)
+    before_P = strategy.ask().centre_P.astype(np.float64)
+    metrics = strategy.tell(answer(strategy.ask(), 0))
+    after_P: NDArray[Any] = strategy.ask().centre_P.astype(np.float64)
+    assert all(type(value) is float and np.isfinite(value) for value in metrics.values())
+    assert metrics["norm/centre"] == pytest.approx(np.linalg.norm(after_P))
+    assert metrics["norm/step"] == pytest.approx(np.linalg.norm(after_P - before_P), rel=1e-4)
+    assert metrics["norm/step_over_centre"] == pytest.approx(metrics["norm/step"] / metrics["norm/centre"])
+
+
+def test_its_arguments_are_keywords_with_types(name: str, parts: Parts) -> None:
+    """A constructor is a configuration's schema; what distes hands in comes by position."""
+    signature = inspect.signature(type(make(name, parts)))
+    own = [p for p in signature.parameters.values() if p.name not in ("centre_P", "perturbation", "seed")]
+    assert own and all(p.kind is p.KEYWORD_ONLY and p.annotation is not p.empty for p in own)

@@ -1,0 +1,113 @@
+"""The obvious, slow twin of every formula: plain loops in float64, written from the papers and not from our code.
+
+centred_ranks          Salimans et al. 2017, arXiv:1703.03864, section 2.1 (ties: the mean of the ranks they cover)
+gradient               the same, algorithm 2, with the released code's scaling: over 2N, not over sigma
+adam, momentum         Kingma and Ba 2015, algorithm 1; Sutskever et al. 2013 without the factor on the gradient
+weighted_sum, mean_and_variance, lifetimes         their definitions
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Vector = list[float]
+
+
+def centred_ranks(fitness: Sequence[float]) -> Vector:
+    ranks = []
+    for mine in fitness:
+        below = sum(1 for other in fitness if other < mine)
+        equal = sum(1 for other in fitness if other == mine) - 1  # besides itself
+        ranks.append((below + equal / 2) / (len(fitness) - 1) - 0.5)
+    return ranks
+
+
+def weighted_sum(weights: Sequence[float], directions: Sequence[Sequence[float]]) -> Vector:
+    total = [0.0] * len(directions[0])
+    for weight, direction in zip(weights, directions, strict=True):
+        for place, number in enumerate(direction):
+            total[place] += float(weight) * float(number)
+    return total
+
+
+def gradient(utility: Sequence[tuple[float, float]], directions: Sequence[Sequence[float]]) -> Vector:
+    """1 / 2N times the sum over pairs of (utility of +, less utility of -) times the direction."""
+    differences = [plus - minus for plus, minus in utility]
+    return [number / (2 * len(utility)) for number in weighted_sum(differences, directions)]
+
+
+def adam(
+    learning_rate: float, l2: float, beta1: float = 0.9, beta2: float = 0.999
+) -> Callable[[Vector, Vector], Vector]:
+    """Returns a function of (centre, estimated gradient) that returns the next centre; it climbs."""
+    moments: dict[str, Any] = {"t": 0}
+
+    def step(centre: Vector, g: Vector) -> Vector:
+        moments["t"] += 1
+        t = moments["t"]
+        m, v = moments.setdefault("m", [0.0] * len(centre)), moments.setdefault("v", [0.0] * len(centre))
+        after = []
+        for i, theta in enumerate(centre):
+            descent = -g[i] + l2 * theta
+            m[i] = beta1 * m[i] + (1 - beta1) * descent
+            v[i] = beta2 * v[i] + (1 - beta2) * descent**2
+            m_hat, v_hat = m[i] / (1 - beta1**t), v[i] / (1 - beta2**t)
+            after.append(theta - learning_rate * m_hat / (math.sqrt(v_hat) + 1e-8))
+        return after
+
+    return step
+
+
+def momentum(learning_rate: float, l2: float, beta: float = 0.9) -> Callable[[Vector, Vector], Vector]:
+    """Returns a function of (centre, estimated gradient) that returns the next centre; it climbs."""
+    velocity: Vector = []
+
+    def step(centre: Vector, g: Vector) -> Vector:
+        velocity.extend([0.0] * (len(centre) - len(velocity)))
+        after = []
+        for i, theta in enumerate(centre):
+            velocity[i] = beta * velocity[i] + (-g[i] + l2 * theta)
+            after.append(theta - learning_rate * velocity[i])
+        return after
+
+    return step
+
+
+def mean_and_variance(rows: Sequence[Sequence[float]]) -> tuple[Vector, Vector]:
+    """Of each column, in two passes; the variance is that of the population (over n)."""
+    columns = list(zip(*rows, strict=True))
+    means = [math.fsum(column) / len(column) for column in columns]
+    variances = [
+        math.fsum((float(x) - mean) ** 2 for x in column) / len(column)
+        for column, mean in zip(columns, means, strict=True)
+    ]
+    return means, variances
+
+
+def lifetimes(
+    environment: Any,
+    answers: Sequence[Callable[[Any], Any]],
+    seeds: Sequence[Sequence[int]],
+    max_steps: int | None = None,
+) -> list[list[tuple[float, int]]]:
+    """One member after the other, one episode after the other: returns (return, steps) by member and episode.
+
+    Args:
+        environment: With Gymnasium's reset and step.
+        answers: For each member, the action it takes on an observation.
+        seeds: For each member, the seeds of its episodes.
+        max_steps: Steps after which an episode ends, or None.
+    """
+    lives = []
+    for answer, its_seeds in zip(answers, seeds, strict=True):
+        episodes = []
+        for seed in its_seeds:
+            observation, _ = environment.reset(seed=seed)
+            total, steps, over = 0.0, 0, False
+            while not over:
+                observation, reward, terminated, truncated, _ = environment.step(answer(observation))
+                total, steps = total + float(reward), steps + 1
+                over = terminated or truncated or steps == max_steps
+            episodes.append((total, steps))
+        lives.append(episodes)
+    return lives
