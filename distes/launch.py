@@ -19,7 +19,7 @@ from distes.monitor.base import Monitor
 from distes.monitor.console import Console, duration, number
 from distes.pools.base import Pool
 from distes.run_directory import RunDirectory
-from distes.trainer import Result, Trainer
+from distes.trainer import Result, Trainer, require_end
 from distes.worker import Experiment
 
 
@@ -36,13 +36,15 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
         DistesError: Something that the user can act on. A new run that could not start leaves no run behind.
     """
     parts = build(configuration)
+    options = {name: configuration[name] for name in own_arguments(Trainer)}
+    target = options["target_fitness"]
+    target = parts.task.reward_threshold if target is None else target
+    limits = options["generations"], options["total_timesteps"], options["max_seconds"]
+    require_end(*limits, target if options["eval_episodes"] else None)
     text = yaml_text.write({**configuration, "run_dir": None})  # so that --config takes it as it is
     path = configuration["run_dir"] or new_run_dir(parts.task.name)
     directory = RunDirectory.open(path) if resumed else RunDirectory.create(path, text)
     with directory:
-        options = {name: configuration[name] for name in own_arguments(Trainer)}
-        target = options["target_fitness"]
-        target = parts.task.reward_threshold if target is None else target
         console = Console(
             generations=options["generations"],
             total_timesteps=options["total_timesteps"],

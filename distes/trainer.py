@@ -49,6 +49,21 @@ class Result:
     eval_episodes: int = 0
 
 
+def require_end(
+    generations: int | None, total_timesteps: int | None, max_seconds: float | None, target: float | None
+) -> None:
+    """Refuses a run without any limit.
+
+    Raises:
+        ConfigurationError: If there is none.
+    """
+    if generations is None and total_timesteps is None and max_seconds is None and target in (None, math.inf):
+        raise ConfigurationError(
+            "This run would never end: set generations, total_timesteps, max_seconds, or target_fitness with "
+            "eval_episodes above 0."
+        )
+
+
 class Trainer:
     """Trains one centre until a budget is spent or the target is reached."""
 
@@ -94,12 +109,7 @@ class Trainer:
         self._generations, self._total_timesteps, self._max_seconds = generations, total_timesteps, max_seconds
         self._target = task.reward_threshold if target_fitness is None else target_fitness
         self._eval_episodes, self._eval_every, self._final_episodes = eval_episodes, eval_every, final_episodes
-        has_target = self._target not in (None, math.inf) and eval_episodes > 0
-        if generations is None and total_timesteps is None and max_seconds is None and not has_target:
-            raise ConfigurationError(
-                "This run would never end: set generations, total_timesteps, max_seconds, or target_fitness with "
-                "eval_episodes above 0."
-            )
+        require_end(generations, total_timesteps, max_seconds, self._target if eval_episodes else None)
         self._stat = RunningStat(math.prod(task.observation_shape)) if task.observation_fraction else None
         self._generation = self._timesteps = self._episodes = 0
         self._seconds, self._started = 0.0, time.perf_counter()
@@ -340,4 +350,5 @@ class Trainer:
             "episodes": self._episodes,
             "seconds": self._seconds,
             "best": self._best,
+            "reached": None if self._reached is None else dataclasses.asdict(self._reached),
         }

@@ -5,7 +5,11 @@ import sys
 try:
     from distes.cli import main
 except ModuleNotFoundError as error:
-    sys.exit(f"error: {error.name} is not installed for {sys.executable}: run `make setup` or `pip install -e .`")
+    print(
+        f"error: {error.name} is not installed for {sys.executable}: run `make setup` or `pip install -e .`",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 if __name__ == "__main__":
     sys.exit(main())

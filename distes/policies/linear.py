@@ -9,7 +9,7 @@ class Linear(nn.Module):
     """One matrix, with or without a bias."""
 
     def __init__(
-        self, observation_size: int, action_size: int, *, bias: bool = True, initial_scale: float = 0.0
+        self, observation_size: int, action_size: int, *, bias: bool = True, initial_scale: float = 1.0
     ) -> None:
         """Builds the layer.
 

@@ -184,7 +184,9 @@ def _connect(address: str | None) -> None:
         os.environ.setdefault(key, value)
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
-        ray.init("local", include_dashboard=False, object_store_memory=OBJECT_STORE, _node_ip_address="127.0.0.1", **quiet)
+        ray.init(
+            "local", include_dashboard=False, object_store_memory=OBJECT_STORE, _node_ip_address="127.0.0.1", **quiet
+        )
         return
     try:
         if address != "auto":

@@ -6,21 +6,22 @@ Learning", arXiv:1703.03864, algorithm 2, as shipped in the authors' released co
 Axes: P parameters, N antithetic pairs, 2 the signs (+, -).
 """
 
-import inspect
 import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, did_you_mean
+from distes.optimizer import FlatOptimizer
 from distes.perturbations.base import Floats, Perturbation
 from distes.population import Evaluation, Population
 from distes.randomness import Stream, draw
 from distes.shaping import SHAPINGS
 from distes.strategies.base import Strategy
+
+MAX_POPULATION = 2**24
 
 
 class OpenAIES(Strategy):
@@ -54,6 +55,10 @@ class OpenAIES(Strategy):
             optimizer: Name of a class in torch.optim: Adam, or SGD (with `optimizer_args: {momentum: 0.9}`).
             optimizer_args: Its further arguments.
         """
+        if population_size > MAX_POPULATION:
+            raise ConfigurationError(
+                f"strategy.population_size must be at most {MAX_POPULATION:,}; got {population_size:,}."
+            )
         if population_size < 2 or population_size % 2:
             near = sorted({max(2, population_size - 1), max(2, population_size + 1)})
             raise ConfigurationError(
@@ -71,14 +76,13 @@ class OpenAIES(Strategy):
         self._perturbation, self._seed = perturbation, seed
         self._pairs, self._sigma, self._l2_coeff = population_size // 2, float(sigma), l2_coeff
         self._shape = SHAPINGS[fitness_shaping]
-        self._centre = torch.nn.Parameter(torch.tensor(centre_P, dtype=torch.float32))
-        self._optimizer = _build_optimizer(optimizer, self._centre, learning_rate, optimizer_args or {})
+        self._optimizer = FlatOptimizer(optimizer, centre_P, learning_rate, optimizer_args or {})
         self._generation = 0
 
     @property
     def centre_P(self) -> Floats:
         """The centre of the search distribution; a copy."""
-        return self._centre.detach().numpy().copy()
+        return self._optimizer.centre_P
 
     def ask(self) -> Population:
         """Draws N directions and N episode seeds as functions of (seed, generation, pair)."""
@@ -99,19 +103,18 @@ class OpenAIES(Strategy):
         # so do we: published learning rates and weight decays are tuned for that scale.
         sum_P = self._perturbation.weighted_sum(self.ask().ids_N, weights_N)
         gradient_P = sum_P / np.float32(2 * self._pairs)
-        before = self.state_dict()
-        before_P = before["centre_P"]
+        before = self._optimizer.state_dict()
+        before_P: Floats = before["centre_P"]
         # The one minus sign: torch's optimisers minimise, and fitness is maximised.
-        self._centre.grad = torch.from_numpy(-gradient_P + np.float32(self._l2_coeff) * before_P)
-        self._optimizer.step()
-        self._generation += 1
+        self._optimizer.step(-gradient_P + np.float32(self._l2_coeff) * before_P)
         after_P = self.centre_P
         if not np.isfinite(after_P).all():
-            self.load_state_dict(before)  # what is saved now can be resumed with another learning rate
+            self._optimizer.load_state_dict(before)  # what is saved now can be resumed
             raise ConfigurationError(
-                f"strategy: the centre is no longer finite after generation {self._generation + 1}; "
-                "use a smaller learning_rate."
+                f"strategy: the centre is no longer finite after generation {self._generation + 1}; use a smaller "
+                "learning_rate."
             )
+        self._generation += 1
         step, centre = _norm(after_P - before_P), _norm(after_P)
         return {
             "norm/centre": centre,
@@ -119,53 +122,17 @@ class OpenAIES(Strategy):
             "norm/step": step,
             "norm/step_over_centre": step / centre if centre > 0 else math.inf,
             "sigma": self._sigma,
-            "learning_rate": float(self._optimizer.param_groups[0]["lr"]),
+            "learning_rate": self._optimizer.learning_rate,
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The generation's number, the centre, and the optimiser's moments."""
-        moments = self._optimizer.state_dict()["state"].get(0, {})
-        return {
-            "generation": self._generation,
-            "centre_P": self.centre_P,
-            "optimizer": {key: v.clone() if isinstance(v, torch.Tensor) else v for key, v in moments.items()},
-        }
+        """The generation's number, the centre, and the optimiser's memory."""
+        return {"generation": self._generation, **self._optimizer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Refuses a centre of another size."""
-        centre_P = np.asarray(state["centre_P"], np.float32)
-        if centre_P.shape != tuple(self._centre.shape):
-            raise ConfigurationError(
-                f"The stored centre has {centre_P.size} parameters, this policy {self._centre.numel()}."
-            )
+        self._optimizer.load_state_dict(state)
         self._generation = int(state["generation"])
-        with torch.no_grad():
-            self._centre.copy_(torch.from_numpy(centre_P))
-        whole = self._optimizer.state_dict()
-        # Copied: torch would go on working in the very tensors of `state`.
-        moments = {key: v.clone() if isinstance(v, torch.Tensor) else v for key, v in state["optimizer"].items()}
-        whole["state"] = {0: moments} if moments else {}
-        self._optimizer.load_state_dict(whole)
-
-
-def _build_optimizer(
-    name: str, centre: torch.nn.Parameter, learning_rate: float, arguments: dict[str, Any]
-) -> torch.optim.Optimizer:
-    known = [n for n, c in vars(torch.optim).items() if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer)]
-    known = [n for n in known if n not in ("Optimizer", "LBFGS", "SparseAdam", "Muon")]
-    if name not in known:
-        raise ConfigurationError(
-            f"strategy.optimizer must be one of torch.optim's {', '.join(known)}; got {name!r}.{did_you_mean(name, known)}"
-        )
-    if "lr" in arguments:
-        raise ConfigurationError("strategy.optimizer_args must not hold lr: set strategy.learning_rate.")
-    try:
-        optimizer: torch.optim.Optimizer = getattr(torch.optim, name)([centre], lr=learning_rate, **arguments)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(
-            f"strategy.optimizer_args: torch.optim.{name} refuses {arguments}: {error}."
-        ) from error
-    return optimizer
 
 
 def _require_finite(name: str, value: float, above: float = -math.inf, at_least: float = -math.inf) -> None:

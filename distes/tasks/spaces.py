@@ -5,6 +5,7 @@ Plain NumPy; `tasks/gym.py` chooses among these by the environment's spaces. Axe
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,7 @@ class MultiDiscreteAction(Action):
     def __init__(self, groups: NDArray[np.int64], starts: NDArray[np.int64]) -> None:
         """Takes the size of each group and its first action, both flat."""
         edges = np.concatenate([[0], np.cumsum(groups)]).tolist()
-        self._places, self._starts = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)], starts
+        self._places, self._starts = [slice(a, b) for a, b in pairwise(edges)], starts
         self.size = edges[-1]
 
     def read_all(self, numbers_RA: Floats) -> Any:

@@ -69,7 +69,9 @@ def main() -> None:
     rows = []
     for name in options.case:
         case, mine = CASES[name], []
-        print(f"\n{'case':<20}{'seed':>5}{'score':>20}{'timesteps':>12}{'generations':>13}{'training':>10}{'in all':>9}")
+        print(
+            f"\n{'case':<20}{'seed':>5}{'score':>20}{'timesteps':>12}{'generations':>13}{'training':>10}{'in all':>9}"
+        )
         for seed in options.seeds:
             row = {"case": name, **run(case, seed, options.workers)}
             mine.append(row)

@@ -94,7 +94,8 @@ def main() -> None:
         rows.append(row)
         ratio = statistics.median(ratios)
         print(
-            f"{name:<22}{row['bare']:>14,.0f}{row['distes']:>16,.0f}{ratio:>8.2f}   ({min(ratios):.2f} to {max(ratios):.2f})",
+            f"{name:<22}{row['bare']:>14,.0f}{row['distes']:>16,.0f}{ratio:>8.2f}   "
+            f"({min(ratios):.2f} to {max(ratios):.2f})",
             flush=True,
         )
     if options.json:

@@ -1,0 +1,110 @@
+"""An optimiser of `torch.optim` on one flat parameter."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distes.errors import ConfigurationError, did_you_mean
+
+NOT_FOR_ONE_VECTOR = ("Optimizer", "LBFGS", "SparseAdam", "Muon")
+
+
+class FlatOptimizer:
+    """Minimises over one float32 vector of P, as torch's optimisers do; bits do not depend on the process."""
+
+    def __init__(
+        self, name: str, centre_P: NDArray[np.float32], learning_rate: float, arguments: Mapping[str, Any]
+    ) -> None:
+        """Builds the optimiser, and tries one step, so that no later one can be refused.
+
+        Args:
+            name: Of a class in `torch.optim`.
+            centre_P: Where to start; copied.
+            learning_rate: Its `lr`.
+            arguments: Its further arguments.
+
+        Raises:
+            ConfigurationError: There is no such class, or it refuses the arguments.
+        """
+        known = [n for n, c in vars(torch.optim).items() if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer)]
+        known = [n for n in known if n not in NOT_FOR_ONE_VECTOR]
+        if name not in known:
+            raise ConfigurationError(
+                f"strategy.optimizer must be one of torch.optim's {', '.join(known)}; got {name!r}."
+                + did_you_mean(name, known)
+            )
+        if "lr" in arguments:
+            raise ConfigurationError("strategy.optimizer_args must not hold lr: set strategy.learning_rate.")
+        _spare_the_compiler()
+        build = getattr(torch.optim, name)
+        try:
+            trial = torch.nn.Parameter(torch.zeros(1))
+            trial.grad = torch.ones(1)
+            _step(build([trial], lr=learning_rate, **arguments))
+        except Exception as error:
+            raise ConfigurationError(
+                f"strategy.optimizer_args: torch.optim.{name} refuses {dict(arguments)}: {error}."
+            ) from error
+        self._centre = torch.nn.Parameter(torch.tensor(centre_P, dtype=torch.float32))
+        self._optimizer: torch.optim.Optimizer = build([self._centre], lr=learning_rate, **arguments)
+
+    @property
+    def centre_P(self) -> NDArray[np.float32]:
+        """Where it stands; a copy."""
+        centre_P: NDArray[np.float32] = self._centre.detach().numpy().copy()
+        return centre_P
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def step(self, gradient_P: NDArray[np.float32]) -> None:
+        """Takes one step against a gradient."""
+        self._centre.grad = torch.from_numpy(gradient_P)
+        _step(self._optimizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The centre and the optimiser's own memory, copied."""
+        memory = self._optimizer.state_dict()["state"].get(0, {})
+        copied = {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in memory.items()}
+        return {"centre_P": self.centre_P, "memory": copied}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` gave.
+
+        Raises:
+            ConfigurationError: The stored centre has another size.
+        """
+        centre_P = np.asarray(state["centre_P"], np.float32)
+        if centre_P.shape != tuple(self._centre.shape):
+            raise ConfigurationError(
+                f"The stored centre has {centre_P.size} parameters, this policy {self._centre.numel()}."
+            )
+        with torch.no_grad():
+            self._centre.copy_(torch.from_numpy(centre_P))
+        whole = self._optimizer.state_dict()
+        whole["state"] = {0: dict(state["memory"])} if state["memory"] else {}
+        self._optimizer.load_state_dict(whole)
+
+
+def _step(optimizer: torch.optim.Optimizer) -> None:
+    """The optimiser's own step, without the wrapper that imports torch's compiler (see below)."""
+    with torch.no_grad():
+        inspect.unwrap(type(optimizer).step)(optimizer)
+
+
+def _spare_the_compiler() -> None:
+    """Importing torch's compiler takes longer than everything else at start-up, and nothing here compiles.
+
+    Three methods of torch.optim import it only to mark themselves as not to be compiled. A mark that is set already is
+    not set again. Where a version of torch does it otherwise, this does nothing, and costs the import.
+    """
+    for name in ("add_param_group", "state_dict", "load_state_dict"):
+        method = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)
+        if method is not None and not hasattr(method, "__dynamo_disable"):
+            setattr(method, "__dynamo_disable", method)  # noqa: B010, a name with underscores would be mangled
