@@ -99,7 +99,12 @@ class NoiseTable:
         if hasattr(os, "posix_fallocate"):  # a full memory file system raises here, and would kill us below
             os.posix_fallocate(file.fileno(), 0, nbytes + 1)
         memory = mmap.mmap(file.fileno(), nbytes)
-        table = np.frombuffer(memory, dtype=self.dtype, count=self.size)
+        self._fill(np.frombuffer(memory, dtype=self.dtype, count=self.size))
+        memory.close()
+        file.truncate(nbytes)
+
+    def _fill(self, table: NDArray[Any]) -> None:
+        """Block by block, as many threads as cores; NumPy draws without holding Python's lock."""
 
         def fill(block: int) -> None:
             part = table[block * BLOCK : (block + 1) * BLOCK]
@@ -108,9 +113,6 @@ class NoiseTable:
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             list(threads.map(fill, range(-(-self.size // BLOCK))))
-        del table
-        memory.close()
-        file.truncate(nbytes)
 
     def close(self) -> None:
         """Lets go of the memory; the last process of the node to do so removes the table."""

@@ -107,4 +107,4 @@ def _spare_the_compiler() -> None:
     for name in ("add_param_group", "state_dict", "load_state_dict"):
         method = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)
         if method is not None and not hasattr(method, "__dynamo_disable"):
-            setattr(method, "__dynamo_disable", method)  # noqa: B010, a name with underscores would be mangled
+            setattr(method, "__dynamo_disable", method)

@@ -194,8 +194,8 @@ def _connect(address: str | None) -> None:
         ray.init(address=address, **quiet)
     except (ConnectionError, RayError, RuntimeError, ValueError, OSError) as error:
         raise ClusterError(
-            f"No Ray cluster answers at {address!r} ({_last_line(error).rstrip('.')}). Start one with `ray start --head`, "
-            "or leave --address away to run on this machine."
+            f"No Ray cluster answers at {address!r} ({_last_line(error).rstrip('.')}). Start one with "
+            "`ray start --head`, or leave --address away to run on this machine."
         ) from error
 
 
