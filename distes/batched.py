@@ -28,7 +28,14 @@ ALIGNMENT = 16  # floats; each member's row begins on a 64-byte boundary, so ali
 
 
 class _MemberLayer(nn.Module):
-    """A layer with one weight (and bias) per member; `bind` points it at the members that run."""
+    """A layer with one weight (and bias) per member; `bind` points it at the members that run.
+
+    Calling it goes straight to `forward`: nobody hangs hooks on it, and looking for them takes as long as a product.
+    """
+
+    def __call__(self, x: Tensor) -> Tensor:
+        output: Tensor = self.forward(x)
+        return output
 
     def __init__(self, weight: Slot, bias: Slot | None) -> None:
         super().__init__()
@@ -48,12 +55,13 @@ class _Linear(_MemberLayer):
     """x (B*K, ..., in) -> (B*K, ..., out)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.reshape(self.members, -1, x.shape[-1])
+        flat = x.dim() == 2
+        rows = x.unsqueeze(1) if flat and len(x) == self.members else x.reshape(self.members, -1, x.shape[-1])
         if self.bias_B1O is None:
             y = torch.bmm(rows, self.weight_B)
         else:
             y = torch.baddbmm(self.bias_B1O, rows, self.weight_B)
-        return y.view(*x.shape[:-1], -1)
+        return y.flatten(0, 1) if flat else y.view(*x.shape[:-1], -1)
 
 
 class _Conv2d(_MemberLayer):
@@ -157,10 +165,10 @@ class Forward:
             run: Callable[..., Any] = vmap(self._one_member, randomness="different")
             return run(self._parameters, x_BK, *state)
         output = self._call(x_BK.flatten(0, 1), *(s.flatten(0, 1) for s in state))
-        lead = x_BK.shape[:2]
+        members, rows = x_BK.shape[:2]
         if self.stateful:
-            return tuple(part.unflatten(0, lead) for part in output)
-        return output.unflatten(0, lead)
+            return tuple(part.view(members, rows, *part.shape[1:]) for part in output)
+        return output.view(members, rows, *output.shape[1:])
 
     def _one_member(self, parameters: dict[str, Tensor], *inputs: Tensor) -> Any:
         return functional_call(self.module, parameters, inputs)

@@ -71,8 +71,7 @@ class FlatOptimizer:
     def state_dict(self) -> dict[str, Any]:
         """The centre and the optimiser's own memory, copied."""
         memory = self._optimizer.state_dict()["state"].get(0, {})
-        copied = {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in memory.items()}
-        return {"centre_P": self.centre_P, "memory": copied}
+        return {"centre_P": self.centre_P, "memory": _copied(memory)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` gave.
@@ -88,8 +87,13 @@ class FlatOptimizer:
         with torch.no_grad():
             self._centre.copy_(torch.from_numpy(centre_P))
         whole = self._optimizer.state_dict()
-        whole["state"] = {0: dict(state["memory"])} if state["memory"] else {}
+        # Copied here, too: torch would go on working in the very tensors of `state`.
+        whole["state"] = {0: _copied(state["memory"])} if state["memory"] else {}
         self._optimizer.load_state_dict(whole)
+
+
+def _copied(memory: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in memory.items()}
 
 
 def _step(optimizer: torch.optim.Optimizer) -> None:

@@ -139,11 +139,11 @@ def chunks(population: Population, pairs_per_chunk: int | None) -> list[Chunk]:
 
     Args:
         population: What is to be evaluated.
-        pairs_per_chunk: Pairs in a chunk; None takes an eighth of the population, at least 4 and at most 8: enough
+        pairs_per_chunk: Pairs in a chunk; None takes an eighth of the population, at least 4 and at most 16: enough
             members for a batched policy call to be cheap, and chunks enough for many workers.
     """
     pairs, episodes = len(population.ids_N), len(population.eval_seeds_E)
-    size = pairs_per_chunk or min(8, max(4, pairs // 8))
+    size = pairs_per_chunk or min(16, max(4, pairs // 8))
     alone = EPISODES_PER_CHUNK
     spans = [(start, min(start + alone, episodes), True) for start in range(0, episodes, alone)]
     spans += [(start, min(start + size, pairs), False) for start in range(0, pairs, size)]

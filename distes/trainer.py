@@ -169,8 +169,13 @@ class Trainer:
         Args:
             pair: Its number.
             sign: +1 or -1.
+
+        Raises:
+            ConfigurationError: There is no such pair.
         """
         whole = self._population()
+        if pair is not None and not 0 <= pair < len(whole.ids_N):
+            raise ConfigurationError(f"replay: a generation has the pairs 0 to {len(whole.ids_N) - 1}; got {pair}.")
         if pair is None:
             empty = slice(0, 0)
             return self._pool.evaluate(

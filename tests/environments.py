@@ -25,9 +25,16 @@ class Drift(gymnasium.Env[Any, Any]):
     action_space = spaces.Box(-1, 1, (2,), np.float32)
 
     def __init__(
-        self, *, raises_at: int | None = None, seconds: float = 0.0, shortest: int = 5, longest: int = 40
+        self,
+        *,
+        raises_at: int | None = None,
+        seconds: float = 0.0,
+        announce: bool = False,
+        shortest: int = 5,
+        longest: int = 40,
     ) -> None:
         self._raises_at, self._seconds, self._lengths = raises_at, seconds, (shortest, longest + 1)
+        self._announce = announce
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
@@ -38,6 +45,8 @@ class Drift(gymnasium.Env[Any, Any]):
         return self._observation(), {}
 
     def step(self, action: Any) -> Step:
+        if self._announce:
+            print("stepping", flush=True)
         time.sleep(self._seconds)
         assert self.action_space.contains(action)
         self._x = 0.95 * self._x + 0.3 * np.asarray(action) + 0.1 * self.np_random.standard_normal(2)
@@ -121,6 +130,16 @@ def needs_mujoco() -> Any:
     raise gymnasium.error.DependencyNotInstalled('MuJoCo is not installed, run `pip install "gymnasium[mujoco]"`')
 
 
+def needs_scalefree() -> Any:
+    import scalefree  # type: ignore[import-not-found]  # no such package: an ordinary mistake, and not an extra of ours
+
+    return scalefree
+
+
+def breaks() -> Any:
+    raise RuntimeError("the level\nis missing")
+
+
 NOT_CALLABLE = 3
 
 
@@ -133,6 +152,16 @@ class Doubled(gymnasium.RewardWrapper[Any, Any]):
 
     def reward(self, reward: Any) -> float:
         return float(reward) * self._factor
+
+
+class Raised(gymnasium.RewardWrapper[Any, Any]):
+    """A wrapper without arguments."""
+
+    def reward(self, reward: Any) -> float:
+        return float(reward) + 1
+
+
+gymnasium.register("distes-tests/Drift-v3", entry_point=Drift, max_episode_steps=9, reward_threshold=3.5)
 
 
 class Normed(nn.Module):

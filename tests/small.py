@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -57,6 +58,7 @@ class Parts:
 def parts(task: Task, policy: nn.Module | None = None, *, size: int = 2**16, dtype: Any = "float32") -> Parts:
     """By default with the smallest policy that fits."""
     if policy is None:
+        torch.manual_seed(0)
         policy = Linear(int(np.prod(task.observation_shape)), task.action_size, bias=False)
     layout = Layout(policy)
     noise = NoiseTable(size=max(size, 3 * layout.size), dtype=dtype, seed=4)
@@ -78,6 +80,7 @@ def drift(**arguments: Any) -> Parts:
         "reward_shift": 0.1,
         "slots": 5,
     }
+    torch.manual_seed(0)
     return parts(Gym(DRIFT, **{**given, **arguments}), MLP(3, 2, hidden_sizes=[8]))
 
 

@@ -1,6 +1,7 @@
 """A multi-layer perceptron, the policy of most published evolution-strategy results on MuJoCo."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -10,21 +11,22 @@ from distes.errors import ConfigurationError
 from distes.policies.base import scaled_, sigmoid
 
 
-class _ELU(nn.Module):
-    """As nn.ELU, with bits that do not depend on the place in a tensor; see `sigmoid`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.where(x > 0, x, torch.expm1(x))
+def _elu(x: Tensor) -> Tensor:
+    """As torch's, with bits that do not depend on the place in a tensor; see `sigmoid`."""
+    return torch.where(x > 0, x, torch.expm1(x))
 
 
-class _SiLU(nn.Module):
-    """As nn.SiLU, with bits that do not depend on the place in a tensor."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * sigmoid(x)
+def _silu(x: Tensor) -> Tensor:
+    """As torch's, with bits that do not depend on the place in a tensor."""
+    return x * sigmoid(x)
 
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": _ELU, "silu": _SiLU}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "elu": _elu,
+    "silu": _silu,
+}
 
 
 class MLP(nn.Module):
@@ -53,14 +55,15 @@ class MLP(nn.Module):
             raise ConfigurationError(f"hidden_sizes must all be at least 1; got {list(hidden_sizes)}.")
         if activation not in ACTIVATIONS:
             raise ConfigurationError(f"activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}.")
-        layers: list[nn.Module] = [nn.Flatten()]
-        size = observation_size
-        for hidden in hidden_sizes:
-            layers += [nn.Linear(size, hidden), ACTIVATIONS[activation]()]
-            size = hidden
-        self.layers = nn.Sequential(*layers, scaled_(nn.Linear(size, action_size), output_scale))
+        sizes = [observation_size, *hidden_sizes]
+        self.hidden = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(sizes))
+        self.activation = ACTIVATIONS[activation]
+        self.output = scaled_(nn.Linear(sizes[-1], action_size), output_scale)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Maps (rows, ...) to (rows, A)."""
-        output: Tensor = self.layers(observation)
+        x = observation if observation.dim() == 2 else observation.flatten(1)
+        for layer in self.hidden:
+            x = self.activation(layer(x))
+        output: Tensor = self.output(x)
         return output

@@ -20,6 +20,7 @@ from distes.tasks.spaces import Action, Observation
 
 CLIP = 5.0  # normalised observations are clipped to [-5, 5], as in OpenAI's released code
 NOISE_BLOCK = 256  # steps of action noise drawn at a time
+SUM_BLOCK = 64  # steps whose observations are added up at a time
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,9 @@ class Lockstep:
         self._x_RKO = torch.from_numpy(self._input_RO[: self._rows]).unsqueeze(1)
         if sums is not None and self._terms.observed_B is not None:
             sums.watch(self._terms.observed_B[member_R])
+        limit = self._rules.max_steps
+        # Ages rise together, so the step at which the first row meets the limit is known.
+        self._steps_to_limit = -1 if limit is None else limit - int(self._age_R[: self._rows].max())
 
     def _step(self, sums: "_Sums | None") -> list[int]:
         """One step of all running environments; returns the rows whose episode ended, in rising order."""
@@ -120,8 +124,9 @@ class Lockstep:
         actions = self._action.read_all(self._numbers(rows, sums))
         age_R = self._age_R[:rows]
         age_R += 1
-        limit, reward_R, write = self._rules.max_steps, self._reward_R, self._observation.write
-        at_limit = set() if limit is None else set(np.flatnonzero(age_R >= limit).tolist())
+        reward_R, write, seen_RO = self._reward_R, self._observation.write, self._seen_RO
+        self._steps_to_limit -= 1
+        at_limit = np.flatnonzero(age_R == age_R.max()).tolist() if self._steps_to_limit == 0 else ()
         ended, row = [], 0
         try:
             for row, environment in enumerate(self._environments[:rows]):
@@ -130,7 +135,7 @@ class Lockstep:
                 if terminated or truncated or row in at_limit:
                     ended.append(row)
                 else:
-                    write(observation, self._seen_RO[row])
+                    write(observation, seen_RO[row])
         except Exception as error:
             raise self._error(row, f"its environment raised {type(error).__name__}: {error}") from error
         return ended
@@ -146,7 +151,7 @@ class Lockstep:
         else:
             np.subtract(seen_RO, normalization.mean_O, out=input_RO)
             np.divide(input_RO, normalization.std_O, out=input_RO)
-            np.clip(input_RO, -CLIP, CLIP, out=input_RO)
+            np.minimum(np.maximum(input_RO, -CLIP, out=input_RO), CLIP, out=input_RO)
         if self._state_RS is None:
             output_RKA = self._members(self._x_RKO)
         else:
@@ -198,21 +203,29 @@ class Lockstep:
 
 
 class _Sums:
-    """Sums of the observations of some rows, in float64."""
+    """Sums of the observations of some rows, in float64; observations are gathered, and added up block by block."""
 
     def __init__(self, size: int) -> None:
         self._count, self._sum_O, self._squares_O = 0, np.zeros(size), np.zeros(size)
+        self._block: list[NDArray[np.float32]] = []
 
     def watch(self, observed_R: NDArray[np.bool_]) -> None:
-        self._rows = np.flatnonzero(observed_R)
+        self._rows = None if observed_R.all() else np.flatnonzero(observed_R)
 
     def add(self, seen_RO: NDArray[np.float32]) -> None:
-        if len(self._rows):
-            x_RO = seen_RO[self._rows].astype(np.float64)
-            self._count += len(x_RO)
-            self._sum_O += x_RO.sum(0)
-            self._squares_O += (x_RO * x_RO).sum(0)
+        self._block.append(seen_RO.copy() if self._rows is None else seen_RO[self._rows])
+        if len(self._block) == SUM_BLOCK:
+            self._add_up()
 
     def moments(self) -> Moments:
+        self._add_up()
         mean_O = self._sum_O / max(self._count, 1)
         return Moments(self._count, mean_O, np.maximum(self._squares_O - self._count * mean_O**2, 0))
+
+    def _add_up(self) -> None:
+        if self._block:
+            x_TO = np.concatenate(self._block, dtype=np.float64)
+            self._count += len(x_TO)
+            self._sum_O += x_TO.sum(0)
+            self._squares_O += np.einsum("to,to->o", x_TO, x_TO)
+            self._block.clear()

@@ -28,7 +28,14 @@ from distes.tasks.spaces import (
     OneHotObservation,
 )
 
-EXTRAS = {"mujoco": "mujoco", "box2d": "box2d", "swig": "box2d", "ale_py": "atari", "ale": "atari", "opencv": "atari"}
+EXTRAS = {
+    "mujoco": "mujoco",
+    "box2d": "box2d",
+    "swig": "box2d",
+    "ale_py": "atari",
+    "ale-py": "atari",
+    "opencv": "atari",
+}
 
 
 class Gym(Task):
@@ -126,7 +133,7 @@ class Gym(Task):
         """
         if self._normalize and len(self.observation_shape) != 1:
             raise ConfigurationError("normalize_observations is for vectors; images are scaled to [0, 1] already.")
-        _ = self.action_size
+        _ = self.observation_shape, self.action_size
 
     def evaluate(self, members: Members, terms: Terms) -> Outcome:
         """Runs all episodes in lockstep."""

@@ -1,0 +1,31 @@
+"""A run that goes on until a signal ends it: `python -m tests.long_run RUN_DIR [--hang]`; on and on, if it finds one.
+
+`begin` and `go_on` are also what the tests do in their own process, to see what would have become of it.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from distes.monitor.jsonl import Jsonl
+from distes.run_directory import RunDirectory
+from distes.trainer import Result
+from tests.small import archive, drift, trainer
+
+
+def run(path: Path, generations: int, seconds: float = 0.0, **environment: Any) -> Result:
+    """Begins a run, or goes on with it, up to a number of generations."""
+    parts = drift(env_kwargs={"seconds": seconds, **environment})
+    new = not (path / "config.yaml").exists()
+    with RunDirectory.create(path, "") if new else RunDirectory.open(path) as directory:
+        made = trainer(
+            parts, generations=generations, monitors=[Jsonl(directory.metrics)], archive=archive(directory, parts)
+        )
+        if not new:
+            made.restore()
+        return made.run()
+
+
+if __name__ == "__main__":
+    hang = "--hang" in sys.argv
+    print(run(Path(sys.argv[1]), 10**9, seconds=600 if hang else 0.001, announce=hang).reason)
