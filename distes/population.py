@@ -3,6 +3,7 @@
 Axes: P parameters, N antithetic pairs, 2 the signs (+, -), E episodes of the centre, O observation.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 
@@ -148,6 +149,31 @@ def chunks(population: Population, pairs_per_chunk: int | None) -> list[Chunk]:
     spans = [(start, min(start + alone, episodes), True) for start in range(0, episodes, alone)]
     spans += [(start, min(start + size, pairs), False) for start in range(0, pairs, size)]
     return [Chunk(index, start, stop, of_centre) for index, (start, stop, of_centre) in enumerate(spans)]
+
+
+def centre_alone(population: Population, eval_seeds_E: NDArray[np.uint64]) -> Population:
+    """The same centre with these episodes, and no members."""
+    none = slice(0, 0)
+    return dataclasses.replace(
+        population,
+        ids_N=population.ids_N[none],
+        seeds_N=population.seeds_N[none],
+        eval_seeds_E=eval_seeds_E,
+        observed_N=None,
+    )
+
+
+def one_alone(population: Population, pair: int, sign: int) -> Population:
+    """One pair alone, turned so that its + member is the pair's member of the given sign."""
+    one = slice(pair, pair + 1)
+    return dataclasses.replace(
+        population,
+        sigma=population.sigma * sign,
+        ids_N=population.ids_N[one],
+        seeds_N=population.seeds_N[one],
+        eval_seeds_E=population.eval_seeds_E[:0],
+        observed_N=None,
+    )
 
 
 def every_fraction(count: int, fraction: float) -> NDArray[np.bool_]:

@@ -13,17 +13,16 @@ import torch
 
 from distes.archive import Archive
 from distes.errors import ConfigurationError
-from distes.monitor.base import Monitor
+from distes.metrics import of_fitness, of_time
+from distes.monitor.base import Metrics, Monitor
 from distes.noise import NoiseTable
 from distes.pools.base import Interrupted, Pool
-from distes.population import Evaluation, Floats, Normalization, Population, every_fraction
+from distes.population import Evaluation, Normalization, Population, centre_alone, every_fraction, one_alone
 from distes.randomness import Stream, draw
 from distes.running_stat import RunningStat
 from distes.stopping import StopSignals
 from distes.strategies.base import Strategy
 from distes.tasks.base import Task
-
-Metrics = dict[str, float | int | str]
 
 
 @dataclass(frozen=True)
@@ -115,6 +114,7 @@ class Trainer:
         self._seconds, self._started = 0.0, time.perf_counter()
         self._best = -math.inf
         self._reached: Result | None = None
+        self._recording = 0.0  # seconds that recording the last generation took
 
     def restore(self) -> bool:
         """Goes back to the archive's newest checkpoint; returns whether there is one."""
@@ -125,11 +125,11 @@ class Trainer:
         if self._stat is not None:
             self._stat.load_state_dict(state["observations"])
         self._generation, self._timesteps = int(state["generation"]), int(state["timesteps"])
-        self._episodes, self._seconds, self._best = (
-            int(state["episodes"]),
-            float(state["seconds"]),
-            float(state["best"]),
-        )
+        self._episodes, self._seconds = int(state["episodes"]), float(state["seconds"])
+        self._best = float(state["best"])
+        reached = state["reached"]
+        if reached is not None and self._target is not None and reached["eval_mean"] >= self._target:
+            self._reached = Result(**reached)
         return True
 
     @property
@@ -173,28 +173,12 @@ class Trainer:
         Raises:
             ConfigurationError: There is no such pair.
         """
-        whole = self._population()
-        if pair is not None and not 0 <= pair < len(whole.ids_N):
-            raise ConfigurationError(f"replay: a generation has the pairs 0 to {len(whole.ids_N) - 1}; got {pair}.")
-        if pair is None:
-            empty = slice(0, 0)
-            return self._pool.evaluate(
-                dataclasses.replace(whole, ids_N=whole.ids_N[empty], seeds_N=whole.seeds_N[empty], observed_N=None),
-                lambda: False,
-            )
-        one = slice(pair, pair + 1)
-        sigma = whole.sigma * sign  # the pair's + member is then the one asked for
-        return self._pool.evaluate(
-            dataclasses.replace(
-                whole,
-                sigma=sigma,
-                ids_N=whole.ids_N[one],
-                seeds_N=whole.seeds_N[one],
-                eval_seeds_E=whole.eval_seeds_E[:0],
-                observed_N=None,
-            ),
-            lambda: False,
-        )
+        population = self._population()
+        pairs = len(population.ids_N)
+        if pair is not None and not 0 <= pair < pairs:
+            raise ConfigurationError(f"replay: a generation has the pairs 0 to {pairs - 1}; got {pair}.")
+        alone = centre_alone(population, population.eval_seeds_E) if pair is None else one_alone(population, pair, sign)
+        return self._pool.evaluate(alone, lambda: False)
 
     def _one_generation(self, signals: StopSignals) -> None:
         clock = [time.perf_counter()]
@@ -218,14 +202,23 @@ class Trainer:
             if self._is_target(fitness_E):
                 self._reached = self._result("target_fitness", fitness_E)
         clock.append(time.perf_counter())
-        metrics = self._metrics(population, evaluation, fitness_E, learned, np.diff(clock).tolist())
+        phases = *np.diff(clock).tolist(), self._recording
+        metrics: Metrics = {
+            "generation": self._generation,
+            "timesteps": self._timesteps,
+            "episodes": self._episodes,
+            "seconds": self._seconds,
+            **of_fitness(evaluation, fitness_E),
+            **learned,
+            **of_time(evaluation, self._pool.status(), phases),
+            "params/sha256": hashlib.sha256(self._strategy.ask().centre_P.tobytes()).hexdigest(),
+            "noise/fingerprint": self._noise.fingerprint,
+        }
         for monitor in self._monitors:
             monitor.record(metrics, evaluation.fitness_N2)
         if self._archive is not None:
             self._archive.checkpoint(self._generation, self._state)
         self._recording = time.perf_counter() - clock[-1]
-
-    _recording = 0.0  # seconds that recording the last generation took
 
     def _population(self) -> Population:
         """The strategy's population, with the centre's episodes and the observations that travel along."""
@@ -247,17 +240,8 @@ class Trainer:
 
     def _confirm(self, population: Population, signals: StopSignals) -> Any:
         """The centre's fitness in `final_episodes` further episodes."""
-        empty = slice(0, 0)
         seeds_E = draw(self._seed, population.generation, Stream.FINAL_EVALUATION, self._final_episodes)
-        alone = dataclasses.replace(
-            population,
-            ids_N=population.ids_N[empty],
-            seeds_N=population.seeds_N[empty],
-            eval_seeds_E=seeds_E,
-            observed_N=None,
-        )
-        fitness_E = self._pool.evaluate(alone, signals.requested).eval_fitness_E
-        return fitness_E
+        return self._pool.evaluate(centre_alone(population, seeds_E), signals.requested).eval_fitness_E
 
     def _keep_best(self, population: Population, fitness_E: Any) -> None:
         mean = float(fitness_E.mean())
@@ -294,57 +278,6 @@ class Trainer:
         return dataclasses.replace(
             result, eval_mean=float(fitness_E.mean()), eval_std=float(fitness_E.std()), eval_episodes=len(fitness_E)
         )
-
-    def _metrics(
-        self,
-        population: Population,
-        evaluation: Evaluation,
-        fitness_E: Any,
-        learned: dict[str, float],
-        phases: list[float],
-    ) -> Metrics:
-        """One generation in numbers."""
-        fitness_N2, steps = evaluation.fitness_N2, int(evaluation.steps_N2.sum())
-        status, (asked, evaluated, updated) = self._pool.status(), phases
-        metrics: Metrics = {
-            "generation": self._generation,
-            "timesteps": self._timesteps,
-            "episodes": self._episodes,
-            "seconds": self._seconds,
-            "fitness/mean": float(fitness_N2.mean()),
-            "fitness/max": float(fitness_N2.max()),
-            "fitness/min": float(fitness_N2.min()),
-            "fitness/std": float(fitness_N2.std()),
-            "episode/length": steps / evaluation.episodes,
-        }
-        if len(fitness_E):
-            metrics |= {
-                "eval/mean": float(fitness_E.mean()),
-                "eval/std": float(fitness_E.std()),
-                "eval/min": float(fitness_E.min()),
-                "eval/max": float(fitness_E.max()),
-                "eval/episodes": len(fitness_E),
-                "eval/rank": float((fitness_N2 < fitness_E.mean()).mean()),
-            }
-        metrics |= learned
-        metrics |= {
-            "rate/timesteps": steps / evaluated,
-            "rate/episodes": evaluation.episodes / evaluated,
-            "time/ask": asked,
-            "time/evaluate": evaluated,
-            "time/update": updated,
-            "time/record": self._recording,
-            "workers/alive": status.alive,
-            "workers/restarted": status.restarted,
-            "workers/utilisation": min(1.0, evaluation.busy_seconds / (evaluated * max(status.alive, 1))),
-            "chunks/reissued": status.reissued,
-            "params/sha256": hashlib.sha256(self._centre().tobytes()).hexdigest(),
-            "noise/fingerprint": self._noise.fingerprint,
-        }
-        return metrics
-
-    def _centre(self) -> Floats:
-        return self._strategy.ask().centre_P
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -1,12 +1,13 @@
 """A run that goes on until a signal ends it: `python -m tests.long_run RUN_DIR [--hang]`; on and on, if it finds one.
 
-`begin` and `go_on` are also what the tests do in their own process, to see what would have become of it.
+The tests call `run` in their own process, too, to see what would have become of it.
 """
 
 import sys
 from pathlib import Path
 from typing import Any
 
+from distes.monitor.base import Monitor
 from distes.monitor.jsonl import Jsonl
 from distes.run_directory import RunDirectory
 from distes.trainer import Result
@@ -17,12 +18,12 @@ def run(path: Path, generations: int, seconds: float = 0.0, **environment: Any) 
     """Begins a run, or goes on with it, up to a number of generations."""
     parts = drift(env_kwargs={"seconds": seconds, **environment})
     new = not (path / "config.yaml").exists()
+    monitors: list[Monitor] = []  # filled once going back has shortened the file of metrics
     with RunDirectory.create(path, "") if new else RunDirectory.open(path) as directory:
-        made = trainer(
-            parts, generations=generations, monitors=[Jsonl(directory.metrics)], archive=archive(directory, parts)
-        )
+        made = trainer(parts, generations=generations, monitors=monitors, archive=archive(directory, parts))
         if not new:
             made.restore()
+        monitors.append(Jsonl(directory.metrics))
         return made.run()
 
 

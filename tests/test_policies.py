@@ -54,7 +54,7 @@ def test_activations_are_what_their_names_say(name: str) -> None:
     """Our own elu and silu exist for the sake of their last bits alone."""
     x = torch.linspace(-20, 20, 1001)
     own = {"tanh": torch.tanh, "relu": torch.relu, "elu": nn.functional.elu, "silu": nn.functional.silu}[name]
-    torch.testing.assert_close(ACTIVATIONS[name]()(x), own(x), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ACTIVATIONS[name](x), own(x), rtol=1e-5, atol=1e-6)
 
 
 def test_sigmoid_is_the_logistic_function() -> None:
@@ -63,8 +63,12 @@ def test_sigmoid_is_the_logistic_function() -> None:
 
 
 def test_the_activation_stands_after_every_layer_but_the_last() -> None:
-    layers = [type(layer).__name__ for layer in MLP(3, 2, hidden_sizes=[4, 5], activation="relu").layers]
-    assert layers == ["Flatten", "Linear", "ReLU", "Linear", "ReLU", "Linear"]
+    policy = MLP(3, 2, hidden_sizes=[4, 5], activation="relu", output_scale=1.0)
+    weights = list(policy.parameters())  # weight, bias, weight, bias ...
+    x = answer = torch.randn(20, 3)
+    for weight, bias in zip(weights[0:4:2], weights[1:4:2], strict=True):
+        answer = torch.relu(answer @ weight.T + bias)
+    torch.testing.assert_close(policy(x), answer @ weights[4].T + weights[5])
 
 
 def test_the_recurrent_policy_is_a_gated_recurrent_unit() -> None:

@@ -59,7 +59,7 @@ def test_the_centre_comes_first() -> None:
     ]
 
 
-@pytest.mark.parametrize(("pairs", "size"), [(1, 1), (4, 4), (8, 4), (40, 5), (64, 8), (1000, 8)])
+@pytest.mark.parametrize(("pairs", "size"), [(1, 1), (4, 4), (8, 4), (40, 5), (64, 8), (1000, 16)])
 def test_the_size_of_chunks_follows_the_population_s(pairs: int, size: int) -> None:
     cut = chunks(a_population(pairs), None)
     assert cut[0].stop == size

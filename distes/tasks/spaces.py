@@ -138,5 +138,6 @@ class BoxAction(Action):
         # In the space's dtype first: 0.1 in float32 lies outside bounds of 0.1 in float64.
         actions_RA: NDArray[Any] = numbers_RA.astype(self._low.dtype, copy=False)
         if self._rescale:
-            actions_RA = self._middle + self._half * np.clip(actions_RA, -1, 1)
-        return np.clip(actions_RA, self._low, self._high).reshape(-1, *self._shape)
+            actions_RA = self._middle + self._half * np.minimum(np.maximum(actions_RA, -1), 1)
+        bounded_RA = np.minimum(np.maximum(actions_RA, self._low), self._high)  # np.clip takes three times as long
+        return bounded_RA.reshape(-1, *self._shape)
