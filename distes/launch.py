@@ -105,6 +105,9 @@ def start_pool(configuration: Configuration, parts: Parts, say: Callable[[str], 
         from distes.pools.serial import SerialPool
 
         return SerialPool(experiment, pairs_per_chunk=pairs)
+    from distes.pools.ray_environment import prepare
+
+    prepare()
     from distes.pools.ray_pool import RayPool
 
     return RayPool(

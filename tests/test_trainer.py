@@ -288,6 +288,19 @@ class TestGoingOn:
         result = again.run()
         assert (result.reason, result.generation, result.eval_episodes) == ("generations", 3, 2)
 
+    def test_a_target_that_was_reached_stays_reached_until_it_is_set_higher(self, directory: RunDirectory) -> None:
+        made = rigged({(2, Stream.EVALUATION): [5.0, 6.0]})
+        results = []
+        for target in (5.5, 5.0, 7.0):
+            one = trainer(made, target_fitness=target, generations=5, archive=archive(directory, made))
+            assert one.restore() == bool(results)
+            results.append(one.run())
+        assert results[0] == results[1]
+        assert [(result.reason, result.generation) for result in results[1:]] == [
+            ("target_fitness", 3),
+            ("generations", 5),
+        ]
+
     def test_without_a_checkpoint_there_is_nothing_to_go_on_from(self, directory: RunDirectory) -> None:
         assert not trainer(sphere(), archive=archive(directory, sphere())).restore()
         assert not trainer(sphere()).restore()

@@ -17,17 +17,12 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from distes.errors import ClusterError, DistesError
 from distes.pools.assignment import Assignment
 from distes.pools.base import Interrupted, Pool, Status
+from distes.pools.ray_environment import prepare
 from distes.population import Chunk, ChunkResult, Evaluation, Population, chunks, reduce
 from distes.worker import Experiment, Worker
 
 POLL = 0.5  # seconds between looks at whether to stop
 OBJECT_STORE = 256 * 2**20  # bytes of an embedded cluster's object store; populations are small
-QUIET: Mapping[str, str] = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_worker_niceness": "0",  # Ray starts its workers at nice 15, where they lose against everything else
-}
 
 
 class _Actor(Worker):
@@ -182,8 +177,7 @@ class RayPool(Pool):
 
 def _connect(address: str | None) -> None:
     """Joins the cluster at the address, or starts one on this machine that listens on loopback only."""
-    for key, value in QUIET.items():
-        os.environ.setdefault(key, value)
+    prepare()
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
         ray.init(
