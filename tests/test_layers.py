@@ -40,6 +40,7 @@ LAYERS = [
     "worker",
     "pools.base",
     "pools.assignment",
+    "pools.ray_environment",
     "pools",
     "checkpoint",
     "saved_policy",

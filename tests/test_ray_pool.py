@@ -3,6 +3,8 @@
 One cluster serves a whole test here: starting one takes seconds.
 """
 
+import os
+import sys
 from dataclasses import replace
 
 import psutil
@@ -10,6 +12,7 @@ import pytest
 import ray
 
 from distes.errors import ClusterError
+from distes.pools.ray_environment import SETTINGS, prepare
 from distes.pools.ray_pool import RayPool
 from tests.small import evaluate, sphere
 
@@ -41,6 +44,21 @@ def test_starts_as_many_as_fit_and_refuses_those_whose_noise_differs() -> None:
         pool.close()
     assert not ray.is_initialized() and cluster_is_gone()
     assert [line for line in said if line.startswith("A worker could not start: ")]
+
+
+def test_prepares_the_environment_before_ray_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the user has set stays; and nothing is said of a token to a Ray that has looked already."""
+    for key in (*SETTINGS, "RAY_AUTH_MODE"):
+        monkeypatch.setenv(key, "as it was")  # so that all of it is taken back afterwards
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a token")
+    monkeypatch.setenv("RAY_DEDUP_LOGS", "1")
+    prepare()
+    assert {key: os.environ[key] for key in SETTINGS} == {**SETTINGS, "RAY_DEDUP_LOGS": "1"}
+    assert "RAY_AUTH_MODE" not in os.environ
+    monkeypatch.delitem(sys.modules, "ray")
+    prepare()
+    assert os.environ["RAY_AUTH_MODE"] == "token"
 
 
 @pytest.mark.parametrize(

@@ -274,9 +274,11 @@ class TestGoingOn:
     def test_counts_on(self, directory: RunDirectory) -> None:
         made = sphere()
         first = trainer(made, generations=3, archive=archive(directory, made)).run()
-        second = trainer(made, generations=None, max_seconds=first.seconds + 0.1, archive=archive(directory, made))
+        log, kept = Log(), archive(directory, made)
+        second = trainer(made, generations=None, max_seconds=first.seconds + 0.1, monitors=[log], archive=kept)
         assert second.restore() and second.generation == 3
         result = second.run()
+        assert log.column("seconds")[0] > first.seconds
         assert result.timesteps == 16 * result.generation > 3 * 16
         assert result.seconds >= first.seconds + 0.1
 

@@ -1,6 +1,7 @@
 """What Ray reads from the environment. Set before Ray is imported, since it looks once; what the user has set stays."""
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +17,8 @@ def prepare() -> None:
     """Sets what is not set, and shows a token to the cluster where there is one.
 
     A cluster that `ray start` made on a machine with a token asks for it, and `ray.init(address="HOST:PORT")` shows it
-    only where RAY_AUTH_MODE says so (ray 2.60).
+    only where RAY_AUTH_MODE says so (ray 2.60). A Ray that is imported already has looked: setting it now would have
+    the cluster's own processes ask for what this one does not show.
     """
     for key, value in SETTINGS.items():
         os.environ.setdefault(key, value)
@@ -24,5 +26,5 @@ def prepare() -> None:
         "RAY_AUTH_TOKEN" in os.environ
         or Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token")).is_file()
     )
-    if token:
+    if token and "ray" not in sys.modules:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
