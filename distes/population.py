@@ -59,6 +59,7 @@ class Population:
         eval_seeds_E: A 64-bit draw per episode of the noiseless centre, which travels with the population.
         observed_N: Which pairs report the moments of their observations; None where nobody asks.
         normalization: Of observations, or None.
+        first_pair: Number of the first pair; not 0 only where a member is replayed alone.
     """
 
     generation: int
@@ -69,6 +70,7 @@ class Population:
     eval_seeds_E: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     observed_N: NDArray[np.bool_] | None = None
     normalization: Normalization | None = None
+    first_pair: int = 0
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,7 @@ def one_alone(population: Population, pair: int, sign: int) -> Population:
     one = slice(pair, pair + 1)
     return dataclasses.replace(
         population,
+        first_pair=pair,
         sigma=population.sigma * sign,
         ids_N=population.ids_N[one],
         seeds_N=population.seeds_N[one],
@@ -178,7 +181,7 @@ def one_alone(population: Population, pair: int, sign: int) -> Population:
 
 def every_fraction(count: int, fraction: float) -> NDArray[np.bool_]:
     """Marks ceil(fraction * count) of `count` places, spread evenly, so that no chunk has all the extra work."""
-    marked = math.ceil(fraction * count)
+    marked = math.ceil(fraction * count - 1e-9)  # 0.07 of 100 is 7, and 7.000000000000001 in floats
     edges = np.arange(count + 1) * marked // max(count, 1)
     return np.diff(edges) > 0
 

@@ -113,8 +113,9 @@ def _sentence(population: Population, chunk: Chunk, error: MemberError) -> str:
     if chunk.of_centre:
         who, where = f"The centre's episode {chunk.start + error.member}", f"--replay {generation}"
     else:
-        pair, column = chunk.start + error.member // 2, error.member % 2
-        sign = "+-"[column]
+        pair = population.first_pair + chunk.start + error.member // 2
+        turned = bool(np.any(np.asarray(population.sigma) < 0))  # a member of sign - that is replayed as +
+        sign = "+-"[(error.member + turned) % 2]
         who, where = f"Pair {pair}, sign {sign},", f"--replay {generation},{pair},{sign}"
     seed = "" if error.episode_seed is None else f" (episode seed {error.episode_seed})"
     return (

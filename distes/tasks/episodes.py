@@ -4,7 +4,7 @@ Axes: R rows, one per running environment, A action numbers, O observation. A ro
 episode at once; where none is left, the last row moves into its place, so that running rows are always the first ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,25 +43,27 @@ class Rules:
 class Lockstep:
     """Runs all episodes of a chunk's members in a fixed set of environments."""
 
-    def __init__(self, environments: Sequence[Any], observation: Observation, action: Action, rules: Rules) -> None:
+    def __init__(
+        self, make: Callable[[], Any], slots: int, observation: Observation, action: Action, rules: Rules
+    ) -> None:
         """Allocates what every step uses.
 
         Args:
-            environments: With Gymnasium's `reset(seed=...)` and `step(action)`; one per row.
+            make: Makes an environment with Gymnasium's `reset(seed=...)` and `step(action)`; called when a row needs it.
+            slots: Rows at the most.
             observation: Writes rows.
             action: Reads rows.
             rules: Of the episodes.
         """
-        rows = len(environments)
-        self._environments = list(environments)
+        self._make, self._environments = make, list[Any]()
         self._observation, self._action, self._rules = observation, action, rules
-        self._seen_RO = np.zeros((rows, *observation.shape), np.float32)
+        self._seen_RO = np.zeros((slots, *observation.shape), np.float32)
         self._input_RO = np.zeros_like(self._seen_RO)
-        self._noise_RTA = np.zeros((rows, NOISE_BLOCK, action.size), np.float32)
-        self._generators: list[np.random.Generator | None] = [None] * rows
-        self._age_R = np.zeros(rows, np.int64)
-        self._job_R = np.zeros(rows, np.int64)
-        self._reward_R = [0.0] * rows
+        self._noise_RTA = np.zeros((slots, NOISE_BLOCK, action.size), np.float32)
+        self._generators: list[np.random.Generator | None] = [None] * slots
+        self._age_R = np.zeros(slots, np.int64)
+        self._job_R = np.zeros(slots, np.int64)
+        self._reward_R = [0.0] * slots
 
     def run(self, members: Members, terms: Terms) -> Outcome:
         """Lives through all episodes of all members.
@@ -75,12 +77,14 @@ class Lockstep:
         self._noisy = terms.training and self._rules.action_noise > 0 and self._action.noisy
         start_S = members.initial_state()
         self._start_S = start_S
-        self._state_RS = None if start_S is None else start_S.repeat(len(self._environments), 1)
+        self._state_RS = None if start_S is None else start_S.repeat(len(self._seen_RO), 1)
         return_J, steps_J = np.empty(jobs), np.empty(jobs, np.int64)
         sums = None if terms.observed_B is None else _Sums(self._observation.shape[0])
 
         self._rows = 0
-        while self._rows < min(jobs, len(self._environments)):
+        while self._rows < min(jobs, len(self._seen_RO)):
+            if self._rows == len(self._environments):
+                self._environments.append(self._make())
             self._rows += 1
             self._begin(self._rows - 1)
         with torch.inference_mode():

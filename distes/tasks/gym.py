@@ -211,8 +211,7 @@ class Gym(Task):
         rules = Rules(
             self._rules.episodes_per_member, self.max_steps, self._rules.action_noise, self._rules.reward_shift
         )
-        environments = [self._first, *(self.make() for _ in range(self._slots - 1))]
-        return Lockstep(environments, self._observation, self._action, rules)
+        return Lockstep(self.make, self._slots, self._observation, self._action, rules)
 
     def _import(self, path: str, key: str) -> Callable[..., Any]:
         module, _, attribute = path.replace(":", ".").rpartition(".")
