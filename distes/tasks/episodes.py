@@ -49,7 +49,7 @@ class Lockstep:
         """Allocates what every step uses.
 
         Args:
-            make: Makes an environment with Gymnasium's `reset(seed=...)` and `step(action)`; called when a row needs it.
+            make: Makes an environment with Gymnasium's `reset(seed=...)` and `step(action)`; when a row needs it.
             slots: Rows at the most.
             observation: Writes rows.
             action: Reads rows.
