@@ -55,6 +55,10 @@ class _Linear(_MemberLayer):
     """x (B*K, ..., in) -> (B*K, ..., out)."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 3 and len(x) == self.members:  # (B, K, in) as it is
+            return (
+                torch.bmm(x, self.weight_B) if self.bias_B1O is None else torch.baddbmm(self.bias_B1O, x, self.weight_B)
+            )
         flat = x.dim() == 2
         rows = x.unsqueeze(1) if flat and len(x) == self.members else x.reshape(self.members, -1, x.shape[-1])
         if self.bias_B1O is None:
@@ -138,6 +142,7 @@ class Forward:
         self.stateful = isinstance(module, StatefulPolicy)
         replaced = _replace_layers(self.module, layout)
         self.vmapped = replaced is None
+        self.keeps_axes = False  # whether the module may be given (B, K, ...) as it is; tried in `population_forward`
         if replaced is not None:
             self._call, self._layers = replaced
         else:
@@ -164,6 +169,8 @@ class Forward:
         if self.vmapped:
             run: Callable[..., Any] = vmap(self._one_member, randomness="different")
             return run(self._parameters, x_BK, *state)
+        if self.keeps_axes:
+            return self._call(x_BK, *state)
         output = self._call(x_BK.flatten(0, 1), *(s.flatten(0, 1) for s in state))
         members, rows = x_BK.shape[:2]
         if self.stateful:
@@ -202,12 +209,14 @@ def population_forward(module: nn.Module, layout: Layout, observation_shape: tup
                 forward.bind(parameters_2P)
                 got = forward(x_2K, *state)
                 got = got[0] if forward.stateful else got
-                agrees = got.shape == expected.shape and torch.allclose(got, expected, rtol=1e-3, atol=1e-4)
+                agrees = _agree(got, expected)
             except Exception:  # whatever a foreign forward raises, vmap is the answer
                 agrees = False
             if not agrees:
                 reason = "its forward does not run with its layers replaced"
                 forward.vmapped, forward._parameters = True, {}
+            else:
+                forward.keeps_axes = _can_keep_axes(forward, observation_shape, generator)
     if forward.vmapped:
         warnings.warn(
             f"The policy {type(module).__name__} runs through torch.func.vmap, which is slower: {reason}.",
@@ -215,6 +224,27 @@ def population_forward(module: nn.Module, layout: Layout, observation_shape: tup
             stacklevel=2,
         )
     return forward
+
+
+def _can_keep_axes(forward: Forward, observation_shape: tuple[int, ...], generator: torch.Generator) -> bool:
+    """Whether the module gives the same for (B, K, ...) as for (B * K, ...): that spares it a dozen views per step."""
+    x_BK = torch.randn(2, 3, *observation_shape, generator=generator)
+    module = forward.module
+    state = (module.initial_state(6).unflatten(0, (2, 3)),) if isinstance(module, StatefulPolicy) else ()
+    expected = forward(x_BK, *state)
+    forward.keeps_axes = True
+    try:
+        got = forward(x_BK, *state)
+    except Exception:  # whatever a foreign forward raises, it wants its rows in one axis
+        return False
+    finally:
+        forward.keeps_axes = False
+    pairs = zip(got, expected, strict=True) if forward.stateful else [(got, expected)]
+    return all(_agree(a, b) for a, b in pairs)
+
+
+def _agree(got: Tensor, expected: Tensor) -> bool:
+    return got.shape == expected.shape and torch.allclose(got, expected, rtol=1e-3, atol=1e-4)
 
 
 def _one_by_one(forward: Forward, parameters_BP: Tensor, x_BK: Tensor, *state_BK: Tensor) -> Tensor:

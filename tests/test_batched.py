@@ -18,6 +18,8 @@ from distes.noise import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.perturbations.dense import Dense
 from distes.policies.linear import Linear
+from distes.policies.mlp import MLP
+from distes.policies.recurrent import Recurrent
 from tests.environments import MixesRows, Normed, ReadsWeights, TorchGRU
 
 NOISE = NoiseTable(size=2**16, seed=41)
@@ -233,3 +235,25 @@ def test_parameters_are_a_copy() -> None:
     parameters_BP[:] = 0
     assert np.abs(members.parameters()).min() > 0
     assert len(members) == 5
+
+
+class OverRows(nn.Module):
+    """Right on (rows, O), and another function on (B, K, O)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(self.layer(x), dim=1)
+
+
+@pytest.mark.parametrize(
+    ("module", "keeps"),
+    [(MLP(3, 2), True), (Linear(3, 2), True), (Recurrent(3, 2), True), (OverRows(), False)],
+    ids=["MLP", "Linear", "Recurrent", "softmax over axis 1"],
+)
+def test_axes_are_kept_where_the_module_allows_it(module: nn.Module, keeps: bool) -> None:
+    forward = population_forward(module, Layout(module), (3,))
+    assert not forward.vmapped
+    assert forward.keeps_axes == keeps

@@ -26,6 +26,11 @@ def sigmoid(x: Tensor) -> Tensor:
     return 0.5 + 0.5 * torch.tanh(0.5 * x)
 
 
+def as_vectors(observation: Tensor, size: int) -> Tensor:
+    """Observations whose last axis is `size` as they are; others, such as images, with all axes but the rows' flat."""
+    return observation if observation.shape[-1] == size else observation.flatten(1)
+
+
 def scaled_(layer: nn.Linear, scale: float) -> nn.Linear:
     """Multiplies a layer's initial weights and bias by `scale`, in place, and returns it.
 

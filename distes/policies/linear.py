@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from distes.policies.base import scaled_
+from distes.policies.base import as_vectors, scaled_
 
 
 class Linear(nn.Module):
@@ -20,9 +20,10 @@ class Linear(nn.Module):
             initial_scale: Factor on torch's initial weights; 0 starts at zero, as Mania et al. do.
         """
         super().__init__()
+        self.observation_size = observation_size
         self.layer = scaled_(nn.Linear(observation_size, action_size, bias=bias), initial_scale)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Maps (rows, ...) to (rows, A)."""
-        output: Tensor = self.layer(observation.flatten(1))
+        output: Tensor = self.layer(as_vectors(observation, self.observation_size))
         return output

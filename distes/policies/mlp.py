@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from distes.errors import ConfigurationError
-from distes.policies.base import scaled_, sigmoid
+from distes.policies.base import as_vectors, scaled_, sigmoid
 
 
 def _elu(x: Tensor) -> Tensor:
@@ -55,6 +55,7 @@ class MLP(nn.Module):
             raise ConfigurationError(f"hidden_sizes must all be at least 1; got {list(hidden_sizes)}.")
         if activation not in ACTIVATIONS:
             raise ConfigurationError(f"activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}.")
+        self.observation_size = observation_size
         sizes = [observation_size, *hidden_sizes]
         self.hidden = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(sizes))
         self.activation = ACTIVATIONS[activation]
@@ -62,7 +63,7 @@ class MLP(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         """Maps (rows, ...) to (rows, A)."""
-        x = observation if observation.dim() == 2 else observation.flatten(1)
+        x = as_vectors(observation, self.observation_size)
         for layer in self.hidden:
             x = self.activation(layer(x))
         output: Tensor = self.output(x)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from distes.policies.base import StatefulPolicy, scaled_, sigmoid
+from distes.policies.base import StatefulPolicy, as_vectors, scaled_, sigmoid
 
 
 class Recurrent(StatefulPolicy):
@@ -21,7 +21,7 @@ class Recurrent(StatefulPolicy):
             output_scale: Factor on the read-out's initial weights.
         """
         super().__init__()
-        self.hidden_size = hidden_size
+        self.observation_size, self.hidden_size = observation_size, hidden_size
         self.from_input = nn.Linear(observation_size, 3 * hidden_size)
         self.from_state = nn.Linear(hidden_size, 3 * hidden_size)
         self.output = scaled_(nn.Linear(hidden_size, action_size), output_scale)
@@ -32,7 +32,7 @@ class Recurrent(StatefulPolicy):
 
     def forward(self, observation: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Maps (rows, ...) and (rows, S) to (rows, A) and (rows, S)."""
-        reset_x, update_x, new_x = self.from_input(observation.flatten(1)).chunk(3, dim=-1)
+        reset_x, update_x, new_x = self.from_input(as_vectors(observation, self.observation_size)).chunk(3, dim=-1)
         reset_h, update_h, new_h = self.from_state(state).chunk(3, dim=-1)
         reset = sigmoid(reset_x + reset_h)  # eq. 5
         update = sigmoid(update_x + update_h)  # eq. 6
