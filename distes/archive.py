@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from distes.checkpoint import BackgroundWriter, Checkpoints
+from distes.background_writer import BackgroundWriter
+from distes.checkpoint import Checkpoints
 from distes.errors import CheckpointError
 from distes.layout import Layout
 from distes.population import Floats, Normalization

@@ -22,7 +22,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from distes.checkpoint import BackgroundWriter, Checkpoints
+from distes.background_writer import BackgroundWriter
+from distes.checkpoint import Checkpoints
 from distes.encoding import DTYPES, decode, encode, pack, unpack
 from distes.errors import CheckpointError, ConfigurationError
 

@@ -43,6 +43,7 @@ LAYERS = [
     "pools.ray_environment",
     "pools",
     "checkpoint",
+    "background_writer",
     "saved_policy",
     "run_directory",
     "archive",
