@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 SIGNS = (1, -1)
-EPISODES_PER_CHUNK = 16  # of the centre
+PAIRS_PER_CHUNK = (4, 16)  # at least and at most, where nobody says otherwise
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,9 @@ class Evaluation:
     busy_seconds: float
 
 
-def chunks(population: Population, pairs_per_chunk: int | None) -> list[Chunk]:
+def chunks(
+    population: Population, pairs_per_chunk: int | None, bounds: tuple[int, int] = PAIRS_PER_CHUNK
+) -> list[Chunk]:
     """Cuts a generation into chunks; the cut depends on the experiment alone, never on the workers.
 
     The centre's episodes come first: a policy that survives is slow to evaluate, and the slowest job should not be
@@ -142,12 +144,14 @@ def chunks(population: Population, pairs_per_chunk: int | None) -> list[Chunk]:
 
     Args:
         population: What is to be evaluated.
-        pairs_per_chunk: Pairs in a chunk; None takes an eighth of the population, at least 4 and at most 16: enough
-            members for a batched policy call to be cheap, and chunks enough for many workers.
+        pairs_per_chunk: Pairs in a chunk; None takes an eighth of the population, within the bounds: enough members
+            for a batched policy call to be cheap, and chunks enough for many workers.
+        bounds: Pairs at least and at most, as the task has them (`Task.pairs_per_chunk`).
     """
     pairs, episodes = len(population.ids_N), len(population.eval_seeds_E)
-    size = pairs_per_chunk or min(16, max(4, pairs // 8))
-    alone = EPISODES_PER_CHUNK
+    least, most = bounds
+    size = pairs_per_chunk or min(most, max(least, pairs // 8))
+    alone = most  # episodes of the centre: half as many as the members of a large chunk
     spans = [(start, min(start + alone, episodes), True) for start in range(0, episodes, alone)]
     spans += [(start, min(start + size, pairs), False) for start in range(0, pairs, size)]
     return [Chunk(index, start, stop, of_centre) for index, (start, stop, of_centre) in enumerate(spans)]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distes.population import (
-    EPISODES_PER_CHUNK,
+    PAIRS_PER_CHUNK,
     Chunk,
     ChunkResult,
     Moments,
@@ -41,7 +41,7 @@ def test_every_pair_and_every_episode_is_in_one_chunk(pairs: int, episodes: int,
     covered: dict[bool, list[int]] = {True: [], False: []}
     for chunk in cut:
         assert chunk.start < chunk.stop
-        assert chunk.stop - chunk.start <= (EPISODES_PER_CHUNK if chunk.of_centre else size or pairs)
+        assert chunk.stop - chunk.start <= (PAIRS_PER_CHUNK[1] if chunk.of_centre else size or pairs)
         covered[chunk.of_centre] += range(chunk.start, chunk.stop)
     assert covered == {True: list(range(episodes)), False: list(range(pairs))}
 

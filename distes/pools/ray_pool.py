@@ -59,7 +59,8 @@ class RayPool(Pool):
         Raises:
             ClusterError: If the cluster cannot be reached, or has no CPU for a worker.
         """
-        self._pairs_per_chunk, self._say = pairs_per_chunk, say
+        self._pairs_per_chunk, self._bounds = pairs_per_chunk, experiment.task.pairs_per_chunk
+        self._say = say
         say("Starting Ray on this machine ..." if address is None else f"Joining the Ray cluster at {address} ...")
         _connect(address)
         free = int(ray.available_resources().get("CPU", 0))
@@ -83,7 +84,7 @@ class RayPool(Pool):
 
     def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
         """Keeps two chunks in flight per worker; a dead worker's chunks are done again."""
-        cut = chunks(population, self._pairs_per_chunk)
+        cut = chunks(population, self._pairs_per_chunk, self._bounds)
         assignment, results = Assignment(cut), {}
         shared = ray.put(population)
         flying: dict[Any, tuple[int, Chunk]] = {}

@@ -18,10 +18,11 @@ class SerialPool(Pool):
             pairs_per_chunk: As in `distes.population.chunks`.
         """
         self._worker, self._pairs_per_chunk = Worker(experiment), pairs_per_chunk
+        self._bounds = experiment.task.pairs_per_chunk
 
     def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
         """In the order of chunks."""
-        cut = chunks(population, self._pairs_per_chunk)
+        cut = chunks(population, self._pairs_per_chunk, self._bounds)
         results = []
         for chunk in cut:
             if stop():

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.batched import Members
-from distes.population import Moments, Normalization
+from distes.population import PAIRS_PER_CHUNK, Moments, Normalization
 
 
 class MemberError(Exception):
@@ -96,3 +96,8 @@ class Task(ABC):
     def observation_fraction(self) -> float:
         """The share of pairs whose observations make the running moments; 0 for no normalisation."""
         return 0.0
+
+    @property
+    def pairs_per_chunk(self) -> tuple[int, int]:
+        """How many pairs, at least and at most, a worker had best evaluate together where the user does not say."""
+        return PAIRS_PER_CHUNK
