@@ -13,6 +13,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from distes.errors import ConfigurationError
+
 
 class BatchedEnv(VectorEnv[Tensor, Tensor, Tensor], ABC):
     """R environments of one kind that step together.
@@ -39,15 +41,27 @@ class BatchedEnv(VectorEnv[Tensor, Tensor, Tensor], ABC):
             single_action_space: Of one row.
             device: Where states and observations live.
         """
+        if num_envs < 1:
+            raise ConfigurationError(f"num_envs is {num_envs}: a batched environment has at least one row.")
         self.full_num_envs, self.device = num_envs, torch.device(device)
         self.single_observation_space, self.single_action_space = single_observation_space, single_action_space
         self._set_width(num_envs)
 
     def _set_width(self, rows: int) -> None:
         self.num_envs = rows
-        self.observation_space = batch_space(self.single_observation_space, rows)
-        self.action_space = batch_space(self.single_action_space, rows)
 
+    # Made when somebody asks: a space of many rows takes longer to make than all rows to step.
+    @property
+    def observation_space(self) -> spaces.Space[Any]:  # type: ignore[override]
+        """Of all rows."""
+        return batch_space(self.single_observation_space, self.num_envs)
+
+    @property
+    def action_space(self) -> spaces.Space[Any]:  # type: ignore[override]
+        """Of all rows."""
+        return batch_space(self.single_action_space, self.num_envs)
+
+    @abstractmethod
     def reset(
         self, *, seed: int | Sequence[int] | Tensor | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
@@ -61,7 +75,6 @@ class BatchedEnv(VectorEnv[Tensor, Tensor, Tensor], ABC):
         Returns:
             The observations of all rows, (R, *O), and an empty dictionary.
         """
-        raise NotImplementedError
 
     @abstractmethod
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
@@ -72,7 +85,8 @@ class BatchedEnv(VectorEnv[Tensor, Tensor, Tensor], ABC):
 
         Returns:
             Observations (R, *O), float32 or float64; rewards (R,), float64; terminated (R,) and truncated (R,), bool;
-            and a dictionary of tensors (R,). The tensors may be overwritten by the next call.
+            and a dictionary of tensors (R,). The tensors are the environment's own: the next call may overwrite them,
+            and nobody else may write to them.
         """
 
     @abstractmethod
@@ -82,3 +96,36 @@ class BatchedEnv(VectorEnv[Tensor, Tensor, Tensor], ABC):
         Args:
             rows: int64, (R',), different numbers below R.
         """
+
+    def _keys(self, seed: int | Sequence[int] | Tensor, rows: int) -> Tensor:
+        """A seed as `reset` takes it, as one number per row: int64, (R,), on this environment's device."""
+        if isinstance(seed, Tensor):
+            if seed.shape != (rows,) or seed.dtype != torch.int64:
+                raise ConfigurationError(
+                    f"The seeds are a tensor of shape {tuple(seed.shape)} and type {seed.dtype}: {rows} rows take one "
+                    f"of shape ({rows},) and type torch.int64."
+                )
+            return seed.to(self.device)
+        if isinstance(seed, int):
+            seed = range(seed, seed + rows)
+        if len(seed) != rows:
+            raise ConfigurationError(f"There are {len(seed)} seeds for {rows} rows: give one per row, or a single one.")
+        low, high = sorted((seed[0], seed[-1])) if isinstance(seed, range) else (min(seed), max(seed))
+        if not (low >= 0 and high < 2**63):
+            raise ConfigurationError(f"The seeds go from {low} to {high}: give some from 0 to 2**63 - 1.")
+        if isinstance(seed, range) and seed.step == 1:
+            return seed.start + torch.arange(rows, device=self.device)
+        return torch.tensor(seed, dtype=torch.int64, device=self.device)
+
+    def _mask(self, options: dict[str, Any] | None) -> Tensor | None:
+        """The rows that `reset` is to reset, bool (R,), on this environment's device; None for all."""
+        mask = (options or {}).get("reset_mask")
+        if mask is None:
+            return None
+        mask_R = torch.as_tensor(mask, device=self.device)
+        if mask_R.shape != (self.num_envs,) or mask_R.dtype != torch.bool:
+            raise ConfigurationError(
+                f"reset_mask has shape {tuple(mask_R.shape)} and type {mask_R.dtype}: {self.num_envs} rows take one of "
+                f"shape ({self.num_envs},) and type torch.bool."
+            )
+        return mask_R

@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Learning with rank-1 perturbations beside dense ones: the same files, seeds and budgets, one table.
+
+    python scripts/benchmarks/low_rank_learning.py [--case NAME ...] [--seeds 0 1 2] [--workers 2] [--json FILE]
+
+Low-rank noise (Sarkar et al. 2025, arXiv:2511.16652) has the same mean and covariance as dense noise, so at equal
+budgets it should learn as well. A row is one task; CartPole stops when it is solved, and what counts is the timesteps.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from learning import MUJOCO, run
+
+PERTURBATIONS = {
+    "dense": {"perturbation": "Dense"},
+    "rank 1": {"perturbation": "LowRank", "perturbation.rank": 1},
+}
+CASES: dict[str, dict[str, Any]] = {
+    "CartPole-v1, timesteps to 475": {"config": "cartpole", "measure": "timesteps", "flags": {}},
+    "Swimmer-v5, score after 500,000 timesteps": {
+        "config": "swimmer",
+        "measure": "eval_mean",
+        "flags": {**MUJOCO, "total_timesteps": 500_000},
+    },
+    "HalfCheetah-v5, score after 1,000,000 timesteps": {"config": "halfcheetah", "measure": "eval_mean", "flags": {}},
+}
+
+
+def main() -> None:
+    """Prints a row per task: each seed's figure and the median, for both."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", nargs="+", choices=[case["config"] for case in CASES.values()])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    rows = []
+    for title, case in CASES.items():
+        if options.case and case["config"] not in options.case:
+            continue
+        print(title, flush=True)
+        for name, flags in PERTURBATIONS.items():
+            results = [
+                run({**case, "flags": {**case["flags"], **flags}}, seed, options.workers) for seed in options.seeds
+            ]
+            figures = [result[case["measure"]] for result in results]
+            rows.append({"case": title, "perturbation": name, "figures": figures, "runs": results})
+            shown = " / ".join(f"{figure:,.0f}" for figure in figures)
+            print(f"  {name:<8}{shown:<40} median {statistics.median(figures):,.0f}", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
