@@ -13,18 +13,22 @@ import mmap
 import os
 import shutil
 import tempfile
+import warnings
 import weakref
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import torch
 
 BLOCK = 2**20
 _PREFIX = "distes-noise-"
@@ -61,6 +65,26 @@ class NoiseTable:
         array = np.frombuffer(self._memory, dtype=self.dtype, count=self.size)
         array.flags.writeable = False
         return array
+
+    def tensor(self, device: "torch.device") -> "torch.Tensor":
+        """The table as a tensor, (size,), in its own dtype; not to be written to.
+
+        On the CPU it is the shared memory itself. On another device it is a copy, made at first use and kept until
+        `close`, one per process and device.
+        """
+        import torch  # here, since who reads the numbers alone does not need torch's memory
+
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())
+        if device not in self._tensors:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+                self._tensors[device] = torch.from_numpy(self.numbers).to(device)
+        return self._tensors[device]
+
+    @cached_property
+    def _tensors(self) -> "dict[torch.device, torch.Tensor]":
+        return {}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -116,7 +140,7 @@ class NoiseTable:
 
     def close(self) -> None:
         """Lets go of the memory; the last process of the node to do so removes the table."""
-        for name in ("numbers", "fingerprint", "_memory"):
+        for name in ("numbers", "fingerprint", "_tensors", "_memory"):
             self.__dict__.pop(name, None)
         release = self.__dict__.pop("_release", None)
         if release is not None:

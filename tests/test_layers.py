@@ -14,6 +14,9 @@ from tests.small import ROOT
 # each other.
 LAYERS = [
     "errors",
+    "device",
+    "gpu_memory",
+    "captured",
     "files",
     "yaml_text",
     "encoding",
@@ -22,6 +25,11 @@ LAYERS = [
     "counter_random",
     "population",
     "noise",
+    "noise_sum.numba_kernel",
+    "noise_sum.triton_kernel",
+    "noise_sum.cpu",
+    "noise_sum.gpu",
+    "noise_sum",
     "layout",
     "optimizer",
     "perturbations.base",
@@ -30,18 +38,30 @@ LAYERS = [
     "running_stat",
     "policies.base",
     "policies",
+    "layers.base",
+    "layers.linear",
+    "layers",
+    "forward",
     "batched",
     "envs.base",
+    "envs.mujoco.sums",
+    "envs.mujoco.physics",
+    "envs.mujoco.base",
+    "envs.classic",
     "envs",
     "tasks.base",
     "tasks.spaces",
     "tasks.episodes",
+    "tasks.simulation",
+    "tasks.vectorized",
+    "tasks.environments",
     "tasks",
     "strategies.base",
     "strategies",
     "worker",
     "pools.base",
     "pools.assignment",
+    "pools.placement",
     "pools.ray_environment",
     "pools",
     "checkpoint",
@@ -65,10 +85,12 @@ LAYERS = [
 ]
 HOMES = {
     "ray": ["pools.ray_pool"],
-    "gymnasium": ["tasks.gym", "envs"],
+    "gymnasium": ["tasks.gym", "tasks.environments", "tasks.spaces", "envs"],
     "tensorboard": ["monitor.tensorboard"],
     "rich": ["monitor.console"],
     "safetensors": ["encoding"],
+    "numba": ["noise_sum.numba_kernel"],
+    "triton": ["noise_sum.triton_kernel"],
 }
 PACKAGE = ROOT / "distes"
 MODULES = {
@@ -140,6 +162,8 @@ def test_nobody_imports_what_is_not_declared(package: str) -> None:
         "rich",
         "safetensors",
         "yaml",
+        "numba",
+        "triton",  # comes with torch's CUDA builds
     }
     roots = {name.partition(".")[0] for name in imported(path)}
     assert roots <= allowed | set(sys.stdlib_module_names)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from distes import noise as module
 from distes.errors import ConfigurationError
@@ -171,6 +172,41 @@ def test_travels_without_its_numbers(folder: Path) -> None:
     arrived = pickle.loads(data)
     assert (arrived.size, arrived.dtype, arrived.seed) == (2**20, np.float16, 9)
     assert arrived.fingerprint == fingerprint
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.filterwarnings("error")  # torch has one for arrays that cannot be written to
+def test_as_a_tensor_it_is_the_same_memory(folder: Path, dtype: Any) -> None:
+    table = NoiseTable(size=1000, dtype=dtype)
+    tensor = table.tensor(torch.device("cpu"))
+    assert tensor.shape == (1000,) and str(tensor.dtype) == f"torch.{dtype}"
+    assert tensor.data_ptr() == table.numbers.ctypes.data
+    assert table.tensor(torch.device("cpu")) is tensor
+    assert len(pickle.dumps(table)) < 200
+
+
+def test_a_tensor_outlives_its_table(folder: Path) -> None:
+    table = NoiseTable(size=1000)
+    tensor, numbers = table.tensor(torch.device("cpu")), table.numbers.copy()
+    table.close()
+    assert files(folder) == []
+    np.testing.assert_array_equal(tensor, numbers)
+    assert table.tensor(torch.device("cpu")) is not tensor  # `close` let go of it
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_gpu_has_one_copy_until_it_is_closed(folder: Path, dtype: Any) -> None:
+    before = torch.cuda.memory_allocated()
+    table = NoiseTable(size=2**20, dtype=dtype)
+    tensor = table.tensor(torch.device("cuda"))
+    assert table.tensor(torch.device("cuda", 0)) is tensor
+    np.testing.assert_array_equal(tensor.cpu(), table.numbers)
+    assert torch.cuda.memory_allocated() - before == table.numbers.nbytes
+    del tensor
+    table.close()
+    assert torch.cuda.memory_allocated() == before
 
 
 def test_the_fingerprint_sees_a_single_changed_bit(folder: Path) -> None:
