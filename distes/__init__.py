@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from distes.noise import NoiseTable as NoiseTable
     from distes.perturbations.base import Perturbation as Perturbation
     from distes.perturbations.dense import Dense as Dense
+    from distes.perturbations.low_rank import LowRank as LowRank
     from distes.policies.base import StatefulPolicy as StatefulPolicy
     from distes.policies.cnn import CNN as CNN
     from distes.policies.linear import Linear as Linear
@@ -37,6 +38,7 @@ HOMES = {
     "NoiseTable": "distes.noise",
     "Perturbation": "distes.perturbations.base",
     "Dense": "distes.perturbations.dense",
+    "LowRank": "distes.perturbations.low_rank",
     "StatefulPolicy": "distes.policies.base",
     "CNN": "distes.policies.cnn",
     "Linear": "distes.policies.linear",

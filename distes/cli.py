@@ -191,7 +191,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted before training began.", file=sys.stderr)
         return 130
-    except Exception:
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # of torch, in this process: workers have sentences of their own
+            print(
+                "error: the update does not fit on the driver's GPU beside what else is there: start fewer --workers "
+                "on it, choose a smaller --noise.size, or set --device cpu.",
+                file=sys.stderr,
+            )
+            return 2
         traceback.print_exc()
         print("error: this is a bug in distes; please report it with the lines above.", file=sys.stderr)
         return 1

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from distes import yaml_text
 from distes.errors import ConfigurationError, did_you_mean
@@ -37,6 +37,7 @@ CLASSES = {
     },
     "perturbation": {
         "Dense": "distes.perturbations.dense.Dense",
+        "LowRank": "distes.perturbations.low_rank.LowRank",
     },
 }
 BASES = {
@@ -56,7 +57,17 @@ SUPPLIED = {
 # Where and how to run; the other keys of the top level are arguments of Trainer and Archive.
 OPTIONS = [
     Argument("run_dir", str | None, None, "Where the run is kept; null makes runs/TASK-DATE-TIME."),
-    Argument("workers", int | None, None, "Processes that evaluate members; 0 is this one alone; null one per core."),
+    Argument(
+        "workers", int | None, None, "Processes that evaluate members; 0: this one alone; null: one per core or GPU."
+    ),
+    Argument(
+        "device",
+        Literal["auto", "cpu", "cuda"],
+        "auto",
+        "Where members are evaluated. auto takes the GPUs where there are any and they pay: for environments that live "
+        "on tensors, and for policies of 300,000 parameters and more. A run that is resumed keeps its device unless "
+        "told otherwise.",
+    ),
     Argument("address", str | None, None, "Of a Ray cluster, HOST:PORT or auto; null starts Ray on this machine."),
     Argument("oversubscribe", bool, False, "Whether to start more workers than there are cores."),
     Argument("chunk_size", int | None, None, "Members handed out together, even; null chooses by population."),
@@ -65,7 +76,7 @@ OPTIONS = [
 # What may change when a run is resumed.
 BUDGET_AND_PLACE = {
     *("generations", "total_timesteps", "max_seconds", "target_fitness"),
-    *("workers", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug"),
+    *("workers", "device", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug"),
 }
 # Where a value of the top level may lie: at least, at most.
 RANGES = {

@@ -14,13 +14,14 @@ from distes import files, yaml_text
 from distes.archive import Archive
 from distes.build import Parts, build
 from distes.configuration import Configuration, own_arguments
+from distes.device import settle, visible_gpus
 from distes.errors import ConfigurationError, EvaluationError
 from distes.monitor.base import Monitor
 from distes.monitor.console import Console, duration, number
 from distes.pools.base import Pool
 from distes.run_directory import RunDirectory
 from distes.trainer import Result, Trainer, require_end
-from distes.worker import Experiment
+from distes.worker import Experiment, on_device
 
 
 def train(configuration: Configuration, *, resumed: bool = False, replay: str | None = None) -> int:
@@ -41,6 +42,7 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
     target = parts.task.reward_threshold if target is None else target
     limits = options["generations"], options["total_timesteps"], options["max_seconds"]
     require_end(*limits, target if options["eval_episodes"] else None)
+    configuration = {**configuration, "device": early_device(configuration, parts)}
     text = yaml_text.write({**configuration, "run_dir": None})  # so that --config takes it as it is
     path = configuration["run_dir"] or new_run_dir(parts.task.name)
     directory = RunDirectory.open(path) if resumed else RunDirectory.create(path, text)
@@ -54,6 +56,9 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
         )
         for warning in directory.warnings:
             console.say(warning)
+        notice = getattr(parts.task, "notice", None)
+        if notice:
+            console.say(notice)
         description = {
             "policy": configuration["policy"],
             "task": configuration["task"],
@@ -66,8 +71,14 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
         with contextlib.ExitStack() as stack:
             if not resumed:
                 stack.callback(_discard, directory)
-            pool = start_pool(configuration, parts, console.say)
+            pool = start_pool(configuration, parts, console)
             with contextlib.closing(pool):
+                text = yaml_text.write({**configuration, "run_dir": None, "device": pool.device})
+                if resumed:
+                    _say_new_device(directory, pool.device, console.say)
+                elif pool.device != configuration["device"]:
+                    directory.write_config(text)
+                sum_on(parts, pool.device, console.say)
                 trainer = Trainer(
                     task=parts.task,
                     strategy=parts.strategy,
@@ -93,18 +104,42 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
     return 130 if result.reason == "interrupted" else 0
 
 
-def start_pool(configuration: Configuration, parts: Parts, say: Callable[[str], None]) -> Pool:
+def early_device(configuration: Configuration, parts: Parts) -> str:
+    """The device, with `auto` decided where that needs no cluster: its GPUs are counted when it is joined.
+
+    Raises:
+        ConfigurationError: `cuda` is asked for, and this machine, which is to do the work, has no GPU.
+    """
+    asked: str = configuration["device"]
+    if configuration["workers"] != 0 and _address(configuration):
+        return asked
+    size, on_tensors = parts.forward.layout.size, on_device(parts.task)
+    return settle(asked, visible_gpus(), on_tensors=on_tensors, parameters=size)
+
+
+def start_pool(configuration: Configuration, parts: Parts, console: Console) -> Pool:
     """This process for `workers: 0`, otherwise Ray, which is imported only then.
 
     Raises:
+        ConfigurationError: The device is `cuda`, and there is no GPU.
         ClusterError: No cluster can be reached, or it has no room for a worker.
     """
-    experiment = Experiment(parts.task, parts.forward, parts.perturbation, parts.noise, parts.noise.fingerprint)
+    experiment = Experiment(
+        parts.task,
+        parts.forward,
+        parts.perturbation,
+        parts.noise,
+        parts.noise.fingerprint,
+        configuration["device"],
+    )
     pairs = (configuration["chunk_size"] or 0) // 2 or None
     if configuration["workers"] == 0:
         from distes.pools.serial import SerialPool
 
-        return SerialPool(experiment, pairs_per_chunk=pairs)
+        serial = SerialPool(experiment, pairs_per_chunk=pairs)
+        if serial.device == "cuda":
+            console.say(f"Members are evaluated in this process, on {serial.place}.")
+        return serial
     from distes.pools.ray_environment import prepare
 
     prepare()
@@ -113,11 +148,37 @@ def start_pool(configuration: Configuration, parts: Parts, say: Callable[[str], 
     return RayPool(
         experiment,
         workers=configuration["workers"],
-        address=configuration["address"] or os.environ.get("RAY_ADDRESS"),
+        address=_address(configuration),
         oversubscribe=configuration["oversubscribe"],
         pairs_per_chunk=pairs,
-        say=say,
+        say=console.say,
+        show=console.table,
     )
+
+
+def sum_on(parts: Parts, device: str, say: Callable[[str], None]) -> None:
+    """Has the update formed where members are evaluated: on the driver's GPU, if it has one.
+
+    The experiment's device decides, and nothing that is measured. A driver without a GPU in a run on GPUs sums on its
+    processor, and says so: where a perturbation's two ways of summing round differently, so do the bits.
+    """
+    if device == "cuda":
+        if visible_gpus():
+            parts.perturbation.device = "cuda"
+        else:
+            say("This process sees no GPU: it forms the update on its processor, whose last bits may be other ones.")
+
+
+def _say_new_device(directory: RunDirectory, device: str, say: Callable[[str], None]) -> None:
+    stored = yaml_text.read(directory.read_config())
+    before = stored.get("device", device) if isinstance(stored, dict) else device
+    if before not in (device, "auto"):
+        say(f"The run leaves {before} and goes on with device {device}: from here on its last bits are of that device.")
+
+
+def _address(configuration: Configuration) -> str | None:
+    address: str | None = configuration["address"] or os.environ.get("RAY_ADDRESS")
+    return address
 
 
 def start_monitors(directory: RunDirectory, console: Console, text: str, resumed_at: int | None) -> list[Monitor]:

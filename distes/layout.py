@@ -1,10 +1,11 @@
-"""How one flat float32 vector holds the parameters of a torch module.
+"""How one flat float32 vector holds the parameters of a torch module, and how a member's row does.
 
-Axes: P parameters. Parameters follow each other in the order of `named_parameters()`. The weight of an `nn.Linear` lies
-as (in, out), the transpose of torch's own order, because batched products over members are 2 to 4.5 times faster that
-way round.
+Axes: P parameters, Q numbers of a member's row. Parameters follow each other in the order of `named_parameters()`. The
+weights of `nn.Linear` and of recurrent cells lie as (in, out), the transpose of torch's own order, because batched
+products over members are 2 to 4.5 times faster that way round.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,28 +15,73 @@ from torch import Tensor, nn
 
 from distes.errors import ConfigurationError
 
+CELLS = (nn.GRUCell, nn.LSTMCell, nn.RNNCell)
+AS_IT_LIES = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding)  # (out, in * kernel), (numbers, features)
+
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one parameter lies.
+    """Where one parameter, or a factor of one, lies.
 
     Attributes:
         name: As in `named_parameters()`.
         shape: As it lies in the flat vector; transposed where `transposed`.
         start: Its first place.
-        transposed: True for the weight of an `nn.Linear`.
+        transposed: True for the weights of `nn.Linear` and of recurrent cells.
+        matrix: The two sides of the matrix that a layer's weight is, as it lies; None for a bias, a norm's scale and
+            parameters of unknown layers.
     """
 
     name: str
     shape: tuple[int, ...]
     start: int
-    transposed: bool
+    transposed: bool = False
+    matrix: tuple[int, int] | None = None
+
+    @property
+    def size(self) -> int:
+        """How many numbers it has."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def span(self) -> slice:
+        """Its places."""
+        return slice(self.start, self.start + self.size)
 
     def view(self, flat: Tensor) -> Tensor:
         """Views the parameter in flat vectors: (..., P) -> (..., *shape), as it lies, nothing copied."""
-        size = int(np.prod(self.shape, dtype=np.int64))
-        parameter: Tensor = flat[..., self.start : self.start + size].unflatten(-1, self.shape or (1,))
+        parameter: Tensor = flat[..., self.span].unflatten(-1, self.shape or (1,))
         return parameter
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Where a weight that is the centre's plus a thin product lies in a member's row.
+
+    The weight, as it lies, is centre + left^T right, for the matrix's sides m x n and rank r.
+
+    Attributes:
+        left: (r, m).
+        right: (r, n).
+    """
+
+    left: Slot
+    right: Slot
+
+
+@dataclass(frozen=True)
+class Places:
+    """What a member's row holds, by parameter name; each parameter is in one of the two.
+
+    Attributes:
+        size: Q.
+        dense: Parameters that are written out.
+        factors: Weights that are given by their difference from the centre, in thin factors.
+    """
+
+    size: int
+    dense: Mapping[str, Slot]
+    factors: Mapping[str, Factors]
 
 
 class Layout:
@@ -47,13 +93,17 @@ class Layout:
         Raises:
             ConfigurationError: If the module has no parameters, or one that is not a float.
         """
-        linear = {f"{name}.weight" if name else "weight" for name, m in module.named_modules() if type(m) is nn.Linear}
+        turned, as_it_lies = _weights(module)
         slots, start = [], 0
         for name, parameter in module.named_parameters():
             if not parameter.is_floating_point():
                 raise ConfigurationError(f"A policy's parameters must be floats; {name} is {parameter.dtype}.")
-            shape = tuple(parameter.shape)
-            slots.append(Slot(name, shape[::-1] if name in linear else shape, start, name in linear))
+            transposed = name in turned
+            shape = tuple(parameter.shape)[::-1] if transposed else tuple(parameter.shape)
+            matrix = None
+            if name in turned | as_it_lies:
+                matrix = shape[0], parameter.numel() // max(shape[0], 1)
+            slots.append(Slot(name, shape, start, transposed, matrix))
             start += parameter.numel()
         if not slots:
             raise ConfigurationError(
@@ -62,11 +112,16 @@ class Layout:
         self.slots = tuple(slots)
         self.size = start
 
+    @property
+    def places(self) -> Places:
+        """Of a row that holds all parameters written out: the flat vector itself."""
+        return Places(self.size, {slot.name: slot for slot in self.slots}, {})
+
     def flatten(self, module: nn.Module) -> NDArray[np.float32]:
         """Returns the module's parameters as a new (P,) float32 vector."""
         state = dict(module.named_parameters())
         parts = [state[s.name].detach().T if s.transposed else state[s.name].detach() for s in self.slots]
-        return torch.cat([part.reshape(-1).float() for part in parts]).numpy().copy()
+        return torch.cat([part.reshape(-1).float() for part in parts]).cpu().numpy().copy()
 
     def load(self, module: nn.Module, vector_P: NDArray[np.float32]) -> None:
         """Writes a flat vector (P,) into the module's parameters."""
@@ -78,3 +133,17 @@ class Layout:
             for slot in self.slots:
                 value = slot.view(flat)
                 state[slot.name].copy_(value.T if slot.transposed else value.reshape(state[slot.name].shape))
+
+
+def _weights(module: nn.Module) -> tuple[set[str], set[str]]:
+    """The names of weights that lie transposed, and of other matrices."""
+    turned, as_it_lies = set(), set()
+    for prefix, layer in module.named_modules():
+        start = f"{prefix}." if prefix else ""
+        if type(layer) is nn.Linear:
+            turned.add(f"{start}weight")
+        elif type(layer) in CELLS:
+            turned |= {f"{start}weight_ih", f"{start}weight_hh"}
+        elif type(layer) in AS_IT_LIES:
+            as_it_lies.add(f"{start}weight")
+    return turned, as_it_lies

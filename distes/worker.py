@@ -1,5 +1,7 @@
 """Evaluates one chunk. Plain Python that knows no Ray: a pool makes it an actor, or just calls it."""
 
+import copy
+import dataclasses
 import socket
 import time
 from dataclasses import dataclass
@@ -10,12 +12,18 @@ import torch
 from torch import nn
 
 from distes.batched import Forward, Members, population_forward
+from distes.device import Place, Resident, place_of, prepare, settle
 from distes.errors import EvaluationError
+from distes.gpu_memory import GpuMemory, out_of_memory, release, requested_bytes
 from distes.layout import Layout
 from distes.noise import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.population import SIGNS, Chunk, ChunkResult, Population
 from distes.tasks.base import MemberError, Task, Terms
+
+# Pairs in a chunk whose environments live on a GPU, at least and at most: it takes thousands of rows to fill one.
+GPU_PAIRS_PER_CHUNK = (256, 4096)
+GPU_ROWS = 2**30  # floats of parameters that a chunk's members may have together
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,7 @@ class Experiment:
         perturbation: Numbered directions over a noise table, whose numbers are made, or found, on the worker's node.
         noise: That table.
         fingerprint: What the driver's table looks like.
+        device: Where members are evaluated: `cpu`, `cuda`, or `auto`, which a pool settles when it sees its GPUs.
     """
 
     task: Task
@@ -35,9 +44,12 @@ class Experiment:
     perturbation: Perturbation
     noise: NoiseTable
     fingerprint: str
+    device: str = "cpu"
 
     @classmethod
-    def of(cls, task: Task, policy: nn.Module, perturbation: Perturbation, noise: NoiseTable) -> Self:
+    def of(
+        cls, task: Task, policy: nn.Module, perturbation: Perturbation, noise: NoiseTable, device: str = "cpu"
+    ) -> Self:
         """Prepares the policy for many members and takes the noise table's fingerprint.
 
         Args:
@@ -45,9 +57,40 @@ class Experiment:
             policy: Their module.
             perturbation: Numbered directions in its parameters.
             noise: The table that they come from.
+            device: `cpu`, `cuda` or `auto`.
         """
         forward = population_forward(policy, Layout(policy), task.observation_shape)
-        return cls(task, forward, perturbation, noise, noise.fingerprint)
+        return cls(task, forward, perturbation, noise, noise.fingerprint, device)
+
+    def settled(self, gpus: int, where: str = "this machine") -> Self:
+        """The same with `auto` decided.
+
+        Args:
+            gpus: How many GPUs there are.
+            where: They were looked for.
+
+        Raises:
+            ConfigurationError: The device is `cuda`, and there are none.
+        """
+        size, on_tensors = self.forward.layout.size, on_device(self.task)
+        return dataclasses.replace(
+            self, device=settle(self.device, gpus, on_tensors=on_tensors, parameters=size, where=where)
+        )
+
+    @property
+    def pairs_per_chunk(self) -> tuple[int, int]:
+        """How many pairs, at least and at most, a worker evaluates together where the user does not say."""
+        bounds = self.task.pairs_per_chunk
+        if self.device == "cpu" or not on_device(self.task):
+            return bounds
+        fit = max(1, GPU_ROWS // (2 * self.perturbation.member_size))
+        least, most = (min(fit, max(pair)) for pair in zip(bounds, GPU_PAIRS_PER_CHUNK, strict=True))
+        return least, most
+
+
+def on_device(task: Task) -> bool:
+    """Whether a task's environments can live on a GPU."""
+    return bool(getattr(task, "on_device", False))
 
 
 class Worker:
@@ -57,7 +100,7 @@ class Worker:
         """Checks its noise against the driver's.
 
         Raises:
-            EvaluationError: If its noise table differs from the driver's.
+            EvaluationError: If its noise table differs from the driver's, or its GPU is missing or too small for it.
         """
         # One thread: workers share the cores, and a product's bits must not depend on how many threads made it.
         torch.set_num_threads(1)
@@ -68,14 +111,38 @@ class Worker:
                 f"driver's has {experiment.fingerprint}. Use the same version of NumPy and the same kind of processor."
             )
         self._task, self._perturbation = experiment.task, experiment.perturbation
+        self._device = prepare(experiment.device)
+        self.place: Place = place_of(self._device)
+        self._memory = GpuMemory(self._device)
         self._forward = experiment.forward
+        self._centre: Resident | None = None  # on a processor the centre is taken as it comes
+        if self._device.type == "cuda":
+            self._settle_on_gpu(experiment)
 
     def evaluate(self, population: Population, chunk: Chunk) -> ChunkResult:
         """Evaluates pairs (both members of each, + first) or episodes of the centre.
 
         Raises:
-            EvaluationError: If a member cannot be evaluated; names it, and says how to replay it alone.
+            EvaluationError: If a member cannot be evaluated; names it, and says how to replay it alone. Or if the chunk
+                does not fit into memory; says how many members would.
         """
+        count = (chunk.stop - chunk.start) * (1 if chunk.of_centre else 2)
+        self._memory.begin()
+        try:
+            result = self._evaluate(population, chunk)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            failed_bytes = requested_bytes(error)
+            release(error)
+            self._forward = copy.deepcopy(self._forward)  # without its memory
+        else:
+            self._memory.end(count)
+            return result
+        self._memory.end(count, failed_bytes)
+        raise EvaluationError(self._does_not_fit(chunk, count))
+
+    def _evaluate(self, population: Population, chunk: Chunk) -> ChunkResult:
         started = time.perf_counter()
         span = slice(chunk.start, chunk.stop)
         count = chunk.stop - chunk.start
@@ -88,7 +155,10 @@ class Worker:
             seeds_B = population.seeds_N[span].repeat(2)
             if population.observed_N is not None and population.observed_N[span].any():
                 observed_B = population.observed_N[span].repeat(2)
-        members = Members(self._forward, self._perturbation, population.centre_P, population.sigma, ids_B, signs_B)
+        centre_P = population.centre_P if self._centre is None else self._centre.of(population.centre_P)
+        members = Members(
+            self._forward, self._perturbation, centre_P, population.sigma, ids_B, signs_B, device=self._device
+        )
         terms = Terms(seeds_B, not chunk.of_centre, population.normalization, observed_B)
         try:
             outcome = self._task.evaluate(members, terms)
@@ -105,6 +175,39 @@ class Worker:
             episodes=outcome.episodes,
             moments=outcome.moments,
             seconds=time.perf_counter() - started,
+        )
+
+    def _settle_on_gpu(self, experiment: Experiment) -> None:
+        """Brings to the GPU what stays there: the policy's own buffers, the noise, and in each generation the centre.
+
+        Raises:
+            EvaluationError: They do not fit.
+        """
+        try:
+            self._forward = copy.deepcopy(experiment.forward).to(self._device)  # the driver's may stay where it is
+            experiment.noise.tensor(self._device)
+            self._centre = Resident(self._device)
+        except torch.OutOfMemoryError as error:
+            megabytes = experiment.noise.size * experiment.noise.dtype.itemsize / 1e6
+            raise EvaluationError(
+                f"A noise table of {megabytes:,.0f} MB does not fit on the GPU of the worker on {self.place.node} "
+                f"({self.place}): choose a smaller --noise.size, --noise.dtype float16, or fewer --workers per GPU."
+            ) from error
+
+    def _does_not_fit(self, chunk: Chunk, count: int) -> str:
+        """The sentence for a chunk that takes more memory than there is."""
+        where = "on the GPU" if self._device.type == "cuda" else "into the memory"
+        what = "episodes of the centre" if chunk.of_centre else "members of the chunk"
+        start = (
+            f"{count:,} {what} do not fit {where} of the worker on {self.place.node} ({self.place}, process "
+            f"{self.place.pid})"
+        )
+        fit = self._memory.members_that_fit(count)
+        if fit >= 2:
+            return f"{start}: about {fit:,} members per chunk would; set --chunk_size {fit}."
+        return (
+            f"{start}, nor would a single pair: use a smaller policy, a perturbation of low rank, fewer --workers per "
+            "machine, or another --device."
         )
 
 

@@ -3,6 +3,7 @@
 centred_ranks          Salimans et al. 2017, arXiv:1703.03864, section 2.1 (ties: the mean of the ranks they cover)
 gradient               the same, algorithm 2, with the released code's scaling: over 2N, not over sigma
 adam, momentum         Kingma and Ba 2015, algorithm 1; Sutskever et al. 2013 without the factor on the gradient
+low_rank               EGGROLL, arXiv:2511.16652, section 4: E = A B^T / sqrt(r), columns a_1 ... a_r and b_1 ... b_r
 weighted_sum, mean_and_variance, lifetimes         their definitions
 """
 
@@ -28,6 +29,17 @@ def weighted_sum(weights: Sequence[float], directions: Sequence[Sequence[float]]
         for place, number in enumerate(direction):
             total[place] += float(weight) * float(number)
     return total
+
+
+def low_rank(a_columns: Sequence[Sequence[float]], b_columns: Sequence[Sequence[float]]) -> list[Vector]:
+    """The matrix E, by rows."""
+    rank = len(a_columns)
+    matrix = [[0.0] * len(b_columns[0]) for _ in a_columns[0]]
+    for a, b in zip(a_columns, b_columns, strict=True):
+        for i, x in enumerate(a):
+            for j, y in enumerate(b):
+                matrix[i][j] += float(x) * float(y) / math.sqrt(rank)
+    return matrix
 
 
 def gradient(utility: Sequence[tuple[float, float]], directions: Sequence[Sequence[float]]) -> Vector:

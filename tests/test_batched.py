@@ -3,37 +3,47 @@
 Axes: B members, K rows per member, P parameters.
 """
 
+import copy
 import warnings
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from distes.batched import Members, population_forward
 from distes.errors import ConfigurationError, DistesWarning
+from distes.forward import LEFT_OVER
 from distes.layout import Layout
 from distes.noise import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.perturbations.dense import Dense
+from distes.perturbations.low_rank import LowRank
 from distes.policies.linear import Linear
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
-from tests.environments import MixesRows, Normed, ReadsWeights, TorchGRU
+from tests.environments import MixesRows, ReadsWeights
+from tests.policies import OF_KNOWN_LAYERS, THROUGH_VMAP, Remembers, Sloped
 
 NOISE = NoiseTable(size=2**16, seed=41)
 
 
-def members_of(module: nn.Module, shape: tuple[int, ...], count: int = 5) -> Members:
+Make = Callable[[NoiseTable, Layout], Perturbation]
+
+
+def members_of(module: nn.Module, shape: tuple[int, ...], count: int = 5, make: Make = Dense) -> Members:
     layout = Layout(module)
     forward = population_forward(module, layout, shape)
     ids_B = np.arange(count) * 100
-    return Members(forward, Dense(NOISE, layout), layout.flatten(module), 0.3, ids_B, np.resize([1, -1], count))
+    return Members(forward, make(NOISE, layout), layout.flatten(module), 0.3, ids_B, np.resize([1, -1], count))
 
 
-def assert_like_the_module(module: nn.Module, shape: tuple[int, ...], rows: int) -> None:
-    members, layout = members_of(module, shape), Layout(module)
+def assert_like_the_module(module: nn.Module, shape: tuple[int, ...], rows: int, make: Make = Dense) -> None:
+    members, layout = members_of(module, shape, make=make), Layout(module)
     x_BK = torch.randn(5, rows, *shape, generator=torch.Generator().manual_seed(0))
     parameters_BP = members.parameters()
     with torch.inference_mode():
@@ -44,35 +54,71 @@ def assert_like_the_module(module: nn.Module, shape: tuple[int, ...], rows: int)
             torch.testing.assert_close(got[member], module(x_BK[member]), rtol=1e-4, atol=1e-5)
 
 
-CONVOLUTIONS: dict[str, Callable[[], nn.Conv2d]] = {
-    "plain": lambda: nn.Conv2d(3, 5, 3),
-    "no bias": lambda: nn.Conv2d(3, 5, 3, bias=False),
-    "stride": lambda: nn.Conv2d(3, 5, (3, 2), stride=(2, 1)),
-    "padding": lambda: nn.Conv2d(3, 5, 3, padding=(1, 2)),
-    "dilation": lambda: nn.Conv2d(3, 5, 3, dilation=(1, 2), padding=2, stride=2),
-    "a kernel of one": lambda: nn.Conv2d(3, 5, 1),
-}
-FOREIGN_CONVOLUTIONS: dict[str, Callable[[], nn.Conv2d]] = {
+CONVOLUTIONS: dict[str, Callable[[], nn.Module]] = {
+    "plain": lambda: nn.Conv2d(4, 6, 3),
+    "no bias": lambda: nn.Conv2d(4, 6, 3, bias=False),
+    "stride": lambda: nn.Conv2d(4, 6, (3, 2), stride=(2, 1)),
+    "a stride that does not divide the kernel": lambda: nn.Conv2d(4, 6, 5, stride=3, padding=1),
+    "a stride beyond the kernel": lambda: nn.Conv2d(4, 6, 2, stride=3),
+    "padding": lambda: nn.Conv2d(4, 6, 3, padding=(1, 2)),
+    "dilation": lambda: nn.Conv2d(4, 6, 3, dilation=(1, 2), padding=2, stride=2),
+    "dilation with a stride": lambda: nn.Conv2d(4, 6, 3, dilation=2, padding=2, stride=(2, 3)),
+    "a kernel of one": lambda: nn.Conv2d(4, 6, 1),
     "groups": lambda: nn.Conv2d(4, 6, 3, groups=2),
-    "same padding": lambda: nn.Conv2d(4, 6, 3, padding="same"),
+    "depthwise": lambda: nn.Conv2d(4, 8, 3, groups=4, stride=2),
+    "same padding": lambda: nn.Conv2d(4, 6, (3, 4), padding="same", dilation=(2, 1)),
+    "valid padding": lambda: nn.Conv2d(4, 6, 3, padding="valid"),
     "reflected padding": lambda: nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"),
+    "circular padding": lambda: nn.Conv2d(4, 6, 3, padding=(2, 1), padding_mode="circular"),
+    "so large that members run one by one": lambda: nn.Conv2d(4, 6, (8, 7), padding=8),
+    "large, with groups": lambda: nn.Conv2d(4, 6, (8, 7), padding=8, groups=2),
 }
 
 
 @pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("make", [Dense, LowRank, partial(LowRank, rank=2)], ids=["Dense", "LowRank", "rank 2"])
 @pytest.mark.parametrize("name", CONVOLUTIONS)
-def test_convolutions_equal_torch_s_own(name: str, rows: int) -> None:
+def test_convolutions_equal_torch_s_own(name: str, make: Make, rows: int) -> None:
     torch.manual_seed(0)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # none of them needs vmap
-        assert_like_the_module(nn.Sequential(CONVOLUTIONS[name](), nn.Tanh(), nn.Flatten()), (3, 8, 9), rows)
+        warnings.simplefilter("error", DistesWarning)  # none of them needs vmap
+        assert_like_the_module(nn.Sequential(CONVOLUTIONS[name](), nn.Tanh(), nn.Flatten()), (4, 10, 9), rows, make)
 
 
-@pytest.mark.parametrize("name", FOREIGN_CONVOLUTIONS)
-def test_other_convolutions_run_through_vmap(name: str) -> None:
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions_in_groups_equal_torch_s_own(name: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form for GPUs; here it runs on the CPU."""
+    monkeypatch.setattr("distes.layers.convolution.IN_GROUPS", ("cpu",))
     torch.manual_seed(0)
-    with pytest.warns(DistesWarning, match="parameters outside Linear and Conv2d"):
-        assert_like_the_module(nn.Sequential(FOREIGN_CONVOLUTIONS[name](), nn.Tanh(), nn.Flatten()), (4, 6, 6), 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DistesWarning)
+        assert_like_the_module(nn.Sequential(CONVOLUTIONS[name](), nn.Tanh(), nn.Flatten()), (4, 10, 9), rows)
+
+
+SEQUENCES: dict[str, Callable[[], nn.Module]] = {
+    "plain": lambda: nn.Conv1d(4, 6, 3),
+    "stride": lambda: nn.Conv1d(4, 6, 4, stride=2, padding=2, bias=False),
+    "dilation, groups": lambda: nn.Conv1d(4, 6, 3, dilation=2, groups=2, padding="same"),
+}
+
+
+@pytest.mark.parametrize("make", [Dense, LowRank], ids=["Dense", "LowRank"])
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_convolutions_in_one_dimension_equal_torch_s_own(name: str, make: Make) -> None:
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_like_the_module(nn.Sequential(SEQUENCES[name](), nn.Tanh(), nn.Flatten()), (4, 11), 2, make)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"), [(nn.ConvTranspose2d(4, 6, 3), (4, 6, 6)), (nn.Conv3d(2, 6, 3), (2, 5, 5, 4))], ids=str
+)
+@pytest.mark.parametrize("make", [Dense, LowRank], ids=["Dense", "LowRank"])
+def test_other_convolutions_run_through_vmap(layer: nn.Module, shape: tuple[int, ...], make: Make) -> None:
+    with pytest.warns(DistesWarning, match="parameters outside the layers that have a form for many members"):
+        assert_like_the_module(nn.Sequential(layer, nn.Tanh(), nn.Flatten()), shape, 2, make)
 
 
 def test_linear_layers_take_rows_of_any_number_of_axes() -> None:
@@ -111,6 +157,18 @@ class Tied(nn.Module):
         return self.second(torch.tanh(self.first(x)))
 
 
+class TiedBias(nn.Module):
+    """Two layers with one bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.second.bias = self.first.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.tanh(self.first(x)))
+
+
 class SubLinear(nn.Linear):
     """A layer that is no longer what its base class is."""
 
@@ -121,14 +179,15 @@ class SubLinear(nn.Linear):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: Normed(4), "it has parameters outside Linear and Conv2d layers"),
-        (lambda: nn.Sequential(SubLinear(4, 3)), "it has parameters outside Linear and Conv2d layers"),
+        (lambda: nn.Sequential(nn.Linear(4, 3), nn.PReLU()), LEFT_OVER),
+        (lambda: nn.Sequential(SubLinear(4, 3)), LEFT_OVER),
         (lambda: ReadsWeights(4), "its forward does not run with its layers replaced"),
         (lambda: Shared(), "its forward does not run with its layers replaced"),
-        (lambda: Tied(), "it has parameters outside Linear and Conv2d layers"),
+        (lambda: Tied(), LEFT_OVER),
+        (lambda: TiedBias(), LEFT_OVER),
         (lambda: MixesRows(4), "its forward does not run with its layers replaced"),
     ],
-    ids=["LayerNorm", "subclass", "reads weights", "shared", "tied", "mixes rows"],
+    ids=["PReLU", "subclass", "reads weights", "shared", "tied", "tied bias", "mixes rows"],
 )
 def test_whatever_cannot_be_replaced_runs_through_vmap_and_says_so(make: Callable[[], nn.Module], reason: str) -> None:
     torch.manual_seed(0)
@@ -142,20 +201,20 @@ def test_whatever_cannot_be_replaced_runs_through_vmap_and_says_so(make: Callabl
 
 def test_it_is_said_once() -> None:
     """When the form is chosen, and not with every call, nor by every worker."""
-    module = Normed(4)
+    module = Sloped()
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        members = members_of(module, (4,))
+        members = members_of(module, (5,), make=LowRank)
         for count in (5, 3, 5):
             members.select(np.arange(count))
-            members(torch.ones(count, 1, 4))
+            members(torch.ones(count, 1, 5))
     assert [one.category for one in seen] == [DistesWarning]
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 def test_memory_runs_through_vmap_too() -> None:
-    with pytest.warns(DistesWarning, match="TorchGRU runs through"):
-        members = members_of(TorchGRU(), (5,))
+    with pytest.warns(DistesWarning, match="Remembers runs through"):
+        members = members_of(Remembers(), (5,))
     start_S = members.initial_state()
     assert start_S is not None
     assert start_S.tolist() == [0.25] * 16
@@ -183,38 +242,27 @@ def test_members_do_not_drop_out() -> None:
     assert torch.equal(members(x_BK), members(x_BK))
 
 
-@pytest.mark.parametrize("module", [Linear(4, 2), Normed(4)], ids=["replaced", "vmap"])
+@pytest.mark.parametrize("module", [Linear(4, 2), Sloped()], ids=["replaced", "vmap"])
 @pytest.mark.filterwarnings("ignore::distes.errors.DistesWarning")
 def test_a_policy_that_cannot_take_the_observations_is_refused(module: nn.Module) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot take observations of shape \(3, 5\)"):
         population_forward(module, Layout(module), (3, 5))
 
 
-class Counting(Perturbation):
+class Counting(Dense):
     """Counts how often a member is written."""
 
-    def __init__(self, dense: Dense) -> None:
-        self.dense, self.written = dense, 0
+    written = 0
 
-    @property
-    def number_of_directions(self) -> int:
-        return self.dense.number_of_directions
-
-    def directions(self, ids_N):  # type: ignore[no-untyped-def]
-        return self.dense.directions(ids_N)
-
-    def perturb(self, centre_P, scale, id, out_P) -> None:  # type: ignore[no-untyped-def]
-        self.written += 1
-        self.dense.perturb(centre_P, scale, id, out_P)
-
-    def weighted_sum(self, ids_N, weights_N):  # type: ignore[no-untyped-def]
-        return self.dense.weighted_sum(ids_N, weights_N)
+    def perturb(self, centre_P, scale_B, ids_B, out_BQ) -> None:  # type: ignore[no-untyped-def]
+        self.written += len(ids_B)
+        super().perturb(centre_P, scale_B, ids_B, out_BQ)
 
 
 def test_only_members_that_come_anew_are_written() -> None:
     module = Linear(4, 2)
     layout = Layout(module)
-    counting = Counting(Dense(NOISE, layout))
+    counting = Counting(NOISE, layout)
     forward = population_forward(module, layout, (4,))
     members = Members(forward, counting, layout.flatten(module), 0.1, np.arange(9), np.ones(9, np.int64))
     for chosen, written in (
@@ -227,6 +275,128 @@ def test_only_members_that_come_anew_are_written() -> None:
     ):
         members.select(np.array(chosen))
         assert counting.written == written, chosen
+
+
+def test_two_sets_of_members_may_take_turns() -> None:
+    """They share the forward's memory: who comes back finds it taken, and writes its rows again."""
+    module = MLP(4, 2)
+    layout = Layout(module)
+    forward, centre_P = population_forward(module, layout, (4,)), layout.flatten(module)
+    ids_B, signs_B, x_BK = np.arange(5) * 50, np.array([1, -1, 0, 1, -1]), torch.randn(5, 1, 4)
+    for make in (Dense, LowRank):
+        one, two = (Members(forward, make(NOISE, layout), centre_P + d, 0.1, ids_B + d, signs_B) for d in (0, 1))
+        seen = []
+        for members, who in (
+            (one, [0, 1, 2, 3]),
+            (two, [4, 3]),
+            (one, [0, 1, 2, 3]),
+            (two, [0, 1, 2, 3, 4]),
+            (one, [1]),
+        ):
+            members.select(np.array(who))
+            seen.append(members(x_BK[who]))
+        assert torch.equal(seen[0], seen[2]) and not torch.allclose(seen[0], seen[3][:4], atol=0.01)
+        torch.testing.assert_close(seen[0][[1]], seen[4])
+        torch.testing.assert_close(seen[1], seen[3][[4, 3]])
+
+
+def test_memory_stays_in_its_place_from_chunk_to_chunk() -> None:
+    """As recorded graphs need it."""
+    module = MLP(4, 2)
+    layout = Layout(module)
+    forward = population_forward(module, layout, (4,))
+    low_rank, places = LowRank(NOISE, layout), set()
+    for count in (9, 3, 9):
+        members = Members(forward, low_rank, layout.flatten(module), 0.1, np.arange(count), np.ones(count, np.int64))
+        members.select(np.arange(count))
+        places.add(tuple(tensor.data_ptr() for tensor in forward.storage))
+        assert all(tensor.data_ptr() % 64 == 0 and tensor.stride(0) % 16 == 0 for tensor in forward.storage)
+    assert len(places) == 1
+
+
+def test_a_centre_may_come_as_a_tensor_and_sigma_as_a_vector() -> None:
+    module = MLP(4, 2)
+    layout = Layout(module)
+    forward, centre_P = population_forward(module, layout, (4,)), layout.flatten(module)
+    sigma_P = np.random.default_rng(0).random(layout.size, dtype=np.float32)
+    ids_B, signs_B = np.arange(40) * 50, np.resize([1, -1, 0], 40)
+    members = Members(forward, Dense(NOISE, layout), torch.from_numpy(centre_P), sigma_P, ids_B, signs_B)
+    expected_BP = centre_P + signs_B[:, None] * sigma_P * Dense(NOISE, layout).directions(ids_B)
+    np.testing.assert_allclose(members.parameters(), expected_BP, rtol=1e-6, atol=1e-6)
+    with pytest.raises(ConfigurationError, match="LowRank takes one sigma"):
+        Members(forward, LowRank(NOISE, layout), centre_P, sigma_P, ids_B, signs_B).parameters()
+
+
+@pytest.mark.filterwarnings("ignore::distes.errors.DistesWarning")
+def test_members_run_inside_and_outside_inference_mode() -> None:
+    members, x_BK = members_of(Sloped(), (5,), make=LowRank), torch.ones(5, 1, 5)
+    with torch.inference_mode():
+        members.select(np.arange(5))
+        inside = members(x_BK)
+    members.select(np.arange(4))
+    members.select(np.array([0, 4, 2, 1, 3]))
+    torch.testing.assert_close(members(x_BK)[[0, 3, 2, 4, 1]], inside.clone())
+
+
+class Largest(TorchDispatchMode):
+    """Notes the largest tensor that any operation makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for one in made if isinstance(made, tuple | list) else (made,):
+            fresh = isinstance(one, Tensor) and one.untyped_storage().nbytes() // 4
+            self.size = max(self.size, fresh or 0)
+        return made
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("rank", [1, 2])
+def test_low_rank_weights_are_never_formed(rows: int, rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither when members are made nor when they run: the largest thing is the rows of thin factors."""
+    monkeypatch.setattr("distes.forward.LARGE_PAGES", 0)
+    module = nn.Sequential(nn.Unflatten(-1, (4, 10, 10)), nn.Conv2d(4, 40, 5), nn.Flatten(), nn.Linear(1440, 60))
+    members = members_of(module, (400,), 20, partial(LowRank, rank=rank))
+    x_BK = torch.randn(20, rows, 400)
+    with Largest() as seen, torch.inference_mode():
+        members.select(np.arange(20))
+        members(x_BK)
+    images = 20 * rows * 5 * 5 * rank * 100
+    assert 0 < seen.size <= max(images, 20 * rows * 1440, 20 * rank * 1800, Layout(module).size + 64)
+    assert seen.size < 20 * Layout(module).size / 4
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("make", [Dense, LowRank], ids=["Dense", "LowRank"])
+@pytest.mark.parametrize("name", [*OF_KNOWN_LAYERS, *THROUGH_VMAP])
+@pytest.mark.filterwarnings("ignore::distes.errors.DistesWarning")
+def test_members_on_a_gpu_equal_those_on_the_cpu(name: str, make: Make) -> None:
+    """However they are chosen: all, some in the places of others, fewer."""
+    policy, shape = {**OF_KNOWN_LAYERS, **THROUGH_VMAP}[name]
+    torch.manual_seed(0)
+    module = policy()
+    layout = Layout(module)
+    forward, centre_P = population_forward(module, layout, shape), layout.flatten(module)
+    ids_B, signs_B, perturbation = np.arange(9) * 50, np.resize([1, -1, 0], 9), make(NOISE, layout)
+    cpu = Members(forward, perturbation, centre_P, 0.1, ids_B, signs_B)
+    there = copy.deepcopy(forward).to("cuda")
+    gpu = Members(there, perturbation, centre_P, 0.1, ids_B, signs_B, device="cuda")
+    np.testing.assert_array_equal(gpu.parameters(), cpu.parameters())
+    x_BK = torch.randn(9, 2, *shape)
+    start_S = cpu.initial_state()
+    for who in ([0, 1, 2, 3, 4, 5], [0, 7, 2, 8, 4, 5], [6, 7, 2]):
+        inputs = [x_BK[who]] if start_S is None else [x_BK[who], start_S.expand(len(who), 2, -1)]
+        answers = []
+        for members in (cpu, gpu):
+            members.select(np.array(who))
+            moved = [part.to(members.device) for part in inputs]
+            got = members(*moved) if start_S is None else torch.cat(members.step(*moved), -1)
+            answers.append(got.cpu())
+        torch.testing.assert_close(answers[1], answers[0], rtol=1e-4, atol=1e-4)
 
 
 def test_parameters_are_a_copy() -> None:

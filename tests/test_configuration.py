@@ -18,6 +18,7 @@ from distes.build import build, build_policy
 from distes.cli import configure, format_help, main, read_flags
 from distes.configuration import CLASSES, DEFAULTS, flat, read_file, resolve
 from distes.errors import ConfigurationError, DistesWarning
+from distes.launch import early_device, sum_on
 
 FUNCTION = ["--task", "Function", "--policy", "Linear"]
 HERE = __name__
@@ -343,6 +344,8 @@ WRONG_FLAGS = {
     "--noise.seed null": r"noise.seed must be int; got 'null'",
     "--workers many": r"workers must be int or null; got 'many'",
     "--policy.hidden_sizes 5": r"policy.hidden_sizes must be a list of int; got '5'",
+    "--device gpu": r"device must be one of 'auto', 'cpu', 'cuda'; got 'gpu'",
+    "--device null": r"device must be one of 'auto', 'cpu', 'cuda'; got 'null'",
     "--oversubscribe maybe": r"oversubscribe must be bool; got 'maybe'",
     "--task.env_kwargs 5": r"task.env_kwargs must be a mapping or null; got '5'",
     "--strategy.fitness_shaping centred_rank": r"must be one of 'centered_rank', .* Did you mean 'centered_rank'\?",
@@ -501,6 +504,92 @@ def test_help_for_one_class_by_its_short_name(argv):
     assert "--seed" not in text
 
 
+# Where members are evaluated
+
+
+SHORT = [*FUNCTION, "--workers", "0", "--generations", "1", "--final_episodes", "0", "--noise.size", "1000"]
+
+
+def test_a_gpu_that_is_not_there_is_said_before_there_is_a_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("distes.launch.visible_gpus", lambda: 0)
+    path = tmp_path / "run"
+    assert main([*SHORT, "--device", "cuda", "--run_dir", str(path)]) == 2
+    assert capsys.readouterr().err.startswith("error: device is cuda, but this machine has no GPU")
+    assert not path.exists()
+
+
+def test_a_run_keeps_the_device_that_auto_came_to(tmp_path, monkeypatch, capsys):
+    """Though a GPU turns up later."""
+    monkeypatch.setattr("distes.launch.visible_gpus", lambda: 0)
+    path = tmp_path / "run"
+    assert main([*SHORT, "--run_dir", str(path)]) == 0
+    assert read_file(path / "config.yaml").values["device"] == "cpu"
+    monkeypatch.setattr("distes.launch.visible_gpus", lambda: 1)
+    monkeypatch.setattr("distes.device.PAYS_FROM", 1)
+    assert main(["--resume", str(path), "--generations", "2"]) == 0
+    assert read_file(path / "config.yaml").values["device"] == "cpu"
+    assert "goes on with device" not in capsys.readouterr().out
+
+
+def test_a_run_that_changes_its_device_says_so(tmp_path, capsys):
+    path = tmp_path / "run"
+    assert main([*SHORT, "--device", "cpu", "--run_dir", str(path)]) == 0
+    config = path / "config.yaml"
+    config.write_text(config.read_text().replace("device: cpu", "device: cuda"))
+    assert main(["--resume", str(path), "--device", "cpu", "--generations", "2"]) == 0
+    assert "The run leaves cuda and goes on with device cpu: from here on its last bits" in capsys.readouterr().out
+    assert read_file(config).values["device"] == "cpu"
+
+
+def test_the_device_of_a_cluster_is_left_to_the_cluster(monkeypatch):
+    monkeypatch.setattr("distes.launch.visible_gpus", lambda: 0)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    for flags, expected in (
+        (["--address", "auto", "--device", "cuda"], "cuda"),
+        (["--address", "auto"], "auto"),
+        (["--address", "auto", "--workers", "0"], "cpu"),
+        ([], "cpu"),
+    ):
+        configuration = parse(*FUNCTION, "--noise.size", "1000", *flags)
+        assert early_device(configuration, build(configuration)) == expected
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    configuration = parse(*FUNCTION, "--noise.size", "1000")
+    assert early_device(configuration, build(configuration)) == "auto"
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "expected", "lines"),
+    [
+        ("cpu", 1, "cpu", 0),
+        ("cuda", 1, "cuda", 0),
+        ("cuda", 0, "cpu", 1),
+    ],
+)
+def test_the_update_is_formed_on_the_driver_s_gpu(monkeypatch, device, gpus, expected, lines):
+    monkeypatch.setattr("distes.launch.visible_gpus", lambda: gpus)
+    parts, said = build(parse(*FUNCTION, "--noise.size", "1000")), []
+    sum_on(parts, device, said.append)
+    assert vars(parts.perturbation).get("device", "cpu") == expected
+    assert len(said) == lines and all("sees no GPU: it forms the update on its processor" in line for line in said)
+
+
+def test_a_gpu_too_small_for_the_update_is_no_bug(monkeypatch, capsys):
+    def run_out(configuration, **more):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
+
+    monkeypatch.setattr("distes.launch.train", run_out)
+    assert main(SHORT) == 2
+    assert capsys.readouterr().err.startswith("error: the update does not fit on the driver's GPU")
+
+
+def test_what_a_task_has_to_say_is_printed(tmp_path, monkeypatch, capsys):
+    from distes.tasks.functions import Function
+
+    monkeypatch.setattr(Function, "notice", "Steps are taken backwards.", raising=False)
+    assert main([*SHORT, "--run_dir", str(tmp_path / "run")]) == 0
+    assert "Steps are taken backwards.\n" in capsys.readouterr().out
+
+
 # Resuming
 
 
@@ -527,7 +616,14 @@ def test_resume_takes_the_stored_configuration(run_dir):
 def test_budget_and_place_may_be_given_beside_resume(run_dir):
     given = {
         **{"generations": 9, "total_timesteps": 7, "max_seconds": 2.5, "target_fitness": 1.0, "workers": 3},
-        **{"address": "auto", "oversubscribe": True, "checkpoint_seconds": 1.0, "keep_checkpoints": 9, "debug": True},
+        **{
+            "device": "cpu",
+            "address": "auto",
+            "oversubscribe": True,
+            "checkpoint_seconds": 1.0,
+            "keep_checkpoints": 9,
+            "debug": True,
+        },
     }
     flags = [part for key, value in given.items() for part in (f"--{key}", str(value).lower())]
     assert flat(parse("--resume", run_dir, *flags)).items() >= given.items()

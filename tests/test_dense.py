@@ -6,13 +6,13 @@ import pytest
 from distes.errors import ConfigurationError
 from distes.layout import Layout
 from distes.noise import NoiseTable
-from distes.perturbations.dense import TILE, Dense
+from distes.perturbations.dense import Dense
 from distes.policies.linear import Linear
 
 NOISE = NoiseTable(size=3 * 10**5, seed=31)
 HALF = NoiseTable(size=3 * 10**5, seed=31, dtype="float16")
 SMALL = Layout(Linear(4, 2))
-WIDE = Layout(Linear(3 * TILE, 1))  # three tiles and a number
+WIDE = Layout(Linear(3 * 2**14, 1))  # so wide that sums are shared out among threads
 
 
 @pytest.mark.parametrize("noise", [NOISE, HALF], ids=["float32", "float16"])

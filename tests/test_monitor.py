@@ -434,6 +434,29 @@ def test_a_closed_pipe_is_an_error_that_monitors_survive() -> None:
         stream.close()
 
 
+ROWS = [("0", "a", "11", "cpu"), ("1-12", "b (10.0.0.1)", "12 processes", "4 x NVIDIA H200")]
+
+
+def test_piped_a_small_table_is_lines() -> None:
+    stream = io.StringIO()
+    Console(stream=stream).table(("worker", "node", "process", "device"), ROWS)
+    assert stream.getvalue() == (
+        "worker 0, node a, process 11, device cpu\n"
+        "worker 1-12, node b (10.0.0.1), process 12 processes, device 4 x NVIDIA H200\n"
+    )
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_in_a_terminal_a_small_table_has_columns(terminal: Terminal, running: bool) -> None:
+    console = Console(stream=terminal)
+    if running:
+        console.record(metrics(1), FITNESS_N2)
+    console.table(("worker", "node", "process", "device"), ROWS)
+    console.close()
+    expected = r"worker +node +process +device *\n0 +a +11 +cpu *\n1-12 +b \(10\.0\.0\.1\) +12 processes +4 x NVIDIA"
+    assert re.search(expected, plain(terminal.getvalue()))
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0.0s"), (8.26, "8.3s"), (59.96, "1m 00s"), (245, "4m 05s"), (3599.7, "1h 00m"), (187200, "2d 04h")],

@@ -5,15 +5,21 @@ One cluster serves a whole test here: starting one takes seconds.
 
 import os
 import sys
+import time
 from dataclasses import replace
 
+import numpy as np
 import psutil
 import pytest
 import ray
 
-from distes.errors import ClusterError
+from distes.device import Place
+from distes.errors import ClusterError, ConfigurationError
+from distes.pools import ray_pool
 from distes.pools.ray_environment import SETTINGS, prepare
-from distes.pools.ray_pool import RayPool
+from distes.pools.ray_pool import RayPool, _Actor
+from distes.pools.serial import SerialPool
+from distes.worker import Experiment
 from tests.small import evaluate, sphere
 
 
@@ -77,3 +83,80 @@ def test_a_cluster_that_does_not_answer_is_a_sentence(address: str, message: str
     with pytest.raises(ClusterError, match=message):
         RayPool(sphere(3).experiment, address=address, say=lambda line: None)
     assert not ray.is_initialized()
+
+
+class OnAPretendedGpu(_Actor):
+    """Has its place on a GPU that Ray believes in, and works on the processor."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        assert experiment.device == "cuda"
+        super().__init__(replace(experiment, device="cpu"))
+        self.place = Place(self.place.node, self.place.pid, "Pretended", os.environ["CUDA_VISIBLE_DEVICES"])
+
+
+class PretendingPool(RayPool):
+    worker = OnAPretendedGpu
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("workers", "gpus_used"),
+    [(None, [["0"], ["1"]]), (3, [["0", "0"], ["1"]]), (4, [["0", "0"], ["1", "1"]])],
+    ids=["one per GPU", "three on two GPUs", "two per GPU"],
+)
+def test_workers_share_the_gpus(
+    monkeypatch: pytest.MonkeyPatch, workers: int | None, gpus_used: list[list[str]]
+) -> None:
+    """Ray is told of two GPUs that are not there. It sets what each worker sees, as if they were."""
+    monkeypatch.setattr(ray_pool, "visible_gpus", lambda: 2)
+    cores = len(psutil.Process().cpu_affinity() or []) or 1
+    parts, said, tables = sphere(3), list[str](), list[list[tuple[str, ...]]]()
+    asked = parts.strategy(population_size=22).ask()
+    pool = PretendingPool(
+        replace(parts.experiment, device="cuda"),
+        workers=workers,
+        oversubscribe=(workers or 2) > cores,
+        say=said.append,
+        show=lambda columns, rows: tables.append(list(rows)),
+    )
+    try:
+        end = time.monotonic() + 60
+        while pool.status().alive < (workers or 2) and time.monotonic() < end:
+            got = evaluate(pool, asked)
+        assert pool.device == "cuda"
+        np.testing.assert_array_equal(got.fitness_N2, evaluate(SerialPool(parts.experiment), asked).fitness_N2)
+        rows = sorted(row for table in tables for row in table)
+        assert [row[0] for row in rows] == [str(n) for n in range(workers or 2)]
+        devices = [row[3] for row in rows]
+        assert sorted(devices) == [f"Pretended (GPU {gpu})" for gpus in gpus_used for gpu in gpus]
+        assert len({row[2] for row in rows}) == (workers or 2)  # processes
+        assert f"Starting {workers or 2} workers on 2 GPUs ..." in said
+        assert any("unequal numbers of workers; a multiple of 2" in line for line in said) == (workers == 3)
+    finally:
+        pool.close()
+
+
+@pytest.mark.slow
+def test_auto_is_settled_by_the_gpus_that_a_cluster_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one without any, auto is the processor, and cuda a sentence, after which Ray is gone."""
+    parts = sphere(3)
+    node = ray.init("local", include_dashboard=False, num_cpus=1, num_gpus=0, _node_ip_address="127.0.0.1")
+    address = node.address_info["gcs_address"]
+    monkeypatch.setattr(ray_pool.ray, "init", lambda **arguments: None)  # it is joined already
+    monkeypatch.setattr(ray_pool, "visible_gpus", lambda: 4)  # of the driver, which do not count
+    try:
+        pool = RayPool(replace(parts.experiment, device="auto"), address=address, say=lambda line: None)
+        assert pool.device == "cpu"
+        with pytest.raises(ConfigurationError, match="device is cuda, but the Ray cluster has no GPU"):
+            RayPool(replace(parts.experiment, device="cuda"), address=address, say=lambda line: None)
+        assert not ray.is_initialized()
+    finally:
+        ray.shutdown()
+
+
+def test_a_gpu_that_this_machine_lacks_is_a_sentence_before_ray_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_pool, "visible_gpus", lambda: 0)
+    said: list[str] = []
+    with pytest.raises(ConfigurationError, match="device is cuda, but this machine has no GPU"):
+        RayPool(replace(sphere(3).experiment, device="cuda"), say=said.append)
+    assert not ray.is_initialized() and said == []

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from distes import worker as worker_module
 from distes.batched import Members
-from distes.errors import EvaluationError
+from distes.errors import ConfigurationError, EvaluationError
+from distes.noise import NoiseTable
 from distes.population import Chunk, Moments, Normalization
 from distes.tasks.base import MemberError, Outcome, Task, Terms
 from distes.worker import Experiment, Worker
@@ -26,7 +28,8 @@ class Recorder(Task):
 
     asked: list[tuple[Any, Terms]] = field(default_factory=list)
     bad: dict[int, float] = field(default_factory=dict)
-    raises: MemberError | None = None
+    raises: Exception | None = None
+    on_device: bool = False
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
@@ -144,3 +147,92 @@ def test_a_worker_has_one_thread(made: Parts) -> None:
 def test_an_experiment_knows_its_table_s_fingerprint(made: Parts) -> None:
     experiment = Experiment.of(made.task, made.policy, made.perturbation, made.noise)
     assert experiment.fingerprint == made.noise.fingerprint == made.experiment.fingerprint
+
+
+class TestMemoryThatRunsOut:
+    def test_is_a_sentence_with_a_chunk_that_would_fit(self, task: Recorder, made: Parts) -> None:
+        task.raises = MemoryError("Unable to allocate 5.00 GiB for an array")
+        asked = population(made.strategy(population_size=40))
+        message = (
+            r"^16 members of the chunk do not fit into the memory of the worker on .+ \(cpu, process \d+\): about 8 "
+            r"members per chunk would; set --chunk_size 8\.$"
+        )
+        with pytest.raises(EvaluationError, match=message) as caught:
+            Worker(made.experiment).evaluate(asked, Chunk(0, 2, 10))
+        assert caught.value.__cause__ is None and caught.value.__context__ is None  # nothing holds the memory any more
+
+    def test_inside_an_environment_too(self, task: Recorder, made: Parts) -> None:
+        task.raises = MemberError(1, "its environment raised OutOfMemoryError")
+        task.raises.__cause__ = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        with pytest.raises(EvaluationError, match=r"12 members of the chunk do not fit .*set --chunk_size 6"):
+            Worker(made.experiment).evaluate(population(made.strategy(population_size=12)), Chunk(0, 0, 6))
+
+    def test_of_the_centre_s_episodes(self, task: Recorder, made: Parts) -> None:
+        task.raises = MemoryError()
+        asked = population(made.strategy(population_size=4), eval_seeds_E=np.arange(8, dtype=np.uint64))
+        with pytest.raises(EvaluationError, match=r"^8 episodes of the centre do not fit .*set --chunk_size 4"):
+            Worker(made.experiment).evaluate(asked, Chunk(0, 0, 8, of_centre=True))
+
+    def test_where_not_even_a_pair_fits(self, task: Recorder, made: Parts) -> None:
+        task.raises = MemoryError()
+        with pytest.raises(EvaluationError, match=r"^2 members .*, nor would a single pair: use a smaller policy, "):
+            Worker(made.experiment).evaluate(population(made.strategy(population_size=4)), Chunk(0, 0, 1))
+
+    def test_the_worker_goes_on_afterwards(self, task: Recorder, made: Parts) -> None:
+        task.raises = MemoryError()
+        worker, asked = Worker(made.experiment), population(made.strategy(population_size=4))
+        with pytest.raises(EvaluationError):
+            worker.evaluate(asked, Chunk(0, 0, 2))
+        task.raises = None
+        assert worker.evaluate(asked, Chunk(0, 0, 2)).fitness.tolist() == [[0, 1], [2, 3]]
+
+
+class TestDevices:
+    def test_an_experiment_is_on_the_processor_unless_told_otherwise(self, made: Parts) -> None:
+        assert made.experiment.device == "cpu"
+        of = Experiment.of(made.task, made.policy, made.perturbation, made.noise, device="auto")
+        assert of.device == "auto"
+
+    def test_auto_looks_at_task_and_policy(self, task: Recorder, made: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+        undecided = replace(made.experiment, device="auto")
+        assert undecided.settled(0).device == undecided.settled(8).device == "cpu"
+        task.on_device = True
+        assert (undecided.settled(0).device, undecided.settled(8).device) == ("cpu", "cuda")
+        task.on_device = False
+        monkeypatch.setattr("distes.device.PAYS_FROM", made.layout.size)
+        assert undecided.settled(8).device == "cuda"
+        with pytest.raises(ConfigurationError, match="the Ray cluster has no GPU"):
+            replace(made.experiment, device="cuda").settled(0, "the Ray cluster")
+
+    def test_chunks_are_large_where_environments_live_on_a_gpu(
+        self, task: Recorder, made: Parts, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        on_gpu = replace(made.experiment, device="cuda")
+        assert on_gpu.pairs_per_chunk == made.experiment.pairs_per_chunk == task.pairs_per_chunk
+        task.on_device = True
+        assert made.experiment.pairs_per_chunk == task.pairs_per_chunk
+        assert on_gpu.pairs_per_chunk == worker_module.GPU_PAIRS_PER_CHUNK
+        monkeypatch.setattr(worker_module, "GPU_ROWS", 2 * 100 * made.layout.size)  # 100 pairs of its parameters
+        assert on_gpu.pairs_per_chunk == (100, 100)
+        monkeypatch.setattr(worker_module, "GPU_ROWS", 1)
+        assert on_gpu.pairs_per_chunk == (1, 1)
+
+    def test_what_a_gpu_worker_keeps_there_changes_no_number(self, task: Recorder, made: Parts) -> None:
+        """Tried on the processor: its own copy of the policy, the noise, and a centre that follows the generation."""
+        resident = Worker(made.experiment)
+        resident._settle_on_gpu(made.experiment)
+        first = population(made.strategy(population_size=8))
+        second = population(made.strategy(population_size=8), centre_P=first.centre_P + 1)
+        for asked in (first, second, first):
+            resident.evaluate(asked, Chunk(0, 0, 4))
+            Worker(made.experiment).evaluate(asked, Chunk(0, 0, 4))
+            np.testing.assert_array_equal(task.asked[-2][0], task.asked[-1][0])
+
+    def test_noise_too_large_for_the_gpu_is_a_sentence(self, made: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+        def run_out(self: NoiseTable, device: torch.device) -> torch.Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        worker = Worker(made.experiment)
+        monkeypatch.setattr(NoiseTable, "tensor", run_out)
+        with pytest.raises(EvaluationError, match=r"^A noise table of 0 MB does not fit on the GPU of .*--noise\.size"):
+            worker._settle_on_gpu(made.experiment)

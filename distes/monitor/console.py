@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 import rich.console
@@ -83,6 +83,23 @@ class Console(Monitor):
             self._live.console.print(Text(line), soft_wrap=True)
         else:
             self._print(line)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Shows a small table, above the live one if there is one; line by line in a file or a pipe.
+
+        Raises:
+            OSError: The terminal or pipe is gone.
+        """
+        if not self._is_live:
+            for row in rows:
+                self.say(", ".join(f"{column} {value}" for column, value in zip(columns, row, strict=True)))
+            return
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        (self._terminal if self._live is None else self._live.console).print(table)
 
     def close(self) -> None:
         """Shows the last generation if it was not shown, and leaves it on the screen."""

@@ -1,17 +1,15 @@
 """Dense noise: a direction is P neighbouring numbers of the table (OpenAI-ES, Salimans et al. 2017, section 2.1)."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from distes.errors import ConfigurationError
-from distes.layout import Layout
+from distes.layout import Layout, Places
 from distes.noise import NoiseTable
-from distes.perturbations.base import Floats, Perturbation
-
-TILE = 2**14  # 64 KiB each of sum and product: both stay in the second-level cache
+from distes.noise_sum import weighted_sum
+from distes.perturbations.base import Floats, Perturbation, gather
 
 
 class Dense(Perturbation):
@@ -33,12 +31,17 @@ class Dense(Perturbation):
                 f"since directions are slices of it: set --noise.size to at least {2 * layout.size:,}, better to "
                 f"{10 * layout.size:,}."
             )
-        self.noise, self.size = noise, layout.size
+        self.noise, self.size, self._places = noise, layout.size, layout.places
 
     @property
     def number_of_directions(self) -> int:
         """Every slice that fits."""
         return self.noise.size - self.size + 1
+
+    @property
+    def places(self) -> Places:
+        """All parameters, written out in the layout's order."""
+        return self._places
 
     def directions(self, ids_N: NDArray[np.int64]) -> Floats:
         """Returns (N, P), a copy in float32."""
@@ -46,31 +49,30 @@ class Dense(Perturbation):
             return np.empty((0, self.size), np.float32)
         return np.stack([self.noise.numbers[i : i + self.size] for i in ids_N]).astype(np.float32, copy=False)
 
-    def perturb(self, centre_P: Floats, scale: float | Floats, id: int, out_P: Floats) -> None:
-        """Writes one member; no temporary of P."""
-        np.multiply(self.noise.numbers[id : id + self.size], np.asarray(scale, np.float32), out=out_P)
-        np.add(out_P, centre_P, out=out_P)
-
-    def weighted_sum(self, ids_N: NDArray[np.int64], weights_N: NDArray[np.float64]) -> Floats:
-        """Sums slices in place, tile by tile; tiles are shared out among threads.
-
-        NumPy's product and sum are two roundings at every coordinate, whatever the vector unit does: the bits are the
-        same for any tile size and any number of threads.
-        """
-        table, weights = self.noise.numbers, weights_N.astype(np.float32)
-        total_P = np.zeros(self.size, np.float32)
-
-        def sum_tile(start: int) -> None:
-            total = total_P[start : start + TILE]
-            product = np.empty_like(total)
-            for id, weight in zip(ids_N.tolist(), weights, strict=True):
-                np.multiply(table[id + start : id + start + len(total)], weight, out=product)
-                np.add(total, product, out=total)
-
-        starts = range(0, self.size, TILE)
-        if len(starts) == 1:
-            sum_tile(0)
+    def perturb(self, centre_P: Tensor, scale_B: Tensor, ids_B: NDArray[np.int64], out_BQ: Tensor) -> None:
+        """Writes members: straight from shared memory, without a temporary; or from the table on the GPU."""
+        if out_BQ.device.type == "cpu":
+            table, centre, scales = self.noise.numbers, centre_P.numpy(), scale_B.numpy()
+            for id, scale, out_P in zip(ids_B.tolist(), scales, out_BQ.numpy(), strict=True):
+                np.multiply(table[id : id + self.size], scale, out=out_P)
+                np.add(out_P, centre, out=out_P)
         else:
-            with ThreadPoolExecutor(os.cpu_count()) as threads:
-                list(threads.map(sum_tile, starts))
-        return total_P
+            perturb_on(self.noise.tensor(out_BQ.device), centre_P, scale_B, ids_B, out_BQ)
+
+    def parameters(self, centre_P: Tensor, rows_BQ: Tensor) -> Tensor:
+        """The rows themselves."""
+        return rows_BQ
+
+    def weighted_sum(
+        self, ids_N: NDArray[np.int64], weights_N: NDArray[np.float64], device: str | torch.device | None = None
+    ) -> Floats:
+        """Adds up slices where they lie; see `distes.noise_sum`."""
+        total_P = torch.empty(self.size, device=device or self.device)
+        weighted_sum(self.noise, ids_N, weights_N, total_P)
+        return total_P.cpu().numpy()
+
+
+def perturb_on(table: Tensor, centre_P: Tensor, scale_B: Tensor, ids_B: NDArray[np.int64], out_BP: Tensor) -> None:
+    """What `Dense.perturb` does, with tensors of one device; product and sum are rounded one after the other."""
+    gather(table, ids_B, out_BP)
+    out_BP.mul_(scale_B.unsqueeze(1) if scale_B.dim() == 1 else scale_B).add_(centre_P)

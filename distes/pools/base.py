@@ -27,7 +27,13 @@ class Status:
 
 
 class Pool(ABC):
-    """Evaluates populations. Every pool returns what the serial one returns, bit for bit."""
+    """Evaluates populations. Every pool returns what the serial one returns, bit for bit.
+
+    Attributes:
+        device: Where members are evaluated, `cpu` or `cuda`.
+    """
+
+    device: str = "cpu"
 
     @abstractmethod
     def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:

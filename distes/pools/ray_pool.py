@@ -4,37 +4,48 @@ The population goes into the object store once, and from there once to each node
 memory. A worker gets the number of a chunk, and returns scalars.
 """
 
+import dataclasses
 import gc
 import logging
-import os
 import socket
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from distes.device import Place, visible_gpus
 from distes.errors import ClusterError, DistesError
 from distes.pools.assignment import Assignment
 from distes.pools.base import Interrupted, Pool, Status
+from distes.pools.placement import COLUMNS, gpu_share, mixed, table
 from distes.pools.ray_environment import prepare
 from distes.population import Chunk, ChunkResult, Evaluation, Population, chunks, reduce
 from distes.worker import Experiment, Worker
 
 POLL = 0.5  # seconds between looks at whether to stop
+PATIENCE = 20.0  # seconds until the table of workers no longer waits for the last of them
 OBJECT_STORE = 256 * 2**20  # bytes of an embedded cluster's object store; populations are small
 
 
 class _Actor(Worker):
-    """A worker that can say that it is ready."""
+    """A worker that can say that it is ready, and where."""
 
-    def ready(self) -> int:
+    def ready(self, with_address: bool) -> Place:
         gc.freeze()  # what is imported stays; looking through it again and again costs two per cent of the time
-        return os.getpid()
+        if not with_address:
+            return self.place
+        return dataclasses.replace(self.place, node=f"{self.place.node} ({ray.util.get_node_ip_address()})")
 
 
 class RayPool(Pool):
-    """Workers are actors, of this machine's embedded cluster or of the cluster at an address."""
+    """Workers are actors, of this machine's embedded cluster or of the cluster at an address.
+
+    On GPUs each worker asks for a whole one, or for an equal share where there are more workers than GPUs.
+    """
+
+    worker: type[_Actor] = _Actor
 
     def __init__(
         self,
@@ -45,40 +56,47 @@ class RayPool(Pool):
         oversubscribe: bool = False,
         pairs_per_chunk: int | None = None,
         say: Callable[[str], None] = print,
+        show: Callable[[Sequence[str], Sequence[Sequence[str]]], None] | None = None,
     ) -> None:
         """Connects, and starts as many workers as fit; they join as they get ready.
 
         Args:
             experiment: What workers are made of; sent once to each node.
-            workers: How many to start; None takes one per free CPU of the cluster.
+            workers: How many to start; None takes one per free GPU of the cluster, on CPUs one per free CPU.
             address: HOST:PORT of a running cluster, or `auto`; None starts one on this machine, on loopback.
             oversubscribe: Whether to start all of them even where there are fewer CPUs.
             pairs_per_chunk: As in `distes.population.chunks`.
             say: Takes a line for the user.
+            show: Takes the names of columns and rows, for a table of the workers; None says them line by line.
 
         Raises:
-            ClusterError: If the cluster cannot be reached, or has no CPU for a worker.
+            ConfigurationError: If the device is `cuda`, and the cluster has no GPU.
+            ClusterError: If the cluster cannot be reached, or has no CPU or GPU for a worker.
         """
-        self._pairs_per_chunk, self._bounds = pairs_per_chunk, experiment.task.pairs_per_chunk
-        self._say = say
+        self._pairs_per_chunk = pairs_per_chunk
+        self._say, self._show = say, show
+        self._many_nodes = address is not None
+        if address is None:
+            experiment = experiment.settled(visible_gpus())
         say("Starting Ray on this machine ..." if address is None else f"Joining the Ray cluster at {address} ...")
-        _connect(address)
-        free = int(ray.available_resources().get("CPU", 0))
-        wanted = workers or max(free, 1)
-        if not oversubscribe and free == 0:
+        _connect(address, visible_gpus() if experiment.device == "cuda" else None)
+        try:
+            if address is not None:
+                experiment = experiment.settled(int(ray.cluster_resources().get("GPU", 0)), "the Ray cluster")
+            count, gpus = self._how_many(workers, experiment.device == "cuda", oversubscribe)
+        except DistesError:
             ray.shutdown()
-            raise ClusterError(
-                "The cluster has no free CPU for a worker: wait, add nodes, or set --oversubscribe true."
-            )
-        count = wanted if oversubscribe else min(wanted, free)
-        if count < wanted:
-            say(f"{count} of {wanted} workers fit on {free} free CPUs; --oversubscribe true starts all {wanted}.")
-        self._actor: Any = ray.remote(num_cpus=0 if oversubscribe else 1, max_restarts=0)(_Actor)
+            raise
+        self.device, self._bounds = experiment.device, experiment.pairs_per_chunk
+        share = gpu_share(count, gpus) if gpus else 0
+        self._actor: Any = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
         self._experiment = ray.put(experiment)
+        self._places: dict[int, Place] = {}  # of workers that are ready, and not in the table yet
+        self._shown: list[Place] = []
+        self._began = time.monotonic()
         self._workers: dict[int, Any] = {}  # ready ones, by number
         self._joining: dict[Any, tuple[int, Any]] = {}  # reference to `ready` -> (number, actor)
         self._started = self._restarted = self._reissued = 0
-        say(f"Starting {count} {'worker' if count == 1 else 'workers'} ...")
         for _ in range(count):
             self._start()
 
@@ -106,6 +124,8 @@ class RayPool(Pool):
             for reference in flying:
                 ray.cancel(reference)  # those not begun yet; a chunk that runs is left to end
             del shared
+        if not self._shown and time.monotonic() - self._began > PATIENCE:
+            self._show_places()  # of those that have a place; others wait for one
         return reduce(population, [results[chunk.index] for chunk in cut], cut)
 
     def status(self) -> Status:
@@ -118,22 +138,62 @@ class RayPool(Pool):
             ray.kill(actor)
         ray.shutdown()
 
+    def _how_many(self, workers: int | None, on_gpus: bool, oversubscribe: bool) -> tuple[int, int]:
+        """How many workers to start, and on how many GPUs."""
+        free = {name: int(ray.available_resources().get(name, 0)) for name in ("CPU", "GPU")}
+        gpus = free["GPU"] if on_gpus else 0
+        if on_gpus and not gpus:
+            raise ClusterError("All GPUs of the cluster are in use: wait, add nodes, or set --device cpu.")
+        if not oversubscribe and not free["CPU"]:
+            raise ClusterError(
+                "The cluster has no free CPU for a worker: wait, add nodes, or set --oversubscribe true."
+            )
+        wanted = workers or gpus or max(free["CPU"], 1)
+        count = wanted if oversubscribe else min(wanted, free["CPU"])
+        if count < wanted:
+            self._say(
+                f"{count} of {wanted} workers fit on {free['CPU']} free CPUs; --oversubscribe true starts all {wanted}."
+            )
+        on = f" on {gpus} {'GPU' if gpus == 1 else 'GPUs'}" if gpus else ""
+        self._say(f"Starting {count} {'worker' if count == 1 else 'workers'}{on} ...")
+        if gpus and count > gpus and count % gpus:
+            self._say(f"The GPUs get unequal numbers of workers; a multiple of {gpus} would serve them alike.")
+        return count, gpus
+
     def _start(self) -> None:
         actor = self._actor.remote(self._experiment)
-        self._joining[actor.ready.remote()] = (self._started, actor)
+        self._joining[actor.ready.remote(self._many_nodes)] = (self._started, actor)
         self._started += 1
 
     def _join(self, reference: Any) -> None:
         """Takes in a worker that is ready, or says why it is not."""
         number, actor = self._joining.pop(reference)
         try:
-            ray.get(reference)
+            self._places[number] = ray.get(reference)
             self._workers[number] = actor
         except RayError as error:
             reason = _last_line(error)
             self._say(f"A worker could not start: {reason}")
             if not self._workers and not self._joining:
                 raise ClusterError(f"No worker could start: {reason}") from error
+        if not self._joining:
+            self._show_places()
+
+    def _show_places(self) -> None:
+        """Shows the workers that have joined since the last time."""
+        places, self._places = self._places, {}
+        if not places:
+            return
+        rows = table(places)
+        if self._show is not None:
+            self._show(COLUMNS, rows)
+        else:
+            for row in rows:
+                self._say(", ".join(f"{column} {value}" for column, value in zip(COLUMNS, row, strict=True)))
+        before, self._shown = mixed(self._shown), [*self._shown, *places.values()]
+        warning = mixed(self._shown)
+        if warning is not None and before is None:
+            self._say(warning)
 
     def _hand_out(self, assignment: Assignment, shared: Any, flying: dict[Any, tuple[int, Chunk]]) -> None:
         """Round after round, one chunk to each worker that has room, so that few chunks are spread wide."""
@@ -176,13 +236,23 @@ class RayPool(Pool):
             return None
 
 
-def _connect(address: str | None) -> None:
-    """Joins the cluster at the address, or starts one on this machine that listens on loopback only."""
+def _connect(address: str | None, gpus: int | None) -> None:
+    """Joins the cluster at the address, or starts one on this machine that listens on loopback only.
+
+    Args:
+        address: Of the cluster, or None.
+        gpus: Of this machine, as torch counts them; None leaves it to Ray.
+    """
     prepare()
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
         ray.init(
-            "local", include_dashboard=False, object_store_memory=OBJECT_STORE, _node_ip_address="127.0.0.1", **quiet
+            "local",
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE,
+            num_gpus=gpus,
+            _node_ip_address="127.0.0.1",
+            **quiet,
         )
         return
     try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from distes.device import Place, visible_gpus
 from distes.pools.base import Interrupted, Pool, Status
 from distes.population import Evaluation, Population, chunks, reduce
 from distes.worker import Experiment, Worker
@@ -16,9 +17,18 @@ class SerialPool(Pool):
         Args:
             experiment: What it is made of.
             pairs_per_chunk: As in `distes.population.chunks`.
+
+        Raises:
+            ConfigurationError: If the device is `cuda`, and there is no GPU.
         """
+        experiment = experiment.settled(visible_gpus())
         self._worker, self._pairs_per_chunk = Worker(experiment), pairs_per_chunk
-        self._bounds = experiment.task.pairs_per_chunk
+        self.device, self._bounds = experiment.device, experiment.pairs_per_chunk
+
+    @property
+    def place(self) -> Place:
+        """Where this process is, and what it computes on."""
+        return self._worker.place
 
     def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
         """In the order of chunks."""

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from distes.layout import Layout
 from distes.noise import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.perturbations.dense import Dense
+from distes.perturbations.low_rank import LowRank
 from distes.policies.cnn import CNN
 from distes.policies.linear import Linear
 from distes.policies.mlp import MLP
@@ -26,6 +28,8 @@ from tests.small import DRIFT
 
 PERTURBATIONS: Mapping[str, Callable[[NoiseTable, Layout], Perturbation]] = {
     "Dense": Dense,
+    "LowRank": LowRank,
+    "LowRank, rank 2": partial(LowRank, rank=2),
 }
 
 # (centre_P, perturbation, seed) -> strategy, of some 32 members and a sigma that suits the sphere
@@ -76,7 +80,22 @@ TASKS: Mapping[str, Callable[[], Task]] = {
     "Function, rosenbrock": lambda: Function("rosenbrock", dimension=7),
     "Function, rastrigin": lambda: Function("rastrigin", dimension=7),
     "Function, ackley": lambda: Function("ackley", dimension=7),
-    "Gym, CartPole": lambda: Gym("CartPole-v1", max_steps=60, slots=5),
+    "Gym, CartPole": lambda: Gym("CartPole-v1", max_steps=60, slots=5, stepping="one_by_one"),
+    "Gym, batched CartPole": lambda: Gym("CartPole-v1", max_steps=60),
+    "Gym, batched Drift": lambda: Gym(
+        "tests.environments.Drifts",
+        episodes_per_member=2,
+        action_noise=0.3,
+        reward_shift=0.1,
+        normalize_observations=True,
+    ),
+    "Gym, vectors of Drift": lambda: Gym(
+        "tests.environments.vector_drift",
+        slots=7,
+        action_noise=0.3,
+        reward_shift=0.1,
+        normalize_observations=True,
+    ),
     "Gym, Drift": lambda: Gym(
         DRIFT,
         slots=5,

@@ -1,0 +1,131 @@
+"""On what members are evaluated: the processor, or an NVIDIA GPU through CUDA."""
+
+import os
+import socket
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distes.errors import ConfigurationError, EvaluationError
+
+DEVICES = ("auto", "cpu", "cuda")
+# From so many parameters on, products outweigh what it costs to launch them and to carry observations to and fro.
+PAYS_FROM = 300_000
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker is.
+
+    Attributes:
+        node: The name of its machine.
+        pid: Its process there.
+        device: `cpu`, or the name of a GPU.
+        gpu: Which GPU of the node, as CUDA_VISIBLE_DEVICES has it; empty on a processor.
+    """
+
+    node: str
+    pid: int
+    device: str
+    gpu: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.device} (GPU {self.gpu})" if self.gpu else self.device
+
+
+class Resident:
+    """A host vector's copy on a device: sent when the vector has changed, and always at the same place in memory."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Sends nothing yet.
+
+        Args:
+            device: Where the copy lives.
+        """
+        self._device = device
+        self._sent_P: NDArray[np.float32] | None = None
+        self._copy_P = torch.empty(0, device=device)
+
+    def of(self, vector_P: NDArray[np.float32]) -> Tensor:
+        """Returns the copy, (P,), float32; read-only by convention.
+
+        Bits are compared, which takes a thousandth of a second for millions of numbers: a population that Ray hands
+        over is another object in every chunk, and two runs may share a worker.
+        """
+        if self._sent_P is None:
+            self._copy_P = torch.empty(len(vector_P), device=self._device)
+        elif np.array_equal(vector_P.view(np.int32), self._sent_P.view(np.int32)):
+            return self._copy_P
+        self._sent_P = vector_P.copy()
+        self._copy_P.copy_(torch.from_numpy(self._sent_P))
+        return self._copy_P
+
+
+def visible_gpus() -> int:
+    """How many GPUs torch sees from this process; starts nothing on them."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def settle(asked: str, gpus: int, *, on_tensors: bool, parameters: int, where: str = "this machine") -> str:
+    """Decides between `cpu` and `cuda`. The answer depends on the experiment, and on whether there is a GPU at all.
+
+    `auto` takes a GPU where there is one and it pays: for environments that live on tensors, and for large policies. A
+    small policy in environments that are stepped one by one on the processor is faster there.
+
+    Args:
+        asked: `auto`, `cpu` or `cuda`.
+        gpus: How many there are.
+        on_tensors: Whether the task's environments can live on a GPU.
+        parameters: Of the policy.
+        where: They were looked for; for the message.
+
+    Raises:
+        ConfigurationError: `cuda` is asked for, and there is no GPU.
+    """
+    if asked not in DEVICES:
+        raise ConfigurationError(f"device must be one of {', '.join(DEVICES)}; got {asked!r}.")
+    if asked == "auto":
+        return "cuda" if gpus and (on_tensors or parameters >= PAYS_FROM) else "cpu"
+    if asked == "cuda" and not gpus:
+        raise ConfigurationError(f"device is cuda, but {where} has no GPU{_reason()}: set --device cpu, or auto.")
+    return asked
+
+
+def prepare(device: str) -> torch.device:
+    """Makes this process ready to compute on a device: in float32 throughout, and the same bits every time.
+
+    Ray shows a worker its own GPU alone (CUDA_VISIBLE_DEVICES), so that is always number 0.
+
+    Raises:
+        EvaluationError: There is no GPU for it.
+    """
+    if device == "cpu":
+        return torch.device("cpu")
+    # Read when cuBLAS starts; without it, products on several streams may differ from run to run.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if not visible_gpus():
+        raise EvaluationError(
+            f"The worker on {socket.gethostname()} sees no GPU{_reason()} (CUDA_VISIBLE_DEVICES is "
+            f"{os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}): set --device cpu, or mend its driver or its torch."
+        )
+    torch.set_float32_matmul_precision("highest")  # no TF32, whose ten bits would drown small perturbations
+    torch.backends.cudnn.allow_tf32 = False  # torch allows it in convolutions
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    return torch.device("cuda", 0)
+
+
+def place_of(device: torch.device) -> Place:
+    """Where this process is, and what it computes on."""
+    node, pid = socket.gethostname(), os.getpid()
+    if device.type == "cpu":
+        return Place(node, pid, "cpu")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return Place(node, pid, torch.cuda.get_device_name(device), visible[0] or str(device.index or 0))
+
+
+def _reason() -> str:
+    """Why torch sees none, where it is torch itself."""
+    return "" if torch.version.cuda else f" that torch {torch.__version__} could use, which was built without CUDA"

@@ -1,0 +1,188 @@
+"""What only a GPU can show: workers, graphs, memory and whole runs on one."""
+
+import json
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from distes.batched import Members
+from distes.captured import WARM_UP, Captured
+from distes.cli import main
+from distes.device import visible_gpus
+from distes.errors import DistesWarning, EvaluationError
+from distes.policies.cnn import CNN
+from distes.policies.mlp import MLP
+from distes.pools.serial import SerialPool
+from distes.population import Chunk
+from distes.tasks.base import Outcome, Task, Terms
+from distes.worker import Worker
+from tests.small import Parts, evaluate, parts, population
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+CUDA = torch.device("cuda", 0)
+
+
+@dataclass
+class Answers(Task):
+    """A member's fitness is the sum of what it answers to one picture; or it asks for too much memory."""
+
+    shape: tuple[int, ...] = (17,)
+    bytes_per_member: int = 0
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        return self.shape
+
+    @property
+    def action_size(self) -> int:
+        return 6
+
+    @property
+    def on_device(self) -> bool:
+        return True
+
+    def evaluate(self, members: Members, terms: Terms) -> Outcome:
+        count = len(members)
+        members.select(np.arange(count))
+        x_K = torch.rand(1, 3, *self.shape, generator=torch.Generator().manual_seed(1))
+        with torch.inference_mode():
+            held = torch.empty(count, self.bytes_per_member, dtype=torch.uint8, device=members.device)
+            x_BK = x_K.to(members.device).expand(count, *x_K.shape[1:])
+            fitness_B = members(x_BK).flatten(1).double().sum(1).cpu().numpy()
+        del held
+        return Outcome(fitness_B, np.ones(count, np.int64), count)
+
+
+def on_gpu(made: Parts) -> Worker:
+    return Worker(replace(made.experiment, device="cuda"))
+
+
+@pytest.mark.parametrize(
+    ("task", "policy"),
+    [
+        (Answers(), lambda: MLP(17, 6, output_scale=1.0)),
+        (Answers((4, 42, 42)), lambda: CNN((4, 42, 42), 6, channels=[8, 5], kernels=[5, 3], strides=[2, 1])),
+    ],
+    ids=["MLP", "CNN"],
+)
+def test_gives_what_the_processor_gives(task: Task, policy: Any) -> None:
+    torch.manual_seed(0)
+    made = parts(task, policy())
+    seeds_E = np.arange(6, dtype=np.uint64)
+    asked = population(made.strategy(population_size=64), eval_seeds_E=seeds_E)
+    gpu, cpu = on_gpu(made), Worker(made.experiment)
+    for chunk in (Chunk(0, 0, 32), Chunk(1, 3, 6), Chunk(2, 0, 6, of_centre=True)):
+        got, expected = gpu.evaluate(asked, chunk), cpu.evaluate(asked, chunk)
+        np.testing.assert_allclose(got.fitness, expected.fitness, rtol=1e-4, atol=1e-4)  # no TF32: it would be 1e-2
+        np.testing.assert_array_equal(got.fitness, gpu.evaluate(asked, chunk).fitness)  # the same bits again
+
+
+def test_a_new_generation_has_a_new_centre() -> None:
+    made = parts(Answers(), MLP(17, 6, output_scale=1.0))
+    gpu, cpu = on_gpu(made), Worker(made.experiment)
+    first = population(made.strategy(population_size=16))
+    second = population(made.strategy(population_size=16), centre_P=first.centre_P + 1)
+    for asked in (first, second, first):
+        got, expected = (worker.evaluate(asked, Chunk(0, 0, 8)).fitness for worker in (gpu, cpu))
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_the_worker_names_its_gpu() -> None:
+    place = on_gpu(parts(Answers())).place
+    assert place.device == torch.cuda.get_device_name(0) and place.gpu
+
+
+def test_memory_that_runs_out_is_a_sentence_and_the_advice_is_good() -> None:
+    task = Answers()
+    made = parts(task)
+    worker, asked = on_gpu(made), population(made.strategy(population_size=64))
+    worker.evaluate(asked, Chunk(0, 0, 32))
+    torch.cuda.empty_cache()
+    task.bytes_per_member = torch.cuda.mem_get_info(CUDA)[0] // 40  # so that some 40 of 64 members fit
+    with pytest.raises(
+        EvaluationError, match=r"^64 members of the chunk do not fit on the GPU of .*--chunk_size \d+\.$"
+    ) as e:
+        worker.evaluate(asked, Chunk(0, 0, 32))
+    fit = int(str(e.value).rstrip(".").rpartition(" ")[2])
+    assert 24 <= fit <= 40
+    assert worker.evaluate(asked, Chunk(0, 0, fit // 2)).fitness.shape == (fit // 2, 2)
+
+
+class TestCaptured:
+    def test_a_policy_gives_the_same_bits_as_without(self) -> None:
+        torch.manual_seed(0)
+        layers = torch.nn.Sequential(torch.nn.Linear(17, 64), torch.nn.Tanh(), torch.nn.Linear(64, 6)).to(CUDA)
+        captured = Captured(layers, after=WARM_UP)
+        with torch.inference_mode():
+            for _ in range(WARM_UP + 5):
+                x = torch.randn(1000, 17, device=CUDA)
+                assert torch.equal(captured(x), layers(x))
+        assert len(captured._graphs) == 1
+
+    def test_state_weights_and_moves(self) -> None:
+        state, bound = torch.zeros(3, device=CUDA), [torch.tensor(2.0, device=CUDA)]
+
+        def step(x: Tensor) -> tuple[Tensor, Tensor]:
+            state.add_(x * bound[0])
+            return state + 0, x + 1
+
+        captured, expected = Captured(step, lambda: [state, *bound], after=WARM_UP), torch.zeros(3)
+        for n in range(40):
+            if n == 20:
+                bound[0].fill_(5)
+            if n == 30:
+                bound[0] = torch.tensor(7.0, device=CUDA)
+            x = torch.full((3,), float(n))
+            expected += x * float(bound[0])
+            got, more = captured(x.to(CUDA))
+            assert torch.equal(got.cpu(), expected) and torch.equal(more.cpu(), x + 1)
+        assert len(captured._graphs) == 2
+
+    def test_what_waits_for_the_gpu_runs_as_it_is(self) -> None:
+        captured = Captured(lambda x: x * x.sum().item(), after=WARM_UP)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in range(WARM_UP + 3):
+                assert captured(torch.ones(2, device=CUDA)).tolist() == [2, 2]
+        assert [w.category for w in caught].count(DistesWarning) == 1
+        # and the GPU is none the worse for it
+        again = Captured(lambda x: x + 1, after=WARM_UP)
+        for _ in range(WARM_UP + 3):
+            assert again(torch.ones(2, device=CUDA)).tolist() == [2, 2]
+
+
+def test_a_pool_on_the_gpu_gives_what_one_on_the_processor_gives() -> None:
+    made = parts(Answers(), MLP(17, 6, output_scale=1.0))
+    asked = made.strategy(population_size=600).ask()
+    pool = SerialPool(replace(made.experiment, device="auto"))
+    assert pool.device == "cuda"
+    np.testing.assert_allclose(
+        evaluate(pool, asked).fitness_N2, evaluate(SerialPool(made.experiment), asked).fitness_N2, rtol=1e-4, atol=1e-4
+    )
+
+
+def checksums(folder: Path, *flags: str) -> list[str]:
+    argv = ["--device", "cuda", "--generations", "3", "--strategy.population_size", "128", "--final_episodes", "0"]
+    assert main([*argv, "--eval_episodes", "2", "--target_fitness", ".inf", "--run_dir", str(folder), *flags]) == 0
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["params/sha256"] for line in lines]
+
+
+@pytest.mark.slow
+def test_whole_runs_agree_bit_for_bit_however_many_share_the_gpu(tmp_path: Path) -> None:
+    """CartPole in torch, chunks of 32 members; alone, and on Ray with three workers on each GPU."""
+    flags = ["--task.env", "distes/CartPole-v1", "--chunk_size", "32"]
+    alone = checksums(tmp_path / "alone", *flags, "--workers", "0")
+    assert len(set(alone)) == 3
+    assert checksums(tmp_path / "again", *flags, "--workers", "0") == alone
+    many = ["--workers", str(3 * visible_gpus()), "--oversubscribe", "true"]
+    assert checksums(tmp_path / "shared", *flags, *many) == alone
