@@ -115,12 +115,12 @@ class Members:
 
     def __call__(self, x_BK: Tensor) -> Tensor:
         """Runs a policy without memory on K rows per selected member: (B, K, ...) -> (B, K, A)."""
-        output: Tensor = self._forward(x_BK)
+        output: Tensor = self._forward.run(x_BK)
         return output
 
     def step(self, x_BK: Tensor, state_BK: Tensor) -> tuple[Tensor, Tensor]:
         """Runs a policy with memory: (B, K, ...), (B, K, S) -> (B, K, A), (B, K, S)."""
-        output, state = self._forward(x_BK, state_BK)
+        output, state = self._forward.run(x_BK, state_BK)
         return output, state
 
     def initial_state(self) -> Tensor | None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from distes.captured import Captured
 from distes.errors import ConfigurationError, DistesWarning
 from distes.layers.base import Bound, MemberLayer
 from distes.layers.cells import GRUCell, LSTMCell, RNNCell
@@ -29,6 +30,7 @@ from distes.policies.base import StatefulPolicy
 
 ALIGNMENT = 16  # floats in 64 bytes
 LARGE_PAGES = 2**20  # floats in 4 MiB; what is not touched takes no memory
+LAUNCH_BOUND = 2**24  # floats of rows below which a GPU takes longer to launch a layer than to read its weights
 LEFT_OVER = "it has parameters outside the layers that have a form for many members"
 CELLS: dict[type, Callable[..., MemberLayer]] = {
     nn.GRUCell: GRUCell,
@@ -105,6 +107,9 @@ class Forward:
         self._parameters: dict[str, Tensor] = {}  # for vmap: those of each member, in torch's own shapes
         self._memory: dict[str, Tensor] = {}
         self.tenant: object = None  # whose members the memory holds
+        self._centre: tuple[Tensor, ...] = ()
+        self._captured: Captured | None = None  # on a GPU; see `run`
+        self._small = False
         if replaced is not None:
             self._call, self._layers = replaced
             # Looking for hooks where there are none takes as long as a small layer.
@@ -113,13 +118,15 @@ class Forward:
 
     def __getstate__(self) -> dict[str, Any]:
         # What is bound stays here: each view would take its whole matrix along to the workers.
-        return {**self.__dict__, "_parameters": {}, "_memory": {}, "tenant": None}
+        nothing = {"_parameters": {}, "_memory": {}, "_centre": (), "tenant": None, "_captured": None}
+        return {**self.__dict__, **nothing}
 
     def to(self, device: str | torch.device) -> Self:
         """Moves the module to a device; members must live there, too."""
         self.module.to(device)
         if not self.vmapped:
             self._call.to(device)
+        self._captured = Captured(self, lambda: self.storage) if torch.device(device).type == "cuda" else None
         return self
 
     def memory(self, name: str, rows: int, size: int, device: torch.device) -> Tensor:
@@ -143,7 +150,7 @@ class Forward:
     @property
     def storage(self) -> list[Tensor]:
         """All memory that calls read beside their inputs; a call does the same on it until it is bound anew."""
-        return list(self._memory.values())
+        return [*self._memory.values(), *self._centre]
 
     def bind(self, rows_BQ: Tensor, places: Places, centre_P: Tensor | None = None) -> None:
         """Points all layers at the members that run next.
@@ -153,6 +160,8 @@ class Forward:
             places: What a row holds.
             centre_P: What thin factors are added to; needed where there are any.
         """
+        self._centre = () if centre_P is None else (centre_P,)
+        self._small = rows_BQ.numel() < LAUNCH_BOUND
         if not self.vmapped:
             bound = Bound(rows_BQ, places, centre_P)
             for layer in self._layers:
@@ -161,6 +170,10 @@ class Forward:
         for slot in self.layout.slots:
             value = slot.view(rows_BQ)
             self._parameters[slot.name] = value.transpose(1, 2) if slot.transposed else value
+
+    def run(self, x_BK: Tensor, *state: Tensor) -> Any:
+        """As a call; on a GPU small populations run as one recorded graph, whose next run overwrites the answer."""
+        return self._captured(x_BK, *state) if self._small and self._captured is not None else self(x_BK, *state)
 
     def __call__(self, x_BK: Tensor, *state: Tensor) -> Any:
         """Maps rows (B, K, ...) (and state (B, K, S)) to (B, K, A) (and state)."""

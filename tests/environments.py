@@ -8,9 +8,12 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor, nn
 
 from distes import StatefulPolicy
+from distes.counter_random import normal, uniform
+from distes.envs.base import BatchedEnv
 
 Step = tuple[Any, float, bool, bool, dict[str, Any]]
 
@@ -214,3 +217,123 @@ class MixesRows(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         answer: Tensor = self.layer(x.flatten(1))
         return answer - answer.mean(dim=0, keepdim=True) + answer.sum(dim=1, keepdim=True)
+
+
+class Drifts(BatchedEnv):
+    """Like `Drift`, many at once in torch; every random number is one of (seed, step), and none is a start alone.
+
+    Rows that are over show NaN and give rewards of NaN: whoever counts them is found out.
+    """
+
+    widths: ClassVar[list[int]] = []  # of all steps of all instances of this process
+
+    def __init__(
+        self,
+        num_envs: int,
+        max_episode_steps: int | None = None,
+        device: str | torch.device = "cpu",
+        *,
+        shortest: int = 5,
+        longest: int = 40,
+        raises_at: int | None = None,
+        nan_at: int | None = None,
+    ) -> None:
+        super().__init__(num_envs, Drift.observation_space, Drift.action_space, device)
+        self._limit, self._lengths, self._faults = max_episode_steps, (shortest, longest), (raises_at, nan_at)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
+        assert len(seed) == self.full_num_envs
+        if self._faults[0] in seed:
+            raise ValueError("a seed that it cannot bear")
+        self._set_width(self.full_num_envs)
+        self._key_R = torch.as_tensor(seed, device=self.device)
+        shortest, longest = self._lengths
+        self._length_R = shortest + (uniform(self._key_R, 1)[:, 0] * (longest + 1 - shortest)).long()
+        self._x_R2 = normal(self._key_R, 2, first=1)
+        self._steps, self._over_R = 0, torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+        return self._observation(), {}
+
+    def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
+        assert actions.shape == (self.num_envs, 2) and actions.device == self.device
+        assert ((actions.abs() <= 1) | self._x_R2.isnan()).all()
+        Drifts.widths.append(self.num_envs)
+        self._steps += 1
+        self._x_R2 = 0.95 * self._x_R2 + 0.3 * actions + 0.1 * normal(self._key_R, 2, first=1 + 2 * self._steps)
+        if self._faults[1] is not None:
+            self._x_R2[(self._key_R == self._faults[1]) & (self._steps == 3)] = torch.nan
+        reward_R = 1 - self._x_R2.square().sum(1)
+        lost_R = self._x_R2.abs().amax(1) > 2.5
+        out_of_time_R = self._length_R <= self._steps
+        if self._limit is not None and self._steps >= self._limit:
+            out_of_time_R = torch.ones_like(out_of_time_R)
+        reward_R[self._over_R] = torch.nan
+        observation = self._observation()
+        self._over_R = self._over_R | lost_R | out_of_time_R
+        self._x_R2 = torch.where(self._over_R.unsqueeze(1), torch.nan, self._x_R2)
+        return observation, reward_R, lost_R, out_of_time_R, {}
+
+    def narrow(self, rows: Tensor) -> None:
+        assert len(rows) < self.num_envs and len(set(rows.tolist())) == len(rows)
+        self._set_width(len(rows))
+        for name in ("_key_R", "_length_R", "_x_R2", "_over_R"):
+            setattr(self, name, getattr(self, name)[rows])
+
+    def _observation(self) -> Tensor:
+        x, y = self._x_R2.unbind(1)
+        return torch.stack([7 + 3 * x, 0.5 * y, x * y - 20], 1).float()
+
+
+class SingleDrift(gymnasium.Env[Any, Any]):
+    """A row of `Drifts`, as an environment of its own."""
+
+    observation_space, action_space = Drift.observation_space, Drift.action_space
+
+    def __init__(self, **arguments: Any) -> None:
+        self._rows = Drifts(1, **arguments)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return self._rows.reset(seed=[seed])[0][0].numpy(), {}
+
+    def step(self, action: Any) -> Step:
+        observation, reward, terminated, truncated, _ = self._rows.step(torch.from_numpy(np.asarray(action))[None])
+        return observation[0].numpy(), float(reward[0]), bool(terminated[0]), bool(truncated[0]), {}
+
+
+def vector_drift(num_envs: int, mode: str = "NEXT_STEP", **arguments: Any) -> Any:
+    """Gymnasium's vector environment of `Drift`, in NumPy."""
+    return SyncVectorEnv([lambda: Drift(**arguments)] * num_envs, autoreset_mode=AutoresetMode[mode])
+
+
+def vector_echo(num_envs: int, **arguments: Any) -> Any:
+    """Gymnasium's vector environment of `Echo`, in NumPy."""
+    return SyncVectorEnv([lambda: Echo(**arguments)] * num_envs)
+
+
+class Lab:
+    """A simulator in torch that follows Gymnasium's vector interface without being one of its classes, by itself.
+
+    It has no metadata, a single seed for all rows, observations by key, rewards in float32, and starts ended rows anew.
+    """
+
+    def __init__(self, num_envs: int, length: int = 6) -> None:
+        self.num_envs, self._length = num_envs, length
+        self.single_observation_space = spaces.Dict({"policy": spaces.Box(-np.inf, np.inf, (3,))})
+        self.single_action_space = spaces.Box(-1, 1, (2,))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        assert isinstance(seed, int)
+        self._x_R3 = uniform(seed + torch.arange(self.num_envs), 3).float()
+        self._age_R = torch.zeros(self.num_envs)
+        return {"policy": self._x_R3}, {}
+
+    def step(self, actions: Tensor) -> tuple[Any, Tensor, Tensor, Tensor, dict[str, Any]]:
+        assert actions.shape == (self.num_envs, 2) and actions.dtype == torch.float32
+        self._x_R3 = 0.9 * self._x_R3 + 0.1 * actions.sum(1, keepdim=True)
+        self._age_R += 1
+        truncated_R = self._age_R == self._length
+        self._x_R3[truncated_R], self._age_R[truncated_R] = 1.0, 0.0
+        return {"policy": self._x_R3}, self._x_R3.sum(1), torch.zeros_like(truncated_R), truncated_R, {}
+
+
+def no_simulator(num_envs: int) -> Any:
+    return Drift()

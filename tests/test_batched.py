@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from distes.batched import Members, population_forward
+from distes.captured import Captured
 from distes.errors import ConfigurationError, DistesWarning
 from distes.forward import LEFT_OVER
 from distes.layout import Layout
@@ -310,7 +311,8 @@ def test_memory_stays_in_its_place_from_chunk_to_chunk() -> None:
         members = Members(forward, low_rank, layout.flatten(module), 0.1, np.arange(count), np.ones(count, np.int64))
         members.select(np.arange(count))
         places.add(tuple(tensor.data_ptr() for tensor in forward.storage))
-        assert all(tensor.data_ptr() % 64 == 0 and tensor.stride(0) % 16 == 0 for tensor in forward.storage)
+        memory = forward._memory.values()
+        assert all(tensor.data_ptr() % 64 == 0 and tensor.stride(0) % 16 == 0 for tensor in memory)
     assert len(places) == 1
 
 
@@ -427,3 +429,59 @@ def test_axes_are_kept_where_the_module_allows_it(module: nn.Module, keeps: bool
     forward = population_forward(module, Layout(module), (3,))
     assert not forward.vmapped
     assert forward.keeps_axes == keeps
+
+
+def recorded(members: Members, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Has the members' forward recorded as on a GPU, though nothing is saved here by it; where each record was made."""
+    forward, records = members._forward, list[tuple[int, ...]]()
+
+    def record(call: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+        records.append(tuple(tensor.data_ptr() for tensor in forward.storage))
+        output = call()
+        return output, lambda: output.copy_(call())
+
+    monkeypatch.setattr(forward, "_captured", Captured(forward, lambda: forward.storage, after=3, record=record))
+    return records
+
+
+@pytest.mark.parametrize("make", [Dense, LowRank])
+def test_what_was_recorded_gives_the_same_for_other_members_and_another_centre(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, x_BK = MLP(17, 6), torch.randn(5, 1, 17, generator=torch.Generator().manual_seed(1))
+    first = members_of(module, (17,), make=make)
+    records = recorded(first, monkeypatch)
+    for centre_P in (first._centre_P, first._centre_P + 1, torch.from_numpy(first._centre_P) + 2):
+        members = Members(first._forward, first._perturbation, centre_P, 0.3, first._ids_B + 7, np.resize([1, -1], 5))
+        for indices in (np.arange(5), np.arange(5)[::-1], np.array([3, 4, 0, 1, 2])):
+            members.select(indices)
+            with torch.inference_mode():
+                for _ in range(6):
+                    assert torch.equal(members(x_BK), members._forward(x_BK))
+    assert len(records) == 2  # the centre that came as a tensor lies elsewhere
+
+
+def test_large_populations_are_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distes.forward.LAUNCH_BOUND", 1000)
+    members = members_of(MLP(17, 6), (17,))
+    records = recorded(members, monkeypatch)
+    members.select(np.arange(5))
+    for _ in range(10):
+        members(torch.zeros(5, 1, 17))
+    assert records == []
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("make", [Dense, LowRank])
+def test_a_graph_gives_the_bits_of_the_layers(make: Make) -> None:
+    module = MLP(17, 6)
+    layout = Layout(module)
+    forward = population_forward(module, layout, (17,)).to("cuda")
+    members = Members(forward, make(NOISE, layout), layout.flatten(module), 0.3, np.arange(64), np.ones(64), "cuda")
+    members.select(np.arange(64))
+    with torch.inference_mode():
+        for _ in range(120):
+            x_BK = torch.randn(64, 1, 17, device="cuda")
+            assert torch.equal(members(x_BK), forward(x_BK))
+    assert forward._captured is not None and len(forward._captured._graphs) == 1

@@ -4,10 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from distes.tasks.spaces import (
+    Action,
     BoxAction,
     DictObservation,
     DiscreteAction,
@@ -124,3 +126,74 @@ def test_the_policy_s_numbers_are_not_changed() -> None:
     for rescale in (False, True):
         reader(box(-1, 1, np.float32), rescale).read_all(numbers_RA)
     np.testing.assert_array_equal(numbers_RA, [[5, -5]])
+
+
+class TestBatches:
+    """What tensors of many rows become is what each row by itself becomes."""
+
+    @pytest.mark.parametrize(
+        ("observation", "shown_R"),
+        [
+            (FlatObservation((5,)), np.random.default_rng(0).normal(size=(7, 5))),
+            (FlatObservation((2, 3)), np.random.default_rng(0).normal(size=(7, 2, 3)).astype(np.float32)),
+            (FlatObservation(()), np.arange(7)),
+            (OneHotObservation(4, start=-1), np.array([-1, 0, 2, 1, 1, -1, 0])),
+            (ImageObservation((9, 8)), np.random.default_rng(0).integers(256, size=(7, 9, 8), dtype=np.uint8)),
+            (ImageObservation((9, 8, 3)), np.random.default_rng(0).integers(256, size=(7, 9, 8, 3), dtype=np.uint8)),
+            (ImageObservation((4, 9, 8)), np.random.default_rng(0).integers(256, size=(7, 4, 9, 8), dtype=np.uint8)),
+        ],
+        ids=["Box", "Box of two axes", "Box without axes", "Discrete", "grey", "channels last", "channels first"],
+    )
+    def test_observations(self, observation: Observation, shown_R: NDArray[Any]) -> None:
+        rows = torch.full((7, *observation.shape), torch.nan)
+        observation.write_batch(torch.from_numpy(shown_R), rows)
+        expected = np.stack([row(observation, shown) for shown in shown_R])
+        np.testing.assert_array_equal(rows.numpy(), expected)
+        rows_at_once = np.full(expected.shape, np.nan, np.float32)
+        observation.write_all(list(shown_R), rows_at_once)
+        np.testing.assert_array_equal(rows_at_once, expected)
+
+    def test_dicts(self) -> None:
+        observation = DictObservation({"b": FlatObservation((2,)), "a": FlatObservation((1, 2))})
+        shown = {"a": torch.arange(6.0).view(3, 1, 2), "b": -torch.arange(6.0).view(3, 2)}
+        rows = torch.empty(3, 4)
+        observation.write_batch(shown, rows)
+        np.testing.assert_array_equal(rows, [[0, -1, 0, 1], [-2, -3, 2, 3], [-4, -5, 4, 5]])
+
+    @pytest.mark.parametrize(
+        "action",
+        [
+            DiscreteAction(6, start=0),
+            DiscreteAction(6, start=-2),
+            MultiDiscreteAction(np.array([2, 3, 1]), np.array([0, 10, -1])),
+            *(
+                reader(box(*bounds, dtype, shape), rescale)
+                for bounds in BOUNDS[:4]
+                for dtype in (np.float32, np.float64)
+                for rescale in (False, True)
+                for shape in ((6,), (2, 3))
+            ),
+        ],
+    )
+    def test_actions(self, action: Action) -> None:
+        numbers_RA = np.random.default_rng(0).normal(size=(9, 6), scale=2).astype(np.float32)
+        out = action.empty(9, torch.device("cpu"))
+        action.read_batch(torch.from_numpy(numbers_RA), out)
+        expected = np.asarray(action.read_all(numbers_RA))
+        assert out.shape == expected.shape and out.numpy().dtype == expected.dtype
+        # A product and a sum may be rounded once here and twice there; what is outside of the bounds is not.
+        np.testing.assert_allclose(out, expected, rtol=1e-6)
+        if isinstance(action, BoxAction):
+            flat = out.flatten(1).numpy()
+            assert (flat >= action._low).all() and (flat <= action._high).all()
+
+
+def test_rows_of_another_shape_are_no_observation() -> None:
+    with pytest.raises(ValueError, match="broadcast"):
+        FlatObservation((3,)).write_all([np.zeros(3), np.zeros(2)], np.zeros((2, 3), np.float32))
+
+
+def test_lists_are_observations_too() -> None:
+    rows = np.zeros((2, 2), np.float32)
+    FlatObservation((2,)).write_all([[1, 2], (3, 4.5)], rows)
+    np.testing.assert_array_equal(rows, [[1, 2], [3, 4.5]])

@@ -4,7 +4,7 @@ Axes: R rows, one per running environment, A action numbers, O observation. A ro
 episode at once; where none is left, the last row moves into its place, so that running rows are always the first ones.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,9 +61,10 @@ class Lockstep:
         self._input_RO = np.zeros_like(self._seen_RO)
         self._noise_RTA = np.zeros((slots, NOISE_BLOCK, action.size), np.float32)
         self._generators: list[np.random.Generator | None] = [None] * slots
-        self._age_R = np.zeros(slots, np.int64)
+        self._steps = list[Callable[[Any], Any]]()  # of the environments, looked up once
+        self._began_R = np.zeros(slots, np.int64)
         self._job_R = np.zeros(slots, np.int64)
-        self._reward_R = [0.0] * slots
+        self._return_R = np.zeros(slots)
 
     def run(self, members: Members, terms: Terms) -> Outcome:
         """Lives through all episodes of all members.
@@ -76,15 +77,16 @@ class Lockstep:
         self._members, self._terms, self._jobs, self._next_job = members, terms, jobs, 0
         self._noisy = terms.training and self._rules.action_noise > 0 and self._action.noisy
         start_S = members.initial_state()
-        self._start_S = start_S
+        self._start_S = start_S = None if start_S is None else start_S.to(members.device)
         self._state_RS = None if start_S is None else start_S.repeat(len(self._seen_RO), 1)
         return_J, steps_J = np.empty(jobs), np.empty(jobs, np.int64)
         sums = None if terms.observed_B is None else _Sums(self._observation.shape[0])
 
-        self._rows = 0
+        self._rows = self._clock = 0
         while self._rows < min(jobs, len(self._seen_RO)):
             if self._rows == len(self._environments):
                 self._environments.append(self._make())
+                self._steps.append(self._environments[-1].step)
             self._rows += 1
             self._begin(self._rows - 1)
         with torch.inference_mode():
@@ -94,7 +96,7 @@ class Lockstep:
                     pass
                 for row in reversed(ended):
                     job = int(self._job_R[row])
-                    return_J[job], steps_J[job] = self._reward_R[row], self._age_R[row]
+                    return_J[job], steps_J[job] = self._return_R[row], self._clock - self._began_R[row]
                     if not np.isfinite(return_J[job]):
                         raise self._error(row, f"its return is {return_J[job]}, which is not a finite number")
                     if self._next_job < jobs:
@@ -119,30 +121,43 @@ class Lockstep:
         if sums is not None and self._terms.observed_B is not None:
             sums.watch(self._terms.observed_B[member_R])
         limit = self._rules.max_steps
-        # Ages rise together, so the step at which the first row meets the limit is known.
-        self._steps_to_limit = -1 if limit is None else limit - int(self._age_R[: self._rows].max())
+        # Ages rise together, so the moment at which the first row meets the limit is known.
+        self._next_limit = -1 if limit is None else limit + int(self._began_R[: self._rows].min())
 
     def _step(self, sums: "_Sums | None") -> list[int]:
         """One step of all running environments; returns the rows whose episode ended, in rising order."""
         rows = self._rows
         actions = self._action.read_all(self._numbers(rows, sums))
-        age_R = self._age_R[:rows]
-        age_R += 1
-        reward_R, write, seen_RO = self._reward_R, self._observation.write, self._seen_RO
-        self._steps_to_limit -= 1
-        at_limit = np.flatnonzero(age_R == age_R.max()).tolist() if self._steps_to_limit == 0 else ()
-        ended, row = [], 0
+        results: list[tuple[Any, Any, Any, Any, Any]] = []
+        keep = results.append
         try:
-            for row, environment in enumerate(self._environments[:rows]):
-                observation, reward, terminated, truncated, _ = environment.step(actions[row])
-                reward_R[row] += float(reward)
-                if terminated or truncated or row in at_limit:
-                    ended.append(row)
-                else:
-                    write(observation, seen_RO[row])
+            # This loop is what a step costs beyond the simulator and the policy: all else is done for all rows at once.
+            for step, action in zip(self._steps[:rows], actions, strict=True):
+                keep(step(action))
         except Exception as error:
-            raise self._error(row, f"its environment raised {type(error).__name__}: {error}") from error
-        return ended
+            raise self._raised(len(results), error) from error
+        self._clock += 1
+        try:
+            observations, rewards, terminated, truncated, _ = zip(*results, strict=True)
+            self._return_R[:rows] += np.fromiter(map(float, rewards), np.float64, rows)
+            self._observation.write_all(observations, self._seen_RO[:rows])
+        except Exception as error:
+            raise self._raised(self._culprit(results), error) from error
+        if self._clock != self._next_limit and not (any(terminated) or any(truncated)):
+            return []
+        at_limit_R = self._clock - self._began_R[:rows] == self._rules.max_steps
+        return [row for row in range(rows) if terminated[row] or truncated[row] or at_limit_R[row]]
+
+    def _culprit(self, results: Sequence[Any]) -> int:
+        """The row whose environment gave what cannot be used."""
+        for row, result in enumerate(results):
+            try:
+                observation, reward, _, _, _ = result
+                float(reward)
+                self._observation.write(observation, self._seen_RO[row])
+            except Exception:
+                return row
+        return 0
 
     def _numbers(self, rows: int, sums: "_Sums | None") -> NDArray[np.float32]:
         """The policy's answers, (R, A), with action noise in training."""
@@ -156,16 +171,17 @@ class Lockstep:
             np.subtract(seen_RO, normalization.mean_O, out=input_RO)
             np.divide(input_RO, normalization.std_O, out=input_RO)
             np.minimum(np.maximum(input_RO, -CLIP, out=input_RO), CLIP, out=input_RO)
+        x_RKO = self._x_RKO.to(self._members.device)  # the same tensor where they live on the CPU
         if self._state_RS is None:
-            output_RKA = self._members(self._x_RKO)
+            output_RKA = self._members(x_RKO)
         else:
-            output_RKA, state_RKS = self._members.step(self._x_RKO, self._state_RS[:rows].unsqueeze(1))
+            output_RKA, state_RKS = self._members.step(x_RKO, self._state_RS[:rows].unsqueeze(1))
             self._state_RS[:rows] = state_RKS[:, 0]
-        numbers_RA: NDArray[np.float32] = output_RKA[:, 0].numpy()
+        numbers_RA: NDArray[np.float32] = output_RKA[:, 0].cpu().numpy()
         return self._with_noise(rows, numbers_RA) if self._noisy else numbers_RA
 
     def _with_noise(self, rows: int, numbers_RA: NDArray[np.float32]) -> NDArray[np.float32]:
-        place_R = self._age_R[:rows] % NOISE_BLOCK
+        place_R = (self._clock - self._began_R[:rows]) % NOISE_BLOCK
         for row in np.flatnonzero(place_R == 0).tolist():
             generator = self._generators[row]
             assert generator is not None
@@ -176,7 +192,7 @@ class Lockstep:
         """Starts the next job in a row."""
         job = self._job_R[row] = self._next_job
         self._next_job += 1
-        self._age_R[row], self._reward_R[row] = 0, 0.0
+        self._began_R[row], self._return_R[row] = self._clock, 0.0
         seed = self._seed(int(job))
         if self._noisy:
             self._generators[row] = np.random.Generator(np.random.Philox(key=seed))
@@ -186,20 +202,23 @@ class Lockstep:
             observation, _ = self._environments[row].reset(seed=seed)
             self._observation.write(observation, self._seen_RO[row])
         except Exception as error:
-            raise self._error(row, f"its environment raised {type(error).__name__} at reset: {error}") from error
+            raise self._raised(row, error, " at reset") from error
 
     def _move(self, source: int, target: int) -> None:
         """Moves the last running row into the place of an ended one."""
-        for array in (self._seen_RO, self._age_R, self._job_R, self._noise_RTA, self._state_RS):
+        for array in (self._seen_RO, self._began_R, self._return_R, self._job_R, self._noise_RTA, self._state_RS):
             if array is not None:
                 array[target] = array[source]
-        self._reward_R[target] = self._reward_R[source]
-        for things in (self._environments, self._generators):
+        lists: tuple[list[Any], ...] = (self._environments, self._steps, self._generators)
+        for things in lists:
             things[source], things[target] = things[target], things[source]
 
     def _seed(self, job: int) -> int:
         member, episode = divmod(job, self._rules.episodes_per_member)
         return episode_seed(int(self._terms.seeds_B[member]), episode)
+
+    def _raised(self, row: int, error: Exception, when: str = "") -> MemberError:
+        return self._error(row, f"its environment raised {type(error).__name__}{when}: {error}")
 
     def _error(self, row: int, reason: str) -> MemberError:
         job = int(self._job_R[row])

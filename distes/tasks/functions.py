@@ -94,7 +94,7 @@ class Function(Task):
         members.select(np.arange(count))
         state = members.initial_state()
         with torch.inference_mode():
-            ones_BK = torch.ones(count, 1, 1)
+            ones_BK = torch.ones(count, 1, 1, device=members.device)
             x_BKA = members(ones_BK) if state is None else members.step(ones_BK, state.expand(count, 1, -1))[0]
-        x_BA = x_BKA[:, 0].numpy().astype(np.float64)
+        x_BA = x_BKA[:, 0].cpu().numpy().astype(np.float64)
         return Outcome(-FUNCTIONS[self.function](x_BA), np.ones(count, np.int64), count)

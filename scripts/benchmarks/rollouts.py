@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """Environment steps per second of the whole trainer, over two bare processes that step the same environment.
 
-    python scripts/benchmarks/rollouts.py [--env HalfCheetah-v5] [--workers 2] [--json FILE]
+    python scripts/benchmarks/rollouts.py [--env HalfCheetah-v5] [--workers 2] [--peer PYTHON] [--json FILE]
 
-The bare processes take random actions drawn beforehand and do nothing else: they are the limit of whoever steps the
-environments of Gymnasium one by one. Bare loop and trainer take turns, so that both see the same machine.
+256 members, MLP 64-64. The bare processes take random actions drawn beforehand and do nothing else: they are the limit
+of whoever steps the environments of Gymnasium one by one, and batched simulators are to pass it. Bare loop, trainer and
+bare loop take turns, so that all see the same machine. `NAME/one_by_one` has the trainer step Gymnasium's own
+environments, as it does with all that have no batched twin. `--peer` is the interpreter of an environment that has
+EvoTorch (peers/evotorch_rollouts.py says how to make one); it runs in its faster mode, in the same run.
 """
 
 import argparse
@@ -19,6 +22,9 @@ import warnings
 from pathlib import Path
 
 LAUNCH = Path(__file__).resolve().parents[1] / "launch.py"
+PEER = Path(__file__).resolve().parent / "peers" / "evotorch_rollouts.py"
+ENVIRONMENTS = ["HalfCheetah-v5", "Ant-v5", "Hopper-v5", "CartPole-v1", "LunarLander-v3"]
+WITHOUT_PEER = ("LunarLander-v3",)
 
 
 def bare(arguments: tuple[str, float]) -> float:
@@ -29,7 +35,7 @@ def bare(arguments: tuple[str, float]) -> float:
 
     from distes.tasks.gym import Gym
 
-    Gym(name).check()  # silences MuJoCo
+    Gym(name, stepping="one_by_one").check()  # silences MuJoCo
     environment = gymnasium.make(name)
     environment.reset(seed=0)
     environment.action_space.seed(0)
@@ -44,7 +50,13 @@ def bare(arguments: tuple[str, float]) -> float:
     return steps / elapsed
 
 
-def trainer(name: str, workers: int, seconds: float) -> float:
+def bare_processes(name: str, workers: int, seconds: float) -> float:
+    """Steps per second of as many processes as there are workers."""
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        return sum(pool.map(bare, [(name, seconds)] * workers, chunksize=1))
+
+
+def trainer(name: str, stepping: str, workers: int, seconds: float) -> float:
     """Steps per second of training, evaluation of the centre left out, from the second generation on."""
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
@@ -56,48 +68,72 @@ def trainer(name: str, workers: int, seconds: float) -> float:
             "eval_every": 1_000_000,
             "final_episodes": 0,
             "task.env": name,
+            "task.stepping": stepping,
             "task.normalize_observations": "CartPole" not in name,
             "policy.hidden_sizes": "[64, 64]",
             "strategy.population_size": 256,
+            "strategy.sigma": 0.05,
+            "strategy.learning_rate": 0.02,
+            "device": "cpu",
         }
         command = [
             sys.executable,
             str(LAUNCH),
             *(str(part) for key, value in flags.items() for part in (f"--{key}", value)),
         ]
-        subprocess.run(command, check=True, capture_output=True, text=True)
+        run = subprocess.run(command, capture_output=True, text=True)
+        if run.returncode:
+            raise SystemExit(f"{' '.join(command)}\n{run.stderr}")
         rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    if len(rows) < 3:
+    if len(rows) < 2:
         raise SystemExit(f"only {len(rows)} generations of {name} in {seconds:g} s: give more --seconds")
     return float((rows[-1]["timesteps"] - rows[0]["timesteps"]) / (rows[-1]["seconds"] - rows[0]["seconds"]))
+
+
+def peer(python: Path, name: str, workers: int, seconds: float) -> float:
+    """Steps per second of EvoTorch."""
+    command = [str(python), str(PEER), name, "--actors", str(workers), "--seconds", str(seconds)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    found = [line.split()[1] for line in run.stdout.splitlines() if line.startswith("steps_per_second")]
+    if not found:
+        raise SystemExit(f"{' '.join(command)}\n{run.stderr}")
+    return float(found[0])
 
 
 def main() -> None:
     """Prints a row per environment."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--env", nargs="+", default=["HalfCheetah-v5", "CartPole-v1"])
+    parser.add_argument("--env", nargs="+", default=ENVIRONMENTS)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=35.0, help="of training per repetition")
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=25.0, help="of training per repetition")
+    parser.add_argument("--bare_seconds", type=float, default=4.0, help="of the bare loop, before and after")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--peer", type=Path, help="interpreter that has EvoTorch")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = []
-    print(f"{'environment':<22}{'bare steps/s':>14}{'distes steps/s':>16}{'ratio':>8}   (min to max of the repeats)")
-    for name in options.env:
-        ratios, bares, ours = [], [], []
+    print(
+        f"{'environment':<26}{'bare steps/s':>14}{'distes steps/s':>16}{'ratio':>8}{'peer steps/s':>14}{'multiple':>10}"
+    )
+    for entry in options.env:
+        name, _, stepping = entry.partition("/")
+        bares, ours, peers = [], [], []
         for _ in range(options.repeats):
-            with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
-                bares.append(sum(pool.map(bare, [(name, 5.0)] * options.workers, chunksize=1)))
-            ours.append(trainer(name, options.workers, options.seconds))
-            ratios.append(ours[-1] / bares[-1])
-        row = {"env": name, "bare": statistics.median(bares), "distes": statistics.median(ours), "ratios": ratios}
+            bares.append(bare_processes(name, options.workers, options.bare_seconds))
+            ours.append(trainer(name, stepping or "auto", options.workers, options.seconds))
+            bares.append(bare_processes(name, options.workers, options.bare_seconds))
+            if options.peer and name not in WITHOUT_PEER:
+                peers.append(peer(options.peer, name, options.workers, 0.6 * options.seconds))
+        ratios = [our / statistics.mean(bares[2 * i : 2 * i + 2]) for i, our in enumerate(ours)]
+        row = {"env": entry, "bare": statistics.median(bares), "distes": statistics.median(ours), "ratios": ratios}
+        line = f"{entry:<26}{row['bare']:>14,.0f}{row['distes']:>16,.0f}{statistics.median(ratios):>8.2f}"
+        if peers:
+            row |= {"peer": statistics.median(peers), "multiples": [a / b for a, b in zip(ours, peers, strict=True)]}
+            line += f"{row['peer']:>14,.0f}{statistics.median(row['multiples']):>10.1f}"
+        if len(ratios) > 1:
+            line += f"   (ratios {min(ratios):.2f} to {max(ratios):.2f})"
         rows.append(row)
-        ratio = statistics.median(ratios)
-        print(
-            f"{name:<22}{row['bare']:>14,.0f}{row['distes']:>16,.0f}{ratio:>8.2f}   "
-            f"({min(ratios):.2f} to {max(ratios):.2f})",
-            flush=True,
-        )
+        print(line, flush=True)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
 

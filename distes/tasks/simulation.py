@@ -1,0 +1,199 @@
+"""Batched simulators as an evaluation needs them: one episode per row, from given seeds, in torch tensors.
+
+Axes: R rows in use, O observation, A action. Since an evaluation starts with a reset of all rows and each row lives one
+episode, what a simulator does with a row whose episode has ended (autoreset or not) changes nothing.
+"""
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distes.envs.base import BatchedEnv
+from distes.errors import ConfigurationError, DistesWarning
+
+
+class Simulation(ABC):
+    """R environments that step together.
+
+    Attributes:
+        env: The vector environment itself, for its spaces.
+        most_rows: How many rows it can have at the most; None for any number.
+        device: Where its observations are and its actions go, after the first reset.
+    """
+
+    env: Any
+    most_rows: int | None = None
+    device = torch.device("cpu")
+
+    @abstractmethod
+    def reset(self, seeds_R: list[int]) -> Any:
+        """Starts an episode per seed; returns the observations: a tensor (R, ...), or tensors by key."""
+
+    @abstractmethod
+    def step(self, actions: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
+        """Steps all rows: observations, rewards (R,), terminated (R,), truncated (R,).
+
+        The tensors may be overwritten by the next call; of a row whose episode has ended they mean nothing.
+        """
+
+    def narrow(self, rows: Tensor) -> bool:
+        """Keeps these rows (int64) only, in this order; returns False where it cannot, and all go on."""
+        return False
+
+
+class Own(Simulation):
+    """One of `distes.envs`: takes any number of rows and drops those that are over."""
+
+    def __init__(self, make: Callable[..., BatchedEnv], rows: int = 1, device: str | torch.device = "cpu") -> None:
+        """Makes it.
+
+        Args:
+            make: Takes num_envs and device.
+            rows: For a start; it is made again where more are needed.
+            device: Where its states are to live.
+        """
+        self._make, self.device = make, torch.device(device)
+        self.env = make(num_envs=rows, device=self.device)
+
+    def reset(self, seeds_R: list[int]) -> Any:
+        """Surplus rows get a seed, too, and are dropped."""
+        rows = len(seeds_R)
+        if rows > self.env.full_num_envs:
+            self.env = self._make(num_envs=rows, device=self.device)
+        full = self.env.full_num_envs
+        observation, _ = self.env.reset(seed=seeds_R + [0] * (full - rows))
+        if rows < full:
+            observation = observation[:rows].clone()
+            self.env.narrow(torch.arange(rows, device=self.device))
+        return observation
+
+    def step(self, actions: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
+        """As it is."""
+        observation, reward_R, terminated_R, truncated_R, _ = self.env.step(actions)
+        return observation, reward_R, terminated_R, truncated_R
+
+    def narrow(self, rows: Tensor) -> bool:
+        """Always."""
+        self.env.narrow(rows)
+        return True
+
+
+class Foreign(Simulation):
+    """Anybody's vector environment, of torch tensors or NumPy arrays; its number of rows is fixed.
+
+    Surplus rows run along unheeded. Rows have seeds of their own where the environment takes a list of them, as
+    Gymnasium's vector environments do. Where it takes a single one, that is the first row's: then the members of a
+    pair meet the same circumstances only as far as the simulator's own seeding goes, and what a member gets depends on
+    its place in the chunk.
+    """
+
+    def __init__(self, env: Any) -> None:
+        """Takes a vector environment as it was made.
+
+        Raises:
+            ConfigurationError: If it lacks what a vector environment has.
+        """
+        needed = ("num_envs", "single_observation_space", "single_action_space", "reset", "step")
+        if lacking := [name for name in needed if not hasattr(env, name)]:
+            raise ConfigurationError(
+                f"task.env: a callable with an argument num_envs must return a vector environment as Gymnasium "
+                f"describes it; {type(env).__name__} has no {', no '.join(lacking)}."
+            )
+        self.env, self.most_rows = env, int(env.num_envs)
+        mode = (getattr(env, "metadata", None) or {}).get("autoreset_mode")
+        self._must_reset = getattr(mode, "name", mode) == "DISABLED"
+        self._takes_list, self._numpy = True, False
+
+    def reset(self, seeds_R: list[int]) -> Any:
+        """Surplus rows have the last row's seed."""
+        assert self.most_rows is not None and len(seeds_R) <= self.most_rows
+        self._rows = len(seeds_R)
+        observation = self._observation(self._reset(seeds_R + seeds_R[-1:] * (self.most_rows - self._rows)))
+        self._actions: Tensor | None = None
+        return self._first(observation)
+
+    def step(self, actions: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
+        """Arrays become tensors without a copy, and the other way round."""
+        if self.most_rows is not None and self._rows < self.most_rows:
+            if self._actions is None:  # surplus rows do as the first did at the start: it is an action of the space
+                self._actions = actions[:1].repeat(self.most_rows, *[1] * (actions.dim() - 1))
+            self._actions[: self._rows] = actions
+            actions = self._actions
+        actions = actions.clone()  # it may keep them, to compare them with the next ones
+        given = self.env.step(actions.numpy() if self._numpy else actions)
+        observation, reward_R, terminated_R, truncated_R, *_ = given
+        if self._must_reset and self._numpy and (ended_R := np.logical_or(terminated_R, truncated_R)).any():
+            # Gymnasium's own refuse to step a row that is over, and forget in a reset that it was
+            terminated_R, truncated_R = terminated_R.copy(), truncated_R.copy()
+            self.env.reset(options={"reset_mask": ended_R})
+        reward_R, terminated_R, truncated_R = (
+            torch.as_tensor(x).reshape(-1)[: self._rows] for x in (reward_R, terminated_R, truncated_R)
+        )
+        return self._first(self._observation(observation)), reward_R.double(), terminated_R, truncated_R
+
+    def _reset(self, seeds: list[int]) -> Any:
+        if self._takes_list:
+            try:
+                return self.env.reset(seed=seeds)[0]
+            except Exception as error:
+                self._takes_list = False
+                observation = self._single_seed(seeds[0], error)
+                warnings.warn(
+                    f"{type(self.env).__name__} takes one seed for all its rows: what a member is given depends on "
+                    "its place in the chunk, and pairs share their circumstances only as far as that seed goes.",
+                    DistesWarning,
+                    stacklevel=2,
+                )
+                return observation
+        return self.env.reset(seed=seeds[0])[0]
+
+    def _single_seed(self, seed: int, error: Exception) -> Any:
+        """The error of the first attempt is the one to tell where the second fails as well."""
+        try:
+            return self.env.reset(seed=seed)[0]
+        except Exception:
+            raise error from None
+
+    def _observation(self, observation: Any) -> Any:
+        """Arrays are wrapped; tensors stay what and where they are."""
+        if isinstance(observation, dict):
+            return {key: self._observation(part) for key, part in observation.items()}
+        self._numpy = not isinstance(observation, Tensor)
+        tensor = torch.as_tensor(observation)
+        self.device = tensor.device
+        return tensor
+
+    def _first(self, observation: Any) -> Any:
+        if isinstance(observation, dict):
+            return {key: part[: self._rows] for key, part in observation.items()}
+        return observation[: self._rows]
+
+
+class EnvPool(Foreign):
+    """A pool of the package `envpool`, whose rows are seeded when it is made: each evaluation makes its own.
+
+    That takes a millisecond or two per row of MuJoCo, which is a fiftieth of an episode, and what a member gets is a
+    function of its seed alone.
+    """
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        """Makes one row, for its spaces.
+
+        Args:
+            make: Takes num_envs and seed, a list of as many numbers.
+        """
+        self._make = make
+        super().__init__(make(num_envs=1, seed=[0]))
+        self.most_rows = None
+
+    def reset(self, seeds_R: list[int]) -> Any:
+        """In a new pool."""
+        self.env.close()
+        self._rows = len(seeds_R)
+        self.env = self._make(num_envs=self._rows, seed=seeds_R)
+        return self._observation(self.env.reset()[0])

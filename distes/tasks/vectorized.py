@@ -1,0 +1,309 @@
+"""Episodes in a batched simulator: all members' episodes begin together, one row each, and nothing leaves its device.
+
+Axes: B members that run, K episodes of each at once, R = B * K rows (row b * K + k), O observation, A action numbers,
+S state, T steps, J = all rows there were at the start. A row whose episode has ended goes on unheeded, until enough
+members are over to be worth dropping; no other episode takes its place.
+"""
+
+import itertools
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distes import counter_random
+from distes.batched import Members
+from distes.errors import ConfigurationError
+from distes.population import Moments, Normalization
+from distes.randomness import episode_seed
+from distes.tasks.base import MemberError, Outcome, Terms
+from distes.tasks.episodes import CLIP, Rules
+from distes.tasks.simulation import Simulation
+from distes.tasks.spaces import Action, Observation
+
+LOOK_EVERY = {"cpu": 1, "cuda": 16}  # steps between two looks at who is over: each look waits for the GPU
+# The share of members that must be over before the others are put together. That costs some half a millisecond, and
+# saves each row that is over its time in a step: little in the classic simulators, some 50 microseconds in MuJoCo.
+DROP_CHEAP, DROP_DEAR = 1 / 3, 1 / 16
+NOISE_STEPS, NOISE_NUMBERS = 64, 2**20  # action noise is drawn for so many steps at a time, or so many numbers
+SUM_STEPS, SUM_NUMBERS = 64, 2**24  # observations are added up for so many steps at a time, or so many numbers
+
+
+class Vectorized:
+    """Runs all episodes of a chunk's members at once, or, where the simulator has too few rows, in several goes."""
+
+    def __init__(
+        self,
+        simulation: Simulation,
+        observation: Observation,
+        action: Action,
+        rules: Rules,
+        drop_share: float = DROP_DEAR,
+    ) -> None:
+        """Takes what it runs in.
+
+        Args:
+            simulation: The environments.
+            observation: Writes rows.
+            action: Reads rows.
+            rules: Of the episodes.
+            drop_share: The share of members that must be over before they are dropped.
+        """
+        self._simulation, self._observation, self._action, self._rules = simulation, observation, action, rules
+        self._drop_share = drop_share
+        self._room, self._devices = 0, (torch.device("cpu"), torch.device("cpu"))
+
+    def run(self, members: Members, terms: Terms) -> Outcome:
+        """Lives through all episodes of all members.
+
+        Raises:
+            MemberError: If the simulator raises, or an episode's return is not finite.
+        """
+        per_member, most = self._rules.episodes_per_member, self._simulation.most_rows
+        self._members, self._terms = members, terms
+        at_once = len(members) if most is None else most // per_member
+        known = {seed: [episode_seed(seed, e) for e in range(per_member)] for seed in set(terms.seeds_B.tolist())}
+        seeds_BK = [known[seed] for seed in terms.seeds_B.tolist()]
+        self._sums: _Sums | None = None
+        returns, steps = [], []
+        with torch.inference_mode():
+            for start in range(0, len(members), at_once):
+                member_B = np.arange(start, min(start + at_once, len(members)))
+                return_J, steps_J = self._live(member_B, [seed for b in member_B for seed in seeds_BK[b]])
+                for place in np.flatnonzero(~np.isfinite(return_J))[:1].tolist():
+                    member, episode = start + place // per_member, place % per_member
+                    reason = f"its return is {return_J[place]}, which is not a finite number"
+                    raise MemberError(member, reason, seeds_BK[member][episode])
+                returns.append(return_J)
+                steps.append(steps_J)
+            moments = None if self._sums is None else self._sums.moments()
+        return_BK = np.concatenate(returns).reshape(-1, per_member)
+        steps_BK = np.concatenate(steps).reshape(-1, per_member)
+        if terms.training:
+            return_BK -= self._rules.reward_shift * steps_BK
+        return Outcome(return_BK.mean(1), steps_BK.sum(1), return_BK.size, moments)
+
+    def _live(self, member_B: NDArray[np.int64], seeds_J: list[int]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The episodes of these members: returns and steps, (J,)."""
+        try:
+            observation = self._simulation.reset(seeds_J)
+        except Exception as error:
+            raise MemberError(int(member_B[0]), _raised(error, " at reset", len(member_B)), seeds_J[0]) from error
+        self._begin(member_B, seeds_J)
+        self._observation.write_batch(observation, self._seen_RO)
+        limit = self._rules.max_steps
+        look_every = LOOK_EVERY.get(self._running_R.device.type, 16)
+        for step in itertools.count() if limit is None else range(limit):
+            actions = self._actions(step)
+            try:
+                observation, reward_R, terminated_R, truncated_R = self._simulation.step(actions)
+            except Exception as error:
+                member = self._member_B[int(self._running_R.nonzero()[0]) // self._rules.episodes_per_member]
+                place = int(member - member_B[0]) * self._rules.episodes_per_member
+                raise MemberError(int(member), _raised(error, "", len(self._member_B)), seeds_J[place]) from error
+            self._observation.write_batch(observation, self._seen_RO)
+            torch.where(self._running_R, reward_R, self._zero, out=self._reward_R)
+            self._return_R.add_(self._reward_R)
+            self._steps_R.add_(self._running_R)
+            torch.logical_or(terminated_R, truncated_R, out=self._ended_R)
+            torch.gt(self._running_R, self._ended_R, out=self._running_R)  # running and not ended
+            if (step + 1) % look_every == 0 and not self._look():
+                break
+        self._settle()
+        return self._return_J.cpu().numpy(), self._steps_J.cpu().numpy()
+
+    def _begin(self, member_B: NDArray[np.int64], seeds_J: list[int]) -> None:
+        """Makes room for these members' rows and starts counting."""
+        rows, here, there = len(seeds_J), self._simulation.device, self._members.device
+        if here.type != "cpu" and there.type == "cpu":
+            raise ConfigurationError(
+                f"The environment's observations are on {here} and the policy is on the CPU: run it with "
+                "--device cuda, or make the environment on the CPU."
+            )
+        if rows > self._room or self._devices != (here, there):
+            self._room, self._devices = rows, (here, there)
+            self._make_room()
+        self._job_R = torch.arange(rows, device=here)
+        self._return_J = torch.zeros(rows, dtype=torch.float64, device=here)
+        self._steps_J = torch.zeros(rows, dtype=torch.int64, device=here)
+        self._running_rows = rows
+        self._all_running_R[:rows] = True
+        self._all_return_R[:rows] = 0
+        self._all_steps_R[:rows] = 0
+        normalization = self._terms.normalization
+        self._normalization = None if normalization is None else _tensors(normalization, here)
+        start_S = self._members.initial_state()
+        self._state_BKS = None
+        if start_S is not None:
+            per_member = self._rules.episodes_per_member
+            self._state_BKS = start_S.to(there).expand(len(member_B), per_member, -1).clone()
+        self._noise_RTA: Tensor | None = None
+        if self._terms.training and self._rules.action_noise > 0 and self._action.noisy:
+            self._key_R = ~torch.tensor(seeds_J, device=there)  # negative: no simulator draws by such a key
+            self._noise_steps = max(1, min(NOISE_STEPS, NOISE_NUMBERS // (rows * self._action.size)))
+        else:
+            self._noise_steps = 0
+        if self._terms.observed_B is not None and self._sums is None:
+            self._sums = _Sums(self._observation.shape[0], here)
+        self._select(member_B)
+
+    def _make_room(self) -> None:
+        """All that is as large as there are rows and can be kept from one evaluation to the next."""
+        rows, (here, there), shape = self._room, self._devices, self._observation.shape
+        self._all_seen_RO = torch.zeros(rows, *shape, device=here)
+        self._all_input_RO = torch.zeros(rows, *shape, device=here)
+        self._all_given_RO = self._all_input_RO if here == there else torch.zeros(rows, *shape, device=there)
+        self._all_numbers_RA = torch.zeros(rows, self._action.size, device=there)
+        self._all_actions_R = self._action.empty(rows, there)
+        self._all_return_R = torch.zeros(rows, dtype=torch.float64, device=here)
+        self._all_reward_R = torch.zeros(rows, dtype=torch.float64, device=here)
+        self._all_steps_R = torch.zeros(rows, dtype=torch.int64, device=here)
+        self._all_running_R = torch.zeros(rows, dtype=torch.bool, device=here)
+        self._all_ended_R = torch.zeros(rows, dtype=torch.bool, device=here)
+        self._zero = torch.zeros((), dtype=torch.float64, device=here)
+
+    def _select(self, member_B: NDArray[np.int64]) -> None:
+        """After the set of members that run changed: everything that has rows is looked at through as many."""
+        per_member = self._rules.episodes_per_member
+        self._member_B, rows = member_B, len(member_B) * per_member
+        self._seen_RO, self._input_RO = self._all_seen_RO[:rows], self._all_input_RO[:rows]
+        self._given_RO, self._numbers_RA = self._all_given_RO[:rows], self._all_numbers_RA[:rows]
+        self._actions_R, self._reward_R = self._all_actions_R[:rows], self._all_reward_R[:rows]
+        self._return_R, self._steps_R = self._all_return_R[:rows], self._all_steps_R[:rows]
+        self._running_R, self._ended_R = self._all_running_R[:rows], self._all_ended_R[:rows]
+        here, there = self._devices
+        if here == there and self._normalization is None:
+            self._given_RO = self._seen_RO  # as it came
+        self._x_BKO = self._given_RO.unflatten(0, (len(member_B), per_member))
+        self._members.select(member_B)
+        if self._sums is not None and self._terms.observed_B is not None:
+            self._sums.watch(self._terms.observed_B[member_B].repeat(per_member))
+
+    def _actions(self, step: int) -> Tensor:
+        """What all rows do next, on the simulator's device."""
+        if self._sums is not None:
+            self._sums.add(self._seen_RO, self._running_R)
+        seen_RO = self._seen_RO
+        if self._normalization is not None:
+            mean_O, std_O = self._normalization
+            seen_RO = torch.sub(seen_RO, mean_O, out=self._input_RO).div_(std_O).clamp_(-CLIP, CLIP)
+        if seen_RO.device != self._given_RO.device:
+            self._given_RO.copy_(seen_RO)
+        if self._state_BKS is None:
+            output_BKA = self._members(self._x_BKO)
+        else:
+            output_BKA, self._state_BKS = self._members.step(self._x_BKO, self._state_BKS)
+        numbers_RA = output_BKA.flatten(0, 1)
+        if self._noise_steps:
+            numbers_RA = torch.add(numbers_RA, self._noise(step), out=self._numbers_RA)
+        self._action.read_batch(numbers_RA, self._actions_R)
+        return self._actions_R.to(self._devices[0])
+
+    def _noise(self, step: int) -> Tensor:
+        """Of this step, (R, A): numbers step * A, step * A + 1, ... of each row's own sequence."""
+        place, size = step % self._noise_steps, self._action.size
+        if place == 0:
+            block_RN = counter_random.normal(self._key_R, self._noise_steps * size, step * size)
+            self._noise_RTA = block_RN.float().mul_(self._rules.action_noise).unflatten(1, (-1, size))
+        assert self._noise_RTA is not None
+        return self._noise_RTA[:, place]
+
+    def _look(self) -> bool:
+        """Who is still running? Drops members that are over, where they are many; returns whether anybody is left."""
+        running_R = self._running_R.cpu().numpy()
+        running = int(np.count_nonzero(running_R))
+        if running == self._running_rows:
+            return True
+        self._running_rows = running
+        alive_B: NDArray[np.bool_] = np.any(running_R.reshape(len(self._member_B), -1), axis=1)
+        left = int(np.count_nonzero(alive_B))
+        if left and len(alive_B) - left >= self._drop_share * len(alive_B):
+            self._drop(alive_B, left)
+        return left > 0
+
+    def _drop(self, alive_B: NDArray[np.bool_], left: int) -> None:
+        """Keeps the members that are alive: the last of them move into the places of those that are over."""
+        order_B = np.arange(left)
+        order_B[~alive_B[:left]] = left + np.flatnonzero(alive_B[left:])
+        row_R = (
+            order_B[:, None] * self._rules.episodes_per_member + np.arange(self._rules.episodes_per_member)
+        ).ravel()
+        here, there = (torch.from_numpy(row_R).to(device) for device in self._devices)
+        if not self._simulation.narrow(here):
+            return
+        self._settle()
+        self._job_R = self._job_R[here]
+        for kept in (self._all_seen_RO, self._all_return_R, self._all_steps_R, self._all_running_R):
+            kept[: len(here)] = kept[here]
+        if self._state_BKS is not None:
+            self._state_BKS = self._state_BKS[torch.from_numpy(order_B).to(there.device)]
+        if self._noise_steps:
+            self._key_R = self._key_R[there]
+            self._noise_RTA = None if self._noise_RTA is None else self._noise_RTA[there]
+        self._select(self._member_B[order_B])
+
+    def _settle(self) -> None:
+        """Writes down what the rows have come to."""
+        self._return_J[self._job_R] = self._return_R
+        self._steps_J[self._job_R] = self._steps_R
+
+
+class _Sums:
+    """Sums of the observations of some rows, in float64; observations are gathered, and added up block by block."""
+
+    def __init__(self, size: int, device: torch.device) -> None:
+        self._size, self._filled = size, 0
+        self._count = torch.zeros((), dtype=torch.int64, device=device)
+        self._sum_O = torch.zeros(size, dtype=torch.float64, device=device)
+        self._squares_O = torch.zeros_like(self._sum_O)
+
+    def watch(self, observed_R: NDArray[np.bool_]) -> None:
+        """From now on these rows."""
+        self._add_up()
+        device, rows = self._sum_O.device, int(np.count_nonzero(observed_R))
+        self._row_W = None if rows == len(observed_R) else torch.from_numpy(np.flatnonzero(observed_R)).to(device)
+        steps = max(1, min(SUM_STEPS, SUM_NUMBERS // max(1, rows * self._size)))
+        self._block_TWO = torch.empty(steps, rows, self._size, device=device)
+        self._running_TW = torch.empty(steps, rows, dtype=torch.bool, device=device)
+        self._steps = list(zip(self._block_TWO, self._running_TW, strict=True))
+
+    def add(self, seen_RO: Tensor, running_R: Tensor) -> None:
+        """What the rows see now; of those that are over, nothing counts."""
+        block_WO, running_W = self._steps[self._filled]
+        if self._row_W is None:
+            block_WO.copy_(seen_RO)
+            running_W.copy_(running_R)
+        else:
+            torch.index_select(seen_RO, 0, self._row_W, out=block_WO)
+            torch.index_select(running_R, 0, self._row_W, out=running_W)
+        self._filled += 1
+        if self._filled == len(self._steps):
+            self._add_up()
+
+    def moments(self) -> Moments:
+        """Of all that was added."""
+        self._add_up()
+        count, sum_O, squares_O = int(self._count), self._sum_O.cpu().numpy(), self._squares_O.cpu().numpy()
+        mean_O = sum_O / max(count, 1)
+        return Moments(count, mean_O, np.maximum(squares_O - count * mean_O**2, 0))
+
+    def _add_up(self) -> None:
+        if self._filled == 0:
+            return
+        running_TW = self._running_TW[: self._filled]
+        x_TWO = self._block_TWO[: self._filled].double().masked_fill_(~running_TW.unsqueeze(-1), 0)
+        self._count += running_TW.sum()
+        self._sum_O += x_TWO.sum((0, 1))
+        self._squares_O += x_TWO.square_().sum((0, 1))
+        self._filled = 0
+
+
+def _tensors(normalization: Normalization, device: torch.device) -> tuple[Tensor, Tensor]:
+    mean_O, std_O = (torch.tensor(array, device=device) for array in (normalization.mean_O, normalization.std_O))
+    return mean_O, std_O
+
+
+def _raised(error: Exception, when: str, members: int) -> str:
+    alone = "" if members == 1 else f" (or that of another of the {members} members that ran together)"
+    return f"its environment{alone} raised {type(error).__name__}{when}: {error}"
