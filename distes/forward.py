@@ -118,7 +118,7 @@ class Forward:
 
     def __getstate__(self) -> dict[str, Any]:
         # What is bound stays here: each view would take its whole matrix along to the workers.
-        nothing = {"_parameters": {}, "_memory": {}, "_centre": (), "tenant": None, "_captured": None}
+        nothing: dict[str, Any] = {"_parameters": {}, "_memory": {}, "_centre": (), "tenant": None, "_captured": None}
         return {**self.__dict__, **nothing}
 
     def to(self, device: str | torch.device) -> Self:
