@@ -6,13 +6,30 @@ Axes: P parameters, N antithetic pairs, 2 the signs (+, -), E episodes of the ce
 import dataclasses
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 SIGNS = (1, -1)
-PAIRS_PER_CHUNK = (4, 16)  # at least and at most, where nobody says otherwise
+
+
+class ChunkPairs(NamedTuple):
+    """How many pairs make a chunk where the user does not say.
+
+    Attributes:
+        least: At least so many, if the population has them: a batched step costs something whatever its rows.
+        most: At most.
+        parts: In between, the population is cut into so many.
+    """
+
+    least: int
+    most: int
+    parts: int = 8
+
+
+PAIRS_PER_CHUNK = ChunkPairs(4, 16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,9 +151,7 @@ class Evaluation:
     busy_seconds: float
 
 
-def chunks(
-    population: Population, pairs_per_chunk: int | None, bounds: tuple[int, int] = PAIRS_PER_CHUNK
-) -> list[Chunk]:
+def chunks(population: Population, pairs_per_chunk: int | None, usual: ChunkPairs = PAIRS_PER_CHUNK) -> list[Chunk]:
     """Cuts a generation into chunks; the cut depends on the experiment alone, never on the workers.
 
     The centre's episodes come first: a policy that survives is slow to evaluate, and the slowest job should not be
@@ -144,14 +159,14 @@ def chunks(
 
     Args:
         population: What is to be evaluated.
-        pairs_per_chunk: Pairs in a chunk; None takes an eighth of the population, within the bounds: enough members
-            for a batched policy call to be cheap, and chunks enough for many workers.
-        bounds: Pairs at least and at most, as the task has them (`Task.pairs_per_chunk`).
+        pairs_per_chunk: Pairs in a chunk; None takes as many as is usual: enough members for a batched step to be
+            cheap, and chunks enough for many workers.
+        usual: What the task has found best (`Task.pairs_per_chunk`).
     """
     pairs, episodes = len(population.ids_N), len(population.eval_seeds_E)
-    least, most = bounds
-    size = pairs_per_chunk or min(most, max(least, pairs // 8))
-    alone = most  # episodes of the centre: half as many as the members of a large chunk
+    size = pairs_per_chunk or min(usual.most, max(usual.least, pairs // usual.parts))
+    # Of the centre, half as many as the members of a large chunk; what must fit into memory, members or episodes, fits.
+    alone = min(usual.most, 2 * pairs_per_chunk) if pairs_per_chunk else usual.most
     spans = [(start, min(start + alone, episodes), True) for start in range(0, episodes, alone)]
     spans += [(start, min(start + size, pairs), False) for start in range(0, pairs, size)]
     return [Chunk(index, start, stop, of_centre) for index, (start, stop, of_centre) in enumerate(spans)]

@@ -18,11 +18,11 @@ from distes.gpu_memory import GpuMemory, out_of_memory, release, requested_bytes
 from distes.layout import Layout
 from distes.noise import NoiseTable
 from distes.perturbations.base import Perturbation
-from distes.population import SIGNS, Chunk, ChunkResult, Population
+from distes.population import SIGNS, Chunk, ChunkPairs, ChunkResult, Population
 from distes.tasks.base import MemberError, Task, Terms
 
-# Pairs in a chunk whose environments live on a GPU, at least and at most: it takes thousands of rows to fill one.
-GPU_PAIRS_PER_CHUNK = (256, 4096)
+# Pairs in a chunk whose environments live on a GPU: it takes thousands of rows to fill one.
+GPU_PAIRS_PER_CHUNK = ChunkPairs(256, 4096)
 GPU_ROWS = 2**30  # floats of parameters that a chunk's members may have together
 
 
@@ -78,14 +78,14 @@ class Experiment:
         )
 
     @property
-    def pairs_per_chunk(self) -> tuple[int, int]:
-        """How many pairs, at least and at most, a worker evaluates together where the user does not say."""
-        bounds = self.task.pairs_per_chunk
+    def pairs_per_chunk(self) -> ChunkPairs:
+        """How many pairs a worker evaluates together where the user does not say."""
+        usual = self.task.pairs_per_chunk
         if self.device == "cpu" or not on_device(self.task):
-            return bounds
+            return usual
         fit = max(1, GPU_ROWS // (2 * self.perturbation.member_size))
-        least, most = (min(fit, max(pair)) for pair in zip(bounds, GPU_PAIRS_PER_CHUNK, strict=True))
-        return least, most
+        least, most = (max(usual.least, GPU_PAIRS_PER_CHUNK.least), max(usual.most, GPU_PAIRS_PER_CHUNK.most))
+        return ChunkPairs(min(fit, least), min(fit, most), usual.parts)
 
 
 def on_device(task: Task) -> bool:

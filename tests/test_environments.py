@@ -102,7 +102,9 @@ class TestRegisteredEnvironments:
         for module in [name for name in sys.modules if name.partition(".")[0] == "mujoco"]:
             monkeypatch.setitem(sys.modules, module, None)
         monkeypatch.setitem(sys.modules, "mujoco", None)
-        for module in [name for name in sys.modules if name.startswith(("distes.envs.mujoco.", "gymnasium.envs.mujoco"))]:
+        for module in [
+            name for name in sys.modules if name.startswith(("distes.envs.mujoco.", "gymnasium.envs.mujoco"))
+        ]:
             monkeypatch.delitem(sys.modules, module)
         with pytest.raises(
             ConfigurationError, match=r"needs an extra that is not installed: pip install 'distes\[mujoco\]'"

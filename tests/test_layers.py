@@ -44,6 +44,7 @@ LAYERS = [
     "forward",
     "batched",
     "envs.base",
+    "envs.mujoco.library",
     "envs.mujoco.sums",
     "envs.mujoco.physics",
     "envs.mujoco.base",

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 import distes.envs
+from distes.envs.mujoco import library
 from distes.envs.mujoco.ant import Ant
 from distes.envs.mujoco.base import MujocoEnv
 from distes.envs.mujoco.half_cheetah import HalfCheetah
-from distes.envs.mujoco.physics import ASSETS
+from distes.envs.mujoco.physics import ASSETS, load_model
 from distes.envs.mujoco.sums import numpy_sum
 from distes.errors import ConfigurationError
 from tests.small import ROOT
@@ -393,6 +394,23 @@ except ConfigurationError as error:
         run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
         assert run.stdout.startswith("The batched MuJoCo environments need mujoco 4.0 or later")
         assert run.stdout.strip().endswith("pip install 'mujoco>=4.0'.")
+
+    def test_islands_are_looked_for_where_there_can_be_several(self, tmp_path: Any) -> None:
+        body = '<body><freejoint/><geom size="1"/></body>'
+        off = int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
+        for bodies, expected in ((1, off), (2, 0)):
+            path = tmp_path / f"{bodies}.xml"
+            path.write_text(f"<mujoco><worldbody>{body * bodies}</worldbody></mujoco>")
+            assert load_model(str(path)).opt.disableflags & off == expected
+
+    def test_no_clock_is_read_in_the_physics(self) -> None:
+        """MuJoCo's bindings read one at every stage of a substep; nobody here looks at `MjData.timer`."""
+        library.load()
+        model = mujoco.MjModel.from_xml_string("<mujoco><worldbody/></mujoco>")
+        data = mujoco.MjData(model)
+        mujoco.mj_step(model, data)
+        assert data.timer[mujoco.mjtTimer.mjTIMER_STEP].number >= 1
+        assert data.timer[mujoco.mjtTimer.mjTIMER_STEP].duration == 0
 
     def test_nothing_is_printed(self, tmp_path: Any) -> None:
         """Neither of the models nor of states that became infinite; and no MUJOCO_LOG.TXT."""

@@ -87,7 +87,7 @@ class RayPool(Pool):
         except DistesError:
             ray.shutdown()
             raise
-        self.device, self._bounds = experiment.device, experiment.pairs_per_chunk
+        self.device, self._usual = experiment.device, experiment.pairs_per_chunk
         share = gpu_share(count, gpus) if gpus else 0
         self._actor: Any = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
         self._experiment = ray.put(experiment)
@@ -102,7 +102,7 @@ class RayPool(Pool):
 
     def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
         """Keeps two chunks in flight per worker; a dead worker's chunks are done again."""
-        cut = chunks(population, self._pairs_per_chunk, self._bounds)
+        cut = chunks(population, self._pairs_per_chunk, self._usual)
         assignment, results = Assignment(cut), {}
         shared = ray.put(population)
         flying: dict[Any, tuple[int, Chunk]] = {}

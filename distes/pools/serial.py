@@ -23,7 +23,7 @@ class SerialPool(Pool):
         """
         experiment = experiment.settled(visible_gpus())
         self._worker, self._pairs_per_chunk = Worker(experiment), pairs_per_chunk
-        self.device, self._bounds = experiment.device, experiment.pairs_per_chunk
+        self.device, self._usual = experiment.device, experiment.pairs_per_chunk
 
     @property
     def place(self) -> Place:
@@ -32,7 +32,7 @@ class SerialPool(Pool):
 
     def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
         """In the order of chunks."""
-        cut = chunks(population, self._pairs_per_chunk, self._bounds)
+        cut = chunks(population, self._pairs_per_chunk, self._usual)
         results = []
         for chunk in cut:
             if stop():

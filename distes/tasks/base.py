@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.batched import Members
-from distes.population import PAIRS_PER_CHUNK, Moments, Normalization
+from distes.population import PAIRS_PER_CHUNK, ChunkPairs, Moments, Normalization
 
 
 class MemberError(Exception):
@@ -98,6 +98,6 @@ class Task(ABC):
         return 0.0
 
     @property
-    def pairs_per_chunk(self) -> tuple[int, int]:
-        """How many pairs, at least and at most, a worker had best evaluate together where the user does not say."""
+    def pairs_per_chunk(self) -> ChunkPairs:
+        """How many pairs a worker had best evaluate together where the user does not say."""
         return PAIRS_PER_CHUNK

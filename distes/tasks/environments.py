@@ -16,6 +16,7 @@ from gymnasium import spaces
 
 from distes.envs import TWINS
 from distes.envs.base import BatchedEnv
+from distes.envs.mujoco import library
 from distes.errors import ConfigurationError, did_you_mean
 from distes.tasks.simulation import EnvPool, Foreign, Own, Simulation
 from distes.tasks.spaces import Action, Observation, action_of, observation_of
@@ -321,8 +322,7 @@ def _no_warnings(spec: Any) -> Iterator[None]:
         warnings.simplefilter("ignore")
         if spec is None or "mujoco" in str(spec.entry_point):
             with contextlib.suppress(ImportError):
-                # It prints its warnings past Python, and into a file MUJOCO_LOG.TXT of the working directory.
-                importlib.import_module("mujoco").set_mju_user_warning(_ignore)
+                library.load()
         yield
 
 
@@ -330,7 +330,3 @@ def _quiet(module: Any) -> None:
     """The Arcade Learning Environment prints a banner for each of its instances."""
     if module.__name__ == "ale_py":
         module.ALEInterface.setLoggerMode(module.LoggerMode.Error)
-
-
-def _ignore(message: str) -> None:
-    """Takes a warning that is not the user's."""

@@ -10,7 +10,7 @@ import torch
 
 from distes.batched import Members
 from distes.errors import ConfigurationError
-from distes.population import PAIRS_PER_CHUNK
+from distes.population import PAIRS_PER_CHUNK, ChunkPairs
 from distes.tasks.base import Outcome, Task, Terms
 from distes.tasks.environments import Environments
 from distes.tasks.episodes import Lockstep, Rules
@@ -19,8 +19,8 @@ from distes.tasks.vectorized import DROP_CHEAP, DROP_DEAR, Vectorized
 
 # Pairs in a chunk, at least and at most. A step of the classic simulators takes as long for a hundred rows as for one;
 # MuJoCo's takes longer with each row, and small chunks wait less for the last episode.
-CLASSIC_PAIRS_PER_CHUNK = (64, 512)
-MUJOCO_PAIRS_PER_CHUNK = (4, 32)
+CLASSIC_PAIRS_PER_CHUNK = ChunkPairs(64, 512)
+MUJOCO_PAIRS_PER_CHUNK = ChunkPairs(4, 32, 4)
 
 
 class Gym(Task):
@@ -129,14 +129,14 @@ class Gym(Task):
         return self._environments.on_device
 
     @property
-    def pairs_per_chunk(self) -> tuple[int, int]:
+    def pairs_per_chunk(self) -> ChunkPairs:
         """By how the environments are stepped."""
         kind = self._environments.kind
         if kind == "batched":
             return CLASSIC_PAIRS_PER_CHUNK if self.on_device else MUJOCO_PAIRS_PER_CHUNK
         if kind == "foreign":  # as many as it has rows for, since all of them are stepped in any case
             fit = max(1, self._slots // (2 * self._rules.episodes_per_member))
-            return fit, fit
+            return ChunkPairs(fit, fit)
         return MUJOCO_PAIRS_PER_CHUNK if kind == "envpool" else PAIRS_PER_CHUNK
 
     def check(self) -> None:
