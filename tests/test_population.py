@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from distes.population import (
     PAIRS_PER_CHUNK,
     Chunk,
+    ChunkPairs,
     ChunkResult,
     Moments,
     Population,
@@ -37,11 +38,12 @@ def a_population(pairs: int, episodes: int = 0) -> Population:
 @given(pairs=st.integers(0, 500), episodes=st.integers(0, 100), size=st.none() | st.integers(1, 600))
 def test_every_pair_and_every_episode_is_in_one_chunk(pairs: int, episodes: int, size: int | None) -> None:
     cut = chunks(a_population(pairs, episodes), size)
+    most = min(PAIRS_PER_CHUNK.most, 2 * size if size else PAIRS_PER_CHUNK.most)  # episodes of the centre
     assert [chunk.index for chunk in cut] == list(range(len(cut)))
     covered: dict[bool, list[int]] = {True: [], False: []}
     for chunk in cut:
         assert chunk.start < chunk.stop
-        assert chunk.stop - chunk.start <= (PAIRS_PER_CHUNK[1] if chunk.of_centre else size or pairs)
+        assert chunk.stop - chunk.start <= (most if chunk.of_centre else size or pairs)
         covered[chunk.of_centre] += range(chunk.start, chunk.stop)
     assert covered == {True: list(range(episodes)), False: list(range(pairs))}
 
@@ -50,8 +52,10 @@ def test_the_centre_comes_first() -> None:
     """Its episodes are the longest ones, in a run that goes well."""
     cut = chunks(a_population(10, 40), 4)
     assert [(chunk.of_centre, chunk.start, chunk.stop) for chunk in cut] == [
-        (True, 0, 16),
-        (True, 16, 32),
+        (True, 0, 8),
+        (True, 8, 16),
+        (True, 16, 24),
+        (True, 24, 32),
         (True, 32, 40),
         (False, 0, 4),
         (False, 4, 8),
@@ -63,6 +67,13 @@ def test_the_centre_comes_first() -> None:
 def test_the_size_of_chunks_follows_the_population_s(pairs: int, size: int) -> None:
     cut = chunks(a_population(pairs), None)
     assert cut[0].stop == size
+
+
+def test_a_task_may_have_other_sizes() -> None:
+    usual = ChunkPairs(least=30, most=50, parts=2)
+    for pairs, size in ((10, 10), (40, 30), (80, 40), (1000, 50)):
+        assert chunks(a_population(pairs), None, usual)[0].stop == size
+    assert chunks(a_population(0, 200), None, usual)[0].stop == 50
 
 
 @given(count=st.integers(0, 300), percent=st.integers(1, 100))
