@@ -3,7 +3,7 @@
 Axes: B members, K rows per member, I numbers in, O numbers out, r rank.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from distes.layout import Slot
 Map = Callable[[Tensor], Tensor]
 WIDE = 128  # numbers in, from which on `_many_dots` are faster than a batched product of one row and one column
 SMALL = 400  # products below which torch takes plain loops for a batched product, slower than a rank at a time
+LONG = 32  # numbers out, from which on such a product is faster as a sum over the numbers in (from some 30 members on)
 
 
 class Linear(MemberLayer):
@@ -48,13 +49,29 @@ def _by_member(run: Map, members: int, x: Tensor) -> Tensor:
 
 def _dense_product(weight_BIO: Tensor, bias_B1O: Tensor | None, members: int) -> Map:
     baddbmm, bmm = torch.baddbmm, torch.bmm
+    _, inputs, outputs = weight_BIO.shape
+    rows_B1O = weight_BIO.split(1, dim=1)
+    plain = weight_BIO.device.type == "cpu" and outputs >= LONG and bias_B1O is not None
 
     def run(x: Tensor) -> Tensor:
         if x.dim() != 3 or x.size(0) != members:
             return _by_member(run, members, x)
-        return bmm(x, weight_BIO) if bias_B1O is None else baddbmm(bias_B1O, x, weight_BIO)
+        if bias_B1O is None:
+            return bmm(x, weight_BIO)
+        if plain and x.size(1) * inputs * outputs < SMALL:
+            return _sum_of_rows(bias_B1O, x, rows_B1O)
+        return baddbmm(bias_B1O, x, weight_BIO)
 
     return run
+
+
+def _sum_of_rows(bias_B1O: Tensor, x_BKI: Tensor, rows_B1O: Sequence[Tensor]) -> Tensor:
+    """Makes x W + b as b + sum_i x_i W_i, which is fast where there are few numbers in and many out."""
+    first, *rest = zip(x_BKI.split(1, dim=2), rows_B1O, strict=True)
+    y_BKO = torch.addcmul(bias_B1O, *first)
+    for x_BK1, row_B1O in rest:
+        y_BKO.addcmul_(x_BK1, row_B1O)
+    return y_BKO
 
 
 def _thin_product(weight: Thin, bias_B1O: Tensor | None, members: int) -> Map:
