@@ -21,7 +21,7 @@ from distes.monitor.console import Console, duration, number
 from distes.pools.base import Pool
 from distes.run_directory import RunDirectory
 from distes.trainer import Result, Trainer, require_end
-from distes.worker import Experiment, on_device
+from distes.worker import Experiment
 
 
 def train(configuration: Configuration, *, resumed: bool = False, replay: str | None = None) -> int:
@@ -56,9 +56,8 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
         )
         for warning in directory.warnings:
             console.say(warning)
-        notice = getattr(parts.task, "notice", None)
-        if notice:
-            console.say(notice)
+        if parts.task.notice:
+            console.say(parts.task.notice)
         description = {
             "policy": configuration["policy"],
             "task": configuration["task"],
@@ -113,7 +112,7 @@ def early_device(configuration: Configuration, parts: Parts) -> str:
     asked: str = configuration["device"]
     if configuration["workers"] != 0 and _address(configuration):
         return asked
-    size, on_tensors = parts.forward.layout.size, on_device(parts.task)
+    size, on_tensors = parts.forward.layout.size, parts.task.on_device
     return settle(asked, visible_gpus(), on_tensors=on_tensors, parameters=size)
 
 

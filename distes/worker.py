@@ -72,7 +72,7 @@ class Experiment:
         Raises:
             ConfigurationError: The device is `cuda`, and there are none.
         """
-        size, on_tensors = self.forward.layout.size, on_device(self.task)
+        size, on_tensors = self.forward.layout.size, self.task.on_device
         return dataclasses.replace(
             self, device=settle(self.device, gpus, on_tensors=on_tensors, parameters=size, where=where)
         )
@@ -81,16 +81,11 @@ class Experiment:
     def pairs_per_chunk(self) -> ChunkPairs:
         """How many pairs a worker evaluates together where the user does not say."""
         usual = self.task.pairs_per_chunk
-        if self.device == "cpu" or not on_device(self.task):
+        if self.device == "cpu" or not self.task.on_device or usual.least == usual.most:  # the task insists
             return usual
         fit = max(1, GPU_ROWS // (2 * self.perturbation.member_size))
         least, most = (max(usual.least, GPU_PAIRS_PER_CHUNK.least), max(usual.most, GPU_PAIRS_PER_CHUNK.most))
         return ChunkPairs(min(fit, least), min(fit, most), usual.parts)
-
-
-def on_device(task: Task) -> bool:
-    """Whether a task's environments can live on a GPU."""
-    return bool(getattr(task, "on_device", False))
 
 
 class Worker:

@@ -14,7 +14,7 @@ from distes import worker as worker_module
 from distes.batched import Members
 from distes.errors import ConfigurationError, EvaluationError
 from distes.noise import NoiseTable
-from distes.population import Chunk, Moments, Normalization
+from distes.population import PAIRS_PER_CHUNK, Chunk, ChunkPairs, Moments, Normalization
 from distes.tasks.base import MemberError, Outcome, Task, Terms
 from distes.worker import Experiment, Worker
 from tests.small import Parts, parts, population
@@ -30,6 +30,7 @@ class Recorder(Task):
     bad: dict[int, float] = field(default_factory=dict)
     raises: Exception | None = None
     on_device: bool = False
+    pairs_per_chunk: ChunkPairs = PAIRS_PER_CHUNK
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
@@ -216,6 +217,10 @@ class TestDevices:
         assert on_gpu.pairs_per_chunk[:2] == (100, 100)
         monkeypatch.setattr(worker_module, "GPU_ROWS", 1)
         assert on_gpu.pairs_per_chunk[:2] == (1, 1)
+
+    def test_a_task_that_insists_on_a_size_has_it_on_a_gpu_too(self, made: Parts) -> None:
+        insists = Recorder(on_device=True, pairs_per_chunk=ChunkPairs(7, 7))
+        assert replace(made.experiment, task=insists, device="cuda").pairs_per_chunk == (7, 7, 8)
 
     def test_what_a_gpu_worker_keeps_there_changes_no_number(self, task: Recorder, made: Parts) -> None:
         """Tried on the processor: its own copy of the policy, the noise, and a centre that follows the generation."""

@@ -98,6 +98,16 @@ class Task(ABC):
         return 0.0
 
     @property
+    def notice(self) -> str | None:
+        """What a user should know before it starts, a sentence, or None."""
+        return None
+
+    @property
+    def on_device(self) -> bool:
+        """Whether its environments can live on a GPU."""
+        return False
+
+    @property
     def pairs_per_chunk(self) -> ChunkPairs:
         """How many pairs a worker had best evaluate together where the user does not say."""
         return PAIRS_PER_CHUNK
