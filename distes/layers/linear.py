@@ -50,15 +50,15 @@ def _by_member(run: Map, members: int, x: Tensor) -> Tensor:
 def _dense_product(weight_BIO: Tensor, bias_B1O: Tensor | None, members: int) -> Map:
     baddbmm, bmm = torch.baddbmm, torch.bmm
     _, inputs, outputs = weight_BIO.shape
-    rows_B1O = weight_BIO.split(1, dim=1)
-    plain = weight_BIO.device.type == "cpu" and outputs >= LONG and bias_B1O is not None
+    few = weight_BIO.device.type == "cpu" and outputs >= LONG and inputs * outputs < SMALL
+    rows_B1O = weight_BIO.split(1, dim=1) if few else ()
 
     def run(x: Tensor) -> Tensor:
         if x.dim() != 3 or x.size(0) != members:
             return _by_member(run, members, x)
         if bias_B1O is None:
             return bmm(x, weight_BIO)
-        if plain and x.size(1) * inputs * outputs < SMALL:
+        if few and x.size(1) * inputs * outputs < SMALL:
             return _sum_of_rows(bias_B1O, x, rows_B1O)
         return baddbmm(bias_B1O, x, weight_BIO)
 
@@ -67,7 +67,7 @@ def _dense_product(weight_BIO: Tensor, bias_B1O: Tensor | None, members: int) ->
 
 def _sum_of_rows(bias_B1O: Tensor, x_BKI: Tensor, rows_B1O: Sequence[Tensor]) -> Tensor:
     """Makes x W + b as b + sum_i x_i W_i, which is fast where there are few numbers in and many out."""
-    first, *rest = zip(x_BKI.split(1, dim=2), rows_B1O, strict=True)
+    first, *rest = zip(x_BKI.unsqueeze(3).unbind(2), rows_B1O, strict=True)
     y_BKO = torch.addcmul(bias_B1O, *first)
     for x_BK1, row_B1O in rest:
         y_BKO.addcmul_(x_BK1, row_B1O)
