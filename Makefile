@@ -23,8 +23,6 @@ ifneq ($(shell test -x $(BIN)/python && cat $(MADE_FOR) 2>/dev/null),$(CURDIR))
 .PHONY: $(RUN_READY) $(DEV_READY)
 endif
 
-BENCHMARKS := $(sort $(wildcard scripts/benchmarks/[a-z]*.py))
-
 .PHONY: help setup run test check bench clean
 .DEFAULT_GOAL := help
 
@@ -49,9 +47,8 @@ check: $(DEV_READY)  ## lint, formatting and types
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
-bench: $(DEV_READY)  ## run every script in scripts/benchmarks
-	@test -n "$(BENCHMARKS)" || { echo "There is no script in scripts/benchmarks." >&2; exit 2; }
-	@set -e; for script in $(BENCHMARKS); do echo "Running $$script $(ARGS)"; $(BIN)/python $$script $(ARGS); done
+bench: $(DEV_READY)  ## measure speed beside limits and peers, one table; ARGS="--only forward physics" for some of it
+	@$(BIN)/python scripts/bench.py $(ARGS)
 
 clean:  ## remove .venv, caches and build products (never runs/)
 	@echo "Removing $(VENV), caches and build products"

@@ -28,6 +28,15 @@ class ChunkPairs(NamedTuple):
     most: int
     parts: int = 8
 
+    def pairs(self, population: int) -> int:
+        """How many, of a population of so many pairs."""
+        return min(self.most, max(self.least, population // self.parts))
+
+    def to_occupy(self, workers: int, population: int) -> int | None:
+        """How many would give each worker a chunk, where the usual ones are too few and smaller ones would do."""
+        fair = population // workers
+        return fair if self.pairs(population) > fair >= self.least else None
+
 
 PAIRS_PER_CHUNK = ChunkPairs(4, 16)
 
@@ -164,7 +173,7 @@ def chunks(population: Population, pairs_per_chunk: int | None, usual: ChunkPair
         usual: What the task has found best (`Task.pairs_per_chunk`).
     """
     pairs, episodes = len(population.ids_N), len(population.eval_seeds_E)
-    size = pairs_per_chunk or min(usual.most, max(usual.least, pairs // usual.parts))
+    size = pairs_per_chunk or usual.pairs(pairs)
     # Of the centre, half as many as the members of a large chunk; what must fit into memory, members or episodes, fits.
     alone = min(usual.most, 2 * pairs_per_chunk) if pairs_per_chunk else usual.most
     spans = [(start, min(start + alone, episodes), True) for start in range(0, episodes, alone)]

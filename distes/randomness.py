@@ -33,13 +33,18 @@ def draw(seed: int, generation: int, stream: Stream, count: int) -> NDArray[np.u
     return np.random.Philox(key=key).random_raw(count)
 
 
-def episode_seed(member_seed: int, episode: int) -> int:
-    """The seed (31 bits, as old simulators want it) of a member's episode number `episode`.
+def episode_seeds(draws_B: NDArray[np.uint64], episodes: int) -> NDArray[np.int64]:
+    """The seeds of members' episodes, (B, episodes), of 31 bits, as old simulators want them.
 
-    SplitMix64's finaliser (Steele et al. 2014, doi:10.1145/2714064.2660195) over the pair's own 64-bit draw.
+    SplitMix64's finaliser (Steele et al. 2014, doi:10.1145/2714064.2660195) over a member's own draw.
+
+    Args:
+        draws_B: A 64-bit draw per member; both members of a pair have the same.
+        episodes: How many of each.
     """
-    mask = (1 << 64) - 1
-    z = (int(member_seed) + (episode + 1) * 0x9E3779B97F4A7C15) & mask
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
-    return (z ^ (z >> 31)) >> 33
+    step_K = np.arange(1, episodes + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z_BK = draws_B[:, None] + step_K  # arrays of unsigned integers wrap around
+    z_BK = (z_BK ^ (z_BK >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z_BK = (z_BK ^ (z_BK >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    seeds_BK: NDArray[np.int64] = ((z_BK ^ (z_BK >> np.uint64(31))) >> np.uint64(33)).astype(np.int64)
+    return seeds_BK

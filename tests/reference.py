@@ -3,6 +3,7 @@
 centred_ranks          Salimans et al. 2017, arXiv:1703.03864, section 2.1 (ties: the mean of the ranks they cover)
 gradient               the same, algorithm 2, with the released code's scaling: over 2N, not over sigma
 adam, momentum         Kingma and Ba 2015, algorithm 1; Sutskever et al. 2013 without the factor on the gradient
+episode_seed           SplitMix64's finaliser, Steele et al. 2014, doi:10.1145/2714064.2660195
 low_rank               EGGROLL, arXiv:2511.16652, section 4: E = A B^T / sqrt(r), columns a_1 ... a_r and b_1 ... b_r
 weighted_sum, mean_and_variance, lifetimes         their definitions
 """
@@ -123,3 +124,12 @@ def lifetimes(
             episodes.append((total, steps))
         lives.append(episodes)
     return lives
+
+
+def episode_seed(member_seed: int, episode: int) -> int:
+    """In Python's integers, which know no overflow."""
+    mask = (1 << 64) - 1
+    z = (int(member_seed) + (episode + 1) * 0x9E3779B97F4A7C15) & mask
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+    return (z ^ (z >> 31)) >> 33

@@ -20,10 +20,10 @@ from distes.errors import ConfigurationError, EvaluationError
 from distes.policies.linear import Linear
 from distes.policies.mlp import MLP
 from distes.pools.serial import SerialPool
-from distes.randomness import episode_seed
 from distes.tasks.base import Outcome, Terms
 from distes.tasks.gym import Gym
 from tests.environments import Doubled, Drift, Echo
+from tests.reference import episode_seed
 from tests.small import DRIFT, ECHO, ROOT, Parts, evaluate, parts, population
 
 FAULTY = "tests.environments.Faulty"

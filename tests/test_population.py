@@ -134,3 +134,12 @@ def test_a_missing_result_is_noticed() -> None:
 def test_records_cannot_be_changed(record: Any) -> None:
     with pytest.raises(AttributeError):
         record.index = 3
+
+
+@pytest.mark.parametrize(
+    ("workers", "pairs", "expected"),
+    [(2, 128, None), (8, 128, None), (9, 128, 14), (32, 128, 4), (33, 128, None), (64, 5000, None), (64, 320, 5)],
+)
+def test_chunks_that_would_occupy_all_workers(workers: int, pairs: int, expected: int | None) -> None:
+    """128 pairs are eight chunks of 16; below four pairs a chunk is not worth its while."""
+    assert ChunkPairs(4, 16, 8).to_occupy(workers, pairs) == expected

@@ -15,12 +15,15 @@ import ray
 
 from distes.device import Place
 from distes.errors import ClusterError, ConfigurationError
+from distes.policies.linear import Linear
 from distes.pools import ray_pool
 from distes.pools.ray_environment import SETTINGS, prepare
 from distes.pools.ray_pool import RayPool, _Actor
 from distes.pools.serial import SerialPool
+from distes.population import ChunkPairs
+from distes.tasks.functions import Function
 from distes.worker import Experiment
-from tests.small import evaluate, sphere
+from tests.small import evaluate, parts, sphere
 
 
 def cluster_is_gone() -> bool:
@@ -50,6 +53,23 @@ def test_starts_as_many_as_fit_and_refuses_those_whose_noise_differs() -> None:
         pool.close()
     assert not ray.is_initialized() and cluster_is_gone()
     assert [line for line in said if line.startswith("A worker could not start: ")]
+
+
+class InOneChunk(Function):
+    pairs_per_chunk = ChunkPairs(4, 16, 1)
+
+
+@pytest.mark.slow
+def test_says_once_that_smaller_chunks_would_occupy_all_workers() -> None:
+    made, said = parts(InOneChunk("sphere", dimension=3), Linear(1, 3, bias=False)), list[str]()
+    pool = RayPool(made.experiment, workers=2, oversubscribe=True, say=said.append)
+    try:
+        for _ in range(2):
+            evaluate(pool, made.strategy(population_size=16).ask())
+    finally:
+        pool.close()
+    hint = "There are fewer chunks than workers; a new run with --chunk_size 8 would occupy all."
+    assert said.count(hint) == 1
 
 
 def test_prepares_the_environment_before_ray_looks(monkeypatch: pytest.MonkeyPatch) -> None:

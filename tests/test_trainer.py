@@ -28,11 +28,12 @@ from distes.monitor.base import Metrics
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.serial import SerialPool
 from distes.population import Evaluation, Population
-from distes.randomness import Stream, draw, episode_seed
+from distes.randomness import Stream, draw
 from distes.run_directory import RunDirectory
 from distes.saved_policy import load_policy
 from distes.tasks.base import Outcome, Task, Terms
 from tests.long_run import run
+from tests.reference import episode_seed
 from tests.small import ROOT, Log, Parts, archive, drift, parts, population, sphere, train, trainer
 
 

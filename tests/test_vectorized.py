@@ -21,11 +21,11 @@ from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
 from distes.pools.serial import SerialPool
 from distes.population import Normalization
-from distes.randomness import episode_seed
 from distes.tasks import vectorized
 from distes.tasks.base import Outcome, Terms
 from distes.tasks.gym import Gym
 from tests.environments import Drifts, Echo, Lab
+from tests.reference import episode_seed
 from tests.small import DRIFT, Parts, evaluate, parts, population
 
 DRIFTS, SINGLE = "tests.environments.Drifts", "tests.environments.SingleDrift"

@@ -97,12 +97,17 @@ class RayPool(Pool):
         self._workers: dict[int, Any] = {}  # ready ones, by number
         self._joining: dict[Any, tuple[int, Any]] = {}  # reference to `ready` -> (number, actor)
         self._started = self._restarted = self._reissued = 0
+        self._count, self._hinted = count, False
         for _ in range(count):
             self._start()
 
     def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
         """Keeps two chunks in flight per worker; a dead worker's chunks are done again."""
         cut = chunks(population, self._pairs_per_chunk, self._usual)
+        fair = self._usual.to_occupy(self._count, len(population.ids_N))
+        if fair and not self._pairs_per_chunk and not self._hinted:
+            self._hinted = True
+            self._say(f"There are fewer chunks than workers; a new run with --chunk_size {2 * fair} would occupy all.")
         assignment, results = Assignment(cut), {}
         shared = ray.put(population)
         flying: dict[Any, tuple[int, Chunk]] = {}

@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 
 from distes.batched import Members
 from distes.population import Moments
-from distes.randomness import episode_seed
+from distes.randomness import episode_seeds
 from distes.tasks.base import MemberError, Outcome, Terms
 from distes.tasks.spaces import Action, Observation
 
 CLIP = 5.0  # normalised observations are clipped to [-5, 5], as in OpenAI's released code
 NOISE_BLOCK = 256  # steps of action noise drawn at a time
+# The share of the policy's rows that are in use at which the others are dropped: to bind other members takes longer
+# than some needless products.
+DROP_AT = 0.75
 SUM_BLOCK = 64  # steps whose observations are added up at a time
 
 
@@ -75,6 +78,7 @@ class Lockstep:
         per_member = self._rules.episodes_per_member
         jobs = len(members) * per_member  # job number = member * per_member + episode
         self._members, self._terms, self._jobs, self._next_job = members, terms, jobs, 0
+        self._seeds_J = episode_seeds(terms.seeds_B, per_member).ravel()
         self._noisy = terms.training and self._rules.action_noise > 0 and self._action.noisy
         start_S = members.initial_state()
         self._start_S = start_S = None if start_S is None else start_S.to(members.device)
@@ -82,7 +86,7 @@ class Lockstep:
         return_J, steps_J = np.empty(jobs), np.empty(jobs, np.int64)
         sums = None if terms.observed_B is None else _Sums(self._observation.shape[0])
 
-        self._rows = self._clock = 0
+        self._rows = self._clock = self._bound = 0
         while self._rows < min(jobs, len(self._seen_RO)):
             if self._rows == len(self._environments):
                 self._environments.append(self._make())
@@ -115,11 +119,13 @@ class Lockstep:
 
     def _select(self, sums: "_Sums | None") -> None:
         """After the set of running rows changed."""
-        member_R = self._job_R[: self._rows] // self._rules.episodes_per_member
+        if not DROP_AT * self._bound < self._rows <= self._bound:
+            self._bound = self._rows
+        member_R = self._job_R[: self._bound] // self._rules.episodes_per_member
         self._members.select(member_R)
-        self._x_RKO = torch.from_numpy(self._input_RO[: self._rows]).unsqueeze(1)
+        self._x_RKO = torch.from_numpy(self._input_RO[: self._bound]).unsqueeze(1)
         if sums is not None and self._terms.observed_B is not None:
-            sums.watch(self._terms.observed_B[member_R])
+            sums.watch(self._terms.observed_B[member_R[: self._rows]])
         limit = self._rules.max_steps
         # Ages rise together, so the moment at which the first row meets the limit is known.
         self._next_limit = -1 if limit is None else limit + int(self._began_R[: self._rows].min())
@@ -175,9 +181,9 @@ class Lockstep:
         if self._state_RS is None:
             output_RKA = self._members(x_RKO)
         else:
-            output_RKA, state_RKS = self._members.step(x_RKO, self._state_RS[:rows].unsqueeze(1))
-            self._state_RS[:rows] = state_RKS[:, 0]
-        numbers_RA: NDArray[np.float32] = output_RKA[:, 0].cpu().numpy()
+            output_RKA, state_RKS = self._members.step(x_RKO, self._state_RS[: self._bound].unsqueeze(1))
+            self._state_RS[: self._bound] = state_RKS[:, 0]
+        numbers_RA: NDArray[np.float32] = output_RKA[:rows, 0].cpu().numpy()
         return self._with_noise(rows, numbers_RA) if self._noisy else numbers_RA
 
     def _with_noise(self, rows: int, numbers_RA: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -214,8 +220,7 @@ class Lockstep:
             things[source], things[target] = things[target], things[source]
 
     def _seed(self, job: int) -> int:
-        member, episode = divmod(job, self._rules.episodes_per_member)
-        return episode_seed(int(self._terms.seeds_B[member]), episode)
+        return int(self._seeds_J[job])
 
     def _raised(self, row: int, error: Exception, when: str = "") -> MemberError:
         return self._error(row, f"its environment raised {type(error).__name__}{when}: {error}")

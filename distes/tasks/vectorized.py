@@ -16,7 +16,7 @@ from distes import counter_random
 from distes.batched import Members
 from distes.errors import ConfigurationError
 from distes.population import Moments, Normalization
-from distes.randomness import episode_seed
+from distes.randomness import episode_seeds
 from distes.tasks.base import MemberError, Outcome, Terms
 from distes.tasks.episodes import CLIP, Rules
 from distes.tasks.simulation import Simulation
@@ -63,18 +63,17 @@ class Vectorized:
         per_member, most = self._rules.episodes_per_member, self._simulation.most_rows
         self._members, self._terms = members, terms
         at_once = len(members) if most is None else most // per_member
-        known = {seed: [episode_seed(seed, e) for e in range(per_member)] for seed in set(terms.seeds_B.tolist())}
-        seeds_BK = [known[seed] for seed in terms.seeds_B.tolist()]
+        seeds_BK = episode_seeds(terms.seeds_B, per_member)
         self._sums: _Sums | None = None
         returns, steps = [], []
         with torch.inference_mode():
             for start in range(0, len(members), at_once):
                 member_B = np.arange(start, min(start + at_once, len(members)))
-                return_J, steps_J = self._live(member_B, [seed for b in member_B for seed in seeds_BK[b]])
+                return_J, steps_J = self._live(member_B, seeds_BK[member_B].ravel().tolist())
                 for place in np.flatnonzero(~np.isfinite(return_J))[:1].tolist():
                     member, episode = start + place // per_member, place % per_member
                     reason = f"its return is {return_J[place]}, which is not a finite number"
-                    raise MemberError(member, reason, seeds_BK[member][episode])
+                    raise MemberError(member, reason, int(seeds_BK[member, episode]))
                 returns.append(return_J)
                 steps.append(steps_J)
             moments = None if self._sums is None else self._sums.moments()

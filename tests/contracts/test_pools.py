@@ -14,7 +14,7 @@ from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.ray_pool import RayPool
 from distes.pools.serial import SerialPool
 from distes.population import Evaluation, Normalization, Population
-from distes.randomness import episode_seed
+from tests.reference import episode_seed
 from tests.small import Parts, drift, evaluate, population, train
 
 PAIRS_PER_CHUNK = 2
