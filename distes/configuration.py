@@ -68,6 +68,15 @@ OPTIONS = [
         "on tensors, and for policies of 300,000 parameters and more. A run that is resumed keeps its device unless "
         "told otherwise.",
     ),
+    Argument("min_workers", int, 1, "Workers that must be ready before training begins; the others join as they come."),
+    Argument("start_timeout", float, 300.0, "Seconds for which fewer than min_workers are put up with."),
+    Argument(
+        "chunk_timeout",
+        float | None,
+        None,
+        "Seconds after which a worker that does not answer is given up; null: ten times as long as the slowest chunk "
+        "so far, at least a minute.",
+    ),
     Argument("address", str | None, None, "Of a Ray cluster, HOST:PORT or auto; null starts Ray on this machine."),
     Argument("oversubscribe", bool, False, "Whether to start more workers than there are cores."),
     Argument("chunk_size", int | None, None, "Members handed out together, even; null chooses by population."),
@@ -76,12 +85,16 @@ OPTIONS = [
 # What may change when a run is resumed.
 BUDGET_AND_PLACE = {
     *("generations", "total_timesteps", "max_seconds", "target_fitness"),
-    *("workers", "device", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug"),
+    *("workers", "min_workers", "start_timeout", "chunk_timeout"),
+    *("device", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug"),
 }
 # Where a value of the top level may lie: at least, at most.
 RANGES = {
     "seed": (0, 2**64 - 1),
     "workers": (0, 2**20),
+    "min_workers": (1, 2**20),
+    "start_timeout": (1, math.inf),
+    "chunk_timeout": (0.1, math.inf),
     "generations": (1, math.inf),
     "total_timesteps": (1, math.inf),
     "max_seconds": (0, math.inf),

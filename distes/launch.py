@@ -147,6 +147,9 @@ def start_pool(configuration: Configuration, parts: Parts, console: Console) -> 
     return RayPool(
         experiment,
         workers=configuration["workers"],
+        min_workers=configuration["min_workers"],
+        start_timeout=configuration["start_timeout"],
+        chunk_timeout=configuration["chunk_timeout"],
         address=_address(configuration),
         oversubscribe=configuration["oversubscribe"],
         pairs_per_chunk=pairs,

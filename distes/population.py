@@ -115,6 +115,11 @@ class Chunk:
     stop: int
     of_centre: bool = False
 
+    @property
+    def evaluations(self) -> int:
+        """Members, or episodes of the centre."""
+        return (self.stop - self.start) * (1 if self.of_centre else len(SIGNS))
+
 
 @dataclass(frozen=True, eq=False)
 class ChunkResult:

@@ -61,9 +61,11 @@ LAYERS = [
     "strategies",
     "worker",
     "pools.base",
-    "pools.assignment",
+    "pools.pace",
+    "pools.schedule",
     "pools.placement",
     "pools.ray_environment",
+    "pools.ray_cluster",
     "pools",
     "checkpoint",
     "background_writer",
@@ -85,7 +87,7 @@ LAYERS = [
     "cli",
 ]
 HOMES = {
-    "ray": ["pools.ray_pool"],
+    "ray": ["pools.ray_cluster", "pools.ray_pool"],
     "gymnasium": ["tasks.gym", "tasks.environments", "tasks.spaces", "envs"],
     "tensorboard": ["monitor.tensorboard"],
     "rich": ["monitor.console"],

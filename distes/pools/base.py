@@ -18,12 +18,16 @@ class Status:
     Attributes:
         alive: Workers ready to evaluate.
         restarted: Workers that died and were replaced, since the pool was made.
-        reissued: Chunks done again since the pool was made.
+        reissued: Chunks given out again since the pool was made, for whatever reason.
+        late: Of these, those that an idle worker got while another still had them.
+        duplicate: Answers to chunks that were done already.
     """
 
     alive: int
     restarted: int = 0
     reissued: int = 0
+    late: int = 0
+    duplicate: int = 0
 
 
 class Pool(ABC):

@@ -1,4 +1,4 @@
-"""The pool on Ray (Moritz et al. 2018, arXiv:1712.05889): the only file that knows it.
+"""The pool on Ray (Moritz et al. 2018, arXiv:1712.05889): carries out what `schedule.py` decides.
 
 The population goes into the object store once, and from there once to each node, where all workers read the same
 memory. A worker gets the number of a chunk, and returns scalars.
@@ -6,27 +6,26 @@ memory. A worker gets the number of a chunk, and returns scalars.
 
 import dataclasses
 import gc
-import logging
-import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
 from distes.device import Place, visible_gpus
 from distes.errors import ClusterError, DistesError
-from distes.pools.assignment import Assignment
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.placement import COLUMNS, gpu_share, mixed, table
-from distes.pools.ray_environment import prepare
-from distes.population import Chunk, ChunkResult, Evaluation, Population, chunks, reduce
+from distes.pools.ray_cluster import connect, head_answers, inventory, last_line
+from distes.pools.schedule import Issue, Schedule
+from distes.population import ChunkResult, Evaluation, Population, chunks, reduce
 from distes.worker import Experiment, Worker
 
 POLL = 0.5  # seconds between looks at whether to stop
 PATIENCE = 20.0  # seconds until the table of workers no longer waits for the last of them
-OBJECT_STORE = 256 * 2**20  # bytes of an embedded cluster's object store; populations are small
+GROWTH = 10.0  # seconds between looks at whether the cluster has grown, and whether it still answers
+SILENT = 30.0  # seconds for which the cluster's head may be silent
 
 
 class _Actor(Worker):
@@ -52,20 +51,26 @@ class RayPool(Pool):
         experiment: Experiment,
         *,
         workers: int | None = None,
+        min_workers: int = 1,
         address: str | None = None,
         oversubscribe: bool = False,
         pairs_per_chunk: int | None = None,
+        start_timeout: float = 300.0,
+        chunk_timeout: float | None = None,
         say: Callable[[str], None] = print,
         show: Callable[[Sequence[str], Sequence[Sequence[str]]], None] | None = None,
     ) -> None:
-        """Connects, and starts as many workers as fit; they join as they get ready.
+        """Connects, and starts workers; they join as they get ready, and as a cluster has room for them.
 
         Args:
             experiment: What workers are made of; sent once to each node.
-            workers: How many to start; None takes one per free GPU of the cluster, on CPUs one per free CPU.
+            workers: How many; None takes one per GPU of the cluster, on CPUs one per CPU, and more as it grows.
+            min_workers: How many must be ready before the first generation begins.
             address: HOST:PORT of a running cluster, or `auto`; None starts one on this machine, on loopback.
             oversubscribe: Whether to start all of them even where there are fewer CPUs.
             pairs_per_chunk: As in `distes.population.chunks`.
+            start_timeout: Seconds for which fewer than `min_workers` are put up with.
+            chunk_timeout: Seconds after which a chunk's worker counts as hung; None decides by how long others took.
             say: Takes a line for the user.
             show: Takes the names of columns and rows, for a table of the workers; None says them line by line.
 
@@ -73,61 +78,57 @@ class RayPool(Pool):
             ConfigurationError: If the device is `cuda`, and the cluster has no GPU.
             ClusterError: If the cluster cannot be reached, or has no CPU or GPU for a worker.
         """
-        self._pairs_per_chunk = pairs_per_chunk
+        self._pairs_per_chunk, self._hinted = pairs_per_chunk, False
         self._say, self._show = say, show
-        self._many_nodes = address is not None
+        self._elsewhere, self._oversubscribe = address is not None, oversubscribe
         if address is None:
             experiment = experiment.settled(visible_gpus())
         say("Starting Ray on this machine ..." if address is None else f"Joining the Ray cluster at {address} ...")
-        _connect(address, visible_gpus() if experiment.device == "cuda" else None)
+        connect(address, visible_gpus() if experiment.device == "cuda" else None)
         try:
             if address is not None:
                 experiment = experiment.settled(int(ray.cluster_resources().get("GPU", 0)), "the Ray cluster")
-            count, gpus = self._how_many(workers, experiment.device == "cuda", oversubscribe)
+            self._count, gpus = self._how_many(workers, experiment.device == "cuda")
         except DistesError:
             ray.shutdown()
             raise
+        self._grows = self._elsewhere and workers is None and not gpus
+        self._minimum, self._start_timeout = min(min_workers, self._count), start_timeout
         self.device, self._usual = experiment.device, experiment.pairs_per_chunk
-        share = gpu_share(count, gpus) if gpus else 0
+        share = gpu_share(self._count, gpus) if gpus else 0
         self._actor: Any = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
         self._experiment = ray.put(experiment)
+        self._open = False  # whether there have been enough workers to begin
         self._places: dict[int, Place] = {}  # of workers that are ready, and not in the table yet
         self._shown: list[Place] = []
-        self._began = time.monotonic()
+        self._schedule = Schedule(chunk_timeout)
+        self._flying: dict[Any, Issue] = {}  # reference to an answer -> what was asked
         self._workers: dict[int, Any] = {}  # ready ones, by number
         self._joining: dict[Any, tuple[int, Any]] = {}  # reference to `ready` -> (number, actor)
-        self._started = self._restarted = self._reissued = 0
-        self._count, self._hinted = count, False
-        for _ in range(count):
+        self._started = self._restarted = 0
+        self._began = self._enough = self._looked = self._answered = time.monotonic()
+        for _ in range(self._count):
             self._start()
 
     def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
-        """Keeps two chunks in flight per worker; a dead worker's chunks are done again."""
+        """Keeps two chunks in flight per worker; what a dead, hung or slow worker has is done again elsewhere."""
         cut = chunks(population, self._pairs_per_chunk, self._usual)
-        fair = self._usual.to_occupy(self._count, len(population.ids_N))
-        if fair and not self._pairs_per_chunk and not self._hinted:
-            self._hinted = True
-            self._say(f"There are fewer chunks than workers; a new run with --chunk_size {2 * fair} would occupy all.")
-        assignment, results = Assignment(cut), {}
+        self._hint(len(population.ids_N))
+        self._schedule.begin(cut)
+        results: dict[int, ChunkResult] = {}
         shared = ray.put(population)
-        flying: dict[Any, tuple[int, Chunk]] = {}
         try:
-            while not assignment.finished:
+            while not self._schedule.finished:
                 if stop():
                     raise Interrupted
-                self._hand_out(assignment, shared, flying)
-                for reference in self._wait(flying):
-                    if reference in self._joining:
-                        self._join(reference)
-                    elif reference in flying:
-                        worker, chunk = flying.pop(reference)
-                        result = self._result(reference, worker, assignment, flying)
-                        if result is not None and assignment.done(worker, chunk):
-                            results[chunk.index] = result
+                self._hand_out(shared)
+                self._wait(results)
+                self._give_up_hung()
+                self._look_after()
         finally:
-            self._reissued += assignment.reissued
-            for reference in flying:
-                ray.cancel(reference)  # those not begun yet; a chunk that runs is left to end
+            for reference, issue in self._flying.items():
+                if issue.since is None or not self._schedule.finished:
+                    ray.cancel(reference)  # those not begun yet; a chunk that runs is left to end
             del shared
         if not self._shown and time.monotonic() - self._began > PATIENCE:
             self._show_places()  # of those that have a place; others wait for one
@@ -135,7 +136,8 @@ class RayPool(Pool):
 
     def status(self) -> Status:
         """Workers that are ready, and what was lost so far."""
-        return Status(len(self._workers), self._restarted, self._reissued)
+        counts = self._schedule.counts
+        return Status(len(self._workers), self._restarted, counts.reissued, counts.late, counts.duplicate)
 
     def close(self) -> None:
         """Kills the actors, and the embedded cluster."""
@@ -143,46 +145,158 @@ class RayPool(Pool):
             ray.kill(actor)
         ray.shutdown()
 
-    def _how_many(self, workers: int | None, on_gpus: bool, oversubscribe: bool) -> tuple[int, int]:
+    def _how_many(self, workers: int | None, on_gpus: bool) -> tuple[int, int]:
         """How many workers to start, and on how many GPUs."""
         free = {name: int(ray.available_resources().get(name, 0)) for name in ("CPU", "GPU")}
         gpus = free["GPU"] if on_gpus else 0
+        patient = self._elsewhere and workers is not None  # for nodes that are still to come
         if on_gpus and not gpus:
             raise ClusterError("All GPUs of the cluster are in use: wait, add nodes, or set --device cpu.")
-        if not oversubscribe and not free["CPU"]:
+        if not self._oversubscribe and not free["CPU"] and not patient:
             raise ClusterError(
                 "The cluster has no free CPU for a worker: wait, add nodes, or set --oversubscribe true."
             )
         wanted = workers or gpus or max(free["CPU"], 1)
-        count = wanted if oversubscribe else min(wanted, free["CPU"])
-        if count < wanted:
-            self._say(
-                f"{count} of {wanted} workers fit on {free['CPU']} free CPUs; --oversubscribe true starts all {wanted}."
-            )
+        count = wanted if self._oversubscribe or patient else min(wanted, free["CPU"])
+        if wanted > free["CPU"] and not self._oversubscribe:
+            fit = f"{min(wanted, free['CPU'])} of {wanted} workers fit on {free['CPU']} free CPUs"
+            rest = "the others start as nodes join" if patient else f"--oversubscribe true starts all {wanted}"
+            self._say(f"{fit}; {rest}.")
         on = f" on {gpus} {'GPU' if gpus == 1 else 'GPUs'}" if gpus else ""
         self._say(f"Starting {count} {'worker' if count == 1 else 'workers'}{on} ...")
         if gpus and count > gpus and count % gpus:
             self._say(f"The GPUs get unequal numbers of workers; a multiple of {gpus} would serve them alike.")
         return count, gpus
 
+    def _hint(self, pairs: int) -> None:
+        fair = self._usual.to_occupy(self._count, pairs)
+        if fair and not self._pairs_per_chunk and not self._hinted:
+            self._hinted = True
+            self._say(f"There are fewer chunks than workers; a new run with --chunk_size {2 * fair} would occupy all.")
+
     def _start(self) -> None:
         actor = self._actor.remote(self._experiment)
-        self._joining[actor.ready.remote(self._many_nodes)] = (self._started, actor)
+        self._joining[actor.ready.remote(self._elsewhere)] = (self._started, actor)
         self._started += 1
 
-    def _join(self, reference: Any) -> None:
+    def _hand_out(self, shared: Any) -> None:
+        """To begin with, only once there are enough workers."""
+        if not self._open and len(self._workers) < self._minimum:
+            return
+        if not self._open and self._minimum > 1 and self._joining:
+            self._say(f"{len(self._workers)} of {self._count} workers are there: training begins.")
+        self._open = True
+        now = time.monotonic()
+        for issue in self._schedule.hand_out(now):
+            self._flying[self._workers[issue.worker].evaluate.remote(shared, issue.chunk)] = issue
+        if needless := self._schedule.needless(now):
+            for reference in [reference for reference, issue in self._flying.items() if issue in needless]:
+                ray.cancel(reference)
+
+    def _wait(self, results: dict[int, ChunkResult]) -> None:
+        """For an answer or a worker, and takes in whatever has come."""
+        pending = [*self._flying, *self._joining]
+        ready, _ = ray.wait(pending, num_returns=1, timeout=POLL)
+        if ready:  # and whatever else has come meanwhile
+            ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
+            self._answered = time.monotonic()
+        joined = []
+        for reference in ready:
+            if reference in self._joining:
+                joined += self._join(reference)
+            elif reference in self._flying:
+                self._take(reference, results)
+        self._welcome(joined)
+
+    def _take(self, reference: Any, results: dict[int, ChunkResult]) -> None:
+        """An answer; or none, where its worker has died, or had not begun when it was taken back."""
+        issue, now = self._flying.pop(reference), time.monotonic()
+        try:
+            result: ChunkResult = ray.get(reference)
+        except TaskCancelledError:
+            self._schedule.taken_back(issue, now)
+        except RayTaskError as error:
+            self._schedule.taken_back(issue, now)
+            if isinstance(error.cause, DistesError):
+                raise error.cause from None
+            raise
+        except RayError:  # it died, or its node did, or is cut off
+            self._lose(issue.worker, "died")
+        else:
+            if self._schedule.done(issue, now):
+                results[issue.chunk.index] = result
+
+    def _give_up_hung(self) -> None:
+        for worker in self._schedule.hung(time.monotonic()):
+            self._lose(worker, "has not answered for too long and is given up")
+
+    def _lose(self, worker: int, how: str) -> None:
+        """What it had is done again, and another one starts in its place."""
+        if worker not in self._workers:
+            return
+        ray.kill(self._workers.pop(worker))
+        self._flying = {reference: issue for reference, issue in self._flying.items() if issue.worker != worker}
+        self._schedule.lost(worker)
+        self._restarted += 1
+        self._say(f"Worker {worker} {how}; its chunks are done again, and another worker starts.")
+        self._start()
+
+    def _join(self, reference: Any) -> list[int]:
         """Takes in a worker that is ready, or says why it is not."""
         number, actor = self._joining.pop(reference)
         try:
             self._places[number] = ray.get(reference)
-            self._workers[number] = actor
         except RayError as error:
-            reason = _last_line(error)
+            reason = last_line(error)
+            if not getattr(error, "actor_init_failed", True):  # its node went, or its process: no fault of its own
+                self._say(f"A worker died before it was ready, and another one starts: {reason}")
+                self._start()
+                return []
             self._say(f"A worker could not start: {reason}")
             if not self._workers and not self._joining:
                 raise ClusterError(f"No worker could start: {reason}") from error
-        if not self._joining:
+            return []
+        self._workers[number] = actor
+        self._schedule.joined(number)
+        return [number]
+
+    def _welcome(self, joined: list[int]) -> None:
+        """The table of workers as soon as all are there, and then a line for those that come later."""
+        if self._shown and joined:
+            where = ", ".join(sorted({self._places.pop(number).node for number in joined if number in self._places}))
+            what = f"Worker {joined[0]} joins" if len(joined) == 1 else f"{len(joined)} workers join"
+            self._say(f"{what} on {where}: {len(self._workers)} of {self._count} are there.")
+        elif joined and not self._joining:
             self._show_places()
+
+    def _look_after(self) -> None:
+        """Are there enough workers? Has the cluster grown? Does it still answer?
+
+        Raises:
+            ClusterError: If there were too few workers for too long, or the cluster's head is gone.
+        """
+        now = time.monotonic()
+        looks = self._elsewhere and now - self._looked >= GROWTH
+        if looks:
+            self._looked = now
+            if head_answers():
+                self._answered = now
+            elif now - self._answered > SILENT:
+                raise ClusterError("The head of the Ray cluster does not answer any more: start it again, and resume.")
+            else:
+                return
+        if len(self._workers) >= max(self._minimum, 1):
+            self._enough = now
+        elif now - self._enough > self._start_timeout:
+            raise ClusterError(
+                f"For {self._start_timeout:.0f} seconds there were fewer than {max(self._minimum, 1)} workers "
+                f"({len(self._workers)} of {self._count}); the cluster has {inventory()}. Add nodes, or ask for less "
+                "(--workers, --min_workers), or wait for longer (--start_timeout)."
+            )
+        if looks and self._grows and not self._joining:
+            for _ in range(int(ray.available_resources().get("CPU", 0))):
+                self._count += 1
+                self._start()
 
     def _show_places(self) -> None:
         """Shows the workers that have joined since the last time."""
@@ -199,93 +313,3 @@ class RayPool(Pool):
         warning = mixed(self._shown)
         if warning is not None and before is None:
             self._say(warning)
-
-    def _hand_out(self, assignment: Assignment, shared: Any, flying: dict[Any, tuple[int, Chunk]]) -> None:
-        """Round after round, one chunk to each worker that has room, so that few chunks are spread wide."""
-        handed = True
-        while handed:
-            handed = False
-            for number, actor in self._workers.items():
-                chunk = assignment.next_for(number)
-                if chunk is not None:
-                    flying[actor.evaluate.remote(shared, chunk)] = (number, chunk)
-                    handed = True
-
-    def _wait(self, flying: Mapping[Any, object]) -> list[Any]:
-        pending = [*flying, *self._joining]
-        ready, _ = ray.wait(pending, num_returns=1, timeout=POLL)
-        if ready:  # and whatever else has come meanwhile
-            ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
-        return list(ready)
-
-    def _result(
-        self, reference: Any, worker: int, assignment: Assignment, flying: dict[Any, tuple[int, Chunk]]
-    ) -> ChunkResult | None:
-        """The result, or None where its worker died."""
-        try:
-            result: ChunkResult = ray.get(reference)
-            return result
-        except RayTaskError as error:
-            if isinstance(error.cause, DistesError):
-                raise error.cause from None
-            raise
-        except RayActorError:
-            if worker in self._workers:
-                del self._workers[worker]
-                for other in [ref for ref, (number, _) in flying.items() if number == worker]:
-                    del flying[other]
-                assignment.lost(worker)
-                self._restarted += 1
-                self._say("A worker died; its chunks are done again, and another worker starts.")
-                self._start()
-            return None
-
-
-def _connect(address: str | None, gpus: int | None) -> None:
-    """Joins the cluster at the address, or starts one on this machine that listens on loopback only.
-
-    Args:
-        address: Of the cluster, or None.
-        gpus: Of this machine, as torch counts them; None leaves it to Ray.
-    """
-    prepare()
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address is None:
-        ray.init(
-            "local",
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE,
-            num_gpus=gpus,
-            _node_ip_address="127.0.0.1",
-            **quiet,
-        )
-        return
-    try:
-        if address != "auto":
-            _knock(address)  # Ray itself would wait for minutes
-        ray.init(address=address, **quiet)
-    except (ConnectionError, RayError, RuntimeError, ValueError, OSError) as error:
-        raise ClusterError(
-            f"No Ray cluster answers at {address!r} ({_last_line(error).rstrip('.')}). Start one with "
-            "`ray start --head`, or leave --address away to run on this machine."
-        ) from error
-
-
-def _knock(address: str) -> None:
-    """Connects and hangs up.
-
-    Raises:
-        OSError: Nobody listens there.
-        ClusterError: It is no address.
-    """
-    host, colon, port = address.rpartition(":")
-    if not (host and colon and port.isdigit() and int(port) < 2**16) or "/" in host:
-        raise ClusterError(f"address must be HOST:PORT, as `ray start --head` prints it, or auto; got {address!r}.")
-    with socket.create_connection((host.strip("[]"), int(port)), timeout=5):
-        pass
-
-
-def _last_line(error: BaseException) -> str:
-    cause = getattr(error, "cause", None)
-    lines = [line.strip() for line in str(cause or error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,85 @@
+"""Ray clusters: joining one or starting one here, what it has, and whether it still answers."""
+
+import logging
+import socket
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from distes.errors import ClusterError
+from distes.pools.ray_environment import prepare
+
+OBJECT_STORE = 256 * 2**20  # bytes of an embedded cluster's object store; populations are small
+
+
+def connect(address: str | None, gpus: int | None) -> None:
+    """Joins the cluster at the address, or starts one on this machine that listens on loopback only.
+
+    Args:
+        address: Of the cluster, or None.
+        gpus: Of this machine, as torch counts them; None leaves it to Ray.
+    """
+    prepare()
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address is None:
+        ray.init(
+            "local",
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE,
+            num_gpus=gpus,
+            _node_ip_address="127.0.0.1",
+            **quiet,
+        )
+        return
+    try:
+        if address != "auto":
+            _knock(address)  # Ray itself would wait for minutes
+        ray.init(address=address, **quiet)
+    except (ConnectionError, RayError, RuntimeError, ValueError, OSError) as error:
+        raise ClusterError(
+            f"No Ray cluster answers at {address!r} ({last_line(error).rstrip('.')}). Start one with "
+            "`ray start --head`, or leave --address away to run on this machine."
+        ) from error
+
+
+def _knock(address: str) -> None:
+    """Connects and hangs up.
+
+    Raises:
+        OSError: Nobody listens there.
+        ClusterError: It is no address.
+    """
+    host, colon, port = address.rpartition(":")
+    if not (host and colon and port.isdigit() and int(port) < 2**16) or "/" in host:
+        raise ClusterError(f"address must be HOST:PORT, as `ray start --head` prints it, or auto; got {address!r}.")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=5):
+        pass
+
+
+def last_line(error: BaseException) -> str:
+    """Of what an error says, or of its cause: what matters of a worker's traceback."""
+    cause = getattr(error, "cause", None)
+    lines = [line.strip() for line in str(cause or error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def inventory() -> str:
+    """What the cluster has, part of a sentence."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    total, free = ray.cluster_resources(), ray.available_resources()
+    parts = [f"{len(nodes)} {'node' if len(nodes) == 1 else 'nodes'}"]
+    for name in ("CPU", "GPU"):
+        if total.get(name):
+            parts.append(f"{total[name]:g} {name}s, {free.get(name, 0):g} of them free")
+    return ", ".join(parts)
+
+
+def head_answers() -> bool:
+    """Whether the cluster's head accepts a connection."""
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=5):
+            return True
+    except OSError:
+        return False

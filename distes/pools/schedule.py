@@ -1,0 +1,193 @@
+"""Which chunk goes where, when it is done a second time, and what a death means: decided here, without Ray or a clock.
+
+Every method is told the time, so that any course of events can be played. Workers are named by integers. A worker has
+up to `IN_FLIGHT` chunks: it works on the first, and the next waits beside it, so that it never waits for the driver.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from distes.errors import EvaluationError
+from distes.pools.pace import Pace
+from distes.population import Chunk
+
+IN_FLIGHT = 2  # chunks a worker has at a time
+LOSSES = 3  # workers that may die or hang over a chunk before it is the chunk's fault
+
+
+@dataclass(eq=False)
+class Issue:
+    """A chunk in a worker's hands.
+
+    Attributes:
+        worker: Whose.
+        chunk: What.
+        generation: Of which.
+        since: When the worker began it; None while it waits beside another.
+        unwanted: Whether it has been named as needless.
+    """
+
+    worker: int
+    chunk: Chunk
+    generation: int
+    since: float | None = None
+    unwanted: bool = False
+
+    def age(self, now: float) -> float:
+        """Seconds since it was begun; 0 as long as it waits."""
+        return 0.0 if self.since is None else now - self.since
+
+
+@dataclass
+class Counts:
+    """Of a whole run.
+
+    Attributes:
+        reissued: Chunks that were given out again, for whatever reason.
+        late: Of these, those given to an idle worker while another still had them.
+        duplicate: Answers to a chunk that was done already.
+    """
+
+    reissued: int = 0
+    late: int = 0
+    duplicate: int = 0
+
+
+class Schedule:
+    """The chunks of one generation after the other: waiting, in workers' hands, or done."""
+
+    def __init__(self, timeout: float | None = None) -> None:
+        """No workers, and nothing to do.
+
+        Args:
+            timeout: Seconds after which a chunk's worker counts as hung; None decides by how long others took.
+        """
+        self.pace, self.counts = Pace(timeout), Counts()
+        self._generation = 0
+        self.waiting = deque[Chunk]()
+        self._open = set[int]()
+        self._losses = Counter[int]()
+        self.hands: dict[int, list[Issue]] = {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether every chunk of the generation is done."""
+        return not self._open
+
+    @property
+    def workers(self) -> int:
+        """How many there are."""
+        return len(self.hands)
+
+    def begin(self, cut: Iterable[Chunk]) -> None:
+        """A new generation. Who still works on a chunk of the last one gets nothing until it has answered."""
+        self._generation += 1
+        self.waiting = deque(cut)
+        self._open = {chunk.index for chunk in self.waiting}
+        self._losses.clear()
+
+    def joined(self, worker: int) -> None:
+        """A worker is ready."""
+        self.hands[worker] = []
+
+    def hand_out(self, now: float) -> list[Issue]:
+        """What is to be given to whom: first a chunk to each idle worker, so that few are spread wide, then a second.
+
+        Where no chunk waits any longer, an idle worker gets one that others have, if none of them has begun it, or all
+        have been at it for longer than is usual; the first answer counts.
+        """
+        issues = []
+        for depth in range(IN_FLIGHT):
+            for worker, hand in self.hands.items():
+                if len(hand) != depth or (hand and hand[0].generation != self._generation):
+                    continue
+                chunk = self.waiting.popleft() if self.waiting else self._second(now) if depth == 0 else None
+                if chunk is not None:
+                    hand.append(Issue(worker, chunk, self._generation, None if hand else now))
+                    issues.append(hand[-1])
+        return issues
+
+    def done(self, issue: Issue, now: float) -> bool:
+        """Takes note of an answer; returns whether it is the first to its chunk, in its generation."""
+        if issue.since is not None:
+            self.pace.add(issue.chunk, now - issue.since)
+        self._drop(issue, now)
+        if issue.generation != self._generation or issue.chunk.index not in self._open:
+            self.counts.duplicate += 1
+            return False
+        self._open.remove(issue.chunk.index)
+        return True
+
+    def needless(self, now: float) -> list[Issue]:
+        """What waits in somebody's hands, and is done or in better hands: to be taken back, if it is not begun yet.
+
+        Each is named once.
+        """
+        better = {issue.chunk.index for issue in self._issues() if self._goes_well(issue, now)}
+        waiting = [issue for hand in self.hands.values() for issue in hand[1:] if not issue.unwanted]
+        needless = [issue for issue in waiting if not self._is_open(issue) or issue.chunk.index in better]
+        for issue in needless:
+            issue.unwanted = True
+        return needless
+
+    def taken_back(self, issue: Issue, now: float) -> None:
+        """It was, and will not be answered."""
+        self._drop(issue, now)
+
+    def lost(self, worker: int) -> None:
+        """A worker died or was given up: its chunks wait again, first in the line, unless somebody else has them.
+
+        Raises:
+            EvaluationError: If the chunk it worked on has now cost too many workers.
+        """
+        hand = self.hands.pop(worker, [])
+        if hand and self._is_open(hand[0]):
+            suspect = hand[0].chunk
+            self._losses[suspect.index] += 1
+            if self._losses[suspect.index] >= LOSSES:
+                raise EvaluationError(_blame(suspect))
+        elsewhere = {issue.chunk.index for issue in self._issues() if self._is_open(issue)}
+        again = [issue.chunk for issue in hand if self._is_open(issue) and issue.chunk.index not in elsewhere]
+        self.waiting.extendleft(reversed(again))
+        self.counts.reissued += len(again)
+
+    def hung(self, now: float) -> list[int]:
+        """Workers that have been at a chunk for so long that they are to be given up."""
+        return [issue.worker for issue in self._issues() if issue.age(now) > self.pace.hung_after(issue.chunk)]
+
+    def _second(self, now: float) -> Chunk | None:
+        """A chunk that is worth doing twice: one that nobody has begun, else the one that is latest."""
+        well = {issue.chunk.index for issue in self._issues() if self._goes_well(issue, now)}
+        candidates = [issue for issue in self._issues() if self._is_open(issue) and issue.chunk.index not in well]
+        if not candidates:
+            return None
+        self.counts.reissued += 1
+        self.counts.late += 1
+        return max(candidates, key=lambda issue: (issue.since is None, issue.age(now))).chunk
+
+    def _goes_well(self, issue: Issue, now: float) -> bool:
+        """Whether it is wanted, and its worker is at it, and has not been for longer than is usual."""
+        begun = issue.since is not None and self._is_open(issue)
+        return begun and issue.age(now) <= self.pace.late_after(issue.chunk)
+
+    def _issues(self) -> Iterable[Issue]:
+        return (issue for hand in self.hands.values() for issue in hand)
+
+    def _is_open(self, issue: Issue) -> bool:
+        return issue.generation == self._generation and issue.chunk.index in self._open
+
+    def _drop(self, issue: Issue, now: float) -> None:
+        hand = self.hands.get(issue.worker, [])
+        if issue in hand:
+            hand.remove(issue)
+            if hand and hand[0].since is None:
+                hand[0].since = now
+
+
+def _blame(suspect: Chunk) -> str:
+    what = "the centre's episodes" if suspect.of_centre else "pairs"
+    return (
+        f"{LOSSES} workers in a row died or hung over {what} {suspect.start} to {suspect.stop - 1}. To see why: "
+        "python scripts/launch.py --resume RUN_DIR --workers 0"
+    )

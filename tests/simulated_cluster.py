@@ -1,0 +1,136 @@
+"""A cluster that is not there: workers that die, hang, are slow, leave and come back, under a clock of its own.
+
+What happens is a function of a seed. Messages take their time, so answers overtake each other.
+"""
+
+import heapq
+import random
+from typing import Any
+
+import numpy as np
+
+from distes.pools.schedule import Issue, Schedule
+from distes.population import Chunk, ChunkResult
+
+POLL = 0.5  # seconds between two looks at the clock where nothing happens
+TURNS = 20_000  # of a generation: none takes as many
+
+
+def answer(generation: int, chunk: Chunk) -> ChunkResult:
+    """What any worker makes of a chunk."""
+    rows = np.arange(chunk.start, chunk.stop) + 1000.0 * generation
+    fitness = rows if chunk.of_centre else np.stack([rows, -rows], axis=1)
+    return ChunkResult(chunk.index, fitness, fitness.astype(np.int64), len(rows), None, 0.0)
+
+
+class SimulatedCluster:
+    """Carries out what a schedule decides."""
+
+    def __init__(self, seed: int, schedule: Schedule, workers: int, faults: int, slow: float = 0.2) -> None:
+        """Workers join within two seconds, and faults happen within thirty.
+
+        Args:
+            seed: Of everything that happens.
+            schedule: Decides.
+            workers: How many there are to begin with; each that is lost is replaced.
+            faults: How many deaths, hangs and slowdowns.
+            slow: The share of workers that are ten times slower than the others.
+        """
+        self.random, self.schedule, self.now, self._slow = random.Random(seed), schedule, 0.0, slow
+        self._events: list[tuple[float, int, tuple[Any, ...]]] = []
+        self._happened = self._named = 0
+        self._hands: dict[int, list[Issue]] = {}  # of the workers that live, as they themselves see it
+        self._busy: dict[int, Issue] = {}
+        self._hung: set[int] = set()
+        self._pace: dict[int, float] = {}
+        self.losses = 0
+        for _ in range(workers):
+            self._send(2 * self.random.random(), "joins", self._new())
+        for _ in range(faults):
+            self._send(30 * self.random.random(), self.random.choice(["dies", "hangs", "slows down"]))
+
+    def evaluate(self, generation: int, cut: list[Chunk]) -> list[ChunkResult]:
+        """Plays until the schedule says that all is done."""
+        schedule, results = self.schedule, dict[int, ChunkResult]()
+        schedule.begin(cut)
+        for _ in range(TURNS):
+            if schedule.finished:
+                return [results[chunk.index] for chunk in cut]
+            for issue in schedule.hand_out(self.now):
+                self._hands[issue.worker].append(issue)
+                self._send(0.01 * self.random.random(), "looks", issue.worker)
+            self._take_back()
+            assert all(schedule.hands.values()) or not schedule.waiting, "a worker is idle while a chunk waits"
+            for worker in schedule.hung(self.now):
+                self._lose(worker, 1.0)
+            if not self._events or self._events[0][0] > self.now + POLL:
+                self.now += POLL
+                continue
+            self.now, _, (what, *about) = heapq.heappop(self._events)
+            if what == "answers":
+                issue, result = about
+                if schedule.done(issue, self.now):
+                    assert issue.chunk.index not in results
+                    results[issue.chunk.index] = result
+            elif what == "joins":
+                self._join(*about)
+            elif what == "looks":
+                self._look(*about)
+            elif what == "ends":
+                self._end(*about)
+            elif alive := sorted(self._hands):
+                self._fail(what, self.random.choice(alive))
+        raise AssertionError("the generation has no end")
+
+    def _send(self, delay: float, *event: Any) -> None:
+        self._happened += 1
+        heapq.heappush(self._events, (self.now + delay, self._happened, event))
+
+    def _new(self) -> int:
+        self._named += 1
+        return self._named
+
+    def _join(self, worker: int) -> None:
+        self._hands[worker] = []
+        self._pace[worker] = 10.0 if self.random.random() < self._slow else 1.0
+        self.schedule.joined(worker)
+
+    def _look(self, worker: int) -> None:
+        """A worker begins what is first in its hands."""
+        if worker not in self._hands or worker in self._busy or worker in self._hung or not self._hands[worker]:
+            return
+        issue = self._busy[worker] = self._hands[worker][0]
+        seconds = self._pace[worker] * self.random.uniform(0.8, 1.2) * issue.chunk.evaluations / 8
+        self._send(seconds, "ends", worker, issue)
+
+    def _end(self, worker: int, issue: Issue) -> None:
+        if self._busy.get(worker) is not issue or worker in self._hung:
+            return
+        del self._busy[worker]
+        self._hands[worker].remove(issue)
+        self._send(0.05 * self.random.random(), "answers", issue, answer(issue.generation - 1, issue.chunk))
+        self._look(worker)
+
+    def _take_back(self) -> None:
+        """Only what its worker has not begun can be taken back."""
+        for issue in self.schedule.needless(self.now):
+            hand = self._hands.get(issue.worker, [])
+            if issue in hand and self._busy.get(issue.worker) is not issue:
+                hand.remove(issue)
+                self.schedule.taken_back(issue, self.now)
+
+    def _fail(self, how: str, worker: int) -> None:
+        if how == "dies":
+            self._lose(worker, 5 * self.random.random())
+        elif how == "hangs":
+            self._hung.add(worker)
+        else:
+            self._pace[worker] *= 10
+
+    def _lose(self, worker: int, replaced_after: float) -> None:
+        del self._hands[worker]
+        self._busy.pop(worker, None)
+        self._hung.discard(worker)
+        self.losses += 1
+        self.schedule.lost(worker)
+        self._send(replaced_after, "joins", self._new())

@@ -1,0 +1,233 @@
+"""Which chunk goes where: plain Python, so every course of events can be played."""
+
+import numpy as np
+import pytest
+
+from distes.errors import EvaluationError
+from distes.pools.pace import FLOOR, LATE, SLOWEST, UNKNOWN, Pace
+from distes.pools.schedule import IN_FLIGHT, LOSSES, Issue, Schedule
+from distes.population import Chunk
+from tests.simulated_cluster import SimulatedCluster, answer
+
+CUT = [Chunk(0, 0, 16, of_centre=True), *(Chunk(i, 4 * i - 4, 4 * i) for i in range(1, 8))]
+SCHEDULES = 10_000
+
+
+def begun(*workers: int, cut: list[Chunk] = CUT, timeout: float | None = None) -> Schedule:
+    schedule = Schedule(timeout)
+    for worker in workers:
+        schedule.joined(worker)
+    schedule.begin(cut)
+    return schedule
+
+
+def given(schedule: Schedule, now: float = 0.0) -> dict[int, list[int]]:
+    """The chunks that each worker is given now."""
+    hands: dict[int, list[int]] = {}
+    for issue in schedule.hand_out(now):
+        hands.setdefault(issue.worker, []).append(issue.chunk.index)
+    return hands
+
+
+def first(schedule: Schedule, worker: int) -> Issue:
+    return schedule.hands[worker][0]
+
+
+def test_a_worker_has_two_chunks_at_a_time_in_their_order() -> None:
+    schedule = begun(1, 2)
+    assert given(schedule) == {1: [0, 2], 2: [1, 3]} and given(schedule) == {}
+    assert schedule.done(first(schedule, 1), 1.0)
+    assert given(schedule, 1.0) == {1: [4]}
+    assert IN_FLIGHT == 2
+
+
+def test_few_chunks_are_spread_wide() -> None:
+    assert given(begun(1, 2, 3, cut=CUT[:3])) == {1: [0], 2: [1], 3: [2]}
+
+
+def test_is_finished_when_all_are_done() -> None:
+    schedule, now, done = begun(5), 0.0, 0
+    while not schedule.finished:
+        schedule.hand_out(now)
+        now += 1
+        assert schedule.done(first(schedule, 5), now)
+        done += 1
+    assert done == len(CUT) and given(schedule, now) == {} and schedule.counts.reissued == 0
+
+
+def test_nothing_to_do_is_finished_at_once() -> None:
+    schedule = begun(1, cut=[])
+    assert schedule.finished and given(schedule) == {}
+
+
+def test_a_lost_worker_s_chunks_come_first_and_in_their_order() -> None:
+    schedule = begun(1, 2)
+    given(schedule)
+    schedule.lost(1)
+    assert schedule.counts.reissued == 2 and schedule.workers == 1
+    schedule.joined(3)
+    assert given(schedule) == {3: [0, 2]}
+    assert schedule.done(first(schedule, 2), 1.0)
+    assert given(schedule, 1.0) == {2: [4]}
+
+
+def test_an_idle_or_unknown_worker_may_be_lost() -> None:
+    schedule = begun(1)
+    schedule.lost(1)
+    schedule.lost(7)
+    assert schedule.counts.reissued == 0 and schedule.workers == 0 and given(schedule) == {}
+
+
+def test_a_chunk_that_keeps_killing_workers_is_given_up() -> None:
+    schedule = begun(0)
+    for worker in range(LOSSES - 1):
+        given(schedule)
+        schedule.lost(worker)
+        schedule.joined(worker + 1)
+    given(schedule)
+    with pytest.raises(
+        EvaluationError, match=r"3 workers in a row died or hung over the centre's episodes 0 to 15.*--workers 0"
+    ):
+        schedule.lost(LOSSES - 1)
+
+
+def test_pairs_are_named_where_they_kill() -> None:
+    schedule = begun(0, cut=[CUT[2]])
+    for worker in range(LOSSES - 1):
+        given(schedule)
+        schedule.lost(worker)
+        schedule.joined(worker + 1)
+    given(schedule)
+    with pytest.raises(EvaluationError, match="died or hung over pairs 4 to 7"):
+        schedule.lost(LOSSES - 1)
+
+
+def test_the_chunk_that_waits_beside_it_is_not_to_blame() -> None:
+    """It comes back twice as the second of two, and goes on being handed out."""
+    schedule = begun(1)
+    for worker in (1, 2):
+        assert given(schedule) == {worker: [0, 1]}
+        schedule.lost(worker)
+        schedule.joined(worker + 1)
+    assert given(schedule) == {3: [0, 1]}
+    assert schedule.done(first(schedule, 3), 1.0)
+    assert given(schedule, 1.0) == {3: [2]}
+    schedule.lost(3)  # over chunk 1, its first loss
+    schedule.joined(4)
+    assert given(schedule, 1.0) == {4: [1, 2]}
+
+
+def test_an_idle_worker_takes_what_waits_beside_another_s_work() -> None:
+    schedule = begun(1, 2, cut=CUT[1:4])
+    assert given(schedule) == {1: [1, 3], 2: [2]}
+    assert schedule.done(first(schedule, 2), 1.0)
+    assert given(schedule, 1.0) == {2: [3]}
+    (needless,) = schedule.needless(1.0)
+    assert (needless.worker, needless.chunk.index) == (1, 3)
+    schedule.taken_back(needless, 1.0)
+    assert [issue.chunk.index for issue in schedule.hands[1]] == [1] and schedule.needless(1.0) == []
+    assert schedule.counts.late == schedule.counts.reissued == 1
+
+
+def test_what_could_not_be_taken_back_is_a_duplicate() -> None:
+    schedule = begun(1, 2, cut=CUT[1:4])
+    given(schedule)
+    assert schedule.done(first(schedule, 2), 1.0) and given(schedule, 1.0) == {2: [3]}
+    assert schedule.done(first(schedule, 1), 1.1)  # and goes on with chunk 3 itself
+    assert schedule.done(first(schedule, 1), 1.9) and schedule.finished
+    assert not schedule.done(first(schedule, 2), 2.0)
+    assert schedule.counts.duplicate == 1
+
+
+def test_a_late_chunk_is_done_a_second_time_and_the_first_answer_counts() -> None:
+    schedule = begun(1, 2, cut=CUT[1:3])
+    given(schedule)
+    slow = first(schedule, 1)
+    assert schedule.done(first(schedule, 2), 1.0)  # one second is usual
+    assert given(schedule, LATE - 0.01) == {} and given(schedule, LATE + 0.01) == {2: [1]}
+    assert given(schedule, 99.0) == {}  # it has it already
+    assert schedule.done(first(schedule, 2), LATE + 1) and schedule.finished
+    assert not schedule.done(slow, 10.0) and schedule.counts.duplicate == 1
+
+
+def test_who_is_busy_with_the_last_generation_gets_nothing_of_the_next() -> None:
+    schedule = begun(1, 2, cut=CUT[1:3])
+    given(schedule)
+    slow = first(schedule, 1)
+    assert schedule.done(first(schedule, 2), 1.0) and given(schedule, 2.0) == {2: [1]}
+    assert schedule.done(first(schedule, 2), 3.0) and schedule.finished
+    schedule.begin(CUT[1:4])
+    assert given(schedule, 3.0) == {2: [1, 2]}
+    assert not schedule.done(slow, 4.0)  # an answer to chunk 1, but of another generation
+    assert given(schedule, 4.0) == {1: [3]}
+
+
+def test_a_worker_that_does_not_answer_is_given_up() -> None:
+    schedule = begun(1, 2, cut=CUT[1:3], timeout=7.0)
+    given(schedule)
+    assert schedule.hung(7.0) == [] and schedule.hung(7.1) == [1, 2]
+    assert schedule.done(first(schedule, 2), 7.2)
+    assert schedule.hung(7.2) == [1]
+    schedule.lost(1)
+    assert given(schedule, 7.2) == {2: [1]} and schedule.hung(7.2) == []
+
+
+class TestPace:
+    def test_nothing_is_late_before_anything_is_known(self) -> None:
+        pace = Pace()
+        assert pace.late_after(CUT[1]) == float("inf") and pace.hung_after(CUT[1]) == UNKNOWN
+
+    def test_goes_by_what_was_seen_and_by_the_size_of_the_chunk(self) -> None:
+        pace = Pace()
+        for seconds in (8.0, 8.0, 80.0):
+            pace.add(CUT[1], seconds)
+        assert CUT[1].evaluations == 8 and CUT[0].evaluations == 16
+        assert pace.late_after(CUT[1]) == LATE * 8.0 and pace.late_after(CUT[0]) == LATE * 16.0
+        assert pace.hung_after(CUT[1]) == SLOWEST * 80.0
+
+    def test_has_a_floor_and_may_be_set(self) -> None:
+        for pace, expected in ((Pace(), FLOOR), (Pace(3.0), 3.0)):
+            pace.add(CUT[1], 0.01)
+            assert pace.hung_after(CUT[1]) == expected
+
+
+def test_ten_thousand_courses_of_events_end_with_exactly_the_right_evaluation() -> None:
+    """Deaths, hangs, slow workers, late and overtaking answers; only a chunk that costs three workers ends a run."""
+    ended = late = 0
+    for seed in range(SCHEDULES):
+        numbers = np.random.default_rng(seed)
+        pairs, workers, generations, faults = (int(numbers.integers(1, most)) for most in (50, 7, 4, 6))
+        cut = [Chunk(0, 0, 8, of_centre=True)]
+        cut += [Chunk(i + 1, start, min(start + 4, pairs)) for i, start in enumerate(range(0, pairs, 4))]
+        schedule = Schedule()
+        cluster = SimulatedCluster(seed, schedule, workers, faults - 1)
+        try:
+            for generation in range(generations):
+                results = cluster.evaluate(generation, cut)
+                expected = [answer(generation, chunk) for chunk in cut]
+                assert [result.index for result in results] == [chunk.index for chunk in cut]
+                for got, right in zip(results, expected, strict=True):
+                    np.testing.assert_array_equal(got.fitness, right.fitness)
+        except EvaluationError:
+            assert cluster.losses >= LOSSES
+            ended += 1
+        late += schedule.counts.late
+    assert ended < SCHEDULES / 100 and late > SCHEDULES / 10
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_slow_worker_of_six_costs_little(seed: int) -> None:
+    """Ten times slower than the others: a generation takes at most 1.3 times as long as without it."""
+    cut = [Chunk(i, 4 * i, 4 * i + 4) for i in range(60)]
+
+    def seconds(slow: bool) -> float:
+        cluster = SimulatedCluster(seed, Schedule(), 6 if slow else 5, 0, slow=0.0)
+        cluster.evaluate(0, cut[:6])  # all have joined, and it is known how long a chunk takes
+        if slow:
+            cluster._pace[6] = 10.0
+        began = cluster.now
+        for generation in range(1, 4):
+            cluster.evaluate(generation, cut)
+        return cluster.now - began
+
+    assert seconds(slow=True) <= 1.3 * seconds(slow=False)
