@@ -236,7 +236,7 @@ def main() -> None:
     print(f"Logs and runs are in {folder}.")
     command = [sys.executable, str(ROOT / "scripts" / "launch.py"), *TRAINING, "--workers=0"]
     command += [f"--generations={options.generations}", f"--run_dir={folder / 'undisturbed'}"]
-    subprocess.run(command, check=True, capture_output=True, cwd=folder)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder, env=ENVIRONMENT)
     chaos = Chaos(options, folder)
     try:
         chaos.train(folder / "disturbed")

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -62,6 +63,26 @@ def last_line(error: BaseException) -> str:
     cause = getattr(error, "cause", None)
     lines = [line.strip() for line in str(cause or error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
+
+
+def hear(say: Callable[[str], None]) -> None:
+    """Has Ray's own messages (a node died, a process was killed for its memory) said in a line, each of them once.
+
+    Ray prints them with the last forty lines of a dead node's log, into whatever is on the terminal, and has no setting
+    for it; so the function that it prints them with is replaced, where it is found.
+    """
+    private: Any = ray._private.worker
+    said = set[str]()
+
+    def say_first_line(data: dict[str, Any], ignore_prefix: bool) -> None:
+        for message in data["lines"]:
+            first = message.strip().partition("\n")[0].partition(" Possible reasons include")[0]
+            if first not in said:
+                said.add(first)
+                say(f"Ray: {first}")
+
+    if hasattr(private, "print_to_stdstream"):
+        private.print_to_stdstream = say_first_line
 
 
 def inventory() -> str:

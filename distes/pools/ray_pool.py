@@ -17,7 +17,7 @@ from distes.device import Place, visible_gpus
 from distes.errors import ClusterError, DistesError
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.placement import COLUMNS, gpu_share, mixed, table
-from distes.pools.ray_cluster import connect, head_answers, inventory, last_line
+from distes.pools.ray_cluster import connect, head_answers, hear, inventory, last_line
 from distes.pools.schedule import Issue, Schedule
 from distes.population import ChunkResult, Evaluation, Population, chunks, reduce
 from distes.worker import Experiment, Worker
@@ -25,7 +25,7 @@ from distes.worker import Experiment, Worker
 POLL = 0.5  # seconds between looks at whether to stop
 PATIENCE = 20.0  # seconds until the table of workers no longer waits for the last of them
 GROWTH = 10.0  # seconds between looks at whether the cluster has grown, and whether it still answers
-SILENT = 30.0  # seconds for which the cluster's head may be silent
+SILENT = 25.0  # seconds for which the cluster's head may be silent; after 60, Ray ends this process by itself
 
 
 class _Actor(Worker):
@@ -84,6 +84,7 @@ class RayPool(Pool):
         if address is None:
             experiment = experiment.settled(visible_gpus())
         say("Starting Ray on this machine ..." if address is None else f"Joining the Ray cluster at {address} ...")
+        hear(say)
         connect(address, visible_gpus() if experiment.device == "cuda" else None)
         try:
             if address is not None:
@@ -106,7 +107,8 @@ class RayPool(Pool):
         self._workers: dict[int, Any] = {}  # ready ones, by number
         self._joining: dict[Any, tuple[int, Any]] = {}  # reference to `ready` -> (number, actor)
         self._started = self._restarted = 0
-        self._began = self._enough = self._looked = self._answered = time.monotonic()
+        self._next_look = 0.0
+        self._began = self._enough = self._looked = self._heard = time.monotonic()
         for _ in range(self._count):
             self._start()
 
@@ -123,7 +125,6 @@ class RayPool(Pool):
                     raise Interrupted
                 self._hand_out(shared)
                 self._wait(results)
-                self._give_up_hung()
                 self._look_after()
         finally:
             for reference, issue in self._flying.items():
@@ -199,7 +200,6 @@ class RayPool(Pool):
         ready, _ = ray.wait(pending, num_returns=1, timeout=POLL)
         if ready:  # and whatever else has come meanwhile
             ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
-            self._answered = time.monotonic()
         joined = []
         for reference in ready:
             if reference in self._joining:
@@ -217,6 +217,8 @@ class RayPool(Pool):
             self._schedule.taken_back(issue, now)
         except RayTaskError as error:
             self._schedule.taken_back(issue, now)
+            if not self._schedule.wants(issue):  # it failed elsewhere as well, and that was said
+                return
             if isinstance(error.cause, DistesError):
                 raise error.cause from None
             raise
@@ -276,13 +278,20 @@ class RayPool(Pool):
             ClusterError: If there were too few workers for too long, or the cluster's head is gone.
         """
         now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + POLL
+        self._give_up_hung()
         looks = self._elsewhere and now - self._looked >= GROWTH
         if looks:
             self._looked = now
             if head_answers():
-                self._answered = now
-            elif now - self._answered > SILENT:
-                raise ClusterError("The head of the Ray cluster does not answer any more: start it again, and resume.")
+                self._heard = now
+            elif now - self._heard > SILENT:
+                raise ClusterError(
+                    f"The head of the Ray cluster has not answered for {SILENT:.0f} seconds. The state is saved: start "
+                    "a cluster, and go on with --resume."
+                )
             else:
                 return
         if len(self._workers) >= max(self._minimum, 1):

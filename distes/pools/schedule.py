@@ -68,6 +68,7 @@ class Schedule:
         self.waiting = deque[Chunk]()
         self._open = set[int]()
         self._losses = Counter[int]()
+        self._doubled = False  # whether anybody may hold what somebody else has done
         self.hands: dict[int, list[Issue]] = {}
 
     @property
@@ -86,6 +87,7 @@ class Schedule:
         self.waiting = deque(cut)
         self._open = {chunk.index for chunk in self.waiting}
         self._losses.clear()
+        self._doubled = any(self._issues())
 
     def joined(self, worker: int) -> None:
         """A worker is ready."""
@@ -119,14 +121,20 @@ class Schedule:
         self._open.remove(issue.chunk.index)
         return True
 
+    def wants(self, issue: Issue) -> bool:
+        """Whether its chunk is of this generation, and not done."""
+        return issue.generation == self._generation and issue.chunk.index in self._open
+
     def needless(self, now: float) -> list[Issue]:
         """What waits in somebody's hands, and is done or in better hands: to be taken back, if it is not begun yet.
 
         Each is named once.
         """
+        if not self._doubled:
+            return []
         better = {issue.chunk.index for issue in self._issues() if self._goes_well(issue, now)}
         waiting = [issue for hand in self.hands.values() for issue in hand[1:] if not issue.unwanted]
-        needless = [issue for issue in waiting if not self._is_open(issue) or issue.chunk.index in better]
+        needless = [issue for issue in waiting if not self.wants(issue) or issue.chunk.index in better]
         for issue in needless:
             issue.unwanted = True
         return needless
@@ -142,13 +150,13 @@ class Schedule:
             EvaluationError: If the chunk it worked on has now cost too many workers.
         """
         hand = self.hands.pop(worker, [])
-        if hand and self._is_open(hand[0]):
+        if hand and self.wants(hand[0]):
             suspect = hand[0].chunk
             self._losses[suspect.index] += 1
             if self._losses[suspect.index] >= LOSSES:
                 raise EvaluationError(_blame(suspect))
-        elsewhere = {issue.chunk.index for issue in self._issues() if self._is_open(issue)}
-        again = [issue.chunk for issue in hand if self._is_open(issue) and issue.chunk.index not in elsewhere]
+        elsewhere = {issue.chunk.index for issue in self._issues() if self.wants(issue)}
+        again = [issue.chunk for issue in hand if self.wants(issue) and issue.chunk.index not in elsewhere]
         self.waiting.extendleft(reversed(again))
         self.counts.reissued += len(again)
 
@@ -159,23 +167,21 @@ class Schedule:
     def _second(self, now: float) -> Chunk | None:
         """A chunk that is worth doing twice: one that nobody has begun, else the one that is latest."""
         well = {issue.chunk.index for issue in self._issues() if self._goes_well(issue, now)}
-        candidates = [issue for issue in self._issues() if self._is_open(issue) and issue.chunk.index not in well]
+        candidates = [issue for issue in self._issues() if self.wants(issue) and issue.chunk.index not in well]
         if not candidates:
             return None
         self.counts.reissued += 1
         self.counts.late += 1
+        self._doubled = True
         return max(candidates, key=lambda issue: (issue.since is None, issue.age(now))).chunk
 
     def _goes_well(self, issue: Issue, now: float) -> bool:
         """Whether it is wanted, and its worker is at it, and has not been for longer than is usual."""
-        begun = issue.since is not None and self._is_open(issue)
+        begun = issue.since is not None and self.wants(issue)
         return begun and issue.age(now) <= self.pace.late_after(issue.chunk)
 
     def _issues(self) -> Iterable[Issue]:
         return (issue for hand in self.hands.values() for issue in hand)
-
-    def _is_open(self, issue: Issue) -> bool:
-        return issue.generation == self._generation and issue.chunk.index in self._open
 
     def _drop(self, issue: Issue, now: float) -> None:
         hand = self.hands.get(issue.worker, [])
