@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the benchmarks of scripts/benchmarks/ that need no GPU, in some ten minutes, and prints one table of ratios.
+"""Runs the benchmarks of scripts/benchmarks/ that need no GPU, in under ten minutes, and prints one table of ratios.
 
     python scripts/bench.py [--only rollouts physics ...] [--results FOLDER]
 
