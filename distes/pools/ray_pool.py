@@ -99,6 +99,7 @@ class RayPool(Pool):
         share = gpu_share(self._count, gpus) if gpus else 0
         self._actor: Any = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
         self._experiment = ray.put(experiment)
+        self._unready = ""  # why a worker died before it was ready, the last time
         self._open = False  # whether there have been enough workers to begin
         self._places: dict[int, Place] = {}  # of workers that are ready, and not in the table yet
         self._shown: list[Place] = []
@@ -106,7 +107,7 @@ class RayPool(Pool):
         self._flying: dict[Any, Issue] = {}  # reference to an answer -> what was asked
         self._workers: dict[int, Any] = {}  # ready ones, by number
         self._joining: dict[Any, tuple[int, Any]] = {}  # reference to `ready` -> (number, actor)
-        self._started = self._restarted = 0
+        self._started = self._restarted = self._missing = 0
         self._next_look = 0.0
         self._began = self._enough = self._looked = self._heard = time.monotonic()
         for _ in range(self._count):
@@ -251,8 +252,10 @@ class RayPool(Pool):
         except RayError as error:
             reason = last_line(error)
             if not getattr(error, "actor_init_failed", True):  # its node went, or its process: no fault of its own
-                self._say(f"A worker died before it was ready, and another one starts: {reason}")
-                self._start()
+                if reason != self._unready:
+                    self._unready = reason
+                    self._say(f"A worker died before it was ready, and another one starts: {reason}")
+                self._missing += 1  # to be started a little later: the cluster may not know yet that the node is gone
                 return []
             self._say(f"A worker could not start: {reason}")
             if not self._workers and not self._joining:
@@ -282,6 +285,9 @@ class RayPool(Pool):
             return
         self._next_look = now + POLL
         self._give_up_hung()
+        for _ in range(self._missing):
+            self._start()
+        self._missing = 0
         looks = self._elsewhere and now - self._looked >= GROWTH
         if looks:
             self._looked = now
