@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Memory of driver, workers and Ray's node over thousands of generations: it should not grow.
+
+    python scripts/benchmarks/leaks.py [--generations 2000] [--centre_mb 1] [--workers 2] [--json FILE]
+
+Each generation sends a centre of a megabyte through the object store, whose memory counts as the node's (its raylet's).
+The ratio is the memory at the end over that after a tenth of the generations, when everything is warm.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import psutil
+
+import distes
+from distes.pools.ray_environment import prepare
+
+PARTS = {"driver": None, "workers": "ray::", "node": "raylet"}
+
+
+def resident_mb() -> dict[str, float]:
+    """Of this process, and of its children by what they are."""
+    me = psutil.Process()
+    children = [(child.name(), child) for child in me.children(recursive=True)]
+    found = {"driver": me.memory_info().rss / 1e6}
+    for part, begins in PARTS.items():
+        if begins is not None:
+            found[part] = sum(child.memory_info().rss for name, child in children if name.startswith(begins)) / 1e6
+    return found
+
+
+def main() -> None:
+    """Prints a row for each twentieth of the generations."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--generations", type=int, default=2000)
+    parser.add_argument("--centre_mb", type=float, default=1.0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    prepare()
+    from distes.pools.ray_pool import RayPool
+
+    dimension = int(options.centre_mb * 2**20 / 4)
+    task = distes.Function("sphere", dimension=dimension)
+    policy = distes.Linear(1, dimension, bias=False)
+    layout, noise = distes.Layout(policy), distes.NoiseTable(size=4 * dimension)
+    perturbation = distes.Dense(noise, layout)
+    strategy = distes.OpenAIES(layout.flatten(policy), perturbation, population_size=8 * options.workers)
+    pool = RayPool(distes.Experiment.of(task, policy, perturbation, noise), workers=options.workers, pairs_per_chunk=2)
+    rows, every = [], max(1, options.generations // 20)
+    print(f"{'generation':>10}" + "".join(f"{part + ' MB':>12}" for part in PARTS) + f"{'seconds':>10}")
+    started = time.monotonic()
+    try:
+        for generation in range(1, options.generations + 1):
+            strategy.tell(pool.evaluate(strategy.ask(), lambda: False))
+            if generation % every == 0:
+                rows.append({"generation": generation, "seconds": time.monotonic() - started, **resident_mb()})
+                shown = "".join(f"{rows[-1][part]:>12,.1f}" for part in PARTS)
+                print(f"{generation:>10,}{shown}{rows[-1]['seconds']:>10.1f}", flush=True)
+    finally:
+        pool.close()
+    growth = {part: rows[-1][part] / rows[len(rows) // 10][part] for part in PARTS}
+    print("end over warm: " + ", ".join(f"{part} {ratio:.3f}" for part, ratio in growth.items()))
+    if options.json:
+        options.json.write_text(json.dumps({"rows": rows, "end_over_warm": growth}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
