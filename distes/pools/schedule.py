@@ -99,15 +99,17 @@ class Schedule:
         Where no chunk waits any longer, an idle worker gets one that others have, if none of them has begun it, or all
         have been at it for longer than is usual; the first answer counts.
         """
-        issues = []
-        for depth in range(IN_FLIGHT):
+        issues: list[Issue] = []
+        for depth in range(IN_FLIGHT if self.waiting else 0):
             for worker, hand in self.hands.items():
-                if len(hand) != depth or (hand and hand[0].generation != self._generation):
-                    continue
-                chunk = self.waiting.popleft() if self.waiting else self._second(now) if depth == 0 else None
-                if chunk is not None:
-                    hand.append(Issue(worker, chunk, self._generation, None if hand else now))
-                    issues.append(hand[-1])
+                if self.waiting and len(hand) == depth and (not hand or hand[0].generation == self._generation):
+                    issues.append(self._give(worker, self.waiting.popleft(), now))
+        idle = [worker for worker, hand in self.hands.items() if not hand] if self._open else []
+        for worker, chunk in zip(idle, self._worth_a_second(now) if idle else (), strict=False):
+            issues.append(self._give(worker, chunk, now))
+            self.counts.reissued += 1
+            self.counts.late += 1
+            self._doubled = True
         return issues
 
     def done(self, issue: Issue, now: float) -> bool:
@@ -164,16 +166,17 @@ class Schedule:
         """Workers that have been at a chunk for so long that they are to be given up."""
         return [issue.worker for issue in self._issues() if issue.age(now) > self.pace.hung_after(issue.chunk)]
 
-    def _second(self, now: float) -> Chunk | None:
-        """A chunk that is worth doing twice: one that nobody has begun, else the one that is latest."""
+    def _give(self, worker: int, chunk: Chunk, now: float) -> Issue:
+        hand = self.hands[worker]
+        hand.append(Issue(worker, chunk, self._generation, None if hand else now))
+        return hand[-1]
+
+    def _worth_a_second(self, now: float) -> list[Chunk]:
+        """Chunks that others have and that are worth doing twice: those that nobody has begun, then the latest."""
         well = {issue.chunk.index for issue in self._issues() if self._goes_well(issue, now)}
-        candidates = [issue for issue in self._issues() if self.wants(issue) and issue.chunk.index not in well]
-        if not candidates:
-            return None
-        self.counts.reissued += 1
-        self.counts.late += 1
-        self._doubled = True
-        return max(candidates, key=lambda issue: (issue.since is None, issue.age(now))).chunk
+        badly = [issue for issue in self._issues() if self.wants(issue) and issue.chunk.index not in well]
+        badly.sort(key=lambda issue: (issue.since is not None, -issue.age(now)))
+        return list({issue.chunk.index: issue.chunk for issue in badly}.values())
 
     def _goes_well(self, issue: Issue, now: float) -> bool:
         """Whether it is wanted, and its worker is at it, and has not been for longer than is usual."""
