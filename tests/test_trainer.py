@@ -173,6 +173,7 @@ class TestWhatItTells:
             *("fitness/std", "episode/length", "norm/centre", "norm/gradient", "norm/step", "norm/step_over_centre"),
             *("sigma", "learning_rate", "rate/timesteps", "rate/episodes", "time/ask", "time/evaluate", "time/update"),
             *("time/record", "workers/alive", "workers/restarted", "workers/utilisation", "chunks/reissued"),
+            *("chunks/late", "chunks/duplicate"),
             *("params/sha256", "noise/fingerprint"),
         }
         of_the_centre = {"eval/mean", "eval/std", "eval/min", "eval/max", "eval/episodes", "eval/rank"}
