@@ -33,11 +33,19 @@ def connect(address: str | None, gpus: int | None) -> None:
             **quiet,
         )
         return
+    there = False
     try:
         if address != "auto":
             _knock(address)  # Ray itself would wait for minutes
+            there = True
         ray.init(address=address, **quiet)
     except (ConnectionError, RayError, RuntimeError, ValueError, OSError) as error:
+        if there:
+            raise ClusterError(
+                f"The Ray cluster at {address!r} does not let this process in ({last_line(error).rstrip('.')}). If it "
+                "asks for a token, set RAY_AUTH_TOKEN to it (on the head: ray get-auth-token); and it must run ray "
+                f"{ray.__version__}, as this process does."
+            ) from error
         raise ClusterError(
             f"No Ray cluster answers at {address!r} ({last_line(error).rstrip('.')}). Start one with "
             "`ray start --head`, or leave --address away to run on this machine."
