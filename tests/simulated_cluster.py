@@ -72,6 +72,8 @@ class SimulatedCluster:
                 if schedule.done(issue, self.now):
                     assert issue.chunk.index not in results
                     results[issue.chunk.index] = result
+            elif what == "is taken back":
+                schedule.taken_back(*about, self.now)
             elif what == "joins":
                 self._join(*about)
             elif what == "looks":
@@ -117,7 +119,7 @@ class SimulatedCluster:
             hand = self._hands.get(issue.worker, [])
             if issue in hand and self._busy.get(issue.worker) is not issue:
                 hand.remove(issue)
-                self.schedule.taken_back(issue, self.now)
+                self._send(0.05 * self.random.random(), "is taken back", issue)
 
     def _fail(self, how: str, worker: int) -> None:
         if how == "dies":

@@ -14,7 +14,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from distes.batched import Members
-from distes.errors import ClusterError
+from distes.errors import ClusterError, ConfigurationError
 from distes.policies.linear import Linear
 from distes.pools import ray_pool
 from distes.pools.ray_pool import RayPool
@@ -121,6 +121,12 @@ def test_too_few_for_too_long_is_a_sentence(cluster: Any) -> None:
             same(pool, made)
     finally:
         pool.close()
+
+
+def test_more_that_must_be_ready_than_there_are_to_be() -> None:
+    with pytest.raises(ConfigurationError, match="min_workers is 8, and workers 4: ask for at most as many"):
+        RayPool(slow(0).experiment, workers=4, min_workers=8)
+    assert not ray.is_initialized()
 
 
 def test_a_worker_that_hangs_is_given_up(tmp_path: Path) -> None:

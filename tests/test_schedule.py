@@ -129,6 +129,16 @@ def test_an_idle_worker_takes_what_waits_beside_another_s_work() -> None:
     assert schedule.counts.late == schedule.counts.reissued == 1
 
 
+def test_what_is_taken_back_from_one_while_the_other_dies_waits_again() -> None:
+    schedule = begun(1, 2, cut=CUT[1:4])
+    given(schedule)
+    assert schedule.done(first(schedule, 2), 1.0) and given(schedule, 1.0) == {2: [3]}
+    (needless,) = schedule.needless(1.0)
+    schedule.lost(2)  # worker 1 still seems to have chunk 3
+    schedule.taken_back(needless, 1.1)
+    assert given(schedule, 1.1) == {1: [3]}
+
+
 def test_what_could_not_be_taken_back_is_a_duplicate() -> None:
     schedule = begun(1, 2, cut=CUT[1:4])
     given(schedule)

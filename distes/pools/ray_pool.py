@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
 from distes.device import Place, visible_gpus
-from distes.errors import ClusterError, DistesError
+from distes.errors import ClusterError, ConfigurationError, DistesError
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.placement import COLUMNS, gpu_share, mixed, table
 from distes.pools.ray_cluster import connect, head_answers, hear, inventory, last_line
@@ -75,9 +75,12 @@ class RayPool(Pool):
             show: Takes the names of columns and rows, for a table of the workers; None says them line by line.
 
         Raises:
-            ConfigurationError: If the device is `cuda`, and the cluster has no GPU.
+            ConfigurationError: If more workers must be ready than there are to be, or the device is `cuda`, and the
+                cluster has no GPU.
             ClusterError: If the cluster cannot be reached, or has no CPU or GPU for a worker.
         """
+        if workers and min_workers > workers:
+            raise ConfigurationError(f"min_workers is {min_workers}, and workers {workers}: ask for at most as many.")
         self._pairs_per_chunk, self._hinted = pairs_per_chunk, False
         self._say, self._show = say, show
         self._elsewhere, self._oversubscribe = address is not None, oversubscribe
@@ -94,7 +97,9 @@ class RayPool(Pool):
             ray.shutdown()
             raise
         self._grows = self._elsewhere and workers is None and not gpus
-        self._minimum, self._start_timeout = min(min_workers, self._count), start_timeout
+        # A cluster may still grow to it; on this machine it was said how many workers fit.
+        self._minimum = min_workers if self._elsewhere else min(min_workers, self._count)
+        self._start_timeout = start_timeout
         self.device, self._usual = experiment.device, experiment.pairs_per_chunk
         share = gpu_share(self._count, gpus) if gpus else 0
         self._actor: Any = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
@@ -198,6 +203,9 @@ class RayPool(Pool):
     def _wait(self, results: dict[int, ChunkResult]) -> None:
         """For an answer or a worker, and takes in whatever has come."""
         pending = [*self._flying, *self._joining]
+        if not pending:  # no worker at all, and none on its way
+            time.sleep(POLL)
+            return
         ready, _ = ray.wait(pending, num_returns=1, timeout=POLL)
         if ready:  # and whatever else has come meanwhile
             ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)

@@ -142,8 +142,13 @@ class Schedule:
         return needless
 
     def taken_back(self, issue: Issue, now: float) -> None:
-        """It was, and will not be answered."""
+        """It was, and will not be answered; it waits again if the better hands that it was in are gone meanwhile."""
+        held = issue in self.hands.get(issue.worker, [])
         self._drop(issue, now)
+        chunks = {other.chunk.index for other in self._issues() if self.wants(other)}
+        if held and self.wants(issue) and issue.chunk.index not in chunks:
+            self.waiting.appendleft(issue.chunk)
+            self.counts.reissued += 1
 
     def lost(self, worker: int) -> None:
         """A worker died or was given up: its chunks wait again, first in the line, unless somebody else has them.
