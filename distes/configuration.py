@@ -78,6 +78,14 @@ OPTIONS = [
         "so far, at least a minute.",
     ),
     Argument("address", str | None, None, "Of a Ray cluster, HOST:PORT or auto; null starts Ray on this machine."),
+    Argument(
+        "sync",
+        Literal["auto", "broadcast", "replay"],
+        "auto",
+        "What travels to the workers. broadcast: the parameters, once to each node. replay: fitnesses, from which each "
+        "worker takes the strategy's step by itself. auto: replay on GPUs from 10 million parameters on. The result is "
+        "the same.",
+    ),
     Argument("oversubscribe", bool, False, "Whether to start more workers than there are cores."),
     Argument("chunk_size", int | None, None, "Members handed out together, even; null chooses by population."),
     Argument("debug", bool, False, "Show where an error arose, not only what it is."),
@@ -85,7 +93,7 @@ OPTIONS = [
 # What may change when a run is resumed.
 BUDGET_AND_PLACE = {
     *("generations", "total_timesteps", "max_seconds", "target_fitness"),
-    *("workers", "min_workers", "start_timeout", "chunk_timeout"),
+    *("workers", "min_workers", "start_timeout", "chunk_timeout", "sync"),
     *("device", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug"),
 }
 # Where a value of the top level may lie: at least, at most.

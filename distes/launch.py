@@ -70,7 +70,8 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
         with contextlib.ExitStack() as stack:
             if not resumed:
                 stack.callback(_discard, directory)
-            pool = start_pool(configuration, parts, console)
+            # a member that is replayed alone is no generation that a strategy has asked for
+            pool = start_pool(configuration, parts, console, configuration["sync"] if replay is None else "broadcast")
             with contextlib.closing(pool):
                 text = yaml_text.write({**configuration, "run_dir": None, "device": pool.device})
                 if resumed:
@@ -116,7 +117,7 @@ def early_device(configuration: Configuration, parts: Parts) -> str:
     return settle(asked, visible_gpus(), on_tensors=on_tensors, parameters=size)
 
 
-def start_pool(configuration: Configuration, parts: Parts, console: Console) -> Pool:
+def start_pool(configuration: Configuration, parts: Parts, console: Console, sync: str) -> Pool:
     """This process for `workers: 0`, otherwise Ray, which is imported only then.
 
     Raises:
@@ -130,6 +131,7 @@ def start_pool(configuration: Configuration, parts: Parts, console: Console) -> 
         parts.noise,
         parts.noise.fingerprint,
         configuration["device"],
+        parts.strategy,
     )
     pairs = (configuration["chunk_size"] or 0) // 2 or None
     if configuration["workers"] == 0:
@@ -150,6 +152,7 @@ def start_pool(configuration: Configuration, parts: Parts, console: Console) -> 
         min_workers=configuration["min_workers"],
         start_timeout=configuration["start_timeout"],
         chunk_timeout=configuration["chunk_timeout"],
+        sync=sync,
         address=_address(configuration),
         oversubscribe=configuration["oversubscribe"],
         pairs_per_chunk=pairs,

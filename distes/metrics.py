@@ -63,4 +63,6 @@ def of_time(evaluation: Evaluation, status: Status, phases: Sequence[float]) -> 
         "chunks/reissued": status.reissued,
         "chunks/late": status.late,
         "chunks/duplicate": status.duplicate,
+        "bytes/down": status.bytes_down,
+        "bytes/up": status.bytes_up,
     }

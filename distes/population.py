@@ -6,7 +6,7 @@ Axes: P parameters, N antithetic pairs, 2 the signs (+, -), E episodes of the ce
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,6 +163,10 @@ class Evaluation:
     eval_steps_E: NDArray[np.int64]
     moments: tuple[Moments, ...]
     busy_seconds: float
+
+    def without_moments(self) -> Self:
+        """What a strategy is told: the moments of observations are for who keeps their statistics."""
+        return dataclasses.replace(self, moments=())
 
 
 def chunks(population: Population, pairs_per_chunk: int | None, usual: ChunkPairs = PAIRS_PER_CHUNK) -> list[Chunk]:

@@ -189,7 +189,9 @@ class Trainer:
         if len(fitness_E) and self._final_episodes and self._is_target(fitness_E):
             fitness_E = self._confirm(population, signals)
         clock.append(time.perf_counter())
-        learned = self._strategy.tell(evaluation)
+        scalars = evaluation.without_moments()
+        self._pool.told(population.generation, scalars)  # workers that follow take their step while this process does
+        learned = self._strategy.tell(scalars)
         for moments in evaluation.moments:
             if self._stat is not None:
                 self._stat.merge(moments)

@@ -19,6 +19,8 @@ from distes.layout import Layout
 from distes.noise import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.population import SIGNS, Chunk, ChunkPairs, ChunkResult, Population
+from distes.replica import Outline, Replica, State, Told
+from distes.strategies.base import Strategy
 from distes.tasks.base import MemberError, Task, Terms
 
 # Pairs in a chunk whose environments live on a GPU: it takes thousands of rows to fill one.
@@ -37,6 +39,7 @@ class Experiment:
         noise: That table.
         fingerprint: What the driver's table looks like.
         device: Where members are evaluated: `cpu`, `cuda`, or `auto`, which a pool settles when it sees its GPUs.
+        strategy: The driver's, for workers that follow it by themselves; None where the centre is sent.
     """
 
     task: Task
@@ -45,6 +48,7 @@ class Experiment:
     noise: NoiseTable
     fingerprint: str
     device: str = "cpu"
+    strategy: Strategy | None = None
 
     @classmethod
     def of(
@@ -111,16 +115,31 @@ class Worker:
         self._memory = GpuMemory(self._device)
         self._forward = experiment.forward
         self._centre: Resident | None = None  # on a processor the centre is taken as it comes
+        self._replica = None if experiment.strategy is None else Replica(experiment.strategy, experiment.perturbation)
         if self._device.type == "cuda":
             self._settle_on_gpu(experiment)
 
-    def evaluate(self, population: Population, chunk: Chunk) -> ChunkResult:
+    def follow(self, *news: Told | State) -> None:
+        """Takes the driver's step along with it; what goes wrong shows when a chunk comes."""
+        if self._replica is not None:
+            self._replica.hear(news)
+
+    def evaluate(self, population: Population | Outline, chunk: Chunk, *news: Told | State) -> ChunkResult:
         """Evaluates pairs (both members of each, + first) or episodes of the centre.
 
+        Args:
+            population: The generation, or its outline, for a worker that has a copy of the strategy.
+            chunk: Which part of it.
+            news: What such a worker may not know yet.
+
         Raises:
+            OutOfStep: The copy is not where the outline is.
             EvaluationError: If a member cannot be evaluated; names it, and says how to replay it alone. Or if the chunk
                 does not fit into memory; says how many members would.
         """
+        if isinstance(population, Outline):
+            self.follow(*news)
+            population = self._completed(population)
         count = (chunk.stop - chunk.start) * (1 if chunk.of_centre else 2)
         self._memory.begin()
         try:
@@ -171,6 +190,11 @@ class Worker:
             moments=outcome.moments,
             seconds=time.perf_counter() - started,
         )
+
+    def _completed(self, outline: Outline) -> Population:
+        if self._replica is None:
+            raise TypeError("An outline says nothing to a worker without a copy of the strategy.")
+        return self._replica.complete(outline)
 
     def _settle_on_gpu(self, experiment: Experiment) -> None:
         """Brings to the GPU what stays there: the policy's own buffers, the noise, and in each generation the centre.

@@ -59,6 +59,7 @@ LAYERS = [
     "tasks",
     "strategies.base",
     "strategies",
+    "replica",
     "worker",
     "pools.base",
     "pools.pace",
@@ -66,6 +67,7 @@ LAYERS = [
     "pools.placement",
     "pools.ray_environment",
     "pools.ray_cluster",
+    "pools.ray_sync",
     "pools",
     "checkpoint",
     "background_writer",
@@ -87,7 +89,7 @@ LAYERS = [
     "cli",
 ]
 HOMES = {
-    "ray": ["pools.ray_cluster", "pools.ray_pool"],
+    "ray": ["pools.ray_cluster", "pools.ray_sync", "pools.ray_pool"],
     "gymnasium": ["tasks.gym", "tasks.environments", "tasks.spaces", "envs"],
     "tensorboard": ["monitor.tensorboard"],
     "rich": ["monitor.console"],

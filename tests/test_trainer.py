@@ -174,6 +174,7 @@ class TestWhatItTells:
             *("sigma", "learning_rate", "rate/timesteps", "rate/episodes", "time/ask", "time/evaluate", "time/update"),
             *("time/record", "workers/alive", "workers/restarted", "workers/utilisation", "chunks/reissued"),
             *("chunks/late", "chunks/duplicate"),
+            *("bytes/down", "bytes/up"),
             *("params/sha256", "noise/fingerprint"),
         }
         of_the_centre = {"eval/mean", "eval/std", "eval/min", "eval/max", "eval/episodes", "eval/rank"}

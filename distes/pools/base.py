@@ -21,6 +21,8 @@ class Status:
         reissued: Chunks given out again since the pool was made, for whatever reason.
         late: Of these, those that an idle worker got while another still had them.
         duplicate: Answers to chunks that were done already.
+        bytes_down: Arrays sent to a node for the last generation, whatever the number of workers there.
+        bytes_up: Arrays that all workers have sent for it.
     """
 
     alive: int
@@ -28,6 +30,8 @@ class Status:
     reissued: int = 0
     late: int = 0
     duplicate: int = 0
+    bytes_down: int = 0
+    bytes_up: int = 0
 
 
 class Pool(ABC):
@@ -52,6 +56,15 @@ class Pool(ABC):
             EvaluationError: If a member cannot be evaluated.
             ClusterError: If no worker is left.
         """
+
+    def told(self, generation: int, evaluation: Evaluation) -> None:
+        """Takes note of what the strategy is told; who sends the centre itself need not.
+
+        Args:
+            generation: After this one.
+            evaluation: Without moments.
+        """
+        return
 
     @abstractmethod
     def status(self) -> Status:

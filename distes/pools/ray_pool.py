@@ -18,8 +18,10 @@ from distes.errors import ClusterError, ConfigurationError, DistesError
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.placement import COLUMNS, gpu_share, mixed, table
 from distes.pools.ray_cluster import connect, head_answers, hear, inventory, last_line
+from distes.pools.ray_sync import PAYS_FROM, SYNCS, Broadcast, Replay, Sync, array_bytes
 from distes.pools.schedule import Issue, Schedule
 from distes.population import ChunkResult, Evaluation, Population, chunks, reduce
+from distes.replica import OutOfStep
 from distes.worker import Experiment, Worker
 
 POLL = 0.5  # seconds between looks at whether to stop
@@ -57,6 +59,7 @@ class RayPool(Pool):
         pairs_per_chunk: int | None = None,
         start_timeout: float = 300.0,
         chunk_timeout: float | None = None,
+        sync: str = "auto",
         say: Callable[[str], None] = print,
         show: Callable[[Sequence[str], Sequence[Sequence[str]]], None] | None = None,
     ) -> None:
@@ -71,6 +74,8 @@ class RayPool(Pool):
             pairs_per_chunk: As in `distes.population.chunks`.
             start_timeout: Seconds for which fewer than `min_workers` are put up with.
             chunk_timeout: Seconds after which a chunk's worker counts as hung; None decides by how long others took.
+            sync: `broadcast` sends the centre to each node, `replay` has workers take the experiment's strategy's steps
+                by themselves, `auto` decides by size and device.
             say: Takes a line for the user.
             show: Takes the names of columns and rows, for a table of the workers; None says them line by line.
 
@@ -79,6 +84,10 @@ class RayPool(Pool):
                 cluster has no GPU.
             ClusterError: If the cluster cannot be reached, or has no CPU or GPU for a worker.
         """
+        if sync not in SYNCS:
+            raise ConfigurationError(f"sync must be one of {', '.join(SYNCS)}; got {sync!r}.")
+        if sync == "replay" and experiment.strategy is None:
+            raise ConfigurationError("sync is replay, but the experiment has no strategy that workers could follow.")
         if workers and min_workers > workers:
             raise ConfigurationError(f"min_workers is {min_workers}, and workers {workers}: ask for at most as many.")
         self._pairs_per_chunk, self._hinted = pairs_per_chunk, False
@@ -103,6 +112,7 @@ class RayPool(Pool):
         self.device, self._usual = experiment.device, experiment.pairs_per_chunk
         share = gpu_share(self._count, gpus) if gpus else 0
         self._actor: Any = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
+        self._sync, experiment = self._how_to_send(sync, experiment)
         self._experiment = ray.put(experiment)
         self._unready = ""  # why a worker died before it was ready, the last time
         self._open = False  # whether there have been enough workers to begin
@@ -111,8 +121,9 @@ class RayPool(Pool):
         self._schedule = Schedule(chunk_timeout)
         self._flying: dict[Any, Issue] = {}  # reference to an answer -> what was asked
         self._workers: dict[int, Any] = {}  # ready ones, by number
+        self._astray = set[int]()  # those whose copy of the strategy went another way
         self._joining: dict[Any, tuple[int, Any]] = {}  # reference to `ready` -> (number, actor)
-        self._started = self._restarted = self._missing = 0
+        self._started = self._restarted = self._missing = self._bytes_up = 0
         self._next_look = 0.0
         self._began = self._enough = self._looked = self._heard = time.monotonic()
         for _ in range(self._count):
@@ -124,27 +135,42 @@ class RayPool(Pool):
         self._hint(len(population.ids_N))
         self._schedule.begin(cut)
         results: dict[int, ChunkResult] = {}
-        shared = ray.put(population)
+        self._sync.begin(population)
         try:
             while not self._schedule.finished:
                 if stop():
                     raise Interrupted
-                self._hand_out(shared)
+                self._hand_out()
                 self._wait(results)
                 self._look_after()
         finally:
             for reference, issue in self._flying.items():
                 if issue.since is None or not self._schedule.finished:
                     ray.cancel(reference)  # those not begun yet; a chunk that runs is left to end
-            del shared
+            self._sync.end()
         if not self._shown and time.monotonic() - self._began > PATIENCE:
             self._show_places()  # of those that have a place; others wait for one
+        self._bytes_up = array_bytes(list(results.values()))
         return reduce(population, [results[chunk.index] for chunk in cut], cut)
+
+    def told(self, generation: int, evaluation: Evaluation) -> None:
+        """Workers that follow the strategy take their step while the driver takes its own."""
+        news = self._sync.told(generation, evaluation)
+        for actor in self._workers.values() if news is not None else ():
+            actor.follow.remote(news)
 
     def status(self) -> Status:
         """Workers that are ready, and what was lost so far."""
         counts = self._schedule.counts
-        return Status(len(self._workers), self._restarted, counts.reissued, counts.late, counts.duplicate)
+        return Status(
+            alive=len(self._workers),
+            restarted=self._restarted,
+            reissued=counts.reissued,
+            late=counts.late,
+            duplicate=counts.duplicate,
+            bytes_down=self._sync.bytes_down,
+            bytes_up=self._bytes_up,
+        )
 
     def close(self) -> None:
         """Kills the actors, and the embedded cluster."""
@@ -175,6 +201,24 @@ class RayPool(Pool):
             self._say(f"The GPUs get unequal numbers of workers; a multiple of {gpus} would serve them alike.")
         return count, gpus
 
+    def _how_to_send(self, sync: str, experiment: Experiment) -> tuple[Sync, Experiment]:
+        size, strategy = experiment.forward.layout.size, experiment.strategy
+        pays = strategy is not None and size >= PAYS_FROM and self.device == "cuda" and visible_gpus() > 0
+        if strategy is None or sync == "broadcast" or (sync == "auto" and not pays):
+            return Broadcast(), dataclasses.replace(experiment, strategy=None)
+        self._say(f"Fitnesses travel, and each worker updates its own copy of the {size:,} parameters (sync: replay).")
+        return Replay(strategy, experiment.perturbation), experiment
+
+    def _bring_back(self, worker: int) -> None:
+        """A worker whose copy of the strategy is not where the driver's is."""
+        self._sync.forget(worker)
+        if worker not in self._astray:
+            self._astray.add(worker)
+            self._say(
+                f"Worker {worker} has come to other parameters than the driver, and gets all of them. If others do, "
+                "too (other processors or GPUs, or other libraries than the driver's), --sync broadcast is faster."
+            )
+
     def _hint(self, pairs: int) -> None:
         fair = self._usual.to_occupy(self._count, pairs)
         if fair and not self._pairs_per_chunk and not self._hinted:
@@ -186,7 +230,7 @@ class RayPool(Pool):
         self._joining[actor.ready.remote(self._elsewhere)] = (self._started, actor)
         self._started += 1
 
-    def _hand_out(self, shared: Any) -> None:
+    def _hand_out(self) -> None:
         """To begin with, only once there are enough workers."""
         if not self._open and len(self._workers) < self._minimum:
             return
@@ -195,7 +239,8 @@ class RayPool(Pool):
         self._open = True
         now = time.monotonic()
         for issue in self._schedule.hand_out(now):
-            self._flying[self._workers[issue.worker].evaluate.remote(shared, issue.chunk)] = issue
+            shared, news = self._sync.arguments(issue.worker)
+            self._flying[self._workers[issue.worker].evaluate.remote(shared, issue.chunk, *news)] = issue
         if needless := self._schedule.needless(now):
             for reference in [reference for reference, issue in self._flying.items() if issue in needless]:
                 ray.cancel(reference)
@@ -228,6 +273,9 @@ class RayPool(Pool):
             self._schedule.taken_back(issue, now)
             if not self._schedule.wants(issue):  # it failed elsewhere as well, and that was said
                 return
+            if isinstance(error.cause, OutOfStep):
+                self._bring_back(issue.worker)
+                return
             if isinstance(error.cause, DistesError):
                 raise error.cause from None
             raise
@@ -236,6 +284,7 @@ class RayPool(Pool):
         else:
             if self._schedule.done(issue, now):
                 results[issue.chunk.index] = result
+                self._sync.answered(issue.worker)
 
     def _give_up_hung(self) -> None:
         for worker in self._schedule.hung(time.monotonic()):
@@ -248,6 +297,7 @@ class RayPool(Pool):
         ray.kill(self._workers.pop(worker))
         self._flying = {reference: issue for reference, issue in self._flying.items() if issue.worker != worker}
         self._schedule.lost(worker)
+        self._sync.forget(worker)
         self._restarted += 1
         self._say(f"Worker {worker} {how}; its chunks are done again, and another worker starts.")
         self._start()

@@ -4,6 +4,7 @@ Axes: P parameters, N antithetic pairs.
 """
 
 import inspect
+import pickle
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from distes.encoding import decode, encode, pack, unpack
 from distes.errors import ConfigurationError
 from distes.pools.serial import SerialPool
 from distes.population import Evaluation, Population
+from distes.replica import Outline, Replica, Told
 from distes.strategies.base import Strategy
 from tests.contracts.registry import STRATEGIES
 from tests.small import Parts, evaluate, sphere
@@ -132,6 +134,23 @@ def go_on(strategy: Strategy, after: int) -> list[bytes]:
 def test_a_state_of_another_policy_is_refused(name: str, parts: Parts) -> None:
     with pytest.raises(ConfigurationError, match="stored centre has 10 parameters, this policy 12"):
         make(name, sphere(dimension=12)).load_state_dict(make(name, parts).state_dict())
+
+
+def test_a_copy_that_is_told_the_same_asks_for_the_same(name: str, parts: Parts) -> None:
+    """Through a pickle, as workers get it, and in the midst of a run; what it is told cannot be written to."""
+    original = make(name, parts)
+    for generation in range(2):
+        original.tell(answer(original.ask(), generation))
+    copies = [Replica(*pickle.loads(pickle.dumps((original, parts.perturbation)))) for _ in range(2)]
+    for generation in range(2, 6):
+        evaluation = answer(original.ask(), generation)
+        for array in (evaluation.fitness_N2, evaluation.steps_N2):
+            array.flags.writeable = False
+        original.tell(evaluation)
+        outline = Outline.of(original.ask())
+        for copy in copies:
+            copy.hear([Told(generation, evaluation, "cpu")])
+            assert same(copy.complete(outline), original.ask())
 
 
 def test_metrics_are_plain_numbers(name: str, parts: Parts) -> None:

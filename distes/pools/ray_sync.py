@@ -1,0 +1,139 @@
+"""How a generation comes to the workers: the centre itself, or what a copy of the strategy needs to make it.
+
+Either lies in the object store once, and goes from there once to each node.
+"""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+from distes.perturbations.base import Perturbation
+from distes.population import Evaluation, Population
+from distes.replica import Outline, State, Told
+from distes.strategies.base import Strategy
+
+SYNCS = ("auto", "broadcast", "replay")
+# From so many parameters on, and on GPUs, `auto` has workers take the step by themselves: a GPU adds up a thousand
+# slices of noise in the time in which a network carries one. A processor does not.
+PAYS_FROM = 10_000_000
+HISTORY = 16  # generations that a worker may have missed and still be told; then it gets the whole state
+
+
+class Sync(ABC):
+    """What workers are given besides the number of a chunk.
+
+    Attributes:
+        bytes_down: Arrays put for the generation; each node fetches them at most once.
+    """
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.bytes_down, self._generation = 0, -1
+        self._shared: Any = None
+
+    def begin(self, population: Population) -> None:
+        """A population is to be evaluated."""
+        if population.generation != self._generation:
+            self.bytes_down, self._generation = 0, population.generation
+        self._shared = self._put(self._form(population))
+
+    def end(self) -> None:
+        """It is; whoever has it still keeps it."""
+        self._shared = None
+
+    @abstractmethod
+    def _form(self, population: Population) -> Population | Outline:
+        """What of it travels."""
+
+    def arguments(self, worker: int) -> tuple[Any, list[Any]]:
+        """References to the population in some form, and to what this worker may not know yet."""
+        return self._shared, []
+
+    def told(self, generation: int, evaluation: Evaluation) -> Any:
+        """Returns a reference to what workers are told right away, or None."""
+        return None
+
+    def answered(self, worker: int) -> None:
+        """It has evaluated a chunk of this generation."""
+        return
+
+    def forget(self, worker: int) -> None:
+        """It is gone, or has lost its way."""
+        return
+
+    def _put(self, what: Any) -> Any:
+        self.bytes_down += array_bytes(what)
+        return ray.put(what)
+
+
+class Broadcast(Sync):
+    """The centre goes to each node."""
+
+    def _form(self, population: Population) -> Population:
+        return population
+
+
+class Replay(Sync):
+    """Fitnesses go to each worker, which takes the step by itself; see `distes.replica`."""
+
+    def __init__(self, strategy: Strategy, perturbation: Perturbation) -> None:
+        """Workers start with this strategy as it is now.
+
+        Args:
+            strategy: The driver's; it goes on living there.
+            perturbation: Its own.
+        """
+        super().__init__()
+        self._strategy, self._perturbation = strategy, perturbation
+        self._first = strategy.ask().generation
+        self._at: dict[int, int | None] = {}  # worker -> the generation that it is known to have reached
+        self._told: dict[int, Any] = {}  # generation -> reference to what was told after it
+        self._state: Any = None
+
+    def _form(self, population: Population) -> Outline:
+        return Outline.of(population)
+
+    def end(self) -> None:
+        """Also drops the state, if somebody had to have it."""
+        super().end()
+        self._state = None
+
+    def arguments(self, worker: int) -> tuple[Any, list[Any]]:
+        """The outline, and what was told since the worker's last answer, or all that the strategy knows."""
+        at = self._at.get(worker, self._first)
+        missed = None if at is None else range(at, self._generation)
+        if missed is None or any(generation not in self._told for generation in missed):
+            if self._state is None:
+                self._state = self._put(State(self._generation, self._strategy.state_dict()))
+            return self._shared, [self._state]
+        return self._shared, [self._told[generation] for generation in missed]
+
+    def told(self, generation: int, evaluation: Evaluation) -> Any:
+        """Remembered for a while, for those who miss it."""
+        self._told[generation] = self._put(Told(generation, evaluation, str(self._perturbation.device)))
+        self._told.pop(generation - HISTORY, None)
+        return self._told[generation]
+
+    def answered(self, worker: int) -> None:
+        """So it is where the driver is."""
+        self._at[worker] = self._generation
+
+    def forget(self, worker: int) -> None:
+        """It gets the whole state, should it come again."""
+        self._at[worker] = None
+
+
+def array_bytes(value: Any) -> int:
+    """Of all arrays and tensors in a record, however deep."""
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return int(value.nbytes)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return sum(array_bytes(item) for item in vars(value).values())
+    if isinstance(value, Mapping):
+        return sum(array_bytes(item) for item in value.values())
+    return sum(map(array_bytes, value)) if isinstance(value, list | tuple) else 0

@@ -1,0 +1,150 @@
+"""A worker's own copy of the strategy, which is told what the driver's is told: a large centre then need not travel.
+
+This is how Salimans et al. 2017 (arXiv:1703.03864, algorithm 2) put it: everybody gets all fitnesses, knows all
+directions, and takes the same step by itself. What travels does not depend on the number of parameters. A digest of the
+centre, compared in every generation, shows who has come to other bits; that one, and a newcomer, gets the whole state.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from distes.errors import DistesError, EvaluationError
+from distes.perturbations.base import Perturbation
+from distes.population import Evaluation, Floats, Population
+from distes.strategies.base import Strategy
+
+
+class OutOfStep(DistesError):
+    """A copy has missed something, or has come to other bits than the driver: it needs the whole state."""
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """What the driver's strategy is told.
+
+    Attributes:
+        generation: After this one.
+        evaluation: Without the moments, which are no business of a strategy.
+        device: Where the driver forms weighted sums; another kind of device may round them differently.
+    """
+
+    generation: int
+    evaluation: Evaluation
+    device: str
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """All that a strategy knows.
+
+    Attributes:
+        generation: Which it asks for next.
+        state: Its `state_dict`.
+    """
+
+    generation: int
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """A population without what grows with the number of parameters.
+
+    Attributes:
+        rest: All but the centre, and but sigma where it is a vector.
+        digest: Of what is missing.
+    """
+
+    rest: Population
+    digest: str
+
+    @classmethod
+    def of(cls, population: Population) -> "Outline":
+        """Leaves it out."""
+        sigma = 0.0 if is_vector(population.sigma) else population.sigma
+        return cls(dataclasses.replace(population, centre_P=np.empty(0, np.float32), sigma=sigma), digest(population))
+
+
+class Replica:
+    """Follows the driver's strategy. Axes: P parameters."""
+
+    def __init__(self, strategy: Strategy, perturbation: Perturbation) -> None:
+        """Takes over a strategy.
+
+        Args:
+            strategy: As the driver's was when workers were first started.
+            perturbation: Its own, which this worker has.
+        """
+        self._strategy, self._perturbation = strategy, perturbation
+        self._generation: int | None = self._asked.generation
+        self._restored: int | None = None  # the generation for which the whole state came
+
+    @cached_property
+    def _asked(self) -> Population:
+        return self._strategy.ask()
+
+    @cached_property
+    def _digest(self) -> str:
+        return digest(self._asked)
+
+    def hear(self, news: Iterable[Told | State]) -> None:
+        """Takes the steps that the driver has taken, in their order. What is known already is passed over."""
+        for item in news:
+            if isinstance(item, State):
+                if self._generation is None or item.generation > self._generation:
+                    self._strategy.load_state_dict(item.state)
+                    self._restored = item.generation
+                    self._moved(item.generation)
+            elif item.generation == self._generation:
+                self._generation = None  # what fails in between has no state that could be relied on
+                self._perturbation.device = item.device
+                self._strategy.tell(item.evaluation)
+                self._moved(item.generation + 1)
+                _ = self._digest  # now, while the driver takes its own step
+
+    def complete(self, outline: Outline) -> Population:
+        """Puts in what the outline left out.
+
+        Raises:
+            OutOfStep: This copy is elsewhere, or its bits are not the driver's.
+            EvaluationError: They are not, though the whole state has just come.
+        """
+        generation = outline.rest.generation
+        if self._generation != generation or self._digest != outline.digest:
+            if self._restored == self._generation == generation:
+                raise EvaluationError(
+                    f"A worker has other parameters than the driver in generation {generation + 1}, though it has just "
+                    "been given all of them: its memory or its link is faulty, or the strategy's state_dict is not "
+                    "all that it depends on. With --sync broadcast the parameters themselves are sent."
+                )
+            self._generation = None
+            raise OutOfStep("This worker's parameters are not the driver's.")
+        return dataclasses.replace(
+            outline.rest,
+            centre_P=self._asked.centre_P,
+            sigma=self._asked.sigma if is_vector(self._asked.sigma) else outline.rest.sigma,
+        )
+
+    def _moved(self, generation: int) -> None:
+        self._generation = generation
+        for name in ("_asked", "_digest"):
+            self.__dict__.pop(name, None)
+
+
+def is_vector(sigma: float | Floats) -> bool:
+    """Whether each parameter has its own."""
+    return np.ndim(sigma) > 0
+
+
+def digest(population: Population) -> str:
+    """SHA-256 of what an outline leaves out."""
+    hashed = hashlib.sha256(np.ascontiguousarray(population.centre_P).data)
+    if is_vector(population.sigma):
+        hashed.update(np.ascontiguousarray(population.sigma).data)
+    return hashed.hexdigest()
