@@ -16,7 +16,7 @@ from ray.cluster_utils import Cluster
 from distes.batched import Members
 from distes.errors import ClusterError, ConfigurationError
 from distes.policies.linear import Linear
-from distes.pools import ray_pool
+from distes.pools import ray_workers
 from distes.pools.ray_pool import RayPool
 from distes.pools.serial import SerialPool
 from distes.population import ChunkPairs, Population
@@ -85,7 +85,7 @@ def cluster() -> Iterator[Any]:
 def test_begins_with_some_takes_in_the_others_and_survives_a_node(
     cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_pool, "PATIENCE", 0)  # the table of workers waits for none
+    monkeypatch.setattr(ray_workers, "PATIENCE", 0)  # the table of workers waits for none
     made, said = slow(0.02), list[str]()
     pool = RayPool(made.experiment, workers=3, min_workers=1, address=cluster.address, say=said.append)
     try:

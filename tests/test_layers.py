@@ -68,6 +68,7 @@ LAYERS = [
     "pools.ray_environment",
     "pools.ray_cluster",
     "pools.ray_sync",
+    "pools.ray_workers",
     "pools",
     "checkpoint",
     "background_writer",
@@ -89,7 +90,7 @@ LAYERS = [
     "cli",
 ]
 HOMES = {
-    "ray": ["pools.ray_cluster", "pools.ray_sync", "pools.ray_pool"],
+    "ray": ["pools.ray_cluster", "pools.ray_sync", "pools.ray_workers", "pools.ray_pool"],
     "gymnasium": ["tasks.gym", "tasks.environments", "tasks.spaces", "envs"],
     "tensorboard": ["monitor.tensorboard"],
     "rich": ["monitor.console"],

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ from ray.exceptions import RayError
 from distes.errors import ClusterError
 from distes.pools.ray_environment import prepare
 
+EVERY = 10.0  # seconds between looks at the head
+SILENT = 25.0  # seconds for which it may be silent; after 60, Ray ends this process by itself
 OBJECT_STORE = 256 * 2**20  # bytes of an embedded cluster's object store; populations are small
 
 
@@ -104,7 +107,42 @@ def inventory() -> str:
     return ", ".join(parts)
 
 
-def head_answers() -> bool:
+class Watch:
+    """Looks now and then whether the cluster's head still answers.
+
+    Attributes:
+        answers: Whether it did the last time.
+    """
+
+    def __init__(self) -> None:
+        """It has just answered."""
+        self._looked = self._heard = time.monotonic()
+        self.answers = True
+
+    def look(self) -> bool:
+        """Knocks, if it is time to; returns whether it has, and was heard.
+
+        Raises:
+            ClusterError: The head has been silent for too long.
+        """
+        now = time.monotonic()
+        if now - self._looked < EVERY:
+            return False
+        if now - self._looked > 2 * EVERY:  # nobody has looked for a while, which is not the head's fault
+            self._heard = now
+        self._looked = now
+        self.answers = _head_answers()
+        if self.answers:
+            self._heard = now
+        elif now - self._heard > SILENT:
+            raise ClusterError(
+                f"The head of the Ray cluster has not answered for {SILENT:.0f} seconds. The state is saved: start "
+                "a cluster, and go on with --resume."
+            )
+        return self.answers
+
+
+def _head_answers() -> bool:
     """Whether the cluster's head accepts a connection."""
     host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
     try:

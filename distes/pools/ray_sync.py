@@ -5,17 +5,19 @@ Either lies in the object store once, and goes from there once to each node.
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import ray
 import torch
 
+from distes.device import visible_gpus
 from distes.perturbations.base import Perturbation
 from distes.population import Evaluation, Population
 from distes.replica import Outline, State, Told
 from distes.strategies.base import Strategy
+from distes.worker import Experiment
 
 SYNCS = ("auto", "broadcast", "replay")
 # From so many parameters on, and on GPUs, `auto` has workers take the step by themselves: a GPU adds up a thousand
@@ -126,6 +128,22 @@ class Replay(Sync):
     def forget(self, worker: int) -> None:
         """It gets the whole state, should it come again."""
         self._at[worker] = None
+
+
+def how_to_send(sync: str, experiment: Experiment, say: Callable[[str], None]) -> tuple[Sync, Experiment]:
+    """Decides, and takes the strategy out of an experiment whose workers need none.
+
+    Args:
+        sync: One of SYNCS.
+        experiment: With its device settled.
+        say: Takes a line for the user.
+    """
+    size, strategy = experiment.forward.layout.size, experiment.strategy
+    pays = size >= PAYS_FROM and experiment.device == "cuda" and visible_gpus() > 0  # the driver's, for equal bits
+    if strategy is None or sync == "broadcast" or (sync == "auto" and not pays):
+        return Broadcast(), dataclasses.replace(experiment, strategy=None)
+    say(f"Fitnesses travel, and each worker updates its own copy of the {size:,} parameters (sync: replay).")
+    return Replay(strategy, experiment.perturbation), experiment
 
 
 def array_bytes(value: Any) -> int:

@@ -1,0 +1,143 @@
+"""The actors of a pool: started, taken in as they get ready, and said to be there or gone."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from distes.device import Place
+from distes.errors import ClusterError
+from distes.pools.placement import COLUMNS, mixed, table
+from distes.pools.ray_cluster import last_line
+
+PATIENCE = 20.0  # seconds until the table of workers no longer waits for the last of them
+
+
+class RayWorkers:
+    """Numbered actors, some of them on their way.
+
+    Attributes:
+        count: How many there are to be.
+        ready: Actors that can be given work, by number.
+        joining: Reference to the answer of an actor that is not ready yet -> its number and itself.
+        restarted: How many died or were given up.
+    """
+
+    def __init__(
+        self,
+        actor: Any,
+        experiment: Any,
+        count: int,
+        *,
+        with_address: bool,
+        say: Callable[[str], None],
+        show: Callable[[Sequence[str], Sequence[Sequence[str]]], None] | None,
+    ) -> None:
+        """Starts all of them; they join as they get ready, and as the cluster has room.
+
+        Args:
+            actor: Their class, a remote one.
+            experiment: Reference to what they are made of.
+            count: How many.
+            with_address: Whether nodes are shown with their address.
+            say: Takes a line for the user.
+            show: Takes the names of columns and rows; None says them line by line.
+        """
+        self._actor, self._experiment, self._with_address = actor, experiment, with_address
+        self._say, self._show = say, show
+        self.count, self.restarted = count, 0
+        self.ready: dict[int, Any] = {}
+        self.joining: dict[Any, tuple[int, Any]] = {}
+        self._started = self._missing = 0
+        self._unready = ""  # why a worker died before it was ready, the last time
+        self._places: dict[int, Place] = {}  # of workers that are ready, and not in the table yet
+        self._shown: list[Place] = []
+        self._began = time.monotonic()
+        for _ in range(count):
+            self._start()
+
+    def grow(self, more: int) -> None:
+        """Starts some that were not counted before."""
+        self.count += more
+        for _ in range(more):
+            self._start()
+
+    def replace(self, number: int, how: str) -> None:
+        """Gives one up, says how it came to that, and starts another."""
+        ray.kill(self.ready.pop(number))
+        self.restarted += 1
+        self._say(f"Worker {number} {how}; its chunks are done again, and another worker starts.")
+        self._start()
+
+    def start_missing(self) -> None:
+        """Starts those whose node died under them: a little later, since the cluster may not know that it is gone."""
+        for _ in range(self._missing):
+            self._start()
+        self._missing = 0
+
+    def join(self, references: Sequence[Any]) -> list[int]:
+        """Takes in those that are ready, and says why one is not; returns their numbers.
+
+        Raises:
+            ClusterError: No worker could start.
+        """
+        joined = [number for number in map(self._join, references) if number is not None]
+        if self._shown and joined:
+            where = ", ".join(sorted({self._places.pop(number).node for number in joined if number in self._places}))
+            what = f"Worker {joined[0]} joins" if len(joined) == 1 else f"{len(joined)} workers join"
+            self._say(f"{what} on {where}: {len(self.ready)} of {self.count} are there.")
+        elif joined and not self.joining:
+            self._show_places()
+        return joined
+
+    def show(self) -> None:
+        """Shows who is there, if the others keep everybody waiting for too long."""
+        if not self._shown and time.monotonic() - self._began > PATIENCE:
+            self._show_places()
+
+    def kill(self) -> None:
+        """Ends all of them."""
+        for actor in [*self.ready.values(), *(actor for _, actor in self.joining.values())]:
+            ray.kill(actor)
+
+    def _start(self) -> None:
+        actor = self._actor.remote(self._experiment)
+        self.joining[actor.ready.remote(self._with_address)] = (self._started, actor)
+        self._started += 1
+
+    def _join(self, reference: Any) -> int | None:
+        number, actor = self.joining.pop(reference)
+        try:
+            self._places[number] = ray.get(reference)
+        except RayError as error:
+            reason = last_line(error)
+            if not getattr(error, "actor_init_failed", True):  # its node went, or its process: no fault of its own
+                if reason != self._unready:
+                    self._unready = reason
+                    self._say(f"A worker died before it was ready, and another one starts: {reason}")
+                self._missing += 1
+                return None
+            self._say(f"A worker could not start: {reason}")
+            if not self.ready and not self.joining:
+                raise ClusterError(f"No worker could start: {reason}") from error
+            return None
+        self.ready[number] = actor
+        return number
+
+    def _show_places(self) -> None:
+        """Those that have joined since the last time."""
+        places, self._places = self._places, {}
+        if not places:
+            return
+        rows = table(places)
+        if self._show is not None:
+            self._show(COLUMNS, rows)
+        else:
+            for row in rows:
+                self._say(", ".join(f"{column} {value}" for column, value in zip(COLUMNS, row, strict=True)))
+        before, self._shown = mixed(self._shown), [*self._shown, *places.values()]
+        warning = mixed(self._shown)
+        if warning is not None and before is None:
+            self._say(warning)
