@@ -52,7 +52,13 @@ class Experiment:
 
     @classmethod
     def of(
-        cls, task: Task, policy: nn.Module, perturbation: Perturbation, noise: NoiseTable, device: str = "cpu"
+        cls,
+        task: Task,
+        policy: nn.Module,
+        perturbation: Perturbation,
+        noise: NoiseTable,
+        device: str = "cpu",
+        strategy: Strategy | None = None,
     ) -> Self:
         """Prepares the policy for many members and takes the noise table's fingerprint.
 
@@ -62,9 +68,10 @@ class Experiment:
             perturbation: Numbered directions in its parameters.
             noise: The table that they come from.
             device: `cpu`, `cuda` or `auto`.
+            strategy: For workers that follow it.
         """
         forward = population_forward(policy, Layout(policy), task.observation_shape)
-        return cls(task, forward, perturbation, noise, noise.fingerprint, device)
+        return cls(task, forward, perturbation, noise, noise.fingerprint, device, strategy)
 
     def settled(self, gpus: int, where: str = "this machine") -> Self:
         """The same with `auto` decided.
