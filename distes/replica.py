@@ -120,8 +120,8 @@ class Replica:
             if self._restored == self._generation == generation:
                 raise EvaluationError(
                     f"A worker has other parameters than the driver in generation {generation + 1}, though it has just "
-                    "been given all of them: its memory or its link is faulty, or the strategy's state_dict is not "
-                    "all that it depends on. With --sync broadcast the parameters themselves are sent."
+                    "been given all of them: its memory is faulty, or the strategy depends on more than its "
+                    "state_dict. With --sync broadcast the parameters themselves are sent."
                 )
             self._generation = None
             raise OutOfStep("This worker's parameters are not the driver's.")

@@ -67,6 +67,8 @@ LAYERS = [
     "pools.placement",
     "pools.ray_environment",
     "pools.ray_cluster",
+    "pools.ray_calls",
+    "pools.ray_relay",
     "pools.ray_sync",
     "pools.ray_workers",
     "pools",
@@ -90,7 +92,7 @@ LAYERS = [
     "cli",
 ]
 HOMES = {
-    "ray": ["pools.ray_cluster", "pools.ray_sync", "pools.ray_workers", "pools.ray_pool"],
+    "ray": [f"pools.ray_{name}" for name in ("cluster", "calls", "relay", "sync", "workers", "pool")],
     "gymnasium": ["tasks.gym", "tasks.environments", "tasks.spaces", "envs"],
     "tensorboard": ["monitor.tensorboard"],
     "rich": ["monitor.console"],

@@ -8,19 +8,20 @@ import dataclasses
 import gc
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
 from distes.device import Place, visible_gpus
 from distes.errors import ClusterError, ConfigurationError, DistesError
+from distes.pools import ray_relay
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.placement import gpu_share
+from distes.pools.ray_calls import Answer, Calls, DirectCalls
 from distes.pools.ray_cluster import Watch, connect, hear, inventory
+from distes.pools.ray_relay import RelayedCalls
 from distes.pools.ray_sync import SYNCS, array_bytes, how_to_send
 from distes.pools.ray_workers import RayWorkers
-from distes.pools.schedule import Issue, Schedule
+from distes.pools.schedule import Schedule
 from distes.population import ChunkResult, Evaluation, Population, chunks, reduce
 from distes.replica import OutOfStep
 from distes.worker import Experiment, Worker
@@ -31,11 +32,12 @@ POLL = 0.5  # seconds between looks at whether to stop
 class _Actor(Worker):
     """A worker that can say that it is ready, and where."""
 
-    def ready(self, with_address: bool) -> Place:
+    def ready(self, with_address: bool) -> tuple[Place, str]:
         gc.freeze()  # what is imported stays; looking through it again and again costs two per cent of the time
-        if not with_address:
-            return self.place
-        return dataclasses.replace(self.place, node=f"{self.place.node} ({ray.util.get_node_ip_address()})")
+        place, node = self.place, ray.get_runtime_context().get_node_id()
+        if with_address:
+            place = dataclasses.replace(place, node=f"{place.node} ({ray.util.get_node_ip_address()})")
+        return place, node
 
 
 class RayPool(Pool):
@@ -114,7 +116,7 @@ class RayPool(Pool):
         self._workers = RayWorkers(actor, ray.put(experiment), count, with_address=elsewhere, say=say, show=show)
         self._open = False  # whether there have been enough workers to begin
         self._schedule = Schedule(chunk_timeout)
-        self._flying: dict[Any, Issue] = {}  # reference to an answer -> what was asked
+        self._calls: Calls = RelayedCalls() if count >= ray_relay.FROM else DirectCalls()
         self._astray = set[int]()  # those whose copy of the strategy went another way
         self._bytes_up, self._next_look, self._enough = 0, 0.0, time.monotonic()
         self._watch = Watch() if elsewhere else None
@@ -134,9 +136,9 @@ class RayPool(Pool):
                 self._wait(results)
                 self._look_after()
         finally:
-            for reference, issue in self._flying.items():
-                if issue.since is None or not self._schedule.finished:
-                    ray.cancel(reference)  # those not begun yet; a chunk that runs is left to end
+            # what is not begun yet; a chunk that runs is left to end
+            finished = self._schedule.finished
+            self._calls.take_back([issue for issue in self._calls.in_flight() if issue.since is None or not finished])
             self._sync.end()
         self._workers.show()  # those that have a place; others wait for one
         self._bytes_up = array_bytes(list(results.values()))
@@ -145,8 +147,8 @@ class RayPool(Pool):
     def told(self, generation: int, evaluation: Evaluation) -> None:
         """Workers that follow the strategy take their step while the driver takes its own."""
         news = self._sync.told(generation, evaluation)
-        for actor in self._workers.ready.values() if news is not None else ():
-            actor.follow.remote(news)
+        if news is not None:
+            self._calls.tell(news)
 
     def status(self) -> Status:
         """Workers that are ready, and what was lost so far."""
@@ -213,57 +215,54 @@ class RayPool(Pool):
             self._say(f"{len(self._workers.ready)} of {self._workers.count} workers are there: training begins.")
         self._open = True
         now = time.monotonic()
-        for issue in self._schedule.hand_out(now):
-            shared, news = self._sync.arguments(issue.worker)
-            self._flying[self._workers.ready[issue.worker].evaluate.remote(shared, issue.chunk, *news)] = issue
+        if issues := self._schedule.hand_out(now):
+            self._calls.send([(issue, *self._sync.arguments(issue.worker)) for issue in issues])
         if needless := self._schedule.needless(now):
-            for reference in [reference for reference, issue in self._flying.items() if issue in needless]:
-                ray.cancel(reference)
+            self._calls.take_back(needless)
 
     def _wait(self, results: dict[int, ChunkResult]) -> None:
         """For an answer or a worker, and takes in whatever has come."""
-        pending = [*self._flying, *self._workers.joining]
+        pending = [*self._calls.pending(), *self._workers.joining]
         if not pending:  # no worker at all, and none on its way
             time.sleep(POLL)
             return
         ready, _ = ray.wait(pending, num_returns=1, timeout=POLL)
         if ready:  # and whatever else has come meanwhile
             ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
-        for reference in ready:
-            if reference in self._flying:
-                self._take(reference, results)
+        answers, lost = self._calls.collect(ready)
+        failures = [error for answer in answers if (error := self._take(answer, results)) is not None]
+        for worker in lost:  # it died, or its node did, or is cut off
+            self._lose(worker, "died")
         for number in self._workers.join([reference for reference in ready if reference in self._workers.joining]):
+            self._calls.joined(number, self._workers.ready[number], self._workers.nodes[number])
             self._schedule.joined(number)
+        if failures:  # only now, since whoever goes on afterwards relies on all that was taken in
+            raise failures[0]
 
-    def _take(self, reference: Any, results: dict[int, ChunkResult]) -> None:
-        """An answer; or none, where its worker has died, or had not begun when it was taken back."""
-        issue, now = self._flying.pop(reference), time.monotonic()
-        try:
-            result: ChunkResult = ray.get(reference)
-        except TaskCancelledError:
-            self._schedule.taken_back(issue, now)
-        except RayTaskError as error:
-            self._schedule.taken_back(issue, now)
-            if not self._schedule.wants(issue):  # it failed elsewhere as well, and that was said
-                return
-            if isinstance(error.cause, OutOfStep):
-                self._bring_back(issue.worker)
-                return
-            if isinstance(error.cause, DistesError):
-                raise error.cause from None
-            raise
-        except RayError:  # it died, or its node did, or is cut off
-            self._lose(issue.worker, "died")
-        else:
+    def _take(self, answer: Answer, results: dict[int, ChunkResult]) -> Exception | None:
+        """A result; or none, where the chunk was taken back before it was begun, or could not be evaluated.
+
+        Returns why it could not, if nobody else has evaluated it.
+        """
+        issue, now = answer.issue, time.monotonic()
+        if answer.result is not None:
             if self._schedule.done(issue, now):
-                results[issue.chunk.index] = result
+                results[issue.chunk.index] = answer.result
                 self._sync.answered(issue.worker)
+            return None
+        self._schedule.taken_back(issue, now)
+        if not self._schedule.wants(issue):  # it failed elsewhere as well, and that was said
+            return None
+        if isinstance(answer.error, OutOfStep):
+            self._bring_back(issue.worker)
+            return None
+        return answer.error
 
     def _lose(self, worker: int, how: str) -> None:
         """What it had is done again, and another one starts in its place."""
         if worker not in self._workers.ready:
             return
-        self._flying = {reference: issue for reference, issue in self._flying.items() if issue.worker != worker}
+        self._calls.drop(worker)
         self._schedule.lost(worker)
         self._sync.forget(worker)
         self._workers.replace(worker, how)

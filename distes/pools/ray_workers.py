@@ -21,6 +21,7 @@ class RayWorkers:
     Attributes:
         count: How many there are to be.
         ready: Actors that can be given work, by number.
+        nodes: On which node, by number.
         joining: Reference to the answer of an actor that is not ready yet -> its number and itself.
         restarted: How many died or were given up.
     """
@@ -49,6 +50,7 @@ class RayWorkers:
         self._say, self._show = say, show
         self.count, self.restarted = count, 0
         self.ready: dict[int, Any] = {}
+        self.nodes: dict[int, str] = {}
         self.joining: dict[Any, tuple[int, Any]] = {}
         self._started = self._missing = 0
         self._unready = ""  # why a worker died before it was ready, the last time
@@ -110,7 +112,7 @@ class RayWorkers:
     def _join(self, reference: Any) -> int | None:
         number, actor = self.joining.pop(reference)
         try:
-            self._places[number] = ray.get(reference)
+            self._places[number], self.nodes[number] = ray.get(reference)
         except RayError as error:
             reason = last_line(error)
             if not getattr(error, "actor_init_failed", True):  # its node went, or its process: no fault of its own
