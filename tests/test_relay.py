@@ -34,7 +34,12 @@ def pool(made: Parts) -> Iterator[RayPool]:
         strategy = made.strategy(population_size=32)
         experiment = type(made.experiment)(**{**vars(made.experiment), "strategy": strategy})
         pool = RayPool(
-            experiment, workers=3, oversubscribe=True, pairs_per_chunk=2, sync="replay", say=lambda line: None
+            experiment,
+            workers=3,
+            oversubscribe=True,
+            pairs_per_chunk=2,
+            sync="replay",
+            say=lambda line: None,
         )
         assert isinstance(pool._calls, RelayedCalls)
         pool.strategy = strategy  # type: ignore[attr-defined]
@@ -88,7 +93,7 @@ def test_a_relay_that_dies_takes_its_workers_with_it_and_nothing_else(
 def test_a_silent_relay_counts_as_dead(
     pool: RayPool, serial: SerialPool, made: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_relay, "SILENT", 4.0)
+    monkeypatch.setattr(ray_relay, "SILENT", 15.0)  # the next one must be able to start in that time
     strategy, before = pool.strategy, pool.status().restarted  # type: ignore[attr-defined]
     (relay,) = [process for process in relays() if process.status() != psutil.STATUS_ZOMBIE]
     os.kill(relay.pid, signal.SIGSTOP)

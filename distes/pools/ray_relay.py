@@ -31,20 +31,28 @@ class _Relay:
     """Hands calls on to the workers of its node, and gathers their answers."""
 
     def __init__(self) -> None:
-        self._workers: dict[int, Any] = {}
+        self._workers: dict[int, asyncio.Future[Any]] = {}  # its handle, None once it is dropped
         self._flying: dict[int, Any] = {}  # key -> reference
         self._waiting = set[asyncio.Task[None]]()
         self._words: asyncio.Queue[Word] = asyncio.Queue()
 
+    def _worker(self, worker: int) -> asyncio.Future[Any]:
+        """Ray keeps no order between the calls of an actor that waits: one may be asked before it is known."""
+        return self._workers.setdefault(worker, asyncio.get_running_loop().create_future())
+
     async def adopt(self, worker: int, actor: Any) -> None:
-        self._workers[worker] = actor
+        if not self._worker(worker).done():
+            self._worker(worker).set_result(actor)
 
     async def drop(self, worker: int) -> None:
-        self._workers.pop(worker, None)
+        await self.adopt(worker, None)  # for those who still wait for it
+        self._workers[worker] = asyncio.get_running_loop().create_future()
+        self._workers[worker].set_result(None)
 
     async def tell(self, news: Sequence[Any]) -> None:
-        for actor in self._workers.values():
-            actor.follow.remote(*news)
+        for known in self._workers.values():
+            if known.done() and known.result() is not None:
+                known.result().follow.remote(*news)
 
     async def take_back(self, keys: Sequence[int]) -> None:
         for key in keys:
@@ -52,15 +60,10 @@ class _Relay:
                 ray.cancel(self._flying[key])
 
     async def hand(self, calls: Sequence[Call]) -> None:
-        for key, worker, population, chunk, news in calls:
-            if worker in self._workers:
-                reference = self._workers[worker].evaluate.remote(population, chunk, *news)
-                self._flying[key] = reference
-                task = asyncio.ensure_future(self._answer(key, reference))
-                self._waiting.add(task)  # else nobody would hold it
-                task.add_done_callback(self._waiting.discard)
-            else:
-                self._words.put_nowait((key, Fate.LOST, None))
+        for call in calls:
+            task = asyncio.ensure_future(self._call(*call))
+            self._waiting.add(task)  # else nobody would hold it
+            task.add_done_callback(self._waiting.discard)
 
     async def exchange(self, calls: Sequence[Call]) -> list[Word]:
         """Hands out, waits for an answer, though not for long, and returns all that have come."""
@@ -73,12 +76,16 @@ class _Relay:
             words.append(self._words.get_nowait())
         return words
 
-    async def _answer(self, key: int, reference: Any) -> None:
-        try:
-            word: Word = key, Fate.DONE, await reference
-        except RayError as error:
-            word = (key, *what_became(error))
-        del self._flying[key]
+    async def _call(self, key: int, worker: int, population: Any, chunk: Chunk, news: Sequence[Any]) -> None:
+        word: Word = key, Fate.LOST, None
+        actor = await self._worker(worker)
+        if actor is not None:
+            self._flying[key] = actor.evaluate.remote(population, chunk, *news)
+            try:
+                word = key, Fate.DONE, await self._flying[key]
+            except RayError as error:
+                word = key, *what_became(error)
+            del self._flying[key]
         self._words.put_nowait(word)
 
 
