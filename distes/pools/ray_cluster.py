@@ -3,7 +3,8 @@
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -27,14 +28,15 @@ def connect(address: str | None, gpus: int | None) -> None:
     prepare()
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
-        ray.init(
-            "local",
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE,
-            num_gpus=gpus,
-            _node_ip_address="127.0.0.1",
-            **quiet,
-        )
+        with _on_loopback():
+            ray.init(
+                "local",
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE,
+                num_gpus=gpus,
+                _node_ip_address="127.0.0.1",
+                **quiet,
+            )
         return
     there = False
     try:
@@ -53,6 +55,23 @@ def connect(address: str | None, gpus: int | None) -> None:
             f"No Ray cluster answers at {address!r} ({last_line(error).rstrip('.')}). Start one with "
             "`ray start --head`, or leave --address away to run on this machine."
         ) from error
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Has Ray keep to 127.0.0.1, as it does by itself on macOS and Windows.
+
+    Elsewhere it takes the address of a network card in place of a `_node_ip_address` on loopback (ray 2.60), so that a
+    later `ray start` could join; then everything listens on that, or on all addresses. It looks at a constant of its
+    own, which its environment variable sets for good, and not only for a cluster that is started here.
+    """
+    private: Any = ray._private.ray_constants
+    before = private.ENABLE_RAY_CLUSTER
+    private.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        private.ENABLE_RAY_CLUSTER = before
 
 
 def _knock(address: str) -> None:
