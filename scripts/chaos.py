@@ -17,7 +17,6 @@ import contextlib
 import json
 import os
 import random
-import secrets
 import shutil
 import signal
 import subprocess
@@ -26,129 +25,13 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-BIN = Path(sys.executable).parent
+from chaos_nodes import ENVIRONMENT, ROOT, Namespace, Node, command_of
+
 FAULTS = {"kill a worker": 8, "freeze a worker": 2, "cut a node off": 3, "kill a node": 2, "kill the driver": 2}
 # Seconds that a cut lasts, so that some are healed before the cluster notices, and others after.
 SHORTEST, LONGEST = 2.0, 15.0
 PEACE = 10  # generations after the last fault
-ENVIRONMENT = {
-    **{key: value for key, value in os.environ.items() if not key.startswith("RAY_")},
-    "RAY_AUTH_MODE": "token",
-    "RAY_AUTH_TOKEN": secrets.token_hex(16),
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_health_check_initial_delay_ms": "2000",
-    "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "2000",
-    "RAY_health_check_failure_threshold": "4",
-    "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-}
-
-
-def shell(line: str, check: bool = True) -> str:
-    """Runs a command and returns what it says."""
-    return subprocess.run(line.split(), check=check, capture_output=True, text=True).stdout
-
-
-class Node:
-    """A Ray node, on an address of its own on this machine's loopback; all of it is in one session."""
-
-    network = "127.0.0"
-
-    def __init__(self, number: int, workers: int, port: int, folder: Path) -> None:
-        """Starts nothing yet; number 0 is the head."""
-        self.number, self.workers, self.address = number, workers, f"{self.network}.{number + 1}"
-        self._port, self._folder, self._log, self._session = port, folder, folder / f"node{number}.log", 0
-
-    def start(self) -> None:
-        """Starts Ray and waits for it: two that start at once would choose the same names for their sockets."""
-        head = f"--head --port={self._port} --include-dashboard=false --temp-dir={self._folder / 'ray'}"
-        joins = f"--address={self.network}.1:{self._port}"
-        command = f"{BIN}/ray start {joins if self.number else head} --block --node-ip-address={self.address}"
-        command += f" --num-cpus={self.workers} --object-store-memory=100000000 --disable-usage-stats"
-        command += " --min-worker-port=0 --max-worker-port=0"  # any that are free: nodes may share an address
-        with self._log.open("w") as log:
-            self._session = self.run(command.split(), stdout=log, stderr=log).pid
-        end = time.monotonic() + 60
-        while "Ray runtime started" not in self._log.read_text() and time.monotonic() < end:
-            time.sleep(0.1)
-
-    def run(self, command: list[str], **arguments: Any) -> "subprocess.Popen[bytes]":
-        """Starts a program where the node is."""
-        return subprocess.Popen(command, env=ENVIRONMENT, start_new_session=True, **arguments)
-
-    def pids(self) -> list[int]:
-        """Its processes, those included whose parents are gone."""
-        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _session(pid) == self._session]
-
-    def actors(self) -> list[int]:
-        """Its workers."""
-        return [pid for pid in self.pids() if _command(pid).startswith("ray::_Actor")]
-
-    def kill(self) -> None:
-        """Ends everything in it."""
-        for pid in self.pids() if self._session else ():
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-
-    def remove(self) -> None:
-        """Leaves nothing behind."""
-        self.kill()
-
-
-class Namespace(Node):
-    """A Ray node in a network namespace, whose link can be cut."""
-
-    network = "10.213.77"
-    bridge = f"ch{os.getpid() % 10_000}"
-
-    def __init__(self, number: int, workers: int, port: int, folder: Path) -> None:
-        """Makes the namespace, and with the first one the bridge between them."""
-        super().__init__(number, workers, port, folder)
-        self.name, self.link = f"{self.bridge}-{number}", f"{self.bridge}v{number}"
-        for line in (
-            *((f"ip link add {self.bridge} type bridge", f"ip link set {self.bridge} up") if number == 0 else ()),
-            f"ip netns add {self.name}",
-            f"ip link add {self.link} type veth peer name eth0 netns {self.name}",
-            f"ip link set {self.link} master {self.bridge} up",
-            f"ip -n {self.name} addr add {self.address}/24 dev eth0",
-            f"ip -n {self.name} link set eth0 up",
-            f"ip -n {self.name} link set lo up",
-        ):
-            shell(line)
-
-    def run(self, command: list[str], **arguments: Any) -> "subprocess.Popen[bytes]":
-        """Starts a program in the node's namespace."""
-        return super().run(["ip", "netns", "exec", self.name, *command], **arguments)
-
-    def pids(self) -> list[int]:
-        """What runs in the namespace."""
-        return list(map(int, shell(f"ip netns pids {self.name}", check=False).split()))
-
-    def connect(self, up: bool) -> None:
-        """Cuts the link, or restores it."""
-        shell(f"ip link set {self.link} {'up' if up else 'down'}")
-
-    def remove(self) -> None:
-        """Leaves nothing behind."""
-        self.kill()
-        shell(f"ip netns del {self.name}", check=False)
-        if self.number == 0:
-            shell(f"ip link del {self.bridge}", check=False)
-
-
-def _session(pid: int) -> int:
-    with contextlib.suppress(OSError):
-        return os.getsid(pid)
-    return -1
-
-
-def _command(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-    return ""
 
 
 class Chaos:
@@ -159,11 +42,9 @@ class Chaos:
         self.options, self.random = options, random.Random(options.seed)
         self.folder, self.run_dir = folder, folder / "disturbed"
         self.counts, self.began = Counter[str](), time.monotonic()
-        per_node, kind = options.workers_per_node, Node if options.local else Namespace
-        self.nodes = [kind(i, per_node if i else 0, options.port, folder) for i in range(options.nodes + 1)]
-        self.kinds = {
-            fault: weight for fault, weight in FAULTS.items() if fault != "cut a node off" or not options.local
-        }
+        per_node, make = options.workers_per_node, Node if options.local else Namespace
+        self.nodes = [make(i, per_node if i else 0, options.port, folder) for i in range(options.nodes + 1)]
+        self.kinds = {kind: FAULTS[kind] for kind in FAULTS if not (options.local and kind == "cut a node off")}
 
     def say(self, line: str) -> None:
         """With the time."""
@@ -175,46 +56,46 @@ class Chaos:
             node.start()
         self.say("the cluster is there")
         workers = self.options.nodes * self.options.workers_per_node
-        flags = [*TRAINING, f"--workers={workers}", f"--address={self.nodes[0].address}:{self.options.port}"]
-        flags += ["--chunk_timeout=8", "--generations=1000000"]
+        flags = [f"--workers={workers}", f"--address={self.nodes[0].address}:{self.options.port}"]
+        flags += ["--chunk_timeout=8", "--generations=1000000"]  # it is told when to end
         self._launch(flags)
         next_fault, enough = 0.0, self.options.generations
         while (code := self.driver.poll()) not in (0, 130):
+            done = self._done()
             if code is not None:
                 self.say(f"the driver ended with {code}: it is resumed")
                 self._launch(flags)
             elif self.counts.total() < self.options.faults:
-                if time.monotonic() > next_fault and self._trains() and (kind := self._break()):
+                if time.monotonic() > next_fault and done > self._least and (kind := self._break()):
                     self.counts[kind] += 1
                     self.say(f"{self.counts.total()} of {self.options.faults}: {kind}")
                     next_fault = time.monotonic() + self.random.uniform(1.5, 6)
-                    enough = max(enough, len(digests(self.run_dir)) + PEACE)
-            elif len(digests(self.run_dir)) >= enough:
+                    enough = max(enough, done + PEACE)
+            elif done >= enough:
                 self.driver.send_signal(signal.SIGTERM)
-                self.driver.wait(60)
+                self.driver.wait(120)
             time.sleep(0.2)
 
     def _launch(self, flags: list[str]) -> None:
-        known = (self.run_dir / "config.yaml").exists()
-        where = (
-            [f"--resume={self.run_dir}", *flags[len(TRAINING) :]] if known else [f"--run_dir={self.run_dir}", *flags]
-        )
-        command = [sys.executable, str(ROOT / "scripts" / "launch.py"), *where]
-        self._launched = time.time()
+        if (self.run_dir / "config.yaml").exists():
+            flags = [f"--resume={self.run_dir}", *flags]
+        else:
+            flags = [f"--run_dir={self.run_dir}", *TRAINING, *flags]
+        command = [sys.executable, str(ROOT / "scripts" / "launch.py"), *flags]
+        self._least = len(digests(self.run_dir))
         with (self.folder / "driver.log").open("a") as log:
             self.driver = self.nodes[0].run(command, stdout=log, stderr=log, cwd=self.folder)
 
-    def _trains(self) -> bool:
-        """Whether this driver has recorded a generation."""
-        metrics = self.run_dir / "metrics.jsonl"
-        return metrics.exists() and metrics.stat().st_mtime > self._launched
+    def _done(self) -> int:
+        """How many generations are recorded; notes how few there have been since the driver was started."""
+        done = len(digests(self.run_dir))
+        self._least = min(self._least, done)
+        return done
 
     def _break(self) -> str | None:
         """Returns what was broken, if there was anything to break."""
         missing = [kind for kind in self.kinds if not self.counts[kind]]
-        kind = (
-            self.random.choice(missing) if missing else self.random.choices(*zip(*self.kinds.items(), strict=True))[0]
-        )
+        kind = self.random.choices(missing or list(self.kinds), None if missing else list(self.kinds.values()))[0]
         node = self.random.choice(self.nodes[1:])
         if kind == "kill the driver":
             os.killpg(self.driver.pid, signal.SIGKILL)
@@ -224,7 +105,7 @@ class Chaos:
             time.sleep(self.random.uniform(SHORTEST, LONGEST))
             node.connect(up=True)
             time.sleep(3)
-            if not any("raylet/raylet" in _command(pid) for pid in node.pids()):
+            if not any("raylet/raylet" in command_of(pid) for pid in node.pids()):
                 node.kill()
                 node.start()  # as whatever supervises a node would
         elif kind == "kill a node":
@@ -265,7 +146,8 @@ TRAINING = [
 
 def digests(run_dir: Path) -> dict[int, str]:
     """Generation -> params/sha256."""
-    lines = (run_dir / "metrics.jsonl").read_text().splitlines(keepends=True)
+    metrics = run_dir / "metrics.jsonl"
+    lines = metrics.read_text().splitlines(keepends=True) if metrics.exists() else []
     rows = [json.loads(line) for line in lines if line.endswith("\n")]  # the last may be being written
     return {row["generation"]: row["params/sha256"] for row in rows}
 
