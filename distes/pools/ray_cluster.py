@@ -2,7 +2,9 @@
 
 import logging
 import socket
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import ray
@@ -112,3 +114,56 @@ def head_answers() -> bool:
             return True
     except OSError:
         return False
+
+
+def own_node() -> str:
+    """The socket of the Ray node that this process is connected to (of its raylet), to be asked later."""
+    me = ray.get_runtime_context().get_node_id()
+    return next((str(node["RayletSocketName"]) for node in ray.nodes() if node["NodeID"] == me), "")
+
+
+def put(value: Any, node: str, seconds: float) -> Any:
+    """Like `ray.put`, through whose node's death Ray would end this process, and whose node's silence it would share.
+
+    Args:
+        value: To be put into the object store.
+        node: What `own_node` said.
+        seconds: How long it may take.
+
+    Raises:
+        ClusterError: This process's own node is dead, or does not answer.
+    """
+    require(node)
+    answer: Future[Any] = Future()
+
+    def wait() -> None:
+        try:
+            answer.set_result(ray.put(value))
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=wait, daemon=True).start()  # of no executor, which would be waited for at the end
+    try:
+        return answer.result(seconds)
+    except TimeoutError as error:
+        raise ClusterError(
+            f"This process's own node of the Ray cluster has not answered for {seconds:.0f} seconds. The state is "
+            "saved: start a cluster, and go on with --resume."
+        ) from error
+
+
+def require(node: str) -> None:
+    """Asks at a node's socket whether anybody listens; where a node is frozen, somebody still does.
+
+    Raises:
+        ClusterError: Nobody does.
+    """
+    with socket.socket(socket.AF_UNIX) as knock:
+        knock.settimeout(5)
+        try:
+            knock.connect(node)
+        except OSError as error:
+            raise ClusterError(
+                "This process's own node of the Ray cluster has died. The state is saved: start a cluster, and go on "
+                "with --resume."
+            ) from error

@@ -17,7 +17,7 @@ from distes.device import Place, visible_gpus
 from distes.errors import ClusterError, ConfigurationError, DistesError
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.placement import COLUMNS, gpu_share, mixed, table
-from distes.pools.ray_cluster import connect, head_answers, hear, inventory, last_line
+from distes.pools.ray_cluster import connect, head_answers, hear, inventory, last_line, own_node, put, require
 from distes.pools.schedule import Issue, Schedule
 from distes.population import ChunkResult, Evaluation, Population, chunks, reduce
 from distes.worker import Experiment, Worker
@@ -103,6 +103,7 @@ class RayPool(Pool):
         self.device, self._usual = experiment.device, experiment.pairs_per_chunk
         share = gpu_share(self._count, gpus) if gpus else 0
         self._actor: Any = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
+        self._node = own_node()
         self._experiment = ray.put(experiment)
         self._unready = ""  # why a worker died before it was ready, the last time
         self._open = False  # whether there have been enough workers to begin
@@ -124,7 +125,7 @@ class RayPool(Pool):
         self._hint(len(population.ids_N))
         self._schedule.begin(cut)
         results: dict[int, ChunkResult] = {}
-        shared = ray.put(population)
+        shared = put(population, self._node, SILENT)
         try:
             while not self._schedule.finished:
                 if stop():
@@ -292,6 +293,7 @@ class RayPool(Pool):
         if now < self._next_look:
             return
         self._next_look = now + POLL
+        require(self._node)
         self._give_up_hung()
         for _ in range(self._missing):
             self._start()
