@@ -1,7 +1,11 @@
 """Ray clusters: joining one or starting one here, what it has, and whether it still answers."""
 
+import atexit
+import contextlib
 import logging
+import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -116,54 +120,67 @@ def head_answers() -> bool:
         return False
 
 
-def own_node() -> str:
-    """The socket of the Ray node that this process is connected to (of its raylet), to be asked later."""
-    me = ray.get_runtime_context().get_node_id()
-    return next((str(node["RayletSocketName"]) for node in ray.nodes() if node["NodeID"] == me), "")
+class OwnNode:
+    """The Ray node (its raylet) that this process is connected to, and without which Ray does not let it live.
 
+    Where the node has died, Ray ends this process without a word at the next touch of the object store; where it is
+    frozen, most calls of Ray wait for ever. So it is asked before, and not touched any more once it has failed.
 
-def put(value: Any, node: str, seconds: float) -> Any:
-    """Like `ray.put`, through whose node's death Ray would end this process, and whose node's silence it would share.
-
-    Args:
-        value: To be put into the object store.
-        node: What `own_node` said.
-        seconds: How long it may take.
-
-    Raises:
-        ClusterError: This process's own node is dead, or does not answer.
+    Attributes:
+        silent: Whether it has been given up as frozen.
     """
-    require(node)
-    answer: Future[Any] = Future()
 
-    def wait() -> None:
+    def __init__(self) -> None:
+        """Looks up its socket."""
+        me = ray.get_runtime_context().get_node_id()
+        self._socket = next((str(node["RayletSocketName"]) for node in ray.nodes() if node["NodeID"] == me), "")
+        self.silent = False
+
+    def require(self) -> None:
+        """Asks whether anybody listens; where it is frozen, somebody still does.
+
+        Raises:
+            ClusterError: Nobody does.
+        """
+        with socket.socket(socket.AF_UNIX) as knock:
+            knock.settimeout(5)
+            try:
+                knock.connect(self._socket)
+            except OSError as error:
+                raise ClusterError(
+                    "This process's own node of the Ray cluster has died. The state is saved: start a cluster, and go "
+                    "on with --resume."
+                ) from error
+
+    def put(self, value: Any, seconds: float) -> Any:
+        """`ray.put`, if the node lives and takes no longer than so many seconds.
+
+        Raises:
+            ClusterError: It does not. Where it is frozen, this process will end with exit code 2 and without Ray.
+        """
+        self.require()
+        answer: Future[Any] = Future()
+
+        def wait() -> None:
+            try:
+                answer.set_result(ray.put(value))
+            except Exception as error:
+                answer.set_exception(error)
+
+        threading.Thread(target=wait, daemon=True).start()  # of no executor, which would be waited for at the end
         try:
-            answer.set_result(ray.put(value))
-        except Exception as error:
-            answer.set_exception(error)
-
-    threading.Thread(target=wait, daemon=True).start()  # of no executor, which would be waited for at the end
-    try:
-        return answer.result(seconds)
-    except TimeoutError as error:
-        raise ClusterError(
-            f"This process's own node of the Ray cluster has not answered for {seconds:.0f} seconds. The state is "
-            "saved: start a cluster, and go on with --resume."
-        ) from error
-
-
-def require(node: str) -> None:
-    """Asks at a node's socket whether anybody listens; where a node is frozen, somebody still does.
-
-    Raises:
-        ClusterError: Nobody does.
-    """
-    with socket.socket(socket.AF_UNIX) as knock:
-        knock.settimeout(5)
-        try:
-            knock.connect(node)
-        except OSError as error:
+            return answer.result(seconds)
+        except TimeoutError as error:
+            self.silent = True
+            atexit.register(_leave)  # before what Ray has registered, which would wait
             raise ClusterError(
-                "This process's own node of the Ray cluster has died. The state is saved: start a cluster, and go on "
-                "with --resume."
+                f"This process's own node of the Ray cluster has not answered for {seconds:.0f} seconds. The state is "
+                "saved: start a cluster, and go on with --resume."
             ) from error
+
+
+def _leave() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(2)

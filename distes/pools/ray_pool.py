@@ -17,7 +17,7 @@ from distes.device import Place, visible_gpus
 from distes.errors import ClusterError, ConfigurationError, DistesError
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.placement import COLUMNS, gpu_share, mixed, table
-from distes.pools.ray_cluster import connect, head_answers, hear, inventory, last_line, own_node, put, require
+from distes.pools.ray_cluster import OwnNode, connect, head_answers, hear, inventory, last_line
 from distes.pools.schedule import Issue, Schedule
 from distes.population import ChunkResult, Evaluation, Population, chunks, reduce
 from distes.worker import Experiment, Worker
@@ -103,8 +103,9 @@ class RayPool(Pool):
         self.device, self._usual = experiment.device, experiment.pairs_per_chunk
         share = gpu_share(self._count, gpus) if gpus else 0
         self._actor: Any = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
-        self._node = own_node()
+        self._node = OwnNode()
         self._experiment = ray.put(experiment)
+        self._refusals = set[str]()  # why workers could not start
         self._unready = ""  # why a worker died before it was ready, the last time
         self._open = False  # whether there have been enough workers to begin
         self._places: dict[int, Place] = {}  # of workers that are ready, and not in the table yet
@@ -125,7 +126,7 @@ class RayPool(Pool):
         self._hint(len(population.ids_N))
         self._schedule.begin(cut)
         results: dict[int, ChunkResult] = {}
-        shared = put(population, self._node, SILENT)
+        shared = self._node.put(population, SILENT)
         try:
             while not self._schedule.finished:
                 if stop():
@@ -149,6 +150,8 @@ class RayPool(Pool):
 
     def close(self) -> None:
         """Kills the actors, and the embedded cluster."""
+        if self._node.silent:
+            return
         for actor in [*self._workers.values(), *(actor for _, actor in self._joining.values())]:
             ray.kill(actor)
         ray.shutdown()
@@ -266,7 +269,9 @@ class RayPool(Pool):
                     self._say(f"A worker died before it was ready, and another one starts: {reason}")
                 self._missing += 1  # to be started a little later: the cluster may not know yet that the node is gone
                 return []
-            self._say(f"A worker could not start: {reason}")
+            if reason not in self._refusals:  # it is tried again, since nodes come back changed
+                self._refusals.add(reason)
+                self._say(f"A worker could not start: {reason}")
             if not self._workers and not self._joining:
                 raise ClusterError(f"No worker could start: {reason}") from error
             return []
@@ -293,7 +298,7 @@ class RayPool(Pool):
         if now < self._next_look:
             return
         self._next_look = now + POLL
-        require(self._node)
+        self._node.require()
         self._give_up_hung()
         for _ in range(self._missing):
             self._start()
@@ -318,10 +323,11 @@ class RayPool(Pool):
                 f"({len(self._workers)} of {self._count}); the cluster has {inventory()}. Add nodes, or ask for less "
                 "(--workers, --min_workers), or wait for longer (--start_timeout)."
             )
-        if looks and self._grows and not self._joining:
-            for _ in range(int(ray.available_resources().get("CPU", 0))):
-                self._count += 1
+        if looks and not self._joining and (self._grows or len(self._workers) < self._count):
+            room = int(ray.available_resources().get("CPU", 0))
+            for _ in range(room if self._grows else min(room, self._count - len(self._workers))):
                 self._start()
+            self._count = max(self._count, len(self._workers) + len(self._joining))
 
     def _show_places(self) -> None:
         """Shows the workers that have joined since the last time."""
