@@ -38,7 +38,7 @@ class Node:
     def __init__(self, number: int, workers: int, port: int, folder: Path) -> None:
         """Starts nothing yet; number 0 is the head."""
         self.number, self.workers, self.address = number, workers, f"{self.network}.{number + 1}"
-        self._port, self._folder, self._log, self._session = port, folder, folder / f"node{number}.log", 0
+        self._port, self._folder, self._log, self.session = port, folder, folder / f"node{number}.log", 0
 
     def start(self) -> None:
         """Starts Ray and waits for it: two that start at once would choose the same names for their sockets."""
@@ -49,7 +49,7 @@ class Node:
         command += " --min-worker-port=0 --max-worker-port=0"  # any that are free: nodes may share an address
         for _ in range(3):  # on a machine that is busy with other things Ray sometimes gives up
             with self._log.open("w") as log:
-                self._session = self.run(command.split(), stdout=log, stderr=log).pid
+                self.session = self.run(command.split(), stdout=log, stderr=log).pid
             end = time.monotonic() + 60
             while time.monotonic() < end:
                 if "Ray runtime started" in self._log.read_text():
@@ -64,7 +64,7 @@ class Node:
 
     def pids(self) -> list[int]:
         """Its processes, those included whose parents are gone."""
-        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _session(pid) == self._session]
+        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _session(pid) == self.session]
 
     def actors(self) -> list[int]:
         """Its workers."""
@@ -72,7 +72,7 @@ class Node:
 
     def kill(self) -> None:
         """Ends everything in it."""
-        for pid in self.pids() if self._session else ():
+        for pid in self.pids() if self.session else ():
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
 

@@ -150,8 +150,9 @@ class RayPool(Pool):
 
     def close(self) -> None:
         """Kills the actors, and the embedded cluster."""
-        if self._node.silent:
-            return
+        self._node.leave(self._let_go, SILENT)
+
+    def _let_go(self) -> None:
         for actor in [*self._workers.values(), *(actor for _, actor in self._joining.values())]:
             ray.kill(actor)
         ray.shutdown()
@@ -249,6 +250,7 @@ class RayPool(Pool):
         """What it had is done again, and another one starts in its place."""
         if worker not in self._workers:
             return
+        self._node.require(ask_head=True)  # if it was the driver's own node, there is nobody to start another one
         ray.kill(self._workers.pop(worker))
         self._flying = {reference: issue for reference, issue in self._flying.items() if issue.worker != worker}
         self._schedule.lost(worker)
