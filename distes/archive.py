@@ -17,7 +17,11 @@ from distes.saved_policy import Which, save_policy
 
 
 class Archive:
-    """Saves and restores one run. A disk that is full or gone is said, and does not end the training."""
+    """Saves and restores one run. A disk that is full or gone is said, and does not end the training.
+
+    Attributes:
+        saved: The generation of the newest checkpoint that this process has written; None as long as there is none.
+    """
 
     def __init__(
         self,
@@ -43,7 +47,8 @@ class Archive:
         self._module, self._layout = copy.deepcopy(policy), Layout(policy)
         self._checkpoints = Checkpoints(run_directory.checkpoints, keep=keep_checkpoints)
         self._writer = BackgroundWriter()
-        self._seconds, self._saved = checkpoint_seconds, time.monotonic()
+        self._seconds, self._last = checkpoint_seconds, time.monotonic()
+        self.saved: int | None = None
 
     def restore(self) -> dict[str, Any] | None:
         """The state of the newest checkpoint that is whole, or None where there is none.
@@ -66,10 +71,15 @@ class Archive:
             state: Makes a private copy of the state.
             now: Save in any case.
         """
-        if now or time.monotonic() - self._saved >= self._seconds:
-            self._saved = time.monotonic()
+        if now or time.monotonic() - self._last >= self._seconds:
+            self._last = time.monotonic()
             copied = state()
-            self._hand_over("checkpoint", lambda: self._checkpoints.save(generation, copied))
+
+            def save() -> None:
+                self._checkpoints.save(generation, copied)
+                self.saved = generation
+
+            self._hand_over("checkpoint", save)
 
     def policy(
         self,

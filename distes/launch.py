@@ -100,7 +100,7 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
                 with _named(path):
                     result = trainer.run()
                 write_result(directory, result)
-    console.say(summary(result, path))
+    console.say(summary(result, path, saved=archive.saved == result.generation))
     return 130 if result.reason == "interrupted" else 0
 
 
@@ -227,11 +227,12 @@ def new_run_dir(task: str) -> str:
     return next(path for path in candidates if not Path(path).exists())
 
 
-def summary(result: Result, path: str) -> str:
-    """The last line that a user sees."""
+def summary(result: Result, path: str, *, saved: bool = True) -> str:
+    """The last line that a user sees; whether the state is saved, only the archive knows."""
     done = f"{result.generation:,} generations, {result.timesteps:,} timesteps and {duration(result.seconds)}"
     if result.reason == "interrupted":
-        return f"Interrupted after {done}; the state is saved. To go on: python scripts/launch.py --resume {path}"
+        state = "the state is saved" if saved else "the state could not be saved, and the last checkpoint counts"
+        return f"Interrupted after {done}; {state}. To go on: python scripts/launch.py --resume {path}"
     mean = f"{number(result.eval_mean)} ± {number(result.eval_std)} over {result.eval_episodes} episodes"
     mean = f"evaluation {mean}" if result.eval_episodes else "not evaluated"
     return (

@@ -67,6 +67,7 @@ LAYERS = [
     "pools.placement",
     "pools.ray_environment",
     "pools.ray_cluster",
+    "pools.ray_own_node",
     "pools.ray_calls",
     "pools.ray_relay",
     "pools.ray_sync",
@@ -92,7 +93,7 @@ LAYERS = [
     "cli",
 ]
 HOMES = {
-    "ray": [f"pools.ray_{name}" for name in ("cluster", "calls", "relay", "sync", "workers", "pool")],
+    "ray": [f"pools.ray_{name}" for name in ("cluster", "own_node", "calls", "relay", "workers", "pool")],
     "gymnasium": ["tasks.gym", "tasks.environments", "tasks.spaces", "envs"],
     "tensorboard": ["monitor.tensorboard"],
     "rich": ["monitor.console"],

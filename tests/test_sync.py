@@ -10,7 +10,6 @@ import ray
 
 from distes.errors import ConfigurationError
 from distes.policies.linear import Linear
-from distes.pools import ray_sync
 from distes.pools.ray_pool import RayPool, _Actor
 from distes.pools.ray_sync import HISTORY, Broadcast, Replay, Sync
 from distes.pools.serial import SerialPool
@@ -105,10 +104,9 @@ def test_who_goes_astray_is_brought_back(tmp_path: Path) -> None:
     assert max(down) > min(down)  # in one generation the state went down, too
 
 
-@pytest.fixture
-def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+def put(thing: Any) -> Any:
     """A reference is the thing itself."""
-    monkeypatch.setattr(ray_sync.ray, "put", lambda thing: thing)
+    return thing
 
 
 def one_generation(sync: Sync, strategy: OpenAIES, worker: int = 0) -> tuple[int, list[type]]:
@@ -126,22 +124,22 @@ def one_generation(sync: Sync, strategy: OpenAIES, worker: int = 0) -> tuple[int
     return sync.bytes_down, [type(item) for item in news]
 
 
-def test_what_travels_does_not_grow_with_the_parameters(without_ray: None) -> None:
+def test_what_travels_does_not_grow_with_the_parameters() -> None:
     down: dict[tuple[str, int], set[int]] = {}
     for dimension in (10, 5_000):
         for name in ("broadcast", "replay"):
             made = sphere(dimension)
             strategy = made.strategy(population_size=16)
-            sync: Sync = Broadcast() if name == "broadcast" else Replay(strategy, made.perturbation)
+            sync: Sync = Broadcast(put) if name == "broadcast" else Replay(put, strategy, made.perturbation)
             down[name, dimension] = {one_generation(sync, strategy)[0] for _ in range(4)}
     assert down["replay", 10] == down["replay", 5_000] == {8 * (8 + 8) + 16 * (8 + 8)}  # ids, seeds; fitness, steps
     assert down["broadcast", 5_000] == {4 * 5_000 + 8 * (8 + 8)}
 
 
-def test_who_is_told_what(without_ray: None) -> None:
+def test_who_is_told_what() -> None:
     made = sphere(10)
     strategy = made.strategy(population_size=16)
-    sync = Replay(strategy, made.perturbation)
+    sync = Replay(put, strategy, made.perturbation)
     assert one_generation(sync, strategy)[1] == []  # everybody starts there
     assert one_generation(sync, strategy)[1] == [Told]
     assert one_generation(sync, strategy, worker=1)[1] == [Told, Told]  # a newcomer, from the beginning

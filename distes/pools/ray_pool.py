@@ -17,7 +17,8 @@ from distes.pools import ray_relay
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.placement import gpu_share
 from distes.pools.ray_calls import Answer, Calls, DirectCalls
-from distes.pools.ray_cluster import Watch, connect, hear, inventory
+from distes.pools.ray_cluster import SILENT, Watch, connect, hear, inventory
+from distes.pools.ray_own_node import OwnNode
 from distes.pools.ray_relay import RelayedCalls
 from distes.pools.ray_sync import SYNCS, array_bytes, how_to_send
 from distes.pools.ray_workers import RayWorkers
@@ -112,7 +113,8 @@ class RayPool(Pool):
         self.device, self._usual = experiment.device, experiment.pairs_per_chunk
         share = gpu_share(count, gpus) if gpus else 0
         actor = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
-        self._sync, experiment = how_to_send(sync, experiment, say)
+        self._node = OwnNode()
+        self._sync, experiment = how_to_send(sync, experiment, lambda value: self._node.put(value, SILENT), say)
         self._workers = RayWorkers(actor, ray.put(experiment), count, with_address=elsewhere, say=say, show=show)
         self._open = False  # whether there have been enough workers to begin
         self._schedule = Schedule(chunk_timeout)
@@ -165,6 +167,9 @@ class RayPool(Pool):
 
     def close(self) -> None:
         """Kills the actors, and the embedded cluster."""
+        self._node.leave(self._let_go, SILENT)
+
+    def _let_go(self) -> None:
         self._workers.kill()
         ray.shutdown()
 
@@ -262,6 +267,7 @@ class RayPool(Pool):
         """What it had is done again, and another one starts in its place."""
         if worker not in self._workers.ready:
             return
+        self._node.require(ask_head=True)  # if it was the driver's own node, there is nobody to start another one
         self._calls.drop(worker)
         self._schedule.lost(worker)
         self._sync.forget(worker)
@@ -277,6 +283,7 @@ class RayPool(Pool):
         if now < self._next_look:
             return
         self._next_look = now + POLL
+        self._node.require()
         for worker in self._schedule.hung(now):
             self._lose(worker, "has not answered for too long and is given up")
         self._workers.start_missing()
@@ -291,5 +298,5 @@ class RayPool(Pool):
                 f"({len(self._workers.ready)} of {self._workers.count}); the cluster has {inventory()}. Add nodes, or "
                 "ask for less (--workers, --min_workers), or wait for longer (--start_timeout)."
             )
-        if heard and self._grows and not self._workers.joining:
-            self._workers.grow(int(ray.available_resources().get("CPU", 0)))
+        if heard and not self._workers.joining:
+            self._workers.fill(int(ray.available_resources().get("CPU", 0)), more=self._grows)

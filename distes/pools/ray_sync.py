@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import ray
 import torch
 
 from distes.device import visible_gpus
@@ -19,6 +18,7 @@ from distes.replica import Outline, State, Told
 from distes.strategies.base import Strategy
 from distes.worker import Experiment
 
+Put = Callable[[Any], Any]
 SYNCS = ("auto", "broadcast", "replay")
 # From so many parameters on, and on GPUs, `auto` has workers take the step by themselves: a GPU adds up a thousand
 # slices of noise in the time in which a network carries one. A processor does not.
@@ -33,8 +33,13 @@ class Sync(ABC):
         bytes_down: Arrays put for the generation; each node fetches them at most once.
     """
 
-    def __init__(self) -> None:
-        """Nothing yet."""
+    def __init__(self, put: Put) -> None:
+        """Nothing yet.
+
+        Args:
+            put: Puts something into the object store, and returns a reference.
+        """
+        self._store = put
         self.bytes_down, self._generation = 0, -1
         self._shared: Any = None
 
@@ -70,7 +75,7 @@ class Sync(ABC):
 
     def _put(self, what: Any) -> Any:
         self.bytes_down += array_bytes(what)
-        return ray.put(what)
+        return self._store(what)
 
 
 class Broadcast(Sync):
@@ -83,14 +88,15 @@ class Broadcast(Sync):
 class Replay(Sync):
     """Fitnesses go to each worker, which takes the step by itself; see `distes.replica`."""
 
-    def __init__(self, strategy: Strategy, perturbation: Perturbation) -> None:
+    def __init__(self, put: Put, strategy: Strategy, perturbation: Perturbation) -> None:
         """Workers start with this strategy as it is now.
 
         Args:
+            put: As above.
             strategy: The driver's; it goes on living there.
             perturbation: Its own.
         """
-        super().__init__()
+        super().__init__(put)
         self._strategy, self._perturbation = strategy, perturbation
         self._first = strategy.ask().generation
         self._at: dict[int, int | None] = {}  # worker -> the generation that it is known to have reached
@@ -130,20 +136,21 @@ class Replay(Sync):
         self._at[worker] = None
 
 
-def how_to_send(sync: str, experiment: Experiment, say: Callable[[str], None]) -> tuple[Sync, Experiment]:
+def how_to_send(sync: str, experiment: Experiment, put: Put, say: Callable[[str], None]) -> tuple[Sync, Experiment]:
     """Decides, and takes the strategy out of an experiment whose workers need none.
 
     Args:
         sync: One of SYNCS.
         experiment: With its device settled.
+        put: Puts something into the object store.
         say: Takes a line for the user.
     """
     size, strategy = experiment.forward.layout.size, experiment.strategy
     pays = size >= PAYS_FROM and experiment.device == "cuda" and visible_gpus() > 0  # the driver's, for equal bits
     if strategy is None or sync == "broadcast" or (sync == "auto" and not pays):
-        return Broadcast(), dataclasses.replace(experiment, strategy=None)
+        return Broadcast(put), dataclasses.replace(experiment, strategy=None)
     say(f"Fitnesses travel, and each worker updates its own copy of the {size:,} parameters (sync: replay).")
-    return Replay(strategy, experiment.perturbation), experiment
+    return Replay(put, strategy, experiment.perturbation), experiment
 
 
 def array_bytes(value: Any) -> int:

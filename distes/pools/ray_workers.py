@@ -53,6 +53,7 @@ class RayWorkers:
         self.nodes: dict[int, str] = {}
         self.joining: dict[Any, tuple[int, Any]] = {}
         self._started = self._missing = 0
+        self._refusals = set[str]()  # why workers could not start
         self._unready = ""  # why a worker died before it was ready, the last time
         self._places: dict[int, Place] = {}  # of workers that are ready, and not in the table yet
         self._shown: list[Place] = []
@@ -60,11 +61,16 @@ class RayWorkers:
         for _ in range(count):
             self._start()
 
-    def grow(self, more: int) -> None:
-        """Starts some that were not counted before."""
-        self.count += more
-        for _ in range(more):
+    def fill(self, room: int, *, more: bool) -> None:
+        """Starts some where there is room: those that were refused before, since nodes come back changed.
+
+        Args:
+            room: For so many.
+            more: Whether more than were counted may start.
+        """
+        for _ in range(room if more else min(room, self.count - len(self.ready))):
             self._start()
+        self.count = max(self.count, len(self.ready) + len(self.joining))
 
     def replace(self, number: int, how: str) -> None:
         """Gives one up, says how it came to that, and starts another."""
@@ -121,7 +127,9 @@ class RayWorkers:
                     self._say(f"A worker died before it was ready, and another one starts: {reason}")
                 self._missing += 1
                 return None
-            self._say(f"A worker could not start: {reason}")
+            if reason not in self._refusals:
+                self._refusals.add(reason)
+                self._say(f"A worker could not start: {reason}")
             if not self.ready and not self.joining:
                 raise ClusterError(f"No worker could start: {reason}") from error
             return None
