@@ -1,23 +1,38 @@
 #!/usr/bin/env python3
-"""How a run scales with its workers: sleeping environments on real Ray, and a model of what lies beyond.
+"""How training scales with its workers: sleeping environments on real Ray, and a model of what lies beyond.
 
     python scripts/benchmarks/scaling.py [--workers 1 2 4 8 16 32 64] [--seconds 0.5] [--chunks 256] [--json FILE]
+
+A chunk is eight members' episodes and takes a set time: workers sleep, so that many of them fit on a small machine. All
+else is a whole run: population and results travel through Ray, the trainer updates, and archive, metrics.jsonl and
+TensorBoard are written. One of a generation's chunks is the centre's. Strong scaling has the same chunks for all
+numbers of workers, weak scaling as many for each of them.
+
+The ideal is chunks x seconds / workers, and efficiency is the ideal over the measured time of a generation. The
+driver's own seconds are those in which its main thread asks, hands out, collects, updates and records; its main
+thread's share of a generation is what must stay small. Those of all its threads include Ray's, which run beside it.
+
+scaling_model.py says how what lies beyond is predicted, and prints predictions beside what is measured.
 """
 
 import argparse
 import contextlib
 import json
+import math
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import torch
+from scaling_model import PHASES, model, parts, schedule_cost, show
 
 import distes
 from distes.batched import Members
@@ -26,7 +41,6 @@ from distes.population import Evaluation, Moments, Population
 from distes.tasks.base import Outcome, Task, Terms
 
 PAIRS = 4  # of a chunk: eight members, each of which lives through an episode
-STEPS = 1000  # that an episode is said to have
 
 
 class Sleeping(Task):
@@ -40,22 +54,39 @@ class Sleeping(Task):
     def evaluate(self, members: Members, terms: Terms) -> Outcome:
         began, count = time.perf_counter(), len(members)
         draws = np.random.default_rng(int(terms.seeds_B[0]))
-        observations_BKO = draws.standard_normal((count, 1, 17), dtype=np.float32)
+        seen_BKO = draws.standard_normal((count, 1, 17), dtype=np.float32)
         members.select(np.arange(count))
         with torch.inference_mode():
-            fitness_B = members(torch.from_numpy(observations_BKO)).numpy().mean(axis=(1, 2)).astype(np.float64)
-        mean_O, m2_O = observations_BKO[:, 0].mean(axis=0), observations_BKO[:, 0].var(axis=0) * count
-        moments = Moments(count, mean_O.astype(np.float64), m2_O.astype(np.float64))
+            fitness_B = members(torch.from_numpy(seen_BKO)).numpy().mean(axis=(1, 2)).astype(np.float64)
+        moments = Moments(
+            count, seen_BKO.mean(axis=(0, 1), dtype=float), seen_BKO.var(axis=(0, 1), dtype=float) * count
+        )
         seconds = self._seconds * (1 + self._spread * draws.uniform(-1, 1))
         time.sleep(max(0.0, seconds - (time.perf_counter() - began)))
-        steps_B = np.full(count, STEPS)
-        return Outcome(fitness_B, steps_B, count, moments if terms.observed_B is not None else None)
+        return Outcome(fitness_B, np.full(count, 1000), count, None if terms.observed_B is None else moments)
 
 
-def one_run(workers: int, chunks: int, seconds: float, spread: float, generations: int) -> dict[str, Any]:
-    """A whole training, as scripts/launch.py puts it together; means of all generations but the first.
+def workers_cpu() -> float:
+    """Processor seconds that this process's workers have taken so far."""
+    found = 0.0
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.name().startswith("ray::"):
+                found += sum(child.cpu_times()[:2])
+    return found
 
-    One of the chunks is the centre's, as in a real run.
+
+def runs(workers: int, cases: Mapping[str, int], seconds: float, spread: float, least: float) -> list[dict[str, Any]]:
+    """Trainings with one pool, as scripts/launch.py puts them together; the means of their generations.
+
+    The very first generation does not count: functions are compiled in it.
+
+    Args:
+        workers: How many.
+        cases: Chunks of a generation, by what is scaled.
+        seconds: Of a chunk.
+        spread: By what part of it a chunk may be shorter or longer.
+        least: Seconds that a training should take.
     """
     prepare()
     from distes.archive import Archive
@@ -65,67 +96,112 @@ def one_run(workers: int, chunks: int, seconds: float, spread: float, generation
     from distes.pools.ray_pool import RayPool
     from distes.run_directory import RunDirectory
 
-    clocks: list[tuple[float, ...]] = []
-    busy: list[float] = []
+    clocks: list[list[float]] = []
 
     class Watched(RayPool):
-        def evaluate(self, population: Population, stop: Any) -> Evaluation:
+        def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
             before = time.thread_time(), time.process_time()
             evaluation = super().evaluate(population, stop)
-            clocks.append((*before, time.thread_time(), time.process_time()))
-            busy.append(evaluation.busy_seconds / chunks)
+            clocks.append([time.thread_time() - before[0], time.process_time() - before[1], evaluation.busy_seconds])
             return evaluation
 
-    task, pairs = Sleeping(seconds, spread), PAIRS * (chunks - 1)
-    policy = distes.MLP(17, 6, hidden_sizes=[64, 64])
+    policy, task = distes.MLP(17, 6, hidden_sizes=[64, 64]), Sleeping(seconds, spread)
     layout, noise = distes.Layout(policy), distes.NoiseTable()
     perturbation = distes.Dense(noise, layout)
-    strategy = distes.OpenAIES(layout.flatten(policy), perturbation, population_size=2 * pairs, sigma=0.05)
     experiment = distes.Experiment.of(task, policy, perturbation, noise)
-    with tempfile.TemporaryDirectory() as folder, RunDirectory.create(f"{folder}/run", "") as directory:
-        description = {"policy": {}, "task": {}, "observation_shape": [17], "action_size": 6}
-        archive = Archive(directory, policy, description)
-        files = [Jsonl(directory.metrics), TensorBoard(directory.path, purge_from=None, configuration_text="")]
-        pool = Watched(
-            experiment,
-            workers=workers,
-            min_workers=workers,
-            oversubscribe=True,
-            pairs_per_chunk=PAIRS,
-            say=lambda line: print(line, file=sys.stderr),
-        )
-        with contextlib.closing(pool):
-            distes.Trainer(
-                task=task,
-                strategy=strategy,
-                noise=noise,
-                pool=pool,
-                monitors=[Monitors(files, print)],
-                archive=archive,
-                generations=generations + 1,
-                target_fitness=float("inf"),
-                eval_episodes=2 * PAIRS,
-                final_episodes=0,
-            ).run()
-        rows = [json.loads(line) for line in directory.metrics.read_text().splitlines()]
-    first, last, each = rows[0], rows[-1], np.array(clocks)[1:]
-    mean = {name: statistics.mean(row[f"time/{name}"] for row in rows[1:]) for name in PHASES}
-    return {
-        "workers": workers,
-        "chunks": chunks,
-        "chunk_seconds": statistics.mean(busy[1:]),
-        "generation_seconds": (last["seconds"] - first["seconds"]) / generations,
-        "generations": generations,
-        "episodes": 2 * pairs,
-        **mean,
-        "main_cpu": float((each[:, 2] - each[:, 0]).mean()),
-        "process_cpu": float((each[:, 3] - each[:, 1]).mean()),
-        "reissued": last["chunks/reissued"] - first["chunks/reissued"],
+    found, warm = [], 1
+    many = {"workers": workers, "min_workers": workers, "oversubscribe": True, "pairs_per_chunk": PAIRS}
+    with contextlib.closing(Watched(experiment, say=lambda line: None, **many)) as pool:  # type: ignore[arg-type]
+        for scaled, chunks in cases.items():
+            members = 2 * PAIRS * (chunks - 1)
+            strategy = distes.OpenAIES(layout.flatten(policy), perturbation, population_size=members, sigma=0.05)
+            generations = max(1, math.ceil(least * workers / (chunks * seconds)))
+            with tempfile.TemporaryDirectory() as folder, RunDirectory.create(f"{folder}/run", "") as directory:
+                about = {"policy": {}, "task": {}, "observation_shape": [17], "action_size": 6}
+                files = [Jsonl(directory.metrics), TensorBoard(directory.path, purge_from=None, configuration_text="")]
+                trainer = distes.Trainer(
+                    task=task,
+                    strategy=strategy,
+                    noise=noise,
+                    pool=pool,
+                    monitors=[Monitors(files, print)],
+                    archive=Archive(directory, policy, about),
+                    generations=generations + warm,
+                    target_fitness=math.inf,
+                    eval_episodes=2 * PAIRS,
+                    final_episodes=0,
+                )
+                clocks.clear()
+                cpu = workers_cpu()
+                trainer.run()
+                cpu = (workers_cpu() - cpu) / (chunks * (generations + warm))
+                rows = [json.loads(line) for line in directory.metrics.read_text().splitlines()]
+            main, process, busy = np.mean(clocks[warm:], axis=0).tolist()
+            began = rows[0]["seconds"] if warm else 0.0
+            generation = (rows[-1]["seconds"] - began) / generations
+            phases = {name: statistics.mean(row[f"time/{name}"] for row in rows[warm:]) for name in PHASES}
+            found.append(
+                {
+                    "scaled": scaled,
+                    "workers": workers,
+                    "chunks": chunks,
+                    "chunk_seconds": busy / chunks,
+                    "generation_seconds": generation,
+                    "generations": generations,
+                    "episodes_per_second": members / generation,
+                    "efficiency": chunks * seconds / workers / generation,
+                    **phases,
+                    "calls": main,
+                    "ray_threads": process - main,
+                    "driver_share": (main + sum(phases.values())) / generation,
+                    "worker_cpu": cpu,
+                    "reissued": rows[-1]["chunks/reissued"] - rows[0]["chunks/reissued"],
+                }
+            )
+            warm = 0
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
+    parser.add_argument("--seconds", type=float, default=0.5, help="of a chunk")
+    parser.add_argument("--spread", type=float, default=0.0, help="by what part of it a chunk may be shorter or longer")
+    parser.add_argument("--chunks", type=int, default=256, help="of a generation, strong scaling")
+    parser.add_argument("--each", type=int, default=4, help="chunks per worker, weak scaling")
+    parser.add_argument("--least", type=float, default=24.0, help="seconds of a training")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:  # in a process of its own
+        cases = {"weak": options.each * options.one, "strong": options.chunks}
+        if cases["weak"] == cases["strong"]:
+            cases = {"strong and weak": options.chunks}
+        print(json.dumps(runs(options.one, cases, options.seconds, options.spread, options.least)))
+        return
+    found: list[dict[str, Any]] = []
+    for workers in options.workers:
+        began = time.monotonic()
+        done = subprocess.run([sys.executable, *sys.argv, "--one", str(workers)], stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            sys.exit(done.returncode)
+        found += json.loads(done.stdout.splitlines()[-1])
+        print(f"{workers} workers: {time.monotonic() - began:.0f} s", flush=True)
+    cores = os.cpu_count() or 1
+    results = {
+        "cores": cores,
+        "seconds": options.seconds,
+        "spread": options.spread,
+        "each": options.each,
+        "runs": found,
+        "parts": parts(found),
+        "model": model(found, options.seconds, options.each, cores),
+        "schedule": schedule_cost(1024, 10_000),
     }
+    show(results)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
 
-
-PHASES = ("ask", "evaluate", "update", "record")
 
 if __name__ == "__main__":
-    w, c, s, sp, g = sys.argv[1:]
-    print(json.dumps(one_run(int(w), int(c), float(s), float(sp), int(g)), indent=1))
+    main()
