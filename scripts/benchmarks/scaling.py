@@ -97,9 +97,12 @@ def runs(workers: int, cases: Mapping[str, int], seconds: float, spread: float, 
     from distes.run_directory import RunDirectory
 
     clocks: list[list[float]] = []
+    cpu: list[float] = []  # of the workers, when the generations that count began
 
     class Watched(RayPool):
         def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
+            if len(clocks) == warm:
+                cpu.append(workers_cpu())
             before = time.thread_time(), time.process_time()
             evaluation = super().evaluate(population, stop)
             clocks.append([time.thread_time() - before[0], time.process_time() - before[1], evaluation.busy_seconds])
@@ -132,9 +135,9 @@ def runs(workers: int, cases: Mapping[str, int], seconds: float, spread: float, 
                     final_episodes=0,
                 )
                 clocks.clear()
-                cpu = workers_cpu()
+                cpu.clear()
                 trainer.run()
-                cpu = (workers_cpu() - cpu) / (chunks * (generations + warm))
+                taken = (workers_cpu() - cpu[0]) / (chunks * generations)
                 rows = [json.loads(line) for line in directory.metrics.read_text().splitlines()]
             main, process, busy = np.mean(clocks[warm:], axis=0).tolist()
             began = rows[0]["seconds"] if warm else 0.0
@@ -154,7 +157,7 @@ def runs(workers: int, cases: Mapping[str, int], seconds: float, spread: float, 
                     "calls": main,
                     "ray_threads": process - main,
                     "driver_share": (main + sum(phases.values())) / generation,
-                    "worker_cpu": cpu,
+                    "worker_cpu": taken,
                     "reissued": rows[-1]["chunks/reissued"] - rows[0]["chunks/reissued"],
                 }
             )
@@ -196,7 +199,7 @@ def main() -> None:
         "runs": found,
         "parts": parts(found),
         "model": model(found, options.seconds, options.each, cores),
-        "schedule": schedule_cost(1024, 10_000),
+        "schedule": {together: schedule_cost(1024, 10_000, together) for together in (0.0, 0.005, 0.05)},
     }
     show(results)
     if options.json:

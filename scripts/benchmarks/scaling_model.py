@@ -1,15 +1,15 @@
 """What scaling.py predicts from what it has measured, and its tables. No Ray here.
 
-The model: T = F + A C + max(M, D C) + D min(n, C) + (M / S) W (n / cores - 1), for C chunks of S seconds on n workers.
+T = F + A C + max(M, D C) + D min(n, C) + W max(0, min(n, C) / cores - 1), for C chunks of S seconds on n workers:
 
     F + A C   asking, updating and recording: a fixed part, and one per chunk
     D         the main thread's time per chunk; the first chunks' hand-out and the last answers' collection are waited
               for, and the rest goes on while workers work, unless there is more of it than of work
     M         S times chunks per worker, rounded up
-    W         processor time that a worker takes per chunk, where workers share cores: here, and not beyond
+    W         processor time that a worker takes per chunk: where workers share cores, the last of them begins its first
+              chunk so much later, and from then on they take turns. Here, and not beyond, where each has a core
 
-F, A, D and W are read from the processes' clocks, and T is not fitted: predicted stands beside measured. Beyond what
-was measured each worker has a core, as on a cluster.
+F, A, D and W are read from the processes' clocks in the runs with the fewest and the most chunks; T is not fitted.
 """
 
 import heapq
@@ -18,8 +18,6 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from distes.pools.schedule import Issue, Schedule
 from distes.population import Chunk
@@ -31,8 +29,14 @@ PUBLISHED = {"cores": (18, 1440), "minutes": (657, 10)}
 PHASES = ("ask", "update", "record")
 
 
-def schedule_cost(workers: int, members: int) -> float:
-    """Seconds per chunk of deciding who does what, without Ray; every answer comes alone, and chunks are pairs."""
+def schedule_cost(workers: int, members: int, together: float) -> float:
+    """Seconds per chunk of deciding who does what, without Ray; chunks are pairs, of about a second.
+
+    Args:
+        workers: How many; they are not there.
+        members: Of the generation.
+        together: Seconds of which all answers are taken in together.
+    """
     cut, schedule, draws = [Chunk(i, i, i + 1) for i in range(members // 2)], Schedule(), random.Random(0)
     for worker in range(workers):
         schedule.joined(worker)
@@ -44,23 +48,25 @@ def schedule_cost(workers: int, members: int) -> float:
         issues = schedule.hand_out(now)
         schedule.needless(now)
         spent += time.process_time() - began
-        for issue in issues:  # one that waits beside another begins when that one ends, or a little later
-            delay = draws.uniform(0.8, 1.2) * (1 if issue.since is not None else 2)
-            heapq.heappush(coming, (now + delay, issue.chunk.index, issue))
-        now, _, issue = heapq.heappop(coming)
+        for issue in issues:  # one that waits beside another takes as long again
+            heapq.heappush(coming, (now + draws.uniform(0.8, 1.2) * (1 + (issue.since is None)), len(coming), issue))
+        now = coming[0][0] + together
+        came = []
+        while coming and coming[0][0] <= now:
+            came.append(heapq.heappop(coming)[2])
         began = time.process_time()
-        schedule.done(issue, now)
+        for issue in came:
+            schedule.done(issue, now)
     return (spent + time.process_time() - began) / len(cut)
 
 
 def parts(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """F, A, D and W of the model."""
-    largest = max(found, key=lambda run: (run["chunks"], run["workers"]))
     updates = [sum(run[name] for name in PHASES) for run in found]
-    slope, fixed = np.polyfit([run["chunks"] for run in found], updates, 1).tolist()
+    largest = max(found, key=lambda run: (run["chunks"], run["workers"]))
     return {
-        "fixed": max(0.0, fixed),
-        "per_chunk": slope,
+        "fixed": min(updates),
+        "per_chunk": (sum(largest[name] for name in PHASES) - min(updates)) / largest["chunks"],
         "call": largest["calls"] / largest["chunks"],
         "worker_cpu": largest["worker_cpu"],
     }
@@ -68,10 +74,10 @@ def parts(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def predicted(of: Mapping[str, float], chunks: int, workers: int, seconds: float, cores: float) -> float:
     """T."""
-    rounds = math.ceil(chunks / workers)
-    shared = rounds * of["worker_cpu"] * max(0.0, workers / cores - 1)
-    waited = of["call"] * min(workers, chunks)
-    return of["fixed"] + of["per_chunk"] * chunks + max(rounds * seconds, of["call"] * chunks) + waited + shared
+    at_once = min(workers, chunks)
+    working = max(math.ceil(chunks / workers) * seconds, of["call"] * chunks)
+    shared = of["worker_cpu"] * max(0.0, at_once / cores - 1)
+    return of["fixed"] + of["per_chunk"] * chunks + working + of["call"] * at_once + shared
 
 
 def model(
@@ -128,8 +134,8 @@ def show(results: Mapping[str, Any]) -> None:
                     f"{1e3 * run['worker_cpu']:>6.1f} ms"
                 )
     print(
-        "calls: the driver's main thread, handing out and collecting; phases: ask, update and record; driver: both, as\n"
-        "a share of the generation; +Ray: with Ray's threads of that process; worker: processor time per chunk"
+        "calls: the driver's main thread, handing out and collecting; phases: ask, update and record; driver: both,\n"
+        "as a share of the generation; +Ray: with Ray's threads of that process; worker: processor time per chunk"
     )
     of = results["parts"]
     print("\nmodel: " + ", ".join(f"{name} {1e3 * value:.3f} ms" for name, value in of.items()))
@@ -141,8 +147,9 @@ def show(results: Mapping[str, Any]) -> None:
     for workers in BEYOND:
         cells = [row["efficiency"] for row in results["model"]["beyond"] if row["workers"] == workers]
         print(f"{workers:>8}" + "".join(f"{cell:>9.1%}" for cell in cells))
-    micro = 1e6 * results["schedule"]
-    print(f"\nthe schedule alone, 1,024 workers that are not there, 10,000 members in pairs: {micro:.1f} us per chunk")
+    print("\nthe schedule alone, 1,024 workers that are not there, 10,000 members in pairs:")
+    for together, cost in results["schedule"].items():
+        print(f"  answers of {1e3 * float(together):g} ms taken in together: {1e6 * cost:.0f} us per chunk")
     speed_up, efficiency = published()
     print(
         f"\nSalimans et al. 2017, 18 to 1,440 cores, 80 times as many: {speed_up:.1f} times as fast, {efficiency:.0%}"
@@ -152,8 +159,8 @@ def show(results: Mapping[str, Any]) -> None:
     times = many["workers"] / few["workers"]
     gained = few["generation_seconds"] / many["generation_seconds"]
     print(
-        f"measured, {few['workers']} to {many['workers']} workers, {times:g} times as many: {gained:.1f} times as fast, "
-        f"{gained / times:.0%}"
+        f"measured, {few['workers']} to {many['workers']} workers, {times:g} times as many: {gained:.1f} times as "
+        f"fast, {gained / times:.0%}"
     )
     for length in LENGTHS:
         print(f"modelled, 18 to 1,440 workers, chunks of {length:g} s: {times_80(of, results['each'], length):.0%}")
