@@ -167,13 +167,14 @@ def runs(workers: int, cases: Mapping[str, int], seconds: float, spread: float, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4, 8, 16, 32, 64])
     parser.add_argument("--seconds", type=float, default=0.5, help="of a chunk")
     parser.add_argument("--spread", type=float, default=0.0, help="by what part of it a chunk may be shorter or longer")
     parser.add_argument("--chunks", type=int, default=256, help="of a generation, strong scaling")
     parser.add_argument("--each", type=int, default=4, help="chunks per worker, weak scaling")
     parser.add_argument("--least", type=float, default=24.0, help="seconds of a training")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--also", type=Path, nargs="+", default=[], help="earlier results of this script, to be joined")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:  # in a process of its own
@@ -182,7 +183,9 @@ def main() -> None:
             cases = {"strong and weak": options.chunks}
         print(json.dumps(runs(options.one, cases, options.seconds, options.spread, options.least)))
         return
-    found: list[dict[str, Any]] = []
+    found = [run for file in options.also for run in json.loads(file.read_text())["runs"]]
+    results: dict[str, Any] = {key: vars(options)[key] for key in ("seconds", "spread", "each")}
+    results["cores"] = os.cpu_count() or 1
     for workers in options.workers:
         began = time.monotonic()
         done = subprocess.run([sys.executable, *sys.argv, "--one", str(workers)], stdout=subprocess.PIPE, text=True)
@@ -190,17 +193,12 @@ def main() -> None:
             sys.exit(done.returncode)
         found += json.loads(done.stdout.splitlines()[-1])
         print(f"{workers} workers: {time.monotonic() - began:.0f} s", flush=True)
-    cores = os.cpu_count() or 1
-    results = {
-        "cores": cores,
-        "seconds": options.seconds,
-        "spread": options.spread,
-        "each": options.each,
-        "runs": found,
-        "parts": parts(found),
-        "model": model(found, options.seconds, options.each, cores),
-        "schedule": {together: schedule_cost(1024, 10_000, together) for together in (0.0, 0.005, 0.05)},
-    }
+        if options.json:  # what there is, should somebody end it
+            options.json.write_text(json.dumps({**results, "runs": found}, indent=1) + "\n")
+    results["runs"] = found = sorted(found, key=lambda run: (run["workers"], run["chunks"]))
+    results["parts"] = parts(found)
+    results["model"] = model(found, options.seconds, options.each, results["cores"])
+    results["schedule"] = {together: schedule_cost(1024, 10_000, together) for together in (0.0, 0.005, 0.05)}
     show(results)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
