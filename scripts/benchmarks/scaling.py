@@ -112,7 +112,8 @@ def runs(workers: int, cases: Mapping[str, int], seconds: float, spread: float, 
     layout, noise = distes.Layout(policy), distes.NoiseTable()
     perturbation = distes.Dense(noise, layout)
     experiment = distes.Experiment.of(task, policy, perturbation, noise)
-    found, warm = [], 1
+    found, warm, most = [], 1, PAIRS * max(cases.values())
+    perturbation.weighted_sum(np.zeros(most, np.int64), np.ones(most, np.float32))  # is compiled for many pairs only
     many = {"workers": workers, "min_workers": workers, "oversubscribe": True, "pairs_per_chunk": PAIRS}
     with contextlib.closing(Watched(experiment, say=lambda line: None, **many)) as pool:  # type: ignore[arg-type]
         for scaled, chunks in cases.items():
