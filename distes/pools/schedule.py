@@ -70,6 +70,7 @@ class Schedule:
         self._losses = Counter[int]()
         self._doubled = False  # whether anybody may hold what somebody else has done
         self.hands: dict[int, list[Issue]] = {}
+        self._room: list[dict[int, None]] = [{} for _ in range(IN_FLIGHT)]  # workers by how many chunks they have
 
     @property
     def finished(self) -> bool:
@@ -92,6 +93,7 @@ class Schedule:
     def joined(self, worker: int) -> None:
         """A worker is ready."""
         self.hands[worker] = []
+        self._room[0][worker] = None
 
     def hand_out(self, now: float) -> list[Issue]:
         """What is to be given to whom: first a chunk to each idle worker, so that few are spread wide, then a second.
@@ -101,10 +103,10 @@ class Schedule:
         """
         issues: list[Issue] = []
         for depth in range(IN_FLIGHT if self.waiting else 0):
-            for worker, hand in self.hands.items():
-                if self.waiting and len(hand) == depth and (not hand or hand[0].generation == self._generation):
+            for worker in list(self._room[depth]):
+                if self.waiting and (depth == 0 or self.hands[worker][0].generation == self._generation):
                     issues.append(self._give(worker, self.waiting.popleft(), now))
-        idle = [worker for worker, hand in self.hands.items() if not hand] if self._open else []
+        idle = list(self._room[0]) if self._open else []
         for worker, chunk in zip(idle, self._worth_a_second(now) if idle else (), strict=False):
             issues.append(self._give(worker, chunk, now))
             self.counts.reissued += 1
@@ -157,6 +159,8 @@ class Schedule:
             EvaluationError: If the chunk it worked on has now cost too many workers.
         """
         hand = self.hands.pop(worker, [])
+        for room in self._room:
+            room.pop(worker, None)
         if hand and self.wants(hand[0]):
             suspect = hand[0].chunk
             self._losses[suspect.index] += 1
@@ -174,6 +178,7 @@ class Schedule:
     def _give(self, worker: int, chunk: Chunk, now: float) -> Issue:
         hand = self.hands[worker]
         hand.append(Issue(worker, chunk, self._generation, None if hand else now))
+        self._moved(worker, len(hand) - 1)
         return hand[-1]
 
     def _worth_a_second(self, now: float) -> list[Chunk]:
@@ -191,10 +196,18 @@ class Schedule:
     def _issues(self) -> Iterable[Issue]:
         return (issue for hand in self.hands.values() for issue in hand)
 
+    def _moved(self, worker: int, before: int) -> None:
+        """Keeps the lists of who has room: with a thousand workers, looking through all of them is slow."""
+        if before < IN_FLIGHT:
+            self._room[before].pop(worker, None)
+        if len(self.hands[worker]) < IN_FLIGHT:
+            self._room[len(self.hands[worker])][worker] = None
+
     def _drop(self, issue: Issue, now: float) -> None:
         hand = self.hands.get(issue.worker, [])
         if issue in hand:
             hand.remove(issue)
+            self._moved(issue.worker, len(hand) + 1)
             if hand and hand[0].since is None:
                 hand[0].since = now
 
