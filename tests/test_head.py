@@ -20,7 +20,7 @@ from tests.test_chaos import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 LAUNCH = [sys.executable, str(ROOT / "scripts" / "launch.py")]
-# Generations take a while: what dies while a population is handed over, which takes milliseconds, takes the driver along.
+# Generations take a while: a node that dies in the milliseconds of handing a population over takes the driver along.
 FLAGS = [f"--task.env={DRIFT}", "--task.env_kwargs={seconds: 0.001}", "--policy.hidden_sizes=[4]", "--noise.size=5000"]
 FLAGS += ["--strategy.population_size=16", "--final_episodes=0", "--checkpoint_seconds=1e9", "--target_fitness=.inf"]
 
