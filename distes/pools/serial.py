@@ -1,5 +1,6 @@
 """The in-process pool: one worker, this process. It is what one debugs with, and no second implementation."""
 
+import dataclasses
 from collections.abc import Callable
 
 from distes.device import Place, visible_gpus
@@ -22,7 +23,8 @@ class SerialPool(Pool):
             ConfigurationError: If the device is `cuda`, and there is no GPU.
         """
         experiment = experiment.settled(visible_gpus())
-        self._worker, self._pairs_per_chunk = Worker(experiment), pairs_per_chunk
+        alone = dataclasses.replace(experiment, strategy=None)  # nobody has to follow the one that is here
+        self._worker, self._pairs_per_chunk = Worker(alone), pairs_per_chunk
         self.device, self._usual = experiment.device, experiment.pairs_per_chunk
 
     @property

@@ -66,6 +66,14 @@ class Sleeping(Task):
         return Outcome(fitness_B, np.full(count, 1000), count, None if terms.observed_B is None else moments)
 
 
+def relays_from(workers: int) -> None:
+    """Has nodes hand chunks out from so many workers on, and not from where they usually do."""
+    prepare()
+    from distes.pools import ray_relay
+
+    ray_relay.FROM = workers
+
+
 def workers_cpu() -> float:
     """Processor seconds that this process's workers have taken so far."""
     found = 0.0
@@ -174,6 +182,7 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=256, help="of a generation, strong scaling")
     parser.add_argument("--each", type=int, default=4, help="chunks per worker, weak scaling")
     parser.add_argument("--least", type=float, default=24.0, help="seconds of a training")
+    parser.add_argument("--relays_from", type=int, help="workers; 1000 shows what relays are good for")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--also", type=Path, nargs="+", default=[], help="earlier results of this script, to be joined")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
@@ -182,6 +191,8 @@ def main() -> None:
         cases = {"weak": options.each * options.one, "strong": options.chunks}
         if cases["weak"] == cases["strong"]:
             cases = {"strong and weak": options.chunks}
+        if options.relays_from:
+            relays_from(options.relays_from)
         print(json.dumps(runs(options.one, cases, options.seconds, options.spread, options.least)))
         return
     found = [run for file in options.also for run in json.loads(file.read_text())["runs"]]

@@ -24,7 +24,7 @@ from distes.population import Chunk
 
 BEYOND = [128, 256, 512, 1024, 1440]
 LENGTHS = [0.5, 1.0, 2.0, 4.0]  # seconds of a chunk, beyond
-# Salimans et al. 2017 (arXiv:1703.03864), section 4.2: Humanoid to a score of 6,000.
+# Salimans et al. 2017 (arXiv:1703.03864), figure 1: Humanoid to a score of 6,000.
 PUBLISHED = {"cores": (18, 1440), "minutes": (657, 10)}
 PHASES = ("ask", "update", "record")
 

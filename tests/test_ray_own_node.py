@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from distes.pools.ray_cluster import within
+from distes.pools.ray_own_node import within
 from tests.small import ROOT
 
 
@@ -27,7 +27,7 @@ def test_a_connection_that_does_not_close_does_not_hold_up_the_end(raises: str, 
 import atexit, contextlib, sys, time
 atexit.register(time.sleep, 600)
 from distes.errors import ClusterError
-from distes.pools.ray_cluster import OwnNode
+from distes.pools.ray_own_node import OwnNode
 class Pool:
     def close(self):
         OwnNode.leave(None, lambda: time.sleep(600), 0.05)
