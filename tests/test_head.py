@@ -20,6 +20,16 @@ from tests.test_chaos import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 LAUNCH = [sys.executable, str(ROOT / "scripts" / "launch.py")]
+# The same, less patient with those who do not answer: tests have to be waited for.
+IMPATIENT = """
+import sys
+from distes.pools.ray_environment import prepare
+prepare()
+from distes.pools import ray_cluster
+ray_cluster.EVERY, ray_cluster.SILENT = 2.0, 8.0
+from distes.cli import main
+sys.exit(main())
+"""
 # Generations take a while: a node that dies in the milliseconds of handing a population over takes the driver along.
 FLAGS = [f"--task.env={DRIFT}", "--task.env_kwargs={seconds: 0.001}", "--policy.hidden_sizes=[4]", "--noise.size=5000"]
 FLAGS += ["--strategy.population_size=16", "--final_episodes=0", "--checkpoint_seconds=1e9", "--target_fitness=.inf"]
@@ -35,7 +45,9 @@ class Training:
             node.start()
         flags = [*FLAGS, f"--address=127.0.0.1:{port}", "--workers=1", "--generations=1000000"]
         with self._log.open("w") as log:
-            self.driver = self.nodes[0].run([*LAUNCH, *flags, f"--run_dir={self.run_dir}"], stdout=log, stderr=log)
+            self.driver = self.nodes[0].run(
+                [sys.executable, "-c", IMPATIENT, *flags, f"--run_dir={self.run_dir}"], stdout=log, stderr=log
+            )
         end = time.monotonic() + 240
         while len(digests(self.run_dir)) < 3:
             assert self.driver.poll() is None and time.monotonic() < end, self._log.read_text()
@@ -98,7 +110,7 @@ def test_the_head_dies(training: Training, tmp_path: Path) -> None:
     os.kill(training.nodes[0].session, signal.SIGSTOP)
     training.send(signal.SIGKILL, "gcs_server")
     assert training.ends() == (
-        "error: The head of the Ray cluster has not answered for 25 seconds. The state is saved: start a cluster, and "
+        "error: The head of the Ray cluster has not answered for 8 seconds. The state is saved: start a cluster, and "
         "go on with --resume."
     )
     goes_on(training.run_dir, tmp_path)
@@ -119,7 +131,7 @@ def test_the_driver_s_own_node_freezes(training: Training, tmp_path: Path) -> No
     """Whatever is noticed first: that it does not answer, or that the head has given it up, and killed the workers."""
     training.send(signal.SIGSTOP, "raylet/raylet")
     assert re.fullmatch(
-        r"error: This process's own node of the Ray cluster has (died|not answered for 25 seconds)\. "
+        r"error: This process's own node of the Ray cluster has (died|not answered for 8 seconds)\. "
         r"The state is saved: start a cluster, and go on with --resume\.",
         training.ends(),
     )
