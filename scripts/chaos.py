@@ -9,7 +9,9 @@ holds the driver. At moments that depend on the seed, a worker is killed or froz
 a node is killed and started again, or the driver is killed and resumed: each of these once, then any. When there were
 as many faults as asked for, the training goes on in peace for a while. Another run of the same seed, in one process
 and undisturbed, says what `params/sha256` should have been in every generation. With `--local`, nodes share this
-machine's network, on addresses of their own on its loopback.
+machine's network, on addresses of their own on its loopback. `--relays` has each node hand out the chunks of its few
+workers, as it does by itself where workers are many, and kills relays, too; `--sync replay` has workers take the steps
+by themselves.
 """
 
 import argparse
@@ -28,7 +30,24 @@ from pathlib import Path
 
 from chaos_nodes import ENVIRONMENT, ROOT, Namespace, Node, command_of
 
-FAULTS = {"kill a worker": 8, "freeze a worker": 2, "cut a node off": 3, "kill a node": 2, "kill the driver": 2}
+FAULTS = {
+    "kill a worker": 8,
+    "freeze a worker": 2,
+    "cut a node off": 3,
+    "kill a node": 2,
+    "kill the driver": 2,
+    "kill a relay": 2,
+}
+# What scripts/launch.py does, with relays for few workers.
+RELAYED = """
+import sys
+from distes.pools.ray_environment import prepare
+prepare()
+from distes.pools import ray_relay
+ray_relay.FROM = 1
+from distes.cli import main
+sys.exit(main())
+"""
 # Seconds that a cut lasts, so that some are healed before the cluster notices, and others after.
 SHORTEST, LONGEST = 2.0, 15.0
 PEACE = 10  # generations after the last fault
@@ -44,7 +63,9 @@ class Chaos:
         self.counts, self.began = Counter[str](), time.monotonic()
         per_node, make = options.workers_per_node, Node if options.local else Namespace
         self.nodes = [make(i, per_node if i else 0, options.port, folder) for i in range(options.nodes + 1)]
-        self.kinds = {kind: FAULTS[kind] for kind in FAULTS if not (options.local and kind == "cut a node off")}
+        impossible = {"cut a node off"} if options.local else set()
+        impossible |= set() if options.relays else {"kill a relay"}
+        self.kinds = {kind: weight for kind, weight in FAULTS.items() if kind not in impossible}
 
     def say(self, line: str) -> None:
         """With the time."""
@@ -57,7 +78,7 @@ class Chaos:
         self.say("the cluster is there")
         workers = self.options.nodes * self.options.workers_per_node
         flags = [f"--workers={workers}", f"--address={self.nodes[0].address}:{self.options.port}"]
-        flags += ["--chunk_timeout=8", "--generations=1000000"]  # it is told when to end
+        flags += ["--chunk_timeout=8", f"--sync={self.options.sync}", "--generations=1000000"]  # it is told when to end
         self._launch(flags)
         next_fault, enough = 0.0, self.options.generations
         while (code := self.driver.poll()) not in (0, 130):
@@ -81,7 +102,8 @@ class Chaos:
             flags = [f"--resume={self.run_dir}", *flags]
         else:
             flags = [f"--run_dir={self.run_dir}", *TRAINING, *flags]
-        command = [sys.executable, str(ROOT / "scripts" / "launch.py"), *flags]
+        program = ["-c", RELAYED] if self.options.relays else [str(ROOT / "scripts" / "launch.py")]
+        command = [sys.executable, *program, *flags]
         self._least = len(digests(self.run_dir))
         with (self.folder / "driver.log").open("a") as log:
             self.driver = self.nodes[0].run(command, stdout=log, stderr=log, cwd=self.folder)
@@ -112,11 +134,11 @@ class Chaos:
             node.kill()
             time.sleep(2)
             node.start()
-        elif not (actors := node.actors()):
+        elif not (actors := node.actors("_Relay" if kind == "kill a relay" else "_Actor")):
             return None
         else:
             with contextlib.suppress(OSError):
-                os.kill(self.random.choice(actors), signal.SIGKILL if kind == "kill a worker" else signal.SIGSTOP)
+                os.kill(self.random.choice(actors), signal.SIGSTOP if kind == "freeze a worker" else signal.SIGKILL)
         return kind
 
     def close(self) -> None:
@@ -167,6 +189,8 @@ def main() -> None:
     parser.add_argument("--generations", type=int, default=100, help="at least so many")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--port", type=int, default=6399, help="of the cluster's head")
+    parser.add_argument("--sync", default="auto", help="auto, broadcast or replay")
+    parser.add_argument("--relays", action="store_true")
     parser.add_argument("--local", action="store_true", help="without namespaces, and so without root")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()

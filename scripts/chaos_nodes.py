@@ -66,9 +66,9 @@ class Node:
         """Its processes, those included whose parents are gone."""
         return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _session(pid) == self.session]
 
-    def actors(self) -> list[int]:
-        """Its workers."""
-        return [pid for pid in self.pids() if command_of(pid).startswith("ray::_Actor")]
+    def actors(self, kind: str = "_Actor") -> list[int]:
+        """Its workers, or its relay."""
+        return [pid for pid in self.pids() if command_of(pid).startswith(f"ray::{kind}")]
 
     def kill(self) -> None:
         """Ends everything in it."""
