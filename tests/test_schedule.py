@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from distes.errors import EvaluationError
+from distes.pools import schedule as schedule_module
 from distes.pools.pace import FLOOR, LATE, SLOWEST, UNKNOWN, Pace
 from distes.pools.schedule import IN_FLIGHT, LOSSES, Issue, Schedule
 from distes.population import Chunk
@@ -241,3 +242,19 @@ def test_one_slow_worker_of_six_costs_little(seed: int) -> None:
         return cluster.now - began
 
     assert seconds(slow=True) <= 1.3 * seconds(slow=False)
+
+
+def test_looking_less_often_with_many_workers_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 120 workers a tenth are slow, and twenty die, hang or become slow."""
+    cut = [Chunk(i, 4 * i, 4 * i + 4) for i in range(360)]
+
+    def seconds() -> float:
+        cluster = SimulatedCluster(0, Schedule(), 120, 20, slow=0.1)
+        for generation in range(3):
+            results = cluster.evaluate(generation, cut)
+            assert [result.index for result in results] == list(range(360))
+        return cluster.now
+
+    seldom = seconds()
+    monkeypatch.setattr(schedule_module, "MANY", 10**9)
+    assert seldom <= 1.1 * seconds()

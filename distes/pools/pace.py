@@ -23,19 +23,27 @@ class Pace:
         """
         self._timeout = timeout
         self._seconds: deque[float] = deque(maxlen=REMEMBERED)
-        self._median = self._slowest = 0.0
+        self._median: float | None = None  # where it has been asked for since the last chunk came back
 
     def add(self, chunk: Chunk, seconds: float) -> None:
         """A chunk came back after so many seconds."""
         self._seconds.append(seconds / chunk.evaluations)
-        self._median, self._slowest = median(self._seconds), max(self._seconds)
+        self._median = None
+
+    def usual(self, chunk: Chunk | None) -> float:
+        """Seconds that it usually takes; 0 as long as nothing is known."""
+        if chunk is None or not self._seconds:
+            return 0.0
+        if self._median is None:
+            self._median = median(self._seconds)
+        return self._median * chunk.evaluations
 
     def late_after(self, chunk: Chunk) -> float:
         """Seconds after which it is worth doing it a second time; infinite as long as nothing is known."""
-        return LATE * self._median * chunk.evaluations if self._seconds else float("inf")
+        return LATE * self.usual(chunk) if self._seconds else float("inf")
 
     def hung_after(self, chunk: Chunk) -> float:
         """Seconds after which its worker is given up."""
         if self._timeout is not None:
             return self._timeout
-        return max(FLOOR, SLOWEST * self._slowest * chunk.evaluations) if self._seconds else UNKNOWN
+        return max(FLOOR, SLOWEST * max(self._seconds) * chunk.evaluations) if self._seconds else UNKNOWN

@@ -4,6 +4,7 @@ Every method is told the time, so that any course of events can be played. Worke
 up to `IN_FLIGHT` chunks: it works on the first, and the next waits beside it, so that it never waits for the driver.
 """
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from distes.pools.pace import Pace
 from distes.population import Chunk
 
 IN_FLIGHT = 2  # chunks a worker has at a time
+MANY = 64  # workers, from which on all hands are not looked through at each answer
+GLANCE = 0.05  # of a usual chunk's time, between such looks, with a thousand workers; less with fewer
 LOSSES = 3  # workers that may die or hang over a chunk before it is the chunk's fault
 
 
@@ -67,8 +70,10 @@ class Schedule:
         self._generation = 0
         self.waiting = deque[Chunk]()
         self._open = set[int]()
+        self._largest: Chunk | None = None
         self._losses = Counter[int]()
         self._doubled = False  # whether anybody may hold what somebody else has done
+        self._next_second = self._next_needless = -math.inf  # when to look through all hands again
         self.hands: dict[int, list[Issue]] = {}
         self._room: list[dict[int, None]] = [{} for _ in range(IN_FLIGHT)]  # workers by how many chunks they have
 
@@ -86,9 +91,11 @@ class Schedule:
         """A new generation. Who still works on a chunk of the last one gets nothing until it has answered."""
         self._generation += 1
         self.waiting = deque(cut)
+        self._largest = max(self.waiting, key=lambda chunk: chunk.evaluations, default=None)
         self._open = {chunk.index for chunk in self.waiting}
         self._losses.clear()
         self._doubled = any(self._issues())
+        self._next_second = self._next_needless = -math.inf
 
     def joined(self, worker: int) -> None:
         """A worker is ready."""
@@ -106,7 +113,8 @@ class Schedule:
             for worker in list(self._room[depth]):
                 if self.waiting and (depth == 0 or self.hands[worker][0].generation == self._generation):
                     issues.append(self._give(worker, self.waiting.popleft(), now))
-        idle = list(self._room[0]) if self._open else []
+        idle = list(self._room[0]) if self._open and now >= self._next_second else []
+        self._next_second = now + self._glance() if idle else self._next_second
         for worker, chunk in zip(idle, self._worth_a_second(now) if idle else (), strict=False):
             issues.append(self._give(worker, chunk, now))
             self.counts.reissued += 1
@@ -134,8 +142,9 @@ class Schedule:
 
         Each is named once.
         """
-        if not self._doubled:
+        if not self._doubled or now < self._next_needless:
             return []
+        self._next_needless = now + self._glance()
         better = {issue.chunk.index for issue in self._issues() if self._goes_well(issue, now)}
         waiting = [issue for hand in self.hands.values() for issue in hand[1:] if not issue.unwanted]
         needless = [issue for issue in waiting if not self.wants(issue) or issue.chunk.index in better]
@@ -180,6 +189,11 @@ class Schedule:
         hand.append(Issue(worker, chunk, self._generation, None if hand else now))
         self._moved(worker, len(hand) - 1)
         return hand[-1]
+
+    def _glance(self) -> float:
+        if len(self.hands) <= MANY:
+            return 0.0
+        return GLANCE * min(1.0, len(self.hands) / 1000) * self.pace.usual(self._largest)
 
     def _worth_a_second(self, now: float) -> list[Chunk]:
         """Chunks that others have and that are worth doing twice: those that nobody has begun, then the latest."""
