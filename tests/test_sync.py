@@ -10,8 +10,9 @@ import ray
 
 from distes.errors import ConfigurationError
 from distes.policies.linear import Linear
+from distes.pools import ray_sync
 from distes.pools.ray_pool import RayPool, _Actor
-from distes.pools.ray_sync import HISTORY, Broadcast, Replay, Sync
+from distes.pools.ray_sync import HISTORY, Broadcast, Replay, Sync, how_to_send
 from distes.pools.serial import SerialPool
 from distes.population import Evaluation
 from distes.replica import State, Told
@@ -166,3 +167,26 @@ def test_without_a_strategy_nobody_can_follow() -> None:
     with pytest.raises(ConfigurationError, match="sync must be one of auto, broadcast, replay; got 'always'"):
         RayPool(sphere(3).experiment, sync="always")
     assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "pays_from", "sync", "expected"),
+    [
+        ("cuda", 1, 10, "auto", Replay),
+        ("cuda", 1, 11, "auto", Broadcast),  # too small
+        ("cuda", 0, 10, "auto", Broadcast),  # the driver's step would have other bits
+        ("cpu", 1, 10, "auto", Broadcast),  # a network is faster
+        ("cuda", 1, 10, "broadcast", Broadcast),
+        ("cpu", 0, 10**9, "replay", Replay),
+    ],
+)
+def test_decides_by_size_and_device(
+    monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, pays_from: int, sync: str, expected: type[Sync]
+) -> None:
+    monkeypatch.setattr(ray_sync, "visible_gpus", lambda: gpus)
+    monkeypatch.setattr(ray_sync, "PAYS_FROM", pays_from)
+    made, said = sphere(10), list[str]()
+    experiment = replace(following(made, made.strategy()), device=device)
+    how, settled = how_to_send(sync, experiment, put, said.append)
+    assert type(how) is expected
+    assert (settled.strategy is not None) == (expected is Replay) == any("10 parameters" in line for line in said)
