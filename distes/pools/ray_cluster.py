@@ -15,15 +15,17 @@ from distes.pools.ray_environment import prepare
 
 EVERY = 10.0  # seconds between looks at the head
 SILENT = 25.0  # seconds for which it may be silent; after 60, Ray ends this process by itself
-OBJECT_STORE = 256 * 2**20  # bytes of an embedded cluster's object store; populations are small
+OBJECT_STORE = 256 * 2**20  # bytes of an embedded cluster's object store,
+SETS = 6  # and float32 numbers for each parameter: this population's, the last one's, and what an optimiser remembers
 
 
-def connect(address: str | None, gpus: int | None) -> None:
+def connect(address: str | None, gpus: int | None, parameters: int = 0) -> None:
     """Joins the cluster at the address, or starts one on this machine that listens on loopback only.
 
     Args:
         address: Of the cluster, or None.
         gpus: Of this machine, as torch counts them; None leaves it to Ray.
+        parameters: Of the policy; there is room for several sets of them.
     """
     prepare()
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
@@ -32,7 +34,7 @@ def connect(address: str | None, gpus: int | None) -> None:
             ray.init(
                 "local",
                 include_dashboard=False,
-                object_store_memory=OBJECT_STORE,
+                object_store_memory=OBJECT_STORE + SETS * 4 * parameters,
                 num_gpus=gpus,
                 _node_ip_address="127.0.0.1",
                 **quiet,

@@ -98,7 +98,8 @@ class RayPool(Pool):
             experiment = experiment.settled(visible_gpus())
         say("Starting Ray on this machine ..." if address is None else f"Joining the Ray cluster at {address} ...")
         hear(say)
-        connect(address, visible_gpus() if experiment.device == "cuda" else None)
+        gpus_here = visible_gpus() if experiment.device == "cuda" else None
+        connect(address, gpus_here, experiment.forward.layout.size)
         try:
             if elsewhere:
                 experiment = experiment.settled(int(ray.cluster_resources().get("GPU", 0)), "the Ray cluster")

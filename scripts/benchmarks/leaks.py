@@ -3,7 +3,8 @@
 
     python scripts/benchmarks/leaks.py [--generations 2000] [--centre_mb 1] [--workers 2] [--json FILE]
 
-Each generation sends a centre of a megabyte through the object store, whose memory counts as the node's (its raylet's).
+Each generation sends a centre of a megabyte through the object store. What counts is the memory that a process has for
+itself: that of the object store is shared, has a fixed size, and comes into a process's account page by page.
 The ratio is the memory at the end over that after a tenth of the generations, when everything is warm.
 """
 
@@ -20,14 +21,14 @@ from distes.pools.ray_environment import prepare
 PARTS = {"driver": None, "workers": "ray::", "node": "raylet"}
 
 
-def resident_mb() -> dict[str, float]:
-    """Of this process, and of its children by what they are."""
+def own_mb() -> dict[str, float]:
+    """What this process has for itself, and its children by what they are."""
     me = psutil.Process()
     children = [(child.name(), child) for child in me.children(recursive=True)]
-    found = {"driver": me.memory_info().rss / 1e6}
+    found = {"driver": me.memory_full_info().uss / 1e6}
     for part, begins in PARTS.items():
         if begins is not None:
-            found[part] = sum(child.memory_info().rss for name, child in children if name.startswith(begins)) / 1e6
+            found[part] = sum(child.memory_full_info().uss for name, child in children if name.startswith(begins)) / 1e6
     return found
 
 
@@ -56,7 +57,7 @@ def main() -> None:
         for generation in range(1, options.generations + 1):
             strategy.tell(pool.evaluate(strategy.ask(), lambda: False))
             if generation % every == 0:
-                rows.append({"generation": generation, "seconds": time.monotonic() - started, **resident_mb()})
+                rows.append({"generation": generation, "seconds": time.monotonic() - started, **own_mb()})
                 shown = "".join(f"{rows[-1][part]:>12,.1f}" for part in PARTS)
                 print(f"{generation:>10,}{shown}{rows[-1]['seconds']:>10.1f}", flush=True)
     finally:
