@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from distes.pools.base import Pool as Pool
     from distes.pools.ray_pool import RayPool as RayPool
     from distes.pools.serial import SerialPool as SerialPool
+    from distes.strategies.ars import ARS as ARS
     from distes.strategies.base import Strategy as Strategy
     from distes.strategies.openai_es import OpenAIES as OpenAIES
     from distes.tasks.base import Task as Task
@@ -48,6 +49,7 @@ HOMES = {
     "RayPool": "distes.pools.ray_pool",
     "SerialPool": "distes.pools.serial",
     "Strategy": "distes.strategies.base",
+    "ARS": "distes.strategies.ars",
     "OpenAIES": "distes.strategies.openai_es",
     "Task": "distes.tasks.base",
     "Function": "distes.tasks.functions",

@@ -34,6 +34,7 @@ CLASSES = {
     },
     "strategy": {
         "OpenAIES": "distes.strategies.openai_es.OpenAIES",
+        "ARS": "distes.strategies.ars.ARS",
     },
     "perturbation": {
         "Dense": "distes.perturbations.dense.Dense",

@@ -2,6 +2,7 @@
 
 centred_ranks          Salimans et al. 2017, arXiv:1703.03864, section 2.1 (ties: the mean of the ranks they cover)
 gradient               the same, algorithm 2, with the released code's scaling: over 2N, not over sigma
+ars                    Mania et al. 2018, arXiv:1803.07055, algorithm 2, lines 6 and 7, without the step size
 adam, momentum         Kingma and Ba 2015, algorithm 1; Sutskever et al. 2013 without the factor on the gradient
 episode_seed           SplitMix64's finaliser, Steele et al. 2014, doi:10.1145/2714064.2660195
 low_rank               EGGROLL, arXiv:2511.16652, section 4: E = A B^T / sqrt(r), columns a_1 ... a_r and b_1 ... b_r
@@ -47,6 +48,19 @@ def gradient(utility: Sequence[tuple[float, float]], directions: Sequence[Sequen
     """1 / 2N times the sum over pairs of (utility of +, less utility of -) times the direction."""
     differences = [plus - minus for plus, minus in utility]
     return [number / (2 * len(utility)) for number in weighted_sum(differences, directions)]
+
+
+def ars(fitness: Sequence[tuple[float, float]], directions: Sequence[Sequence[float]], b: int) -> Vector:
+    """What the step size multiplies: the sum over the b best directions, over b times their returns' deviation."""
+    order = sorted(range(len(fitness)), key=lambda k: max(fitness[k]), reverse=True)  # keeps the order of equals
+    best = order[:b]
+    returns = [r for k in best for r in fitness[k]]
+    mean = sum(returns) / len(returns)
+    deviation = math.sqrt(sum((r - mean) ** 2 for r in returns) / len(returns))
+    if deviation == 0:
+        return [0.0] * len(directions[0])
+    differences = [fitness[k][0] - fitness[k][1] for k in best]
+    return [number / (b * deviation) for number in weighted_sum(differences, [directions[k] for k in best])]
 
 
 def adam(

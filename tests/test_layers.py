@@ -58,6 +58,7 @@ LAYERS = [
     "tasks.environments",
     "tasks",
     "strategies.base",
+    "strategies.gradient",
     "strategies",
     "replica",
     "worker",

@@ -19,6 +19,7 @@ from distes.policies.cnn import CNN
 from distes.policies.linear import Linear
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
+from distes.strategies.ars import ARS
 from distes.strategies.base import Strategy
 from distes.strategies.openai_es import OpenAIES
 from distes.tasks.base import Task
@@ -53,6 +54,12 @@ STRATEGIES: Mapping[str, Callable[[NDArray[Any], Perturbation, int], Strategy]] 
     ),
     "OpenAIES, raw": lambda centre_P, noise, seed: OpenAIES(
         centre_P, noise, seed, fitness_shaping="raw", learning_rate=0.05
+    ),
+    "ARS": lambda centre_P, noise, seed: ARS(
+        centre_P, noise, seed, population_size=32, sigma=0.1, learning_rate=0.02, top_directions=8
+    ),
+    "ARS, all directions": lambda centre_P, noise, seed: ARS(
+        centre_P, noise, seed, population_size=32, sigma=0.1, learning_rate=0.02
     ),
 }
 

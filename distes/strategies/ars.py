@@ -1,0 +1,77 @@
+"""Augmented random search (ARS).
+
+Mania, Guy and Recht 2018, "Simple random search of static linear policies is competitive for reinforcement learning",
+arXiv:1803.07055, algorithms 1 and 2: V1 without and V2 with `task.normalize_observations`, V1-t and V2-t with
+`top_directions`. In the paper policies are linear and start at zero (`Linear`, `bias: false`, `initial_scale: 0`).
+
+Axes: P parameters, N antithetic pairs, 2 the signs (+, -).
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distes.errors import ConfigurationError
+from distes.optimizer import FlatOptimizer
+from distes.perturbations.base import Perturbation
+from distes.strategies.gradient import Estimate, GradientES, require_finite, require_pairs
+
+
+class ARS(GradientES):
+    """Raw returns of the best directions, over the standard deviation of those returns."""
+
+    def __init__(
+        self,
+        centre_P: NDArray[np.float32],
+        perturbation: Perturbation,
+        seed: int = 0,
+        *,
+        population_size: int = 16,
+        sigma: float = 0.03,
+        learning_rate: float = 0.02,
+        top_directions: int | None = None,
+        reward_scaling: bool = True,
+        optimizer: str = "SGD",
+        optimizer_args: dict[str, Any] | None = None,
+    ) -> None:
+        """Starts at a centre.
+
+        Args:
+            centre_P: Where to start, float32; copied.
+            perturbation: Numbered directions.
+            seed: Of the run.
+            population_size: Members per generation, 2N in the paper; even, since they come in antithetic pairs.
+            sigma: Standard deviation of the perturbation, nu in the paper.
+            learning_rate: alpha in the paper.
+            top_directions: How many pairs count (b in the paper): those whose better member is best; null for all.
+            reward_scaling: Whether the step is divided by the standard deviation of the returns that count.
+            optimizer: Name of a class in torch.optim; the paper's is SGD.
+            optimizer_args: Its further arguments.
+        """
+        require_pairs(population_size)
+        require_finite("sigma", sigma, above=0)
+        require_finite("learning_rate", learning_rate, above=0)
+        if top_directions is not None and not 1 <= top_directions <= population_size // 2:
+            raise ConfigurationError(
+                f"strategy.top_directions must be from 1 to {population_size // 2}, the pairs of a generation; got "
+                f"{top_directions}."
+            )
+        self._top, self._scaled = top_directions or population_size // 2, reward_scaling
+        super().__init__(
+            perturbation,
+            seed,
+            FlatOptimizer(optimizer, centre_P, learning_rate, optimizer_args or {}),
+            population_size=population_size,
+            sigma=sigma,
+        )
+
+    def _estimate(self, fitness_N2: NDArray[np.float64]) -> Estimate:
+        # Algorithm 2, lines 6 and 7. Of equals the first count; the released code keeps all, and so more than b.
+        best = np.argsort(-fitness_N2.max(axis=1), kind="stable")[: self._top]
+        deviation = float(fitness_N2[best].std())
+        weights_N = np.zeros(len(fitness_N2))
+        if deviation > 0 or not self._scaled:  # where all returns are equal, there is nowhere to go
+            weights_N[best] = fitness_N2[best, 0] - fitness_N2[best, 1]
+        scale = deviation if self._scaled and deviation > 0 else 1.0
+        return Estimate(weights_N, self._top * scale, {"fitness/std_of_top": deviation})
