@@ -11,11 +11,12 @@ from torch import Tensor
 from distes.forward import Forward, population_forward
 from distes.perturbations.base import Perturbation
 from distes.policies.base import StatefulPolicy
+from distes.rows import Rows
+from distes.spread import Spread
 
 __all__ = ["Forward", "Members", "population_forward"]
 
 Floats = NDArray[np.float32]
-VECTORS = 16  # members at a time whose scale is a vector of P
 
 
 class Members:
@@ -30,6 +31,7 @@ class Members:
         ids_B: NDArray[np.int64],
         signs_B: NDArray[np.int64],
         device: str | torch.device = "cpu",
+        spread: Spread | None = None,
     ) -> None:
         """Describes the members; member b is centre_P + signs_B[b] * sigma * direction(ids_B[b]).
 
@@ -41,16 +43,16 @@ class Members:
             ids_B: Direction of each member.
             signs_B: +1, -1, or 0 for the centre itself.
             device: Where the members are made and run; what they are given must be there, too.
+            spread: A linear map of directions, or None.
         """
         self.device = torch.device(device)
-        self._forward, self._perturbation = forward, perturbation
-        self._centre_P, self._sigma, self._ids_B = centre_P, sigma, ids_B
-        self._scale_B = torch.from_numpy((signs_B * np.float32(1 if np.ndim(sigma) else sigma)).astype(np.float32))
+        self._forward, self._perturbation, self._centre_P = forward, perturbation, centre_P
+        self._rows = Rows(perturbation, sigma, ids_B, signs_B, spread)
         self._held = np.empty(0, np.int64)  # which member each row of the matrix holds
         self._selected = 0
 
     def __len__(self) -> int:
-        return len(self._ids_B)
+        return len(self._rows)
 
     def select(self, indices: NDArray[np.int64]) -> None:
         """Narrows to the members that run: row r of later calls belongs to member indices[r].
@@ -103,15 +105,7 @@ class Members:
             self._full_BP[at] = self._perturbation.parameters(self._centre, self._rows_BQ[at])
 
     def _perturb(self, members: NDArray[np.int64], out_BQ: Tensor) -> None:
-        scale_B, ids_B = self._scale_B[torch.from_numpy(members)].to(self.device), self._ids_B[members]
-        if np.ndim(self._sigma) == 0:
-            self._perturbation.perturb(self._centre, scale_B, ids_B, out_BQ)
-            return
-        sigma_P = torch.tensor(self._sigma, dtype=torch.float32, device=self.device)
-        for start in range(0, len(members), VECTORS):  # not all at once: scales of all would be as large as the members
-            some = slice(start, start + VECTORS)
-            scale_BP = scale_B[some].unsqueeze(1) * sigma_P
-            self._perturbation.perturb(self._centre, scale_BP, ids_B[some], out_BQ[some])
+        self._rows.write(self._centre, members, out_BQ)
 
     def __call__(self, x_BK: Tensor) -> Tensor:
         """Runs a policy without memory on K rows per selected member: (B, K, ...) -> (B, K, A)."""

@@ -59,6 +59,11 @@ def build(configuration: Configuration) -> Parts:
     strategy: Strategy = construct(
         "strategy", configuration["strategy"], centre_P=centre_P, perturbation=perturbation, seed=seed
     )
+    if strategy.needs_behaviour and not task.describes_behaviour:
+        raise ConfigurationError(
+            f"strategy {type(strategy).__name__} compares what members do, and the task does not say it: set "
+            "--task.behaviour, such as final_observation or info:KEY."
+        )
     return Parts(task, policy, forward, noise, perturbation, strategy)
 
 

@@ -63,6 +63,10 @@ class FlatOptimizer:
         """The learning rate of the next step."""
         return float(self._optimizer.param_groups[0]["lr"])
 
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._optimizer.param_groups[0]["lr"] = value
+
     def step(self, gradient_P: NDArray[np.float32]) -> None:
         """Takes one step against a gradient."""
         self._centre.grad = torch.from_numpy(gradient_P)

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from distes.errors import DistesError, EvaluationError
+from distes.evaluation import Evaluation
 from distes.perturbations.base import Perturbation
-from distes.population import Evaluation, Floats, Population
+from distes.population import Floats, Population
 from distes.strategies.base import Strategy
 
 
@@ -57,7 +58,7 @@ class Outline:
     """A population without what grows with the number of parameters.
 
     Attributes:
-        rest: All but the centre, and but sigma where it is a vector.
+        rest: All but the centre, and but sigma where it is a vector, and but the spread.
         digest: Of what is missing.
     """
 
@@ -68,7 +69,8 @@ class Outline:
     def of(cls, population: Population) -> "Outline":
         """Leaves it out."""
         sigma = 0.0 if is_vector(population.sigma) else population.sigma
-        return cls(dataclasses.replace(population, centre_P=np.empty(0, np.float32), sigma=sigma), digest(population))
+        rest = dataclasses.replace(population, centre_P=np.empty(0, np.float32), sigma=sigma, spread=None)
+        return cls(rest, digest(population))
 
 
 class Replica:
@@ -129,6 +131,7 @@ class Replica:
             outline.rest,
             centre_P=self._asked.centre_P,
             sigma=self._asked.sigma if is_vector(self._asked.sigma) else outline.rest.sigma,
+            spread=self._asked.spread,
         )
 
     def _moved(self, generation: int) -> None:
@@ -147,4 +150,7 @@ def digest(population: Population) -> str:
     hashed = hashlib.sha256(np.ascontiguousarray(population.centre_P).data)
     if is_vector(population.sigma):
         hashed.update(np.ascontiguousarray(population.sigma).data)
+    if population.spread is not None:
+        for array in (population.spread.basis_KP, population.spread.mixing_KK, np.array(population.spread.scale)):
+            hashed.update(np.ascontiguousarray(array).data)
     return hashed.hexdigest()

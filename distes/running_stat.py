@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from distes.population import Moments, Normalization
+from distes.evaluation import Moments
+from distes.population import Normalization
 
 MIN_VARIANCE = 1e-2  # the released code of OpenAI-ES: a standard deviation below 0.1 counts as 0.1
 

@@ -164,6 +164,22 @@ def import_class(section: str, path: str, base_path: str) -> type:
     Raises:
         ConfigurationError: The module cannot be imported, has no such class, or it is of another kind.
     """
+    found = import_object(section, path)
+    base_module, _, base_name = base_path.rpartition(".")
+    base = getattr(importlib.import_module(base_module), base_name)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ConfigurationError(f"{section} {path!r} must be a subclass of {base_path}, and is not.")
+    if found is base or inspect.isabstract(found):
+        raise ConfigurationError(f"{section} {path!r} is abstract: choose a subclass of it.")
+    return found
+
+
+def import_object(section: str, path: str) -> Any:
+    """Imports whatever a path names.
+
+    Raises:
+        ConfigurationError: The module cannot be imported, or has nothing of that name.
+    """
     module_name, _, name = path.rpartition(".")
     if not module_name or not all(part.isidentifier() for part in path.split(".")):
         raise ConfigurationError(f"{section} {path!r} is not the import path of a class, such as my_module.MyClass.")
@@ -179,12 +195,6 @@ def import_class(section: str, path: str, base_path: str) -> type:
     if found is MISSING:
         hint = did_you_mean(name, [known for known in vars(module) if not known.startswith("_")])
         raise ConfigurationError(f"{start}: the module {module_name} has no {name!r}.{hint}")
-    base_module, _, base_name = base_path.rpartition(".")
-    base = getattr(importlib.import_module(base_module), base_name)
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise ConfigurationError(f"{section} {path!r} must be a subclass of {base_path}, and is not.")
-    if found is base or inspect.isabstract(found):
-        raise ConfigurationError(f"{section} {path!r} is abstract: choose a subclass of it.")
     return found
 
 

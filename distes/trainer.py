@@ -6,18 +6,19 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from distes.archive import Archive
-from distes.errors import ConfigurationError
+from distes.errors import ConfigurationError, EvaluationError
+from distes.evaluation import Evaluation
 from distes.metrics import of_fitness, of_time
 from distes.monitor.base import Metrics, Monitor
 from distes.noise import NoiseTable
 from distes.pools.base import Interrupted, Pool
-from distes.population import Evaluation, Normalization, Population, centre_alone, every_fraction, one_alone
+from distes.population import Normalization, Population, centre_alone, every_fraction, one_alone
 from distes.randomness import Stream, draw
 from distes.running_stat import RunningStat
 from distes.stopping import StopSignals
@@ -83,6 +84,7 @@ class Trainer:
         eval_episodes: int = 10,
         eval_every: int = 1,
         final_episodes: int = 100,
+        non_finite: Literal["refuse", "worst"] = "refuse",
     ) -> None:
         """Puts the parts together; starts nothing.
 
@@ -102,11 +104,14 @@ class Trainer:
             eval_episodes: Episodes of the centre, without any noise, evaluated along with a generation.
             eval_every: In every how many-th generation.
             final_episodes: Episodes of the centre that confirm the target, or that are lived at the end.
+            non_finite: What becomes of a member whose fitness is no finite number: `refuse` ends the run and names it,
+                `worst` ranks it last, and counts it in `fitness/non_finite`.
         """
         self._task, self._strategy, self._noise, self._pool = task, strategy, noise, pool
         self._monitors, self._archive, self._seed = monitors, archive, seed
         self._generations, self._total_timesteps, self._max_seconds = generations, total_timesteps, max_seconds
         self._target = task.reward_threshold if target_fitness is None else target_fitness
+        self._refuses_non_finite = non_finite == "refuse"
         self._eval_episodes, self._eval_every, self._final_episodes = eval_episodes, eval_every, final_episodes
         require_end(generations, total_timesteps, max_seconds, self._target if eval_episodes else None)
         self._stat = RunningStat(math.prod(task.observation_shape)) if task.observation_fraction else None
@@ -156,8 +161,8 @@ class Trainer:
             finally:
                 if self._archive is not None:
                     self._archive.checkpoint(self._generation, self._state, now=True)
-                    population = self._strategy.ask()
-                    self._archive.policy("last", population.centre_P, self._normalization(), self._generation, None)
+                    centre_P = self._strategy.centre_P
+                    self._archive.policy("last", centre_P, self._normalization(), self._generation, None)
                     self._archive.close()
                 for monitor in self._monitors:
                     monitor.close()
@@ -184,12 +189,17 @@ class Trainer:
         clock = [time.perf_counter()]
         population = self._population()
         clock.append(time.perf_counter())
-        evaluation = self._pool.evaluate(population, signals.requested)
+        evaluation = self._evaluate(population, signals)
         fitness_E = evaluation.eval_fitness_E
+        if population.eval_centres_E is not None:
+            fitness_E = fitness_E[population.eval_centres_E == 0]
         if len(fitness_E) and self._final_episodes and self._is_target(fitness_E):
             fitness_E = self._confirm(population, signals)
         clock.append(time.perf_counter())
-        scalars = evaluation.without_moments()
+        if len(fitness_E):
+            self._keep_best(population, fitness_E)
+        non_finite = int(np.count_nonzero(~np.isfinite(evaluation.fitness_N2)))
+        scalars = evaluation.without_moments().ranked_last() if non_finite else evaluation.without_moments()
         self._pool.told(population.generation, scalars)  # workers that follow take their step while this process does
         learned = self._strategy.tell(scalars)
         for moments in evaluation.moments:
@@ -199,10 +209,8 @@ class Trainer:
         self._timesteps += int(evaluation.steps_N2.sum())
         self._episodes += evaluation.episodes
         self._seconds = time.perf_counter() - self._started
-        if len(fitness_E):
-            self._keep_best(population, fitness_E)
-            if self._is_target(fitness_E):
-                self._reached = self._result("target_fitness", fitness_E)
+        if len(fitness_E) and self._is_target(fitness_E):
+            self._reached = self._result("target_fitness", fitness_E)
         clock.append(time.perf_counter())
         phases = *np.diff(clock).tolist(), self._recording
         metrics: Metrics = {
@@ -210,28 +218,54 @@ class Trainer:
             "timesteps": self._timesteps,
             "episodes": self._episodes,
             "seconds": self._seconds,
-            **of_fitness(evaluation, fitness_E),
+            **of_fitness(scalars, fitness_E),
+            **({} if self._refuses_non_finite else {"fitness/non_finite": non_finite}),
             **learned,
             **of_time(evaluation, self._pool.status(), phases),
-            "params/sha256": hashlib.sha256(self._strategy.ask().centre_P.tobytes()).hexdigest(),
+            "params/sha256": hashlib.sha256(self._strategy.centre_P.tobytes()).hexdigest(),
             "noise/fingerprint": self._noise.fingerprint,
         }
         for monitor in self._monitors:
-            monitor.record(metrics, evaluation.fitness_N2)
+            monitor.record(metrics, scalars.fitness_N2)
         if self._archive is not None:
             self._archive.checkpoint(self._generation, self._state)
         self._recording = time.perf_counter() - clock[-1]
 
+    def _evaluate(self, population: Population, signals: StopSignals) -> Evaluation:
+        """All rounds of a generation, one after the other."""
+        evaluation = self._pool.evaluate(population, signals.requested)
+        while (further := self._strategy.more(evaluation)) is not None:
+            evaluation = evaluation.and_then(self._pool.evaluate(self._equipped(further), signals.requested))
+        if not np.isfinite(evaluation.fitness_N2).any():
+            raise EvaluationError(
+                f"No member of generation {population.generation + 1} has a fitness that is a finite number: there is "
+                "nothing to be learnt from it."
+            )
+        return evaluation
+
     def _population(self) -> Population:
-        """The strategy's population, with the centre's episodes and the observations that travel along."""
-        population = self._strategy.ask()
+        """The strategy's population, with the centre's episodes and the observations that travel along.
+
+        Episodes of the centre that the strategy itself asks for come first, and count as those asked for here.
+        """
+        population = self._equipped(self._strategy.ask())
         g, episodes = self._generation, self._eval_episodes if self._generation % self._eval_every == 0 else 0
+        seeds_E, centres_E = population.eval_seeds_E, population.eval_centres_E
+        of_centre = len(seeds_E) if centres_E is None else int(np.count_nonzero(centres_E == 0))
+        further_E = draw(self._seed, g, Stream.EVALUATION, max(episodes, of_centre))[of_centre:]
+        if centres_E is not None:
+            centres_E = np.concatenate([centres_E, np.zeros(len(further_E), np.int32)])
+        return dataclasses.replace(
+            population, eval_seeds_E=np.concatenate([seeds_E, further_E]), eval_centres_E=centres_E
+        )
+
+    def _equipped(self, population: Population) -> Population:
         fraction = self._task.observation_fraction
         return dataclasses.replace(
             population,
-            eval_seeds_E=draw(self._seed, g, Stream.EVALUATION, episodes),
             observed_N=every_fraction(len(population.ids_N), fraction) if fraction else None,
             normalization=self._normalization(),
+            refuses_non_finite=self._refuses_non_finite,
         )
 
     def _normalization(self) -> Normalization | None:
@@ -250,7 +284,8 @@ class Trainer:
         if mean > self._best:
             self._best = mean
             if self._archive is not None:
-                centre_P, normalization = population.centre_P, population.normalization
+                centre_P = self._strategy.centre_P if population.genomes is not None else population.centre_P
+                normalization = population.normalization
                 self._archive.policy("best", centre_P, normalization, population.generation, mean)
 
     def _reason_to_stop(self) -> str | None:

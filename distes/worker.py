@@ -14,11 +14,12 @@ from torch import nn
 from distes.batched import Forward, Members, population_forward
 from distes.device import Place, Resident, place_of, prepare, settle
 from distes.errors import EvaluationError
+from distes.evaluation import ChunkResult
 from distes.gpu_memory import GpuMemory, out_of_memory, release, requested_bytes
 from distes.layout import Layout
 from distes.noise import NoiseTable
 from distes.perturbations.base import Perturbation
-from distes.population import SIGNS, Chunk, ChunkPairs, ChunkResult, Population
+from distes.population import Chunk, ChunkPairs, Population
 from distes.replica import Outline, Replica, State, Told
 from distes.strategies.base import Strategy
 from distes.tasks.base import MemberError, Task, Terms
@@ -147,7 +148,7 @@ class Worker:
         if isinstance(population, Outline):
             self.follow(*news)
             population = self._completed(population)
-        count = (chunk.stop - chunk.start) * (1 if chunk.of_centre else 2)
+        count = chunk.evaluations
         self._memory.begin()
         try:
             result = self._evaluate(population, chunk)
@@ -172,23 +173,33 @@ class Worker:
             ids_B, signs_B = np.zeros(count, np.int64), np.zeros(count, np.int64)
             seeds_B = population.eval_seeds_E[span]
         else:
-            ids_B, signs_B = population.ids_N[span].repeat(2), np.tile(SIGNS, count)
-            seeds_B = population.seeds_N[span].repeat(2)
+            each = len(population.signs)
+            ids_B, signs_B = population.ids_N[span].repeat(each), np.tile(population.signs, count)
+            seeds_B = population.seeds_N[span].repeat(each)
             if population.observed_N is not None and population.observed_N[span].any():
-                observed_B = population.observed_N[span].repeat(2)
+                observed_B = population.observed_N[span].repeat(each)
         centre_P = population.centre_P if self._centre is None else self._centre.of(population.centre_P)
         members = Members(
-            self._forward, self._perturbation, centre_P, population.sigma, ids_B, signs_B, device=self._device
+            self._forward,
+            self._perturbation,
+            centre_P,
+            population.sigma,
+            ids_B,
+            signs_B,
+            device=self._device,
+            spread=population.spread,
         )
-        terms = Terms(seeds_B, not chunk.of_centre, population.normalization, observed_B)
+        refuses = population.refuses_non_finite
+        terms = Terms(seeds_B, not chunk.of_centre, population.normalization, observed_B, refuses)
         try:
             outcome = self._task.evaluate(members, terms)
             bad = np.flatnonzero(~np.isfinite(outcome.fitness_B))
-            if len(bad):
+            if len(bad) and refuses:
                 raise MemberError(int(bad[0]), f"its fitness is {outcome.fitness_B[bad[0]]}, which is no finite number")
         except MemberError as error:
             raise EvaluationError(_sentence(population, chunk, error)) from error
-        shape = (count,) if chunk.of_centre else (count, 2)
+        shape = (count,) if chunk.of_centre else (count, len(population.signs))
+        behaviour_BD = outcome.behaviour_BD
         return ChunkResult(
             index=chunk.index,
             fitness=outcome.fitness_B.reshape(shape),
@@ -196,6 +207,7 @@ class Worker:
             episodes=outcome.episodes,
             moments=outcome.moments,
             seconds=time.perf_counter() - started,
+            behaviour=None if behaviour_BD is None else behaviour_BD.reshape(*shape, -1),
         )
 
     def _completed(self, outline: Outline) -> Population:

@@ -12,6 +12,7 @@ from torch import nn
 
 from distes.archive import Archive
 from distes.batched import Members
+from distes.evaluation import Evaluation
 from distes.layout import Layout
 from distes.monitor.base import Metrics, Monitor
 from distes.noise import NoiseTable
@@ -20,7 +21,7 @@ from distes.policies.linear import Linear
 from distes.policies.mlp import MLP
 from distes.pools.base import Pool
 from distes.pools.serial import SerialPool
-from distes.population import Evaluation, Population
+from distes.population import Population
 from distes.run_directory import RunDirectory
 from distes.strategies.openai_es import OpenAIES
 from distes.tasks.base import Task

@@ -338,7 +338,7 @@ WRONG_FLAGS = {
     "--task distes.tasks.base.Task": r"task 'distes.tasks.base.Task' is abstract",
     "--policy a..b": r"policy 'a..b' is not the import path of a class",
     "--policy 5": r"policy must be the name of a class, or class_path and init_args; got 5",
-    "--strategy.sigma abc": r"strategy.sigma must be float; got 'abc'",
+    "--strategy.sigma abc": r"strategy.sigma must be float or a mapping; got 'abc'",
     "--strategy.population_size 1.5": r"strategy.population_size must be int; got '1.5'",
     "--strategy.population_size true": r"strategy.population_size must be int; got 'true'",
     "--noise.seed null": r"noise.seed must be int; got 'null'",
@@ -488,7 +488,7 @@ def test_debug_shows_where_an_error_arose(capsys):
 def test_help_has_all_keys_with_their_defaults_and_meanings(capsys):
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert "--strategy.sigma float\n        Standard deviation of the perturbation. (default: " in text
+    assert "--strategy.l2_coeff float\n        Weight decay, added to the gradient" in text
     assert "task: Gym. " in text
     for key in flat(parse()):
         assert f"--{key} " in text

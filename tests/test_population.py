@@ -11,17 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distes.population import (
-    PAIRS_PER_CHUNK,
-    Chunk,
-    ChunkPairs,
-    ChunkResult,
-    Moments,
-    Population,
-    chunks,
-    every_fraction,
-    reduce,
-)
+from distes.evaluation import ChunkResult, Moments, reduce
+from distes.population import PAIRS_PER_CHUNK, Chunk, ChunkPairs, Population, chunks, every_fraction
 
 
 def a_population(pairs: int, episodes: int = 0) -> Population:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from distes.errors import EvaluationError
-from distes.population import Chunk, Evaluation, Population
+from distes.evaluation import Evaluation
+from distes.population import Chunk, Population
 from distes.replica import Outline, OutOfStep, Replica, State, Told, digest
 from distes.strategies.openai_es import OpenAIES
 from distes.worker import Worker

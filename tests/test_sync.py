@@ -9,12 +9,12 @@ import pytest
 import ray
 
 from distes.errors import ConfigurationError
+from distes.evaluation import Evaluation
 from distes.policies.linear import Linear
 from distes.pools import ray_sync
 from distes.pools.ray_pool import RayPool, _Actor
 from distes.pools.ray_sync import HISTORY, Broadcast, Replay, Sync, how_to_send
 from distes.pools.serial import SerialPool
-from distes.population import Evaluation
 from distes.replica import State, Told
 from distes.strategies.base import Strategy
 from distes.strategies.openai_es import OpenAIES

@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from distes.batched import Members
 from distes.checkpoint import Checkpoints
 from distes.errors import ConfigurationError, EvaluationError
+from distes.evaluation import Evaluation
 from distes.layout import Layout
 from distes.monitor.base import Metrics
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.serial import SerialPool
-from distes.population import Evaluation, Population
+from distes.population import Population
 from distes.randomness import Stream, draw
 from distes.run_directory import RunDirectory
 from distes.saved_policy import load_policy

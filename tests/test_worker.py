@@ -13,8 +13,9 @@ import torch
 from distes import worker as worker_module
 from distes.batched import Members
 from distes.errors import ConfigurationError, EvaluationError
+from distes.evaluation import Moments
 from distes.noise import NoiseTable
-from distes.population import PAIRS_PER_CHUNK, Chunk, ChunkPairs, Moments, Normalization
+from distes.population import PAIRS_PER_CHUNK, Chunk, ChunkPairs, Normalization
 from distes.tasks.base import MemberError, Outcome, Task, Terms
 from distes.worker import Experiment, Worker
 from tests.small import Parts, parts, population

@@ -30,6 +30,10 @@ class Perturbation(ABC):
     def number_of_directions(self) -> int:
         """How many directions there are: valid numbers are 0 to one less."""
 
+    def choose(self, draws_N: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Turns uniform 64-bit draws into numbers of directions."""
+        return (draws_N % np.uint64(self.number_of_directions)).astype(np.int64)
+
     @property
     @abstractmethod
     def places(self) -> Places:

@@ -4,7 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from distes.population import Evaluation, Population
+from distes.evaluation import Evaluation
+from distes.population import Population
 
 
 class Interrupted(Exception):

@@ -10,8 +10,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
 from distes.errors import DistesError
+from distes.evaluation import ChunkResult
 from distes.pools.schedule import Issue
-from distes.population import ChunkResult
 
 
 class Fate(enum.Enum):

@@ -13,6 +13,7 @@ import ray
 
 from distes.device import Place, visible_gpus
 from distes.errors import ClusterError, ConfigurationError, DistesError
+from distes.evaluation import ChunkResult, Evaluation, reduce
 from distes.pools import ray_relay
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.placement import gpu_share
@@ -23,7 +24,7 @@ from distes.pools.ray_relay import RelayedCalls
 from distes.pools.ray_sync import SYNCS, array_bytes, how_to_send
 from distes.pools.ray_workers import RayWorkers
 from distes.pools.schedule import Schedule
-from distes.population import ChunkResult, Evaluation, Population, chunks, reduce
+from distes.population import Population, chunks
 from distes.replica import OutOfStep
 from distes.worker import Experiment, Worker
 

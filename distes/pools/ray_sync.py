@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from distes.device import visible_gpus
+from distes.evaluation import Evaluation
 from distes.perturbations.base import Perturbation
-from distes.population import Evaluation, Population
+from distes.population import Population
 from distes.replica import Outline, State, Told
 from distes.strategies.base import Strategy
 from distes.worker import Experiment

@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Callable
 
 from distes.device import Place, visible_gpus
+from distes.evaluation import Evaluation, reduce
 from distes.pools.base import Interrupted, Pool, Status
-from distes.population import Evaluation, Population, chunks, reduce
+from distes.population import Population, chunks
 from distes.worker import Experiment, Worker
 
 

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from distes.errors import ConfigurationError
 from distes.optimizer import FlatOptimizer
 from distes.perturbations.base import Perturbation
-from distes.strategies.gradient import Estimate, GradientES, require_finite, require_pairs
+from distes.schedules import schedule_of
+from distes.strategies.gradient import Estimate, GradientES
+from distes.strategies.one_centre import require_members
 
 
 class ARS(GradientES):
@@ -28,8 +30,8 @@ class ARS(GradientES):
         seed: int = 0,
         *,
         population_size: int = 16,
-        sigma: float = 0.03,
-        learning_rate: float = 0.02,
+        sigma: float | dict[str, Any] = 0.03,
+        learning_rate: float | dict[str, Any] = 0.02,
         top_directions: int | None = None,
         reward_scaling: bool = True,
         optimizer: str = "SGD",
@@ -42,16 +44,16 @@ class ARS(GradientES):
             perturbation: Numbered directions.
             seed: Of the run.
             population_size: Members per generation, 2N in the paper; even, since they come in antithetic pairs.
-            sigma: Standard deviation of the perturbation, nu in the paper.
-            learning_rate: alpha in the paper.
+            sigma: Standard deviation of the perturbation, nu in the paper: a number, or a schedule such as
+                {schedule: linear, start: 0.03, end: 0.01, generations: 300}.
+            learning_rate: alpha in the paper; a number or a schedule.
             top_directions: How many pairs count (b in the paper): those whose better member is best; null for all.
             reward_scaling: Whether the step is divided by the standard deviation of the returns that count.
             optimizer: Name of a class in torch.optim; the paper's is SGD.
             optimizer_args: Its further arguments.
         """
-        require_pairs(population_size)
-        require_finite("sigma", sigma, above=0)
-        require_finite("learning_rate", learning_rate, above=0)
+        require_members(population_size)
+        rate = schedule_of("learning_rate", learning_rate)
         if top_directions is not None and not 1 <= top_directions <= population_size // 2:
             raise ConfigurationError(
                 f"strategy.top_directions must be from 1 to {population_size // 2}, the pairs of a generation; got "
@@ -61,9 +63,10 @@ class ARS(GradientES):
         super().__init__(
             perturbation,
             seed,
-            FlatOptimizer(optimizer, centre_P, learning_rate, optimizer_args or {}),
+            FlatOptimizer(optimizer, centre_P, rate.start, optimizer_args or {}),
             population_size=population_size,
-            sigma=sigma,
+            sigma=schedule_of("sigma", sigma),
+            learning_rate=rate,
         )
 
     def _estimate(self, fitness_N2: NDArray[np.float64]) -> Estimate:

@@ -1,25 +1,76 @@
-"""What a strategy is. It sees flat vectors and numbers, and knows no environment."""
+"""What a strategy is. It sees flat vectors and numbers, and knows no environment.
+
+Axes: P parameters, N antithetic pairs (or members, where these come alone), S the signs.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from distes.population import Evaluation, Population
+import numpy as np
+from numpy.typing import ArrayLike
+
+from distes.errors import EvaluationError
+from distes.evaluation import Evaluation
+from distes.population import Floats, Population
 
 
 class Strategy(ABC):
     """Asks for a population to be evaluated, and is told how it went. Fitness is maximised.
 
-    What `ask` returns is a function of the seed and of what has been told; asking twice gives the same.
+    What `ask` returns is a function of the seed and of what has been told; asking twice gives the same. Everything is
+    here for those who bring a loop of their own: `ask`, `parameters`, `tell`.
+
+    Attributes:
+        needs_behaviour: Whether the task must describe what members do.
     """
+
+    needs_behaviour: bool = False
+
+    @property
+    @abstractmethod
+    def centre_P(self) -> Floats:
+        """What it would show for its work: the centre of the search, or the best that it has; a copy."""
 
     @abstractmethod
     def ask(self) -> Population:
-        """Returns the next generation."""
+        """Returns the next generation, or the first round of it."""
+
+    def more(self, evaluation: Evaluation) -> Population | None:
+        """A further round of the same generation, where what was evaluated of it is not enough; else None.
+
+        Args:
+            evaluation: All rounds so far.
+        """
+        return None
 
     @abstractmethod
-    def tell(self, evaluation: Evaluation) -> dict[str, float]:
-        """Learns from the generation that `ask` returned, and returns metrics."""
+    def parameters(self, population: Population) -> Floats:
+        """Materialises the members of what `ask` returned: (N, S, P), float32."""
+
+    def tell(self, evaluation: Evaluation | ArrayLike) -> dict[str, float]:
+        """Learns from the generation that `ask` returned, and returns metrics.
+
+        Args:
+            evaluation: What a pool gave; or just the fitness of each member, in the order of `parameters`.
+
+        Raises:
+            EvaluationError: There are too many or too few of them, or one is no finite number.
+        """
+        if not isinstance(evaluation, Evaluation):
+            evaluation = self._evaluation(evaluation)
+        bad = np.argwhere(~np.isfinite(evaluation.fitness_N2))
+        if len(bad):
+            place = tuple(bad[0].tolist())
+            raise EvaluationError(
+                f"The fitness of member {place} is {evaluation.fitness_N2[place]}, which is no finite number: give it "
+                "one, or rank it last with Evaluation.ranked_last()."
+            )
+        return self._tell(evaluation)
+
+    @abstractmethod
+    def _tell(self, evaluation: Evaluation) -> dict[str, float]:
+        """Learns from a complete evaluation, which it must not write to; every fitness in it is finite."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
@@ -28,3 +79,13 @@ class Strategy(ABC):
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` gave; then goes on bit for bit."""
+
+    def _evaluation(self, fitness: ArrayLike) -> Evaluation:
+        asked = self.ask()
+        shape, given = (len(asked.ids_N), len(asked.signs)), np.asarray(fitness, np.float64)
+        if given.shape != shape and given.shape != (shape[0] * shape[1],):
+            raise EvaluationError(
+                f"A generation of this strategy has {shape[0] * shape[1]} members, and so many numbers are its fitness "
+                f"(of shape {shape}, or in a row); got shape {given.shape}."
+            )
+        return Evaluation.of(given, shape[1])

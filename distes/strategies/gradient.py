@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
+from distes.evaluation import Evaluation
 from distes.optimizer import FlatOptimizer
-from distes.perturbations.base import Floats, Perturbation
-from distes.population import Evaluation, Population
-from distes.randomness import Stream, draw
-from distes.strategies.base import Strategy
-
-MAX_POPULATION = 2**24
+from distes.perturbations.base import Perturbation
+from distes.population import Floats
+from distes.schedules import Schedule
+from distes.strategies.one_centre import OneCentre
 
 
 class Estimate(NamedTuple):
@@ -35,7 +34,7 @@ class Estimate(NamedTuple):
     metrics: Mapping[str, float] = {}
 
 
-class GradientES(Strategy):
+class GradientES(OneCentre):
     """One centre, antithetic Gaussian pairs around it, and a torch optimiser; a subclass says what a pair counts."""
 
     def __init__(
@@ -45,8 +44,11 @@ class GradientES(Strategy):
         optimizer: FlatOptimizer,
         *,
         population_size: int,
-        sigma: float,
+        sigma: Schedule,
+        learning_rate: Schedule,
         l2_coeff: float = 0.0,
+        timesteps_per_generation: int | None = None,
+        max_population: int | None = None,
     ) -> None:
         """Starts at the optimiser's centre.
 
@@ -54,13 +56,22 @@ class GradientES(Strategy):
             perturbation: Numbered directions.
             seed: Of the run.
             optimizer: Holds the centre.
-            population_size: Members per generation.
+            population_size: Members per generation, or per round of it.
             sigma: Standard deviation of the perturbation.
+            learning_rate: Of the optimiser.
             l2_coeff: Weight decay, added to the gradient before the optimiser sees it (not decoupled).
+            timesteps_per_generation: See `OneCentre`.
+            max_population: Likewise.
         """
-        self._perturbation, self._seed, self._optimizer = perturbation, seed, optimizer
-        self._pairs, self._sigma, self._l2_coeff = population_size // 2, float(sigma), l2_coeff
-        self._generation = 0
+        super().__init__(
+            perturbation,
+            seed,
+            population_size=population_size,
+            timesteps_per_generation=timesteps_per_generation,
+            max_population=max_population,
+        )
+        self._optimizer, self._l2_coeff = optimizer, l2_coeff
+        self._sigma_schedule, self._rate_schedule = sigma, learning_rate
 
     @abstractmethod
     def _estimate(self, fitness_N2: NDArray[np.float64]) -> Estimate:
@@ -71,44 +82,32 @@ class GradientES(Strategy):
         """The centre of the search distribution; a copy."""
         return self._optimizer.centre_P
 
-    def ask(self) -> Population:
-        """Draws N directions and N episode seeds as functions of (seed, generation, pair)."""
-        directions = draw(self._seed, self._generation, Stream.DIRECTIONS, self._pairs)
-        return Population(
-            generation=self._generation,
-            centre_P=self.centre_P,
-            sigma=self._sigma,
-            ids_N=(directions % np.uint64(self._perturbation.number_of_directions)).astype(np.int64),
-            seeds_N=draw(self._seed, self._generation, Stream.EPISODES, self._pairs),
-        )
+    def _sigma(self) -> float | Floats:
+        return self._sigma_schedule(self._generation)
 
-    def tell(self, evaluation: Evaluation) -> dict[str, float]:
+    def _tell(self, evaluation: Evaluation) -> dict[str, float]:
         """Moves the centre along the estimated gradient."""
         estimate = self._estimate(evaluation.fitness_N2)
-        sum_P = self._perturbation.weighted_sum(self.ask().ids_N, estimate.weights_N)
-        gradient_P = sum_P / np.float32(estimate.divisor)
+        ids_N = self._ids(len(evaluation.fitness_N2))
+        gradient_P = self._perturbation.weighted_sum(ids_N, estimate.weights_N) / np.float32(estimate.divisor)
         before = self._optimizer.state_dict()
         before_P: Floats = before["centre_P"]
+        self._optimizer.learning_rate = self._rate_schedule(self._generation)
         # The one minus sign: torch's optimisers minimise, and fitness is maximised.
         self._optimizer.step(-gradient_P + np.float32(self._l2_coeff) * before_P)
         after_P = self.centre_P
         if not np.isfinite(after_P).all():
             self._optimizer.load_state_dict(before)  # what is saved now can be resumed
-            raise ConfigurationError(
-                f"strategy: the centre is no longer finite after generation {self._generation + 1}; use a smaller "
-                "learning_rate."
-            )
-        self._generation += 1
-        step, centre = _norm(after_P - before_P), _norm(after_P)
-        return {
-            "norm/centre": centre,
-            "norm/gradient": _norm(gradient_P),
-            "norm/step": step,
-            "norm/step_over_centre": step / centre if centre > 0 else math.inf,
-            "sigma": self._sigma,
+            raise not_finite(self._generation)
+        metrics = {
+            "norm/gradient": norm(gradient_P),
+            **of_step(before_P, after_P),
+            "sigma": float(np.mean(self._sigma())),
             "learning_rate": self._optimizer.learning_rate,
             **estimate.metrics,
         }
+        self._generation += 1
+        return metrics
 
     def state_dict(self) -> dict[str, Any]:
         """The generation's number, the centre, and the optimiser's memory."""
@@ -120,22 +119,21 @@ class GradientES(Strategy):
         self._generation = int(state["generation"])
 
 
-def require_pairs(population_size: int) -> None:
-    """Refuses what antithetic pairs cannot make up.
+def not_finite(generation: int) -> ConfigurationError:
+    """What is said where a step led to a centre that is not finite."""
+    return ConfigurationError(
+        f"strategy: the centre is no longer finite after generation {generation + 1}; use a smaller learning_rate."
+    )
 
-    Raises:
-        ConfigurationError: It is odd, too small or too large.
-    """
-    if population_size > MAX_POPULATION:
-        raise ConfigurationError(
-            f"strategy.population_size must be at most {MAX_POPULATION:,}; got {population_size:,}."
-        )
-    if population_size < 2 or population_size % 2:
-        near = sorted({max(2, population_size - 1), max(2, population_size + 1)})
-        raise ConfigurationError(
-            f"strategy.population_size must be even and at least 2, since members come in antithetic pairs; got "
-            f"{population_size}, use {' or '.join(map(str, near))}."
-        )
+
+def of_step(before_P: Floats, after_P: Floats) -> dict[str, float]:
+    """How far the centre went, beside how long it is."""
+    step, centre = norm(after_P - before_P), norm(after_P)
+    return {
+        "norm/centre": centre,
+        "norm/step": step,
+        "norm/step_over_centre": step / centre if centre > 0 else math.inf,
+    }
 
 
 def require_finite(name: str, value: float, above: float = -math.inf, at_least: float = -math.inf) -> None:
@@ -149,5 +147,6 @@ def require_finite(name: str, value: float, above: float = -math.inf, at_least: 
         raise ConfigurationError(f"strategy.{name} must be a finite number {bound}; got {value}.")
 
 
-def _norm(vector: Floats) -> float:
+def norm(vector: Floats) -> float:
+    """Euclidean, summed in float64."""
     return float(np.sqrt(np.sum(vector.astype(np.float64) ** 2)))

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from distes.errors import ConfigurationError, did_you_mean
 from distes.optimizer import FlatOptimizer
 from distes.perturbations.base import Perturbation
+from distes.schedules import schedule_of
 from distes.shaping import SHAPINGS
-from distes.strategies.gradient import Estimate, GradientES, require_finite, require_pairs
+from distes.strategies.gradient import Estimate, GradientES, require_finite
 
 
 class OpenAIES(GradientES):
@@ -28,12 +29,14 @@ class OpenAIES(GradientES):
         seed: int = 0,
         *,
         population_size: int = 32,
-        sigma: float = 0.1,
-        learning_rate: float = 0.1,
+        sigma: float | dict[str, Any] = 0.1,
+        learning_rate: float | dict[str, Any] = 0.1,
         l2_coeff: float = 0.0,
         fitness_shaping: Literal["centered_rank", "zscore", "sign", "raw"] = "centered_rank",
         optimizer: str = "Adam",
         optimizer_args: dict[str, Any] | None = None,
+        timesteps_per_generation: int | None = None,
+        max_population: int | None = None,
     ) -> None:
         """Starts at a centre.
 
@@ -42,16 +45,18 @@ class OpenAIES(GradientES):
             perturbation: Numbered directions.
             seed: Of the run.
             population_size: Members per generation; even, since they come in antithetic pairs.
-            sigma: Standard deviation of the perturbation.
-            learning_rate: Of the optimiser.
+            sigma: Standard deviation of the perturbation: a number, or a schedule such as {schedule: cosine, start: 1,
+                end: 0.1, generations: 300} (or linear, exponential; `restarts: true` begins anew at the end).
+            learning_rate: Of the optimiser; a number or a schedule.
             l2_coeff: Weight decay, added to the gradient before the optimiser sees it (not decoupled).
             fitness_shaping: How fitness becomes utility.
             optimizer: Name of a class in torch.optim: Adam, or SGD (with `optimizer_args: {momentum: 0.9}`).
             optimizer_args: Its further arguments.
+            timesteps_per_generation: Rounds of population_size members are evaluated until they have taken so many
+                environment steps; null: one round.
+            max_population: No round begins that would lead beyond so many members; null: no limit.
         """
-        require_pairs(population_size)
-        require_finite("sigma", sigma, above=0)
-        require_finite("learning_rate", learning_rate, above=0)
+        rate = schedule_of("learning_rate", learning_rate)
         require_finite("l2_coeff", l2_coeff, at_least=0)
         if fitness_shaping not in SHAPINGS:
             raise ConfigurationError(
@@ -62,14 +67,17 @@ class OpenAIES(GradientES):
         super().__init__(
             perturbation,
             seed,
-            FlatOptimizer(optimizer, centre_P, learning_rate, optimizer_args or {}),
+            FlatOptimizer(optimizer, centre_P, rate.start, optimizer_args or {}),
             population_size=population_size,
-            sigma=sigma,
+            sigma=schedule_of("sigma", sigma),
+            learning_rate=rate,
             l2_coeff=l2_coeff,
+            timesteps_per_generation=timesteps_per_generation,
+            max_population=max_population,
         )
 
     def _estimate(self, fitness_N2: NDArray[np.float64]) -> Estimate:
         utility_N2 = self._shape(fitness_N2)
         # Algorithm 2, line 10, antithetic. The paper divides by N * sigma, the released code by 2N and not by sigma;
         # so do we: published learning rates and weight decays are tuned for that scale.
-        return Estimate(utility_N2[:, 0] - utility_N2[:, 1], 2 * self._pairs)
+        return Estimate(utility_N2[:, 0] - utility_N2[:, 1], utility_N2.size)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.batched import Members
-from distes.population import PAIRS_PER_CHUNK, ChunkPairs, Moments, Normalization
+from distes.evaluation import Moments
+from distes.population import PAIRS_PER_CHUNK, ChunkPairs, Floats, Normalization
 
 
 class MemberError(Exception):
@@ -36,12 +37,14 @@ class Terms:
         training: True for the population; False for the centre, which acts without noise and is not shaped.
         normalization: Of observations, or None.
         observed_B: Whose observations' moments are wanted, or None.
+        refuses_non_finite: Whether a return that is no finite number is an error.
     """
 
     seeds_B: NDArray[np.uint64]
     training: bool = True
     normalization: Normalization | None = None
     observed_B: NDArray[np.bool_] | None = None
+    refuses_non_finite: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +56,14 @@ class Outcome:
         steps_B: int64, environment steps (1 for a function).
         episodes: In all.
         moments: Of the observations of the members asked for, or None.
+        behaviour_BD: What the members did, float32, the mean of their episodes; None where the task describes none.
     """
 
     fitness_B: NDArray[np.float64]
     steps_B: NDArray[np.int64]
     episodes: int
     moments: Moments | None = None
+    behaviour_BD: Floats | None = None
 
 
 class Task(ABC):
@@ -96,6 +101,11 @@ class Task(ABC):
     def observation_fraction(self) -> float:
         """The share of pairs whose observations make the running moments; 0 for no normalisation."""
         return 0.0
+
+    @property
+    def describes_behaviour(self) -> bool:
+        """Whether outcomes say what members did (see novelty search), not only how well."""
+        return False
 
     @property
     def notice(self) -> str | None:

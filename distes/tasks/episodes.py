@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from distes.batched import Members
-from distes.population import Moments
+from distes.evaluation import Moments
 from distes.randomness import episode_seeds
 from distes.tasks.base import MemberError, Outcome, Terms
+from distes.tasks.behaviour import Behaviour
 from distes.tasks.spaces import Action, Observation
 
 CLIP = 5.0  # normalised observations are clipped to [-5, 5], as in OpenAI's released code
@@ -47,7 +48,13 @@ class Lockstep:
     """Runs all episodes of a chunk's members in a fixed set of environments."""
 
     def __init__(
-        self, make: Callable[[], Any], slots: int, observation: Observation, action: Action, rules: Rules
+        self,
+        make: Callable[[], Any],
+        slots: int,
+        observation: Observation,
+        action: Action,
+        rules: Rules,
+        behaviour: Behaviour | None = None,
     ) -> None:
         """Allocates what every step uses.
 
@@ -57,7 +64,9 @@ class Lockstep:
             observation: Writes rows.
             action: Reads rows.
             rules: Of the episodes.
+            behaviour: Reads what a member did, or None.
         """
+        self._behaviour = behaviour
         self._make, self._environments = make, list[Any]()
         self._observation, self._action, self._rules = observation, action, rules
         self._seen_RO = np.zeros((slots, *observation.shape), np.float32)
@@ -84,6 +93,7 @@ class Lockstep:
         self._start_S = start_S = None if start_S is None else start_S.to(members.device)
         self._state_RS = None if start_S is None else start_S.repeat(len(self._seen_RO), 1)
         return_J, steps_J = np.empty(jobs), np.empty(jobs, np.int64)
+        did_J: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * jobs
         sums = None if terms.observed_B is None else _Sums(self._observation.shape[0])
 
         self._rows = self._clock = self._bound = 0
@@ -101,7 +111,9 @@ class Lockstep:
                 for row in reversed(ended):
                     job = int(self._job_R[row])
                     return_J[job], steps_J[job] = self._return_R[row], self._clock - self._began_R[row]
-                    if not np.isfinite(return_J[job]):
+                    if self._behaviour is not None:
+                        did_J[job] = self._read_behaviour(self._behaviour, row)
+                    if terms.refuses_non_finite and not np.isfinite(return_J[job]):
                         raise self._error(row, f"its return is {return_J[job]}, which is not a finite number")
                     if self._next_job < jobs:
                         self._begin(row)
@@ -115,6 +127,9 @@ class Lockstep:
             steps_B=steps_J.reshape(-1, per_member).sum(1),
             episodes=jobs,
             moments=None if sums is None else sums.moments(),
+            behaviour_BD=None
+            if self._behaviour is None
+            else np.stack(did_J).reshape(len(members), per_member, -1).mean(1),
         )
 
     def _select(self, sums: "_Sums | None") -> None:
@@ -144,7 +159,7 @@ class Lockstep:
             raise self._raised(len(results), error) from error
         self._clock += 1
         try:
-            observations, rewards, terminated, truncated, _ = zip(*results, strict=True)
+            observations, rewards, terminated, truncated, self._infos = zip(*results, strict=True)
             self._return_R[:rows] += np.fromiter(map(float, rewards), np.float64, rows)
             self._observation.write_all(observations, self._seen_RO[:rows])
         except Exception as error:
@@ -153,6 +168,13 @@ class Lockstep:
             return []
         at_limit_R = self._clock - self._began_R[:rows] == self._rules.max_steps
         return [row for row in range(rows) if terminated[row] or truncated[row] or at_limit_R[row]]
+
+    def _read_behaviour(self, behaviour: Behaviour, row: int) -> NDArray[np.float32]:
+        try:
+            did_D: NDArray[np.float32] = behaviour.of_one(self._seen_RO[row], self._infos[row]).numpy()
+            return did_D
+        except Exception as error:
+            raise self._error(row, f"its behaviour cannot be read: {error}") from error
 
     def _culprit(self, results: Sequence[Any]) -> int:
         """The row whose environment gave what cannot be used."""

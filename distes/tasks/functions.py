@@ -57,13 +57,18 @@ class Function(Task):
     """
 
     def __init__(
-        self, name: Literal["sphere", "rosenbrock", "rastrigin", "ackley"] = "sphere", *, dimension: int = 10
+        self,
+        name: Literal["sphere", "rosenbrock", "rastrigin", "ackley"] = "sphere",
+        *,
+        dimension: int = 10,
+        behaviour: bool = False,
     ) -> None:
         """Chooses the function.
 
         Args:
             name: Which function.
             dimension: Of the point; at least 1, at least 2 for Rosenbrock's.
+            behaviour: Whether the point itself is reported as what a member did.
         """
         if name not in FUNCTIONS:
             known = ", ".join(FUNCTIONS)
@@ -71,7 +76,7 @@ class Function(Task):
         least = 2 if name == "rosenbrock" else 1
         if dimension < least:
             raise ConfigurationError(f"dimension must be at least {least} for {name}; got {dimension}.")
-        self.function, self.dimension = name, dimension
+        self.function, self.dimension, self._behaviour = name, dimension, behaviour
 
     @property
     def name(self) -> str:
@@ -88,6 +93,11 @@ class Function(Task):
         """The point's dimension."""
         return self.dimension
 
+    @property
+    def describes_behaviour(self) -> bool:
+        """Where it is asked for."""
+        return self._behaviour
+
     def evaluate(self, members: Members, terms: Terms) -> Outcome:
         """Evaluates all members in one call; the terms change nothing, since the function is deterministic."""
         count = len(members)
@@ -97,4 +107,5 @@ class Function(Task):
             ones_BK = torch.ones(count, 1, 1, device=members.device)
             x_BKA = members(ones_BK) if state is None else members.step(ones_BK, state.expand(count, 1, -1))[0]
         x_BA = x_BKA[:, 0].cpu().numpy().astype(np.float64)
-        return Outcome(-FUNCTIONS[self.function](x_BA), np.ones(count, np.int64), count)
+        behaviour_BD = x_BA.astype(np.float32) if self._behaviour else None
+        return Outcome(-FUNCTIONS[self.function](x_BA), np.ones(count, np.int64), count, behaviour_BD=behaviour_BD)

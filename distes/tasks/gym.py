@@ -12,6 +12,7 @@ from distes.batched import Members
 from distes.errors import ConfigurationError
 from distes.population import PAIRS_PER_CHUNK, ChunkPairs
 from distes.tasks.base import Outcome, Task, Terms
+from distes.tasks.behaviour import Behaviour
 from distes.tasks.environments import Environments
 from distes.tasks.episodes import Lockstep, Rules
 from distes.tasks.spaces import Action, Observation
@@ -41,6 +42,7 @@ class Gym(Task):
         observation_fraction: float = 0.25,
         reward_shift: float = 0.0,
         slots: int = 32,
+        behaviour: str | None = None,
     ) -> None:
         """Describes the environment; it is made when first needed.
 
@@ -60,6 +62,8 @@ class Gym(Task):
             observation_fraction: The share of pairs whose observations are counted for that.
             reward_shift: Subtracted from each reward, in training only, to take away a bonus for staying alive.
             slots: Environments that a worker steps one after the other; the `num_envs` of a callable that takes it.
+            behaviour: What novelty search compares: `final_observation`, `info:KEY` (of the last step), or the import
+                path of a callable (observation, info), whose arguments and answer have a leading axis of rows.
         """
         for name, value, least in (("episodes_per_member", episodes_per_member, 1), ("slots", slots, 1)):
             if value < least:
@@ -80,6 +84,7 @@ class Gym(Task):
         self._environments = Environments(env, env_kwargs or {}, wrappers, stepping, slots, max_steps)
         self._rules = Rules(episodes_per_member, max_steps, action_noise, reward_shift)
         self._rescale, self._slots = action_mode == "rescale", slots
+        self._behaviour = None if behaviour is None else Behaviour(behaviour)
         self._normalize, self._fraction = normalize_observations, observation_fraction
 
     def __getstate__(self) -> dict[str, Any]:
@@ -122,6 +127,11 @@ class Gym(Task):
     def notice(self) -> str | None:
         """A line for the user on how the environments are stepped, or None."""
         return self._environments.notice
+
+    @property
+    def describes_behaviour(self) -> bool:
+        """Where `behaviour` says what it is."""
+        return self._behaviour is not None
 
     @property
     def on_device(self) -> bool:
@@ -168,6 +178,7 @@ class Gym(Task):
                 self._action,
                 self._whole_rules,
                 DROP_CHEAP if self.on_device else DROP_DEAR,
+                self._behaviour,
             )
         return self._vectorized[members.device].run(members, terms)
 
@@ -195,7 +206,12 @@ class Gym(Task):
     @cached_property
     def _lockstep(self) -> Lockstep:
         return Lockstep(
-            self._environments.make, self._slots, self._environments.observation, self._action, self._whole_rules
+            self._environments.make,
+            self._slots,
+            self._environments.observation,
+            self._action,
+            self._whole_rules,
+            self._behaviour,
         )
 
     @cached_property

@@ -6,7 +6,7 @@ episode, what a simulator does with a row whose episode has ended (autoreset or 
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,13 @@ class Simulation(ABC):
         env: The vector environment itself, for its spaces.
         most_rows: How many rows it can have at the most; None for any number.
         device: Where its observations are and its actions go, after the first reset.
+        info: What the environment said of the last step.
     """
 
     env: Any
     most_rows: int | None = None
     device = torch.device("cpu")
+    info: Mapping[str, Any] = {}
 
     @abstractmethod
     def reset(self, seeds_R: list[int]) -> Any:
@@ -74,7 +76,7 @@ class Own(Simulation):
 
     def step(self, actions: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
         """As it is."""
-        observation, reward_R, terminated_R, truncated_R, _ = self.env.step(actions)
+        observation, reward_R, terminated_R, truncated_R, self.info = self.env.step(actions)
         return observation, reward_R, terminated_R, truncated_R
 
     def narrow(self, rows: Tensor) -> bool:
@@ -126,7 +128,8 @@ class Foreign(Simulation):
             actions = self._actions
         actions = actions.clone()  # it may keep them, to compare them with the next ones
         given = self.env.step(actions.numpy() if self._numpy else actions)
-        observation, reward_R, terminated_R, truncated_R, *_ = given
+        observation, reward_R, terminated_R, truncated_R, *rest = given
+        self.info = {key: self._first_of(value) for key, value in (rest[0] if rest else {}).items()}
         if self._must_reset and self._numpy and (ended_R := np.logical_or(terminated_R, truncated_R)).any():
             # Gymnasium's own refuse to step a row that is over, and forget in a reset that it was
             terminated_R, truncated_R = terminated_R.copy(), truncated_R.copy()
@@ -167,6 +170,11 @@ class Foreign(Simulation):
         tensor = torch.as_tensor(observation)
         self.device = tensor.device
         return tensor
+
+    def _first_of(self, value: Any) -> Any:
+        """Of what has a number of rows those in use; anything else as it is."""
+        shape = getattr(value, "shape", ())
+        return value[: self._rows] if shape and shape[0] == self.most_rows else value
 
     def _first(self, observation: Any) -> Any:
         if isinstance(observation, dict):

@@ -15,9 +15,11 @@ from torch import Tensor
 from distes import counter_random
 from distes.batched import Members
 from distes.errors import ConfigurationError
-from distes.population import Moments, Normalization
+from distes.evaluation import Moments
+from distes.population import Normalization
 from distes.randomness import episode_seeds
 from distes.tasks.base import MemberError, Outcome, Terms
+from distes.tasks.behaviour import Behaviour
 from distes.tasks.episodes import CLIP, Rules
 from distes.tasks.simulation import Simulation
 from distes.tasks.spaces import Action, Observation
@@ -40,6 +42,7 @@ class Vectorized:
         action: Action,
         rules: Rules,
         drop_share: float = DROP_DEAR,
+        behaviour: Behaviour | None = None,
     ) -> None:
         """Takes what it runs in.
 
@@ -49,7 +52,9 @@ class Vectorized:
             action: Reads rows.
             rules: Of the episodes.
             drop_share: The share of members that must be over before they are dropped.
+            behaviour: Reads what a member did, or None.
         """
+        self._behaviour = behaviour
         self._simulation, self._observation, self._action, self._rules = simulation, observation, action, rules
         self._drop_share = drop_share
         self._room, self._devices = 0, (torch.device("cpu"), torch.device("cpu"))
@@ -65,23 +70,27 @@ class Vectorized:
         at_once = len(members) if most is None else most // per_member
         seeds_BK = episode_seeds(terms.seeds_B, per_member)
         self._sums: _Sums | None = None
-        returns, steps = [], []
+        returns, steps, did = [], [], list[NDArray[np.float32]]()
         with torch.inference_mode():
             for start in range(0, len(members), at_once):
                 member_B = np.arange(start, min(start + at_once, len(members)))
                 return_J, steps_J = self._live(member_B, seeds_BK[member_B].ravel().tolist())
-                for place in np.flatnonzero(~np.isfinite(return_J))[:1].tolist():
+                bad_J = np.flatnonzero(~np.isfinite(return_J)) if terms.refuses_non_finite else np.empty(0, np.int64)
+                for place in bad_J[:1].tolist():
                     member, episode = start + place // per_member, place % per_member
                     reason = f"its return is {return_J[place]}, which is not a finite number"
                     raise MemberError(member, reason, int(seeds_BK[member, episode]))
                 returns.append(return_J)
                 steps.append(steps_J)
+                if self._did_JD is not None:
+                    did.append(self._did_JD.cpu().numpy())
             moments = None if self._sums is None else self._sums.moments()
         return_BK = np.concatenate(returns).reshape(-1, per_member)
         steps_BK = np.concatenate(steps).reshape(-1, per_member)
         if terms.training:
             return_BK -= self._rules.reward_shift * steps_BK
-        return Outcome(return_BK.mean(1), steps_BK.sum(1), return_BK.size, moments)
+        behaviour_BD = np.concatenate(did).reshape(*return_BK.shape, -1).mean(1) if did else None
+        return Outcome(return_BK.mean(1), steps_BK.sum(1), return_BK.size, moments, behaviour_BD)
 
     def _live(self, member_B: NDArray[np.int64], seeds_J: list[int]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The episodes of these members: returns and steps, (J,)."""
@@ -105,6 +114,8 @@ class Vectorized:
             torch.where(self._running_R, reward_R, self._zero, out=self._reward_R)
             self._return_R.add_(self._reward_R)
             self._steps_R.add_(self._running_R)
+            if self._behaviour is not None:
+                self._watch_behaviour(self._behaviour, seeds_J, member_B)
             torch.logical_or(terminated_R, truncated_R, out=self._ended_R)
             torch.gt(self._running_R, self._ended_R, out=self._running_R)  # running and not ended
             if (step + 1) % look_every == 0 and not self._look():
@@ -127,6 +138,8 @@ class Vectorized:
         self._return_J = torch.zeros(rows, dtype=torch.float64, device=here)
         self._steps_J = torch.zeros(rows, dtype=torch.int64, device=here)
         self._running_rows = rows
+        self._did_JD: Tensor | None = None  # made when it is known how many numbers a behaviour has
+        self._did_RD: Tensor | None = None
         self._all_running_R[:rows] = True
         self._all_return_R[:rows] = 0
         self._all_steps_R[:rows] = 0
@@ -237,6 +250,8 @@ class Vectorized:
             kept[: len(here)] = kept[here]
         if self._state_BKS is not None:
             self._state_BKS = self._state_BKS[torch.from_numpy(order_B).to(there.device)]
+        if self._did_RD is not None:
+            self._did_RD = self._did_RD[here]
         if self._noise_steps:
             self._key_R = self._key_R[there]
             self._noise_RTA = None if self._noise_RTA is None else self._noise_RTA[there]
@@ -246,6 +261,20 @@ class Vectorized:
         """Writes down what the rows have come to."""
         self._return_J[self._job_R] = self._return_R
         self._steps_J[self._job_R] = self._steps_R
+        if self._did_JD is not None and self._did_RD is not None:
+            self._did_JD[self._job_R] = self._did_RD
+
+    def _watch_behaviour(self, behaviour: Behaviour, seeds_J: list[int], member_B: NDArray[np.int64]) -> None:
+        """Of each row that still runs, its last step's counts."""
+        try:
+            did_RD = behaviour(self._seen_RO, self._simulation.info)
+        except Exception as error:
+            reason = f"its behaviour cannot be read: {error}"
+            raise MemberError(int(member_B[0]), reason, seeds_J[0]) from error
+        if self._did_RD is None:
+            self._did_RD, self._did_JD = did_RD.clone(), did_RD.new_zeros(len(seeds_J), did_RD.shape[1])
+        else:
+            torch.where(self._running_R.unsqueeze(1), did_RD, self._did_RD, out=self._did_RD)
 
 
 class _Sums:

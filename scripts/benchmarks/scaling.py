@@ -36,8 +36,9 @@ from scaling_model import PHASES, model, parts, schedule_cost, show
 
 import distes
 from distes.batched import Members
+from distes.evaluation import Evaluation, Moments
 from distes.pools.ray_environment import prepare
-from distes.population import Evaluation, Moments, Population
+from distes.population import Population
 from distes.tasks.base import Outcome, Task, Terms
 
 PAIRS = 4  # of a chunk: eight members, each of which lives through an episode

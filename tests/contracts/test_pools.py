@@ -10,10 +10,11 @@ import psutil
 import pytest
 
 from distes.errors import EvaluationError
+from distes.evaluation import Evaluation
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.ray_pool import RayPool
 from distes.pools.serial import SerialPool
-from distes.population import Evaluation, Normalization, Population
+from distes.population import Normalization, Population
 from tests.reference import episode_seed
 from tests.small import Parts, drift, evaluate, population, train
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from distes.encoding import decode, encode, pack, unpack
 from distes.errors import ConfigurationError
+from distes.evaluation import Evaluation
 from distes.pools.serial import SerialPool
-from distes.population import Evaluation, Population
+from distes.population import Population
 from distes.replica import Outline, Replica, Told
 from distes.strategies.base import Strategy
 from tests.contracts.registry import STRATEGIES

@@ -1,0 +1,155 @@
+"""The records of what members achieved, which travel from the workers up to the driver.
+
+Axes: N antithetic pairs, 2 the signs (+, -), E episodes of the centre, O observation, D numbers of a behaviour. Where
+members come alone, N counts them, and the axis of signs has length 1.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from distes.population import SIGNS, Chunk, Floats, Population
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Count, mean and sum of squared deviations of observations.
+
+    Attributes:
+        count: How many observations.
+        mean_O: Their mean, float64.
+        m2_O: The sum of squared deviations from the mean, float64.
+    """
+
+    count: int
+    mean_O: NDArray[np.float64]
+    m2_O: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ChunkResult:
+    """What travels up: a few scalars per member.
+
+    Attributes:
+        index: The chunk's slot.
+        fitness: float64, (pairs, signs) or, for the centre, (episodes,).
+        steps: int64, of the same shape: environment steps.
+        episodes: Episodes lived through.
+        moments: Of the observed pairs' observations, or None.
+        seconds: Time spent by the worker.
+        behaviour: What the members did, (pairs, signs, D) or (episodes, D), float32; None where nobody
+            describes it.
+    """
+
+    index: int
+    fitness: NDArray[np.float64]
+    steps: NDArray[np.int64]
+    episodes: int
+    moments: Moments | None
+    seconds: float
+    behaviour: Floats | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A generation's results in the order of its pairs, whoever computed them and whenever they came.
+
+    Attributes:
+        fitness_N2: float64; column 0 is the sign +, column 1 the sign -; one column where members come alone.
+        steps_N2: int64.
+        episodes: Episodes of the population.
+        eval_fitness_E: float64, of the centre.
+        eval_steps_E: int64, of the centre.
+        moments: One entry per chunk that has them, in chunk order.
+        busy_seconds: Worker time, summed over chunks.
+        behaviour_N2D: What each member did, float32; None where the task describes none.
+        eval_behaviour_ED: What the centre did in each episode.
+    """
+
+    fitness_N2: NDArray[np.float64]
+    steps_N2: NDArray[np.int64]
+    episodes: int
+    eval_fitness_E: NDArray[np.float64]
+    eval_steps_E: NDArray[np.int64]
+    moments: tuple[Moments, ...] = ()
+    busy_seconds: float = 0.0
+    behaviour_N2D: Floats | None = None
+    eval_behaviour_ED: Floats | None = None
+
+    @classmethod
+    def of(cls, fitness: ArrayLike, signs: int = len(SIGNS)) -> Self:
+        """Of members that somebody else has evaluated.
+
+        Args:
+            fitness: One number per member, in the order of pairs, the member of the sign + first; of any shape.
+            signs: Members of a pair.
+        """
+        fitness_N2 = np.asarray(fitness, np.float64).reshape(-1, signs).copy()
+        none_E = np.empty(0)
+        steps_N2 = np.ones(fitness_N2.shape, np.int64)
+        return cls(fitness_N2, steps_N2, fitness_N2.size, none_E, none_E.astype(np.int64))
+
+    def and_then(self, other: Self) -> Self:
+        """With a further round of the same generation; the centre's episodes are those of the first."""
+        behaviour = None
+        if self.behaviour_N2D is not None and other.behaviour_N2D is not None:
+            behaviour = np.concatenate([self.behaviour_N2D, other.behaviour_N2D])
+        return dataclasses.replace(
+            self,
+            fitness_N2=np.concatenate([self.fitness_N2, other.fitness_N2]),
+            steps_N2=np.concatenate([self.steps_N2, other.steps_N2]),
+            episodes=self.episodes + other.episodes,
+            moments=self.moments + other.moments,
+            busy_seconds=self.busy_seconds + other.busy_seconds,
+            behaviour_N2D=behaviour,
+        )
+
+    def ranked_last(self) -> Self:
+        """With fitness just below the worst in place of whatever is no finite number; as it is where nothing is."""
+        finite_N2 = np.isfinite(self.fitness_N2)
+        worst = float(self.fitness_N2[finite_N2].min(initial=np.finfo(np.float32).max))
+        return dataclasses.replace(
+            self, fitness_N2=np.where(finite_N2, self.fitness_N2, np.nextafter(worst, -math.inf))
+        )
+
+    def without_moments(self) -> Self:
+        """What a strategy is told: the moments of observations are for who keeps their statistics."""
+        return dataclasses.replace(self, moments=())
+
+
+def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk]) -> Evaluation:
+    """Puts results into slots by pair number; neither arrival nor worker plays a part.
+
+    Args:
+        population: The generation that was evaluated.
+        results: One per chunk, in the order of `cut`.
+        cut: The chunks.
+    """
+    shape, episodes = (len(population.ids_N), len(population.signs)), len(population.eval_seeds_E)
+    fitness_N2, steps_N2 = np.empty(shape), np.empty(shape, np.int64)
+    eval_fitness_E, eval_steps_E = np.empty(episodes), np.empty(episodes, np.int64)
+    for chunk, result in zip(cut, results, strict=True):
+        fitness, steps = (eval_fitness_E, eval_steps_E) if chunk.of_centre else (fitness_N2, steps_N2)
+        fitness[chunk.start : chunk.stop] = result.fitness
+        steps[chunk.start : chunk.stop] = result.steps
+    return Evaluation(
+        fitness_N2=fitness_N2,
+        steps_N2=steps_N2,
+        episodes=sum(r.episodes for c, r in zip(cut, results, strict=True) if not c.of_centre),
+        eval_fitness_E=eval_fitness_E,
+        eval_steps_E=eval_steps_E,
+        moments=tuple(result.moments for result in results if result.moments is not None),
+        busy_seconds=sum(result.seconds for result in results),
+        behaviour_N2D=_gathered([r.behaviour for c, r in zip(cut, results, strict=True) if not c.of_centre]),
+        eval_behaviour_ED=_gathered([r.behaviour for c, r in zip(cut, results, strict=True) if c.of_centre]),
+    )
+
+
+def _gathered(behaviours: list[Floats | None]) -> Floats | None:
+    """One after the other, if there are any."""
+    given = [behaviour for behaviour in behaviours if behaviour is not None]
+    return np.concatenate(given) if given else None

@@ -1,0 +1,107 @@
+"""Numbers that change from generation to generation: of sigma, of the learning rate.
+
+A schedule is a function of the generation's number alone, so a run that is resumed in its midst goes on exactly.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from distes.errors import ConfigurationError, did_you_mean
+
+# Progress from 0 to 1 -> from start to end. Cosine: Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5.
+SHAPES: dict[str, Callable[[float, float, float], float]] = {
+    "linear": lambda t, start, end: start + (end - start) * t,
+    "exponential": lambda t, start, end: start * (end / start) ** t,
+    "cosine": lambda t, start, end: end + (start - end) * (1 + math.cos(math.pi * t)) / 2,
+}
+KEYS = ("schedule", "start", "end", "generations", "restarts", "lengthening")
+
+
+class Schedule:
+    """A number per generation."""
+
+    def __init__(
+        self,
+        start: float,
+        end: float | None = None,
+        generations: int = 1,
+        schedule: str = "constant",
+        *,
+        restarts: bool = False,
+        lengthening: float = 1.0,
+    ) -> None:
+        """Describes it.
+
+        Args:
+            start: In generation 0.
+            end: From generation `generations` on; None for `start`.
+            generations: How many it takes to get there.
+            schedule: constant, linear, exponential or cosine.
+            restarts: Whether it begins anew when it gets there (warm restarts, Loshchilov and Hutter 2017, section 3).
+            lengthening: Each time by so much longer.
+        """
+        self.start, self.end = float(start), float(start if end is None else end)
+        self._generations, self._shape = generations, SHAPES.get(schedule)
+        self._restarts, self._lengthening = restarts, lengthening
+
+    def __call__(self, generation: int) -> float:
+        """Of this generation, from 0."""
+        if self._shape is None:
+            return self.start
+        length, since = float(self._generations), float(generation)
+        while self._restarts and since >= length:
+            since, length = since - length, length * self._lengthening
+        return self.end if since >= length else self._shape(since / length, self.start, self.end)
+
+
+def schedule_of(name: str, given: float | Mapping[str, Any], at_least: float | None = None) -> Schedule:
+    """Reads an argument of a strategy: a number, or a mapping such as {schedule: cosine, start: 1, end: 0}.
+
+    Args:
+        name: Of the argument, for messages.
+        given: What was configured.
+        at_least: Its numbers must not lie below; None: they must lie above 0.
+
+    Raises:
+        ConfigurationError: A key, a shape or a number is not allowed.
+    """
+    if not isinstance(given, Mapping):
+        return Schedule(_number(name, given, at_least))
+    for key in given:
+        if key not in KEYS:
+            raise ConfigurationError(
+                f"strategy.{name}.{key} is not a key: a schedule has {', '.join(KEYS)}.{did_you_mean(str(key), KEYS)}"
+            )
+    shape = given.get("schedule", "linear")
+    if shape not in ("constant", *SHAPES):
+        raise ConfigurationError(
+            f"strategy.{name}.schedule must be one of constant, {', '.join(SHAPES)}; got {shape!r}."
+            + did_you_mean(str(shape), SHAPES)
+        )
+    needed = ["start"] if shape == "constant" else ["start", "end", "generations"]
+    for key in needed:
+        if key not in given:
+            raise ConfigurationError(f"strategy.{name}.{key} is missing: a {shape} schedule has {', '.join(needed)}.")
+    start = _number(f"{name}.start", given["start"], at_least)
+    end = _number(f"{name}.end", given.get("end", start), at_least)
+    if shape == "exponential" and min(start, end) <= 0:
+        raise ConfigurationError(f"strategy.{name}: an exponential schedule needs numbers above 0; got {start}, {end}.")
+    generations, lengthening = given.get("generations", 1), given.get("lengthening", 1.0)
+    if not isinstance(generations, int | float) or generations != int(generations) or generations < 1:
+        raise ConfigurationError(f"strategy.{name}.generations must be a whole number from 1; got {generations!r}.")
+    if not isinstance(given.get("restarts", False), bool):
+        raise ConfigurationError(f"strategy.{name}.restarts must be true or false; got {given['restarts']!r}.")
+    if not isinstance(lengthening, int | float) or not 1 <= lengthening < math.inf:
+        raise ConfigurationError(f"strategy.{name}.lengthening must be a number from 1; got {lengthening!r}.")
+    return Schedule(
+        start, end, int(generations), shape, restarts=bool(given.get("restarts")), lengthening=float(lengthening)
+    )
+
+
+def _number(name: str, value: Any, at_least: float | None) -> float:
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if not math.isfinite(number) or (number <= 0 if at_least is None else number < at_least):
+        bound = "above 0" if at_least is None else f"at least {at_least:g}"
+        raise ConfigurationError(f"strategy.{name} must be a finite number {bound}; got {value}.")
+    return number

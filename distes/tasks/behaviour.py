@@ -1,0 +1,72 @@
+"""What a member did, as a few numbers: where novelty search looks for something new (Lehman and Stanley 2011).
+
+Axes: R rows (episodes), O observation, D numbers of a behaviour.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distes.errors import ConfigurationError
+from distes.signature import import_object
+
+FINAL_OBSERVATION, INFO = "final_observation", "info:"
+
+
+class Behaviour:
+    """Reads an episode's behaviour from its last step."""
+
+    def __init__(self, what: str) -> None:
+        """Describes it.
+
+        Args:
+            what: `final_observation`; `info:KEY`, a number or a vector in the environment's info; or the import path
+                of a callable (observation, info) -> numbers, whose arguments and answer have a leading axis of rows.
+
+        Raises:
+            ConfigurationError: It is none of these.
+        """
+        self._key: str | None = None
+        self._call: Callable[..., Any] | None = None
+        if what.startswith(INFO) and len(what) > len(INFO):
+            self._key = what.removeprefix(INFO)
+        elif what != FINAL_OBSERVATION:
+            if "." not in what:
+                raise ConfigurationError(
+                    f"behaviour must be {FINAL_OBSERVATION}, {INFO}KEY (such as {INFO}position), or the import path of "
+                    f"a callable (observation, info); got {what!r}."
+                )
+            self._call = import_object("behaviour", what)
+
+    def __call__(self, seen_RO: Tensor, info: Mapping[str, Any]) -> Tensor:
+        """Of all rows: (R, D), float32, on the device of the observations.
+
+        Raises:
+            ValueError: The info has no such key, or what it gives is not a row of numbers for each row.
+        """
+        value: Any = seen_RO
+        if self._key is not None:
+            if self._key not in info:
+                raise ValueError(f"its info has no key {self._key!r} (it has {', '.join(map(str, info)) or 'none'})")
+            value = info[self._key]
+        elif self._call is not None:
+            value = self._call(seen_RO, info)
+        tensor = torch.as_tensor(value, dtype=torch.float32, device=seen_RO.device)
+        if tensor.dim() == 0 or len(tensor) != len(seen_RO):
+            raise ValueError(f"its behaviour has shape {tuple(tensor.shape)} for {len(seen_RO)} rows")
+        return tensor.reshape(len(seen_RO), -1)
+
+    def of_one(self, seen_O: NDArray[np.float32], info: Mapping[str, Any]) -> Tensor:
+        """Of a single environment: (D,)."""
+        rows: dict[str, Any] = {}
+        for key, value in info.items():
+            if self._call is not None or key == self._key:
+                array = np.asarray(value)
+                rows[key] = torch.from_numpy(array[None].copy()) if array.dtype.kind in "biuf" else [value]
+            else:
+                rows[key] = value
+        return self(torch.from_numpy(seen_O[None].copy()), rows)[0]
