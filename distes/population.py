@@ -183,7 +183,7 @@ def centre_alone(population: Population, eval_seeds_E: NDArray[np.uint64]) -> Po
 def one_alone(population: Population, pair: int, sign: int) -> Population:
     """One pair alone, turned so that its + member is the pair's member of the given sign."""
     one = _some(population, slice(pair, pair + 1))
-    return dataclasses.replace(one, first_pair=pair, sigma=population.sigma * sign)
+    return dataclasses.replace(one, first_pair=population.first_pair + pair, sigma=population.sigma * sign)
 
 
 def _some(population: Population, pairs: slice) -> Population:

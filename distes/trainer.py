@@ -179,11 +179,21 @@ class Trainer:
             ConfigurationError: There is no such pair.
         """
         population = self._population()
-        pairs = len(population.ids_N)
-        if pair is not None and not 0 <= pair < pairs:
-            raise ConfigurationError(f"replay: a generation has the pairs 0 to {pairs - 1}; got {pair}.")
-        alone = centre_alone(population, population.eval_seeds_E) if pair is None else one_alone(population, pair, sign)
-        return self._pool.evaluate(alone, lambda: False)
+        if pair is None:
+            return self._pool.evaluate(centre_alone(population, population.eval_seeds_E), lambda: False)
+        rounds = population
+        while pair >= (pairs := rounds.first_pair + len(rounds.ids_N)):
+            nothing = Evaluation.of(np.zeros(pairs * len(rounds.signs)), len(rounds.signs))
+            further = self._strategy.more(dataclasses.replace(nothing, steps_N2=np.zeros_like(nothing.steps_N2)))
+            if further is None:
+                raise ConfigurationError(f"replay: a generation has the pairs 0 to {pairs - 1}; got {pair}.")
+            rounds = self._equipped(further)
+        if pair < 0 or sign not in rounds.signs:
+            raise ConfigurationError(
+                f"replay: a generation has the pairs 0 to {pairs - 1}, of sign {' or '.join(map(str, rounds.signs))}; "
+                f"got pair {pair}, sign {sign}."
+            )
+        return self._pool.evaluate(one_alone(rounds, pair - rounds.first_pair, sign), lambda: False)
 
     def _one_generation(self, signals: StopSignals) -> None:
         clock = [time.perf_counter()]

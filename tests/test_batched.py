@@ -452,7 +452,9 @@ def test_what_was_recorded_gives_the_same_for_other_members_and_another_centre(
     first = members_of(module, (17,), make=make)
     records = recorded(first, monkeypatch)
     for centre_P in (first._centre_P, first._centre_P + 1, torch.from_numpy(first._centre_P) + 2):
-        members = Members(first._forward, first._perturbation, centre_P, 0.3, first._rows._ids_B + 7, np.resize([1, -1], 5))
+        members = Members(
+            first._forward, first._perturbation, centre_P, 0.3, first._rows._ids_B + 7, np.resize([1, -1], 5)
+        )
         for indices in (np.arange(5), np.arange(5)[::-1], np.array([3, 4, 0, 1, 2])):
             members.select(indices)
             with torch.inference_mode():
