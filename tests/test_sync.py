@@ -56,8 +56,11 @@ def following(made: Parts, strategy: Strategy) -> Experiment:
 @pytest.mark.slow
 def test_equals_the_serial_pool_when_a_worker_dies_and_when_a_run_is_resumed() -> None:
     made = drift(env_kwargs={"seconds": 0.0003})
-    expected = train(made, generations=8, strategy=made.strategy(population_size=32)).what_must_agree
-    strategy = made.strategy(population_size=32)
+    rounds = {"population_size": 32, "timesteps_per_generation": 600}
+    log = train(made, generations=8, strategy=made.strategy(**rounds))
+    assert {len(fitness) for fitness in log.fitness} == {16, 32}  # generations of one round, and of two
+    expected = log.what_must_agree
+    strategy = made.strategy(**rounds)
     said = list[str]()
     pool = RayPool(
         following(made, strategy), workers=3, oversubscribe=True, pairs_per_chunk=2, sync="replay", say=said.append
@@ -69,7 +72,7 @@ def test_equals_the_serial_pool_when_a_worker_dies_and_when_a_run_is_resumed() -
         assert pool.status().restarted == 1
         # Another run of the same workers, which begins where a checkpoint left it: nobody has been told of that.
         state = strategy.state_dict()
-        twin = made.strategy(population_size=32)
+        twin = made.strategy(**rounds)
         twin.load_state_dict(state)
         serial = SerialPool(made.experiment, pairs_per_chunk=2)
         for _ in range(3):

@@ -15,6 +15,7 @@ from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.ray_pool import RayPool
 from distes.pools.serial import SerialPool
 from distes.population import Normalization, Population
+from distes.spread import Spread
 from tests.reference import episode_seed
 from tests.small import Parts, drift, evaluate, population, train
 
@@ -26,7 +27,9 @@ POOLS = {"SerialPool": 1, "RayPool, 1 worker": 1, "RayPool, 3 workers": 3}
 @pytest.fixture(scope="module")
 def parts() -> Parts:
     """Observation normalisation, action noise, episodes of different lengths; steps that take a while."""
-    return drift(env_kwargs={"raises_at": episode_seed(UNBEARABLE, 0), "seconds": 0.0003})
+    return drift(
+        env_kwargs={"raises_at": episode_seed(UNBEARABLE, 0), "seconds": 0.0003}, behaviour="final_observation"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +70,9 @@ def assert_same(got: Evaluation, expected: Evaluation) -> None:
     for field in ("fitness_N2", "steps_N2", "eval_fitness_E", "eval_steps_E"):
         left, right = getattr(got, field), getattr(expected, field)
         assert left.dtype == right.dtype and np.array_equal(left, right), field
+    for name in ("behaviour_N2D", "eval_behaviour_ED"):
+        assert (getattr(got, name) is None) == (getattr(expected, name) is None)
+        assert np.array_equal(getattr(got, name), getattr(expected, name)), name
     assert got.episodes == expected.episodes
     assert len(got.moments) == len(expected.moments)
     for mine, other in zip(got.moments, expected.moments, strict=True):
@@ -78,6 +84,8 @@ def populations(parts: Parts) -> dict[str, Population]:
     strategy = parts.strategy(population_size=22)
     seeds_E = np.arange(20, dtype=np.uint64)
     normalization = Normalization(np.array([7, 0, -20], np.float32), np.array([3, 0.5, 2], np.float32))
+    basis_KP = parts.perturbation.directions(np.arange(3))
+    spread = Spread(0.5, basis_KP, np.array([[0.1, 0, 0], [0.2, 0.3, 0], [-0.1, 0, 0.2]]))
     nobody = {"ids_N": np.empty(0, np.int64), "seeds_N": np.empty(0, np.uint64)}
     return {
         "pairs": population(strategy),
@@ -86,6 +94,9 @@ def populations(parts: Parts) -> dict[str, Population]:
         "a sigma for each parameter": population(
             strategy, sigma=np.linspace(0, 1, parts.layout.size, dtype=np.float32)
         ),
+        "members that come alone": population(strategy, signs=(1,)),
+        "a linear map of directions": population(strategy, spread=spread),
+        "a further round": population(strategy, first_pair=11),
         "the centre alone": population(strategy, **nobody, eval_seeds_E=seeds_E),
         "nobody": population(strategy, **nobody),
     }
