@@ -40,10 +40,15 @@ def slices(length: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.float
     return starts_N, numbers.standard_normal(count, dtype=np.float32)
 
 
-def plain_loop(table: NDArray[Any], starts_N: Any, weights_N: Any, length: int) -> NDArray[np.float32]:
+def plain_loop(
+    table: NDArray[Any], starts_N: Any, weights_N: Any, length: int, squared: bool = False
+) -> NDArray[np.float32]:
     out = np.zeros(length, np.float32)
     for start, weight in zip(starts_N, weights_N, strict=True):
-        product = np.float32(weight) * table[start : start + length].astype(np.float32)
+        numbers = table[start : start + length].astype(np.float32)
+        if squared:
+            numbers = numbers * numbers
+        product = np.float32(weight) * numbers
         out = out + product
     return out
 
@@ -51,26 +56,28 @@ def plain_loop(table: NDArray[Any], starts_N: Any, weights_N: Any, length: int) 
 @pytest.mark.parametrize("length", [1, 3, 1000, SHORTEST, SHORTEST + 1, 3 * SHORTEST + 17])
 @pytest.mark.parametrize("count", [1, 7, 8, 20])
 @pytest.mark.parametrize("add", [cpu.add_in_numpy, cpu.add_compiled])
+@pytest.mark.parametrize("squared", [False, True])
 def test_a_sum_is_one_product_and_one_addition_after_the_other(
-    noise: NoiseTable, add: Any, length: int, count: int
+    noise: NoiseTable, add: Any, length: int, count: int, squared: bool
 ) -> None:
     starts_N, weights_N = slices(length, count)
     out = np.zeros(length, np.float32)
-    add(noise.numbers, starts_N, weights_N, out)
-    np.testing.assert_array_equal(out, plain_loop(noise.numbers, starts_N, weights_N, length))
+    add(noise.numbers, starts_N, weights_N, out, squared)
+    np.testing.assert_array_equal(out, plain_loop(noise.numbers, starts_N, weights_N, length, squared))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 7])
 @pytest.mark.parametrize("longest", [1000, LONGEST])
+@pytest.mark.parametrize("squared", [False, True])
 def test_the_bits_depend_on_neither_threads_nor_tiles(
-    noise: NoiseTable, monkeypatch: pytest.MonkeyPatch, threads: int, longest: int
+    noise: NoiseTable, monkeypatch: pytest.MonkeyPatch, threads: int, longest: int, squared: bool
 ) -> None:
     starts_N, weights_N = slices(4 * LONGEST + 5, 20)
     monkeypatch.setattr(cpu, "cores", lambda: threads)
     monkeypatch.setattr(cpu, "LONGEST", longest)
     out = np.zeros(4 * LONGEST + 5, np.float32)
-    cpu.add_compiled(noise.numbers, starts_N, weights_N, out)
-    np.testing.assert_array_equal(out, plain_loop(noise.numbers, starts_N, weights_N, len(out)))
+    cpu.add_compiled(noise.numbers, starts_N, weights_N, out, squared)
+    np.testing.assert_array_equal(out, plain_loop(noise.numbers, starts_N, weights_N, len(out), squared))
 
 
 @pytest.mark.parametrize("weight", [1.0, -0.75, 2.0**14, 1e-30, 1e-42])
@@ -80,8 +87,20 @@ def test_every_finite_float16_is_converted_exactly(weight: float) -> None:
     finite = np.ascontiguousarray(every[np.isfinite(every)])
     assert len(finite) == 63_488
     out = np.zeros(len(finite), np.float32)
-    cpu.add_compiled(finite, np.zeros(1, np.int64), np.array([weight], np.float32), out)
+    cpu.add_compiled(finite, np.zeros(1, np.int64), np.array([weight], np.float32), out, squared=False)
     np.testing.assert_array_equal(out, np.float32(weight) * finite.astype(np.float32))
+
+
+@pytest.mark.parametrize("weight", [1.0, -0.75, 1e-30, 1e25])
+def test_every_finite_float16_is_squared_exactly(weight: float) -> None:
+    """From the square of the smallest, 2**-48, to that of the largest, 2**32; none is lost, and none overflows."""
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    finite = np.ascontiguousarray(every[np.isfinite(every)])
+    out = np.zeros(len(finite), np.float32)
+    cpu.add_compiled(finite, np.zeros(1, np.int64), np.array([weight], np.float32), out, squared=True)
+    squares = (finite.astype(np.float64) ** 2).astype(np.float32)
+    assert squares[finite != 0].min() == 2.0**-48 and np.isfinite(out).all()
+    np.testing.assert_array_equal(out, np.float32(weight) * squares)
 
 
 @pytest.mark.parametrize(
@@ -104,16 +123,21 @@ def test_large_sums_are_compiled_where_they_can_be(
     monkeypatch.setattr(cpu, "add_compiled", lambda *_: called.append(True))
     weights_N = np.zeros(count, np.float32)
     weights_N[-1] = weight
-    cpu.add_slices(np.zeros(8, dtype), np.zeros(count, np.int64), weights_N, np.zeros(length, np.float32))
-    assert called == [compiled]
+    arguments = (np.zeros(8, dtype), np.zeros(count, np.int64), weights_N, np.zeros(length, np.float32))
+    cpu.add_slices(*arguments, squared=False)
+    cpu.add_slices(*arguments, squared=True)
+    large = count * (length + OVERHEAD) >= WORTH_COMPILING
+    assert called == [compiled, large]  # squares need no scaled weights
 
 
 @pytest.mark.parametrize("scale", [2.0**15, 1e30])
-def test_large_weights_are_no_less_exact(noise: NoiseTable, scale: float) -> None:
+@pytest.mark.parametrize("squared", [False, True])
+def test_large_weights_are_no_less_exact(noise: NoiseTable, scale: float, squared: bool) -> None:
     starts_N, weights_N = slices(1000, 1000)
     out = torch.empty(1000)
-    weighted_sum(noise, starts_N, weights_N * np.float32(scale), out)
-    np.testing.assert_array_equal(out, plain_loop(noise.numbers, starts_N, weights_N * np.float32(scale), 1000))
+    weights_N *= np.float32(scale)
+    weighted_sum(noise, starts_N, weights_N, out, squared=squared)
+    np.testing.assert_array_equal(out, plain_loop(noise.numbers, starts_N, weights_N, 1000, squared))
 
 
 @pytest.mark.parametrize(("length", "count"), [(10, 5), (SIZE, 4), (SIZE // 3, 40), (5, 2000)])
@@ -157,13 +181,14 @@ def test_what_cannot_be_summed_is_refused(
         weighted_sum(noise, np.array(starts), np.array(weights), out)
 
 
-def test_torch_s_form_agrees(noise: NoiseTable) -> None:
+@pytest.mark.parametrize("squared", [False, True])
+def test_torch_s_form_agrees(noise: NoiseTable, squared: bool) -> None:
     """What a device without Triton does; it may fuse a product with its sum."""
     starts_N, weights_N = slices(1000, 30)
     out = torch.zeros(1000)
     table = noise.tensor(torch.device("cpu"))
-    gpu.add_in_torch(table, torch.from_numpy(starts_N), torch.from_numpy(weights_N), out)
-    np.testing.assert_allclose(out, plain_loop(noise.numbers, starts_N, weights_N, 1000), atol=1e-5)
+    gpu.add_in_torch(table, torch.from_numpy(starts_N), torch.from_numpy(weights_N), out, squared)
+    np.testing.assert_allclose(out, plain_loop(noise.numbers, starts_N, weights_N, 1000, squared), atol=2e-5)
 
 
 def test_a_missing_triton_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,14 +254,15 @@ for dtype in ("float32", "float16"):
     noise = NoiseTable(size=10_000, dtype=dtype)
     table = noise.tensor(torch.device("cpu"))
     for length in (1, 127, 128, 300):
-        for count in (1, 16, 35):
+        for count, squared in ((1, False), (16, False), (35, False), (1, True), (35, True)):
             starts_N = numbers.integers(noise.size - length + 1, size=count)
             starts_N[[0, -1]] = [noise.size - length, 0]
             weights_N = numbers.standard_normal(count, dtype=np.float32)
             expected, out = np.zeros(length, np.float32), torch.zeros(length + 1)
-            cpu.add_in_numpy(noise.numbers, starts_N, weights_N, expected)
-            triton_kernel.add_slices(table, torch.from_numpy(starts_N), torch.from_numpy(weights_N), out[:length])
-            assert np.array_equal(out[:length], expected) and out[length] == 0, (dtype, length, count)
+            cpu.add_in_numpy(noise.numbers, starts_N, weights_N, expected, squared)
+            on_device = torch.from_numpy(starts_N), torch.from_numpy(weights_N)
+            triton_kernel.add_slices(table, *on_device, out[:length], squared)
+            assert np.array_equal(out[:length], expected) and out[length] == 0, (dtype, length, count, squared)
     noise.close()
 print("equal")
 """
@@ -251,27 +277,30 @@ def test_compiled_for_a_gpu_products_are_rounded_before_they_are_added(tmp_path:
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 from distes.noise_sum import triton_kernel as kernel
-for number in ("fp32", "fp16"):
+for number, squared in (("fp32", False), ("fp16", False), ("fp32", True), ("fp16", True)):
     types = {"table": "*" + number, "starts_N": "*i64", "weights_N": "*fp32", "out": "*fp32"}
-    signature = {**types, "n": "i32", "length": "i32", "BLOCK": "constexpr", "UNROLL": "constexpr"}
-    constants = {"BLOCK": kernel.BLOCK, "UNROLL": kernel.UNROLL}
+    signature = {**types, "n": "i32", "length": "i32"}
+    signature |= {"SQUARED": "constexpr", "BLOCK": "constexpr", "UNROLL": "constexpr"}
+    constants = {"SQUARED": squared, "BLOCK": kernel.BLOCK, "UNROLL": kernel.UNROLL}
     source = ASTSource(fn=kernel._compiled, signature=signature, constexprs=constants)
     options = {"num_warps": kernel.WARPS, "maxnreg": kernel.REGISTERS, "enable_fp_fusion": False}
     print(compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"])
 """
     assembly = run(code, tmp_path)
     found = re.findall(r"\b(fma|mul|add)\.\w*\.?f32", assembly)
-    assert found.count("mul") == found.count("add") >= 2 * 16 and "fma" not in found
+    # A product and a sum each, and in the latter two a square before them.
+    assert 2 * found.count("mul") == 3 * found.count("add") >= 3 * 4 * 16 and "fma" not in found
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize(("length", "count"), [(1, 1), (1000, 500), (SIZE, 3), (SIZE // 2, 33)])
-def test_on_a_gpu_the_bits_are_those_of_the_cpu(noise: NoiseTable, length: int, count: int) -> None:
+@pytest.mark.parametrize("squared", [False, True])
+def test_on_a_gpu_the_bits_are_those_of_the_cpu(noise: NoiseTable, length: int, count: int, squared: bool) -> None:
     starts_N, weights_N = slices(length, count)
     out = torch.full((length,), torch.nan, device="cuda")
-    weighted_sum(noise, starts_N, weights_N, out)
-    np.testing.assert_array_equal(out.cpu(), plain_loop(noise.numbers, starts_N, weights_N, length))
+    weighted_sum(noise, starts_N, weights_N, out, squared=squared)
+    np.testing.assert_array_equal(out.cpu(), plain_loop(noise.numbers, starts_N, weights_N, length, squared))
 
 
 @pytest.mark.gpu

@@ -12,17 +12,25 @@ from distes.noise import NoiseTable
 from distes.noise_sum import cpu, gpu
 
 
-def weighted_sum(noise: NoiseTable, starts_N: NDArray[np.int64], weights_N: NDArray[np.floating], out: Tensor) -> None:
-    """Writes sum_i weights[i] * table[starts[i] + j] into out[j].
+def weighted_sum(
+    noise: NoiseTable,
+    starts_N: NDArray[np.int64],
+    weights_N: NDArray[np.floating],
+    out: Tensor,
+    *,
+    squared: bool = False,
+) -> None:
+    """Writes sum_i weights[i] * table[starts[i] + j] into out[j]; or, squared, with that number's square.
 
-    The additions of a coordinate come in the order of i, each after its own rounded product: on a CPU and on a CUDA
-    device with Triton the bits are those of a plain float32 loop.
+    The additions of a coordinate come in the order of i, each after its own rounded product (and that after its own
+    rounded square): on a CPU and on a CUDA device with Triton the bits are those of a plain float32 loop.
 
     Args:
         noise: The table. Its copy on `out`'s device is read, and made where there is none yet.
         starts_N: Where the slices begin; from 0 to the table's size less L.
         weights_N: As many; taken as float32.
         out: (L,), float32, contiguous. The sum is formed on its device.
+        squared: Whether to sum the squares of the table's numbers.
 
     Raises:
         ValueError: If a slice leaves the table, the lengths of `starts_N` and `weights_N` differ, or `out` is of
@@ -41,7 +49,7 @@ def weighted_sum(noise: NoiseTable, starts_N: NDArray[np.int64], weights_N: NDAr
     starts_N = np.ascontiguousarray(starts_N, np.int64)
     weights_N = np.ascontiguousarray(weights_N, np.float32)
     if out.device.type == "cpu":
-        cpu.add_slices(noise.numbers, starts_N, weights_N, out.numpy())
+        cpu.add_slices(noise.numbers, starts_N, weights_N, out.numpy(), squared)
     else:
         on_device = torch.from_numpy(starts_N).to(out.device), torch.from_numpy(weights_N).to(out.device)
-        gpu.add_slices(noise.tensor(out.device), *on_device, out)
+        gpu.add_slices(noise.tensor(out.device), *on_device, out, squared)

@@ -10,17 +10,21 @@ from torch import Tensor
 from distes.errors import DistesWarning
 
 
-def add_slices(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor) -> None:
-    """Adds weights[i] * table[starts[i] + j] to out[j], which begins as zeros, in the order of i. All on one device."""
+def add_slices(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor, squared: bool) -> None:
+    """Adds weights[i] * table[starts[i] + j], or its square, to out[j], which begins as zeros, in the order of i.
+
+    All on one device.
+    """
     kernel = _triton_kernel() if out.device.type == "cuda" else None
     add = kernel.add_slices if kernel else add_in_torch
-    add(table, starts_N, weights_N, out)
+    add(table, starts_N, weights_N, out, squared)
 
 
-def add_in_torch(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor) -> None:
+def add_in_torch(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor, squared: bool) -> None:
     """A call of torch per slice; whether it fuses product and sum is the device's choice."""
     for start, weight in zip(starts_N.tolist(), weights_N.tolist(), strict=True):
-        out.add_(table[start : start + len(out)], alpha=weight)
+        numbers = table[start : start + len(out)]
+        out.add_(numbers.float().square() if squared else numbers, alpha=weight)
 
 
 @cache

@@ -16,14 +16,19 @@ BLOCK, WARPS, UNROLL, REGISTERS = 128, 2, 16, 64
 
 
 # No annotations but constexpr: Triton's compiler takes names in them for global variables.
-def _add_slices(table, starts_N, weights_N, out, n, length, BLOCK: tl.constexpr, UNROLL: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Adds weights[i] * table[starts[i] + j] to out[j], in the order of i."""
+def _add_slices(  # type: ignore[no-untyped-def]
+    table, starts_N, weights_N, out, n, length, SQUARED: tl.constexpr, BLOCK: tl.constexpr, UNROLL: tl.constexpr
+):
+    """Adds weights[i] * table[starts[i] + j], or its square, to out[j], in the order of i."""
     j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = j < length
     total = tl.load(out + j, inside)
     for i in tl.range(n, loop_unroll_factor=UNROLL):
         slice = tl.load(table + (tl.load(starts_N + i) + j), inside)  # a start is an int64, so the offset is, too
-        total += tl.load(weights_N + i) * slice.to(tl.float32)
+        number = slice.to(tl.float32)
+        if SQUARED:
+            number = number * number
+        total += tl.load(weights_N + i) * number
     tl.store(out + j, total, inside)
 
 
@@ -32,8 +37,8 @@ def _add_slices(table, starts_N, weights_N, out, n, length, BLOCK: tl.constexpr,
 _compiled = triton.jit(_add_slices, do_not_specialize_on_alignment=["out"])
 
 
-def add_slices(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor) -> None:
-    """As in `noise_sum.cpu`, to the last bit: products and sums are rounded one by one, never fused."""
+def add_slices(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor, squared: bool) -> None:
+    """As in `noise_sum.cpu`, to the last bit: squares, products and sums are rounded one by one, never fused."""
     programs = triton.cdiv(len(out), BLOCK)
     _compiled[(programs,)](
         table,
@@ -42,6 +47,7 @@ def add_slices(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor) 
         out,
         len(starts_N),
         len(out),
+        SQUARED=squared,
         BLOCK=BLOCK,
         UNROLL=UNROLL,
         num_warps=WARPS,

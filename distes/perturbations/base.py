@@ -16,8 +16,9 @@ BLOCK = 2**26  # numbers gathered at a time on a GPU: 256 MB
 class Perturbation(ABC):
     """Directions by number. Axes: P parameters, N directions, B members, Q numbers of a member's row.
 
-    Its law: `weighted_sum(ids, weights) == weights @ directions(ids)`, up to rounding; and each direction has mean 0
-    and covariance I over the numbers. What either returns depends on nothing but its arguments and the noise table.
+    Its law: `weighted_sum(ids, weights) == weights @ directions(ids)`, up to rounding, and likewise for squares; and
+    each direction has mean 0 and covariance I over the numbers. What any of them returns depends on nothing but its
+    arguments and the noise table.
 
     Attributes:
         device: Where weighted sums are formed, unless a call names another place.
@@ -75,6 +76,18 @@ class Perturbation(ABC):
             ids_N: Numbers of directions.
             weights_N: As many.
             device: Where to add up; None for this perturbation's own.
+        """
+
+    @abstractmethod
+    def weighted_sum_of_squares(
+        self, ids_N: NDArray[np.int64], weights_N: NDArray[np.float64], device: str | torch.device | None = None
+    ) -> Floats:
+        """Returns the sum of weights_N[i] * direction(ids_N[i]) ** 2, (P,): what moves a sigma of each parameter.
+
+        Formed as `weighted_sum` is, and with the same arguments.
+
+        Raises:
+            ConfigurationError: Members of these directions have one sigma for all parameters.
         """
 
 

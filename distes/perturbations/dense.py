@@ -67,8 +67,19 @@ class Dense(Perturbation):
         self, ids_N: NDArray[np.int64], weights_N: NDArray[np.float64], device: str | torch.device | None = None
     ) -> Floats:
         """Adds up slices where they lie; see `distes.noise_sum`."""
+        return self._sum(ids_N, weights_N, device, squared=False)
+
+    def weighted_sum_of_squares(
+        self, ids_N: NDArray[np.int64], weights_N: NDArray[np.float64], device: str | torch.device | None = None
+    ) -> Floats:
+        """Adds up the squares of slices where they lie; see `distes.noise_sum`."""
+        return self._sum(ids_N, weights_N, device, squared=True)
+
+    def _sum(
+        self, ids_N: NDArray[np.int64], weights_N: NDArray[np.float64], device: str | torch.device | None, squared: bool
+    ) -> Floats:
         total_P = torch.empty(self.size, device=device or self.device)
-        weighted_sum(self.noise, ids_N, weights_N, total_P)
+        weighted_sum(self.noise, ids_N, weights_N, total_P, squared=squared)
         return total_P.cpu().numpy()
 
 

@@ -27,6 +27,10 @@ from distes.perturbations.base import BLOCK, Floats, Perturbation, gather
 TILE = 256  # rows of a weight that one thread adds up at a time
 AT_ONCE = 512  # directions whose factors are gathered at a time: some 2 MB, which stays in the second-level cache
 INLINE = 2**22  # multiplications for which threads are not worth starting
+ONE_SIGMA = (
+    "LowRank takes one sigma for all parameters, since a product of thin factors cannot be scaled entry by entry; use "
+    "perturbation Dense with a strategy that adapts sigma for each parameter."
+)
 
 
 class LowRank(Perturbation):
@@ -91,10 +95,7 @@ class LowRank(Perturbation):
             ConfigurationError: If `scale_B` has a number for every parameter.
         """
         if scale_B.dim() != 1:
-            raise ConfigurationError(
-                "LowRank takes one sigma for all parameters, since a product of thin factors cannot be scaled entry by "
-                "entry; use perturbation Dense with a strategy that adapts sigma for each parameter."
-            )
+            raise ConfigurationError(ONE_SIGMA)
         if out_BQ.device.type != "cpu":
             self.perturb_on(self.noise.tensor(out_BQ.device), centre_P, scale_B, ids_B, out_BQ)
             return
@@ -146,6 +147,12 @@ class LowRank(Perturbation):
         if len(ids_N) and self._thin:
             self._add_products(ids_N, (weights_N / math.sqrt(self.rank)).astype(np.float32), total_P)
         return total_P.cpu().numpy()
+
+    def weighted_sum_of_squares(
+        self, ids_N: NDArray[np.int64], weights_N: NDArray[np.float64], device: str | torch.device | None = None
+    ) -> Floats:
+        """Refused: the square of a thin product is not thin, and who needs it has a sigma for every parameter."""
+        raise ConfigurationError(ONE_SIGMA)
 
     @property
     def _parts(self) -> tuple[slice, slice, slice]:

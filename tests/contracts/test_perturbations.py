@@ -155,3 +155,19 @@ def test_the_bits_of_a_sum_do_not_depend_on_the_machine(case: Case, monkeypatch:
     finally:
         torch.set_num_threads(before)
     assert len(sums) == 1
+
+
+def test_the_law_holds_for_squares_too(case: Case) -> None:
+    """Or they are refused, where members cannot have a sigma for each parameter either."""
+    numbers = np.random.default_rng(6)
+    for layout, count in ((SMALL, 0), (SMALL, 1), (SMALL, 30), (LARGE, 40)):
+        perturbation, ids_N = case.of(layout), case.ids(layout, count)
+        weights_N = numbers.standard_normal(count)
+        if perturbation.places.factors:
+            with pytest.raises(ConfigurationError, match=r"LowRank takes one sigma for all parameters.*Dense"):
+                perturbation.weighted_sum_of_squares(ids_N, weights_N)
+            continue
+        got_P = perturbation.weighted_sum_of_squares(ids_N, weights_N)
+        assert got_P.shape == (layout.size,) and got_P.dtype == np.float32
+        expected_P = weights_N @ perturbation.directions(ids_N).astype(np.float64) ** 2
+        np.testing.assert_allclose(got_P, expected_P, atol=1e-4)
