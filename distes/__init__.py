@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from distes.clipup import ClipUp as ClipUp
     from distes.errors import DistesError as DistesError
     from distes.layout import Layout as Layout
     from distes.noise import NoiseTable as NoiseTable
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 HOMES = {
+    "ClipUp": "distes.clipup",
     "DistesError": "distes.errors",
     "Layout": "distes.layout",
     "NoiseTable": "distes.noise",

@@ -1,13 +1,15 @@
-"""An optimiser of `torch.optim` on one flat parameter."""
+"""An optimiser in the form of `torch.optim` on one flat parameter."""
 
+import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from distes.clipup import ClipUp
 from distes.errors import ConfigurationError, did_you_mean
 
 NOT_FOR_ONE_VECTOR = ("Optimizer", "LBFGS", "SparseAdam", "Muon")
@@ -22,7 +24,7 @@ class FlatOptimizer:
         """Builds the optimiser, and tries one step, so that no later one can be refused.
 
         Args:
-            name: Of a class in `torch.optim`.
+            name: ClipUp, a class in `torch.optim`, or the import path of one in their form.
             centre_P: Where to start; copied.
             learning_rate: Its `lr`.
             arguments: Its further arguments.
@@ -30,25 +32,17 @@ class FlatOptimizer:
         Raises:
             ConfigurationError: There is no such class, or it refuses the arguments.
         """
-        known = [n for n, c in vars(torch.optim).items() if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer)]
-        known = [n for n in known if n not in NOT_FOR_ONE_VECTOR]
-        if name not in known:
-            raise ConfigurationError(
-                f"strategy.optimizer must be one of torch.optim's {', '.join(known)}; got {name!r}."
-                + did_you_mean(name, known)
-            )
+        build = _chosen(name)
         if "lr" in arguments:
             raise ConfigurationError("strategy.optimizer_args must not hold lr: set strategy.learning_rate.")
         _spare_the_compiler()
-        build = getattr(torch.optim, name)
+        title = name if name == "ClipUp" or "." in name else f"torch.optim.{name}"
         try:
             trial = torch.nn.Parameter(torch.zeros(1))
             trial.grad = torch.ones(1)
             _step(build([trial], lr=learning_rate, **arguments))
         except Exception as error:
-            raise ConfigurationError(
-                f"strategy.optimizer_args: torch.optim.{name} refuses {dict(arguments)}: {error}."
-            ) from error
+            raise ConfigurationError(f"strategy.optimizer_args: {title} refuses {dict(arguments)}: {error}.") from error
         self._centre = torch.nn.Parameter(torch.tensor(centre_P, dtype=torch.float32))
         self._optimizer: torch.optim.Optimizer = build([self._centre], lr=learning_rate, **arguments)
 
@@ -94,6 +88,24 @@ class FlatOptimizer:
         # Copied here, too: torch would go on working in the very tensors of `state`.
         whole["state"] = {0: _copied(state["memory"])} if state["memory"] else {}
         self._optimizer.load_state_dict(whole)
+
+
+def _chosen(name: str) -> Callable[..., torch.optim.Optimizer]:
+    if "." in name:
+        # Here, since whoever imports classes by their paths imports jsonargparse, too.
+        signature = importlib.import_module("distes.signature")
+        chosen: type[torch.optim.Optimizer] = signature.import_class(
+            "strategy.optimizer", name, "torch.optim.Optimizer"
+        )
+        return chosen
+    known = {n: c for n, c in vars(torch.optim).items() if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer)}
+    known = {"ClipUp": ClipUp, **{n: c for n, c in known.items() if n not in NOT_FOR_ONE_VECTOR}}
+    if name not in known:
+        raise ConfigurationError(
+            f"strategy.optimizer must be one of ClipUp, torch.optim's {', '.join(list(known)[1:])}, or the import path "
+            f"of a class; got {name!r}.{did_you_mean(name, known)}"
+        )
+    return known[name]
 
 
 def _copied(memory: Mapping[str, Any]) -> dict[str, Any]:

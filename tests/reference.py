@@ -4,6 +4,7 @@ centred_ranks          Salimans et al. 2017, arXiv:1703.03864, section 2.1 (ties
 gradient               the same, algorithm 2, with the released code's scaling: over 2N, not over sigma
 ars                    Mania et al. 2018, arXiv:1803.07055, algorithm 2, lines 6 and 7, without the step size
 adam, momentum         Kingma and Ba 2015, algorithm 1; Sutskever et al. 2013 without the factor on the gradient
+clip_up                Toklu et al. 2020, arXiv:2008.02387, algorithm 2
 episode_seed           SplitMix64's finaliser, Steele et al. 2014, doi:10.1145/2714064.2660195
 low_rank               EGGROLL, arXiv:2511.16652, section 4: E = A B^T / sqrt(r), columns a_1 ... a_r and b_1 ... b_r
 weighted_sum, mean_and_variance, lifetimes         their definitions
@@ -96,6 +97,25 @@ def momentum(learning_rate: float, l2: float, beta: float = 0.9) -> Callable[[Ve
             velocity[i] = beta * velocity[i] + (-g[i] + l2 * theta)
             after.append(theta - learning_rate * velocity[i])
         return after
+
+    return step
+
+
+def clip_up(rate: float, max_speed: float, beta: float = 0.9, l2: float = 0.0) -> Callable[[Vector, Vector], Vector]:
+    """Returns a function of (centre, estimated gradient) that returns the next centre; it climbs."""
+    velocity: Vector = []
+
+    def step(centre: Vector, g: Vector) -> Vector:
+        velocity.extend([0.0] * (len(centre) - len(velocity)))
+        ascent = [number - l2 * theta for number, theta in zip(g, centre, strict=True)]
+        length = math.sqrt(sum(number**2 for number in ascent))
+        for i, number in enumerate(ascent):
+            velocity[i] = beta * velocity[i] + (rate * number / length if length > 0 else 0.0)
+        speed = math.sqrt(sum(number**2 for number in velocity))
+        if speed > max_speed:
+            for i in range(len(velocity)):
+                velocity[i] *= max_speed / speed
+        return [theta + number for theta, number in zip(centre, velocity, strict=True)]
 
     return step
 

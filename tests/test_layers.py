@@ -33,6 +33,7 @@ LAYERS = [
     "noise_sum.gpu",
     "noise_sum",
     "layout",
+    "clipup",
     "optimizer",
     "perturbations.base",
     "perturbations",

@@ -38,8 +38,9 @@ def told(strategy: OpenAIES, fitness_N2: NDArray[np.float64]) -> dict[str, float
         ({"optimizer": "Adam", "learning_rate": 0.05}, reference.adam),
         ({"optimizer": "SGD", "learning_rate": 0.5, "optimizer_args": {"momentum": 0.9}}, reference.momentum),
         ({"optimizer": "SGD", "learning_rate": 2.0}, lambda rate, l2: reference.momentum(rate, l2, beta=0.0)),
+        ({"optimizer": "ClipUp", "learning_rate": 0.15}, lambda rate, l2: reference.clip_up(rate, 2 * rate, l2=l2)),
     ],
-    ids=["Adam", "momentum", "SGD"],
+    ids=["Adam", "momentum", "SGD", "ClipUp"],
 )
 def test_equals_the_reference_on_the_sphere(parts: Parts, arguments: Any, step: Any, l2_coeff: float) -> None:
     """30 generations through task, policy, perturbation and pool, against loops in float64 over the same noise.
@@ -146,7 +147,9 @@ def test_a_centre_that_leaves_the_numbers_is_refused_and_what_was_there_stays(pa
     np.testing.assert_array_equal(state["centre_P"], states[-1]["centre_P"])
 
 
-@pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD", "RMSprop", "Adagrad", "NAdam", "RAdam", "Adamax", "Rprop"])
+@pytest.mark.parametrize(
+    "name", ["Adam", "AdamW", "SGD", "RMSprop", "Adagrad", "NAdam", "RAdam", "Adamax", "Rprop", "ClipUp"]
+)
 def test_torch_s_optimisers_climb_and_resume(parts: Parts, name: str) -> None:
     def new() -> OpenAIES:
         return OpenAIES(np.ones(10, np.float32), parts.perturbation, optimizer=name, learning_rate=0.02)

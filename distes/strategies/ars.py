@@ -49,7 +49,7 @@ class ARS(GradientES):
             learning_rate: alpha in the paper; a number or a schedule.
             top_directions: How many pairs count (b in the paper): those whose better member is best; null for all.
             reward_scaling: Whether the step is divided by the standard deviation of the returns that count.
-            optimizer: Name of a class in torch.optim; the paper's is SGD.
+            optimizer: Name of a class in torch.optim, ClipUp, or an import path; the paper's is SGD.
             optimizer_args: Its further arguments.
         """
         require_members(population_size)

@@ -58,6 +58,16 @@ STRATEGIES: Mapping[str, Callable[[NDArray[Any], Perturbation, int], Strategy]] 
     "ARS": lambda centre_P, noise, seed: ARS(
         centre_P, noise, seed, population_size=32, sigma=0.1, learning_rate=0.02, top_directions=8
     ),
+    "ARS, ClipUp": lambda centre_P, noise, seed: ARS(
+        centre_P,
+        noise,
+        seed,
+        population_size=32,
+        sigma=0.1,
+        learning_rate=0.02,
+        optimizer="ClipUp",
+        optimizer_args={"max_speed": 0.03},
+    ),
     "ARS, all directions": lambda centre_P, noise, seed: ARS(
         centre_P, noise, seed, population_size=32, sigma=0.1, learning_rate=0.02
     ),
