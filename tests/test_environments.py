@@ -43,10 +43,7 @@ class TestRegisteredEnvironments:
     def test_auto_takes_the_twin_and_says_so(self) -> None:
         task = Gym("CartPole-v1")
         assert steps_cartpole(task) == CARTPOLE
-        assert (
-            task.notice
-            == "CartPole-v1 runs batched, as distes/CartPole-v1; stepping: one_by_one takes Gymnasium's own."
-        )
+        assert task.notice == "CartPole-v1 runs batched, as distes/CartPole-v1; stepping: one_by_one takes single ones."
         assert (task.pairs_per_chunk, task.on_device) == (CLASSIC_PAIRS_PER_CHUNK, True)
 
     def test_one_by_one_does_not(self) -> None:

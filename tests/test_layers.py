@@ -54,6 +54,7 @@ LAYERS = [
     "envs.mujoco.physics",
     "envs.mujoco.base",
     "envs.classic",
+    "envs.single",
     "envs",
     "tasks.base",
     "tasks.spaces",

@@ -1,17 +1,23 @@
 """Batched simulators: many environments of one kind in one tensor program.
 
 Importing this package registers them with Gymnasium as `distes/CartPole-v1` and so on: `gymnasium.make_vec` gives ours,
-`gymnasium.make` the environment of Gymnasium that each is the twin of. A simulator is imported when it is made.
+`gymnasium.make` the single environment that each is the twin of: Gymnasium's, or (`UMaze-v0`) our own, which is
+registered here as well. A simulator is imported when it is made.
 """
 
 import gymnasium
 
-# Gymnasium's id -> what makes its batched twin: (num_envs, device, **the original's own arguments) -> BatchedEnv
+gymnasium.register(
+    "UMaze-v0", entry_point="distes.envs.u_maze:SingleUMaze", reward_threshold=-0.1, max_episode_steps=100
+)
+
+# The single one's id -> what makes its batched twin: (num_envs, device, **the original's own arguments) -> BatchedEnv
 TWINS = {
     "CartPole-v1": "distes.envs.cartpole:CartPole",
     "Pendulum-v1": "distes.envs.pendulum:Pendulum",
     "MountainCarContinuous-v0": "distes.envs.mountain_car:MountainCarContinuous",
     "Acrobot-v1": "distes.envs.acrobot:Acrobot",
+    "UMaze-v0": "distes.envs.u_maze:UMaze",
     "InvertedPendulum-v5": "distes.envs.mujoco.inverted_pendulum:InvertedPendulum",
     "InvertedDoublePendulum-v5": "distes.envs.mujoco.inverted_double_pendulum:InvertedDoublePendulum",
     "Swimmer-v5": "distes.envs.mujoco.swimmer:Swimmer",

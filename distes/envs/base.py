@@ -85,8 +85,8 @@ class BatchedEnv(VectorEnv[Tensor, Tensor, Tensor], ABC):
 
         Returns:
             Observations (R, *O), float32 or float64; rewards (R,), float64; terminated (R,) and truncated (R,), bool;
-            and a dictionary of tensors (R,). The tensors are the environment's own: the next call may overwrite them,
-            and nobody else may write to them.
+            and a dictionary of tensors (R, ...). The tensors are the environment's own: the next call may overwrite
+            them, and nobody else may write to them.
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What the four classic control tasks have in common: a state of a few numbers, kept as columns, and random starts.
+"""What the classic control tasks and the maze share: a state of a few numbers, kept as columns, and random starts.
 
 Axes: R rows, one environment each; C columns of the state with its clock; S numbers of the state; O observation.
 """

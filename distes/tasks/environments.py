@@ -98,7 +98,7 @@ class Environments:
         """What a user should know of how they are stepped; None where it goes without saying."""
         kind, reason = self._chosen
         if kind == "batched" and self.env in TWINS:
-            return f"{self.env} runs batched, as distes/{self.env}; stepping: one_by_one takes Gymnasium's own."
+            return f"{self.env} runs batched, as distes/{self.env}; stepping: one_by_one takes single ones."
         return f"{self.env} is stepped one by one: {reason}." if reason else None
 
     @cached_property

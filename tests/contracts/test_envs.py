@@ -99,7 +99,7 @@ def test_shapes_and_types(name: str, rows: int) -> None:
         assert rewards_R.shape == (rows,) and rewards_R.dtype == torch.float64
         for ended_R in (terminated_R, truncated_R):
             assert ended_R.shape == (rows,) and ended_R.dtype == torch.bool
-        assert all(one.shape == (rows,) for one in infos.values())
+        assert all(one.shape[:1] == (rows,) for one in infos.values())
         assert torch.isfinite(observations_RO).all() and torch.isfinite(rewards_R).all()
 
 
