@@ -189,6 +189,9 @@ def test_a_start_in_a_wall_or_outside_is_refused(place: tuple[float, float]) -> 
     with pytest.raises(ConfigurationError, match=r"is in a wall or outside: give x and y from -1 to 1, outside the"):
         maze.reset(options={"state": state_RS})
 
+    with pytest.raises(ConfigurationError, match="is in a wall"):  # single precision's 0.4 is above 0.4
+        maze.reset(options={"state": torch.tensor([START, (WALLS[2][0], 0.0)])})
+
 
 def test_actions_without_meaning_hurt_their_own_row_alone() -> None:
     maze, alone = UMaze(2), UMaze(1)

@@ -76,7 +76,7 @@ class UMaze(Classic):
         return start_D + JITTER * (2 * self._uniform(2, mask_R) - 1)
 
     def _given(self, state: Any) -> Tensor:
-        state_RS = super()._given(state)
+        state_RS = super()._given(state).to(self.dtype)  # first: what is rounded may be in a wall
         x_R, y_R = state_RS.unbind(1)
         free_R = (state_RS.abs() <= EDGE).all(1)
         for left, right, low, high in WALLS:
