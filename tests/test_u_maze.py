@@ -291,11 +291,15 @@ class TestTheSingleOne:
 def test_it_is_evaluated_the_same_way_batched_and_one_by_one() -> None:
     outcomes = []
     for name, stepping in ((NAME, "auto"), ("UMaze-v0", "auto"), ("UMaze-v0", "one_by_one")):
-        task = Gym(name, stepping=stepping)  # type: ignore[arg-type]
+        task = Gym(name, stepping=stepping, behaviour="info:position")  # type: ignore[arg-type]
         of = parts(task)
         terms = Terms(np.array([4, 4, 5, 5], np.uint64))
         outcome = task.evaluate(of.members([1, 1, 2, 2], [1, -1] * 2), terms)
-        outcomes.append((outcome.fitness_B.tolist(), outcome.steps_B.tolist()))
+        assert outcome.behaviour_BD is not None
+        # where a member ends is what it did, and its fitness is minus the distance from there to the goal
+        distance_B = np.linalg.norm(outcome.behaviour_BD - GOAL, axis=1)
+        np.testing.assert_allclose(outcome.fitness_B, -distance_B, atol=1e-6)
+        outcomes.append((outcome.fitness_B.tolist(), outcome.steps_B.tolist(), outcome.behaviour_BD.tolist()))
         assert (task.max_steps, task.reward_threshold) == (100, -REACHED)
         assert task.on_device == (stepping == "auto")
     assert outcomes[0] == outcomes[1] == outcomes[2]
