@@ -1,97 +1,284 @@
 #!/usr/bin/env python3
-"""Learning, seed by seed: score, timesteps and seconds of training, beside published figures and other libraries'.
+"""Learning: the timesteps that a training takes to levels of a score, seed by seed, beside published figures.
 
-    python scripts/benchmarks/learning.py [--case NAME ...] [--seeds 0 1 2] [--workers 2] [--json FILE]
+    python scripts/benchmarks/learning.py [--strategy OpenAIES ARS] [--task swimmer halfcheetah] [--seeds 0 1 2]
+        [--budget 3e6] [--workers 2] [--runs FOLDER] [--json FILE]
 
-Each row is one run of scripts/launch.py with a file of configs/; the command of a row is printed before it. A case that
-has a level stops once the centre reaches it and `final_episodes` fresh episodes confirm it. `published` is the column
-"ES timesteps" of table 3 of Salimans et al. 2017 (arXiv:1703.03864; those environments are the -v1 ones).
+Each strategy has a file in configs/ for each task, the same for all seeds. A training goes on until the highest level
+is confirmed by `final_episodes` fresh episodes of the centre, or its budget of timesteps is spent. Trainings lie in the
+folder of runs: one that was interrupted, or that a larger budget leaves room for, is resumed, and a finished one is not
+repeated. The table and the figures are always those of all trainings in the folder.
+
+A level is reached in the first generation that finds the mean of `eval_episodes` episodes of the centre, without noise,
+at the level or above. What has not reached its level is shown by the timesteps spent in vain: > 3,000,000.
+
+The levels of the MuJoCo tasks, and "published ES", are those of table 3 of Salimans et al. 2017 (arXiv:1703.03864): 25,
+50, 75 and 100 % of the way from a random policy to what TRPO reaches in 5 million timesteps. "ARS, recalled" are the
+figures of Mania et al. 2018 (arXiv:1803.07055) to the same 100 %, given from memory. Those environments are the -v1
+ones and these the -v5 ones, whose rewards and bodies differ somewhat: the levels' numbers are taken as they are.
 """
 
 import argparse
 import json
+import math
 import shlex
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from distes.cli import configure, read_flags
+from distes.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[2]
-MUJOCO = {"eval_episodes": 2, "eval_every": 5, "final_episodes": 10}
-CASES: dict[str, dict[str, Any]] = {
-    "cartpole": {"config": "cartpole", "level": 475, "published": None, "flags": {}},
-    "inverted_pendulum": {"config": "inverted_pendulum", "level": 1000, "published": 4.55e5, "flags": {}},
-    "swimmer": {
-        "config": "swimmer",
-        "level": 128.25,
-        "published": 1.39e6,
-        "flags": {**MUJOCO, "target_fitness": 128.25, "total_timesteps": 1_390_000},
-    },
-    "halfcheetah": {
-        "config": "halfcheetah",
-        "level": 2385.79,
-        "published": 2.88e6,
-        "flags": {**MUJOCO, "target_fitness": 2385.79, "total_timesteps": 2_880_000},
-    },
-    "halfcheetah_1m": {"config": "halfcheetah", "level": None, "published": None, "flags": {}},
+
+
+class Task(NamedTuple):
+    """What is to be reached, and what others needed for it.
+
+    Attributes:
+        levels: Rising scores; without any, the budget is spent and the score is what counts.
+        es: Timesteps to each level published for OpenAI-ES.
+        ars: Timesteps to the highest level recalled for ARS.
+        config: Its name in configs/, where that is not the task's.
+        budget: Timesteps, where they are part of the task.
+    """
+
+    levels: tuple[float, ...]
+    es: tuple[float, ...] = ()
+    ars: float | None = None
+    config: str | None = None
+    budget: float | None = None
+
+
+TASKS = {
+    "cartpole": Task((475,)),
+    "inverted_pendulum": Task((276.59, 519.15, 753.17, 1000), (6.25e4, 1.43e5, 2.55e5, 4.55e5)),
+    "inverted_double_pendulum": Task((2358.98, 4609.68, 6874.03, 9104.07), (3.98e5, 4.66e5, 5.30e5, 5.39e6)),
+    "swimmer": Task((41.97, 70.73, 99.68, 128.25), (5.88e5, 8.52e5, 1.23e6, 1.39e6), 6.0e4),
+    "halfcheetah": Task((-1.35, 793.55, 1589.83, 2385.79), (1.36e5, 8.28e5, 1.42e6, 2.88e6), 5.86e5),
+    "hopper": Task((877.45, 1718.16, 2561.11, 3403.46), (3.83e5, 3.73e6, 9.63e6, 3.16e7), 2.0e6),
+    "walker2d": Task((957.68, 1916.48, 2872.81, 3830.03), (6.43e5, 1.29e7, 2.31e7, 3.79e7), 8.14e6),
+    "halfcheetah_1m": Task((), config="halfcheetah", budget=1e6),
 }
+PREFIXES = {"OpenAIES": "", "ARS": "ars_", "PGPE": "pgpe_"}
+SHARES = ("25 %", "50 %", "75 %", "100 %")
 
 
-def run(case: dict[str, Any], seed: int, workers: int) -> dict[str, Any]:
-    """One training; what it ended with."""
-    with tempfile.TemporaryDirectory() as folder:
-        run_dir = Path(folder) / "run"
-        flags = {**case["flags"], "seed": seed, "workers": workers, "run_dir": run_dir}
-        command = ["scripts/launch.py", "--config", f"configs/{case['config']}.yaml"]
-        for key, value in flags.items():
-            command += [f"--{key}", str(value)]
-        started = time.perf_counter()
-        done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
-        wall = time.perf_counter() - started
-        if done.returncode:
-            raise SystemExit(f"{shlex.join(command)}\n{done.stderr}")
-        result = json.loads((run_dir / "result.json").read_text())
-    shown = command[: command.index("--run_dir")]
-    return {**result, "seed": seed, "wall": wall, "command": shlex.join(["python", *shown])}
+class Training(NamedTuple):
+    """A strategy on a task with a seed."""
+
+    strategy: str
+    task: str
+    seed: int
+
+    @property
+    def config(self) -> str:
+        """Its configuration, relative to the root."""
+        return f"configs/{PREFIXES[self.strategy]}{TASKS[self.task].config or self.task}.yaml"
+
+    def folder(self, runs: Path) -> Path:
+        """Its run directory."""
+        return runs / f"{self.strategy}-{self.task}-seed{self.seed}"
+
+    def budget(self, timesteps: float) -> float:
+        """Its timesteps, where the others have so many."""
+        return TASKS[self.task].budget or timesteps
+
+
+def launch(config: str, folder: Path, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Trains in a folder, from the beginning or from where the run there is.
+
+    Returns:
+        How it ended: `result.json`.
+
+    Raises:
+        SystemExit: It did not end well.
+    """
+    place = "--resume" if (folder / "config.yaml").is_file() else "--run_dir"
+    words = ["scripts/launch.py", place, str(folder), "--config", config]
+    words += [str(word) for key, value in flags.items() for word in (f"--{key}", value)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, text=True, **quiet)
+    if done.returncode:
+        raise SystemExit(f"{shlex.join(['python', *words])}\n{done.stderr}")
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return result
+
+
+def result_of(folder: Path) -> dict[str, Any] | None:
+    """How a run ended when it last did, if it has."""
+    path = folder / "result.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def is_finished(folder: Path, budget: float) -> bool:
+    """Whether a run has reached its target, or spent such a budget."""
+    result = result_of(folder)
+    return result is not None and (result["reason"] == "target_fitness" or result["timesteps"] >= budget)
+
+
+def figures(folder: Path, levels: Sequence[float]) -> dict[str, Any]:
+    """What a run has come to so far.
+
+    Args:
+        folder: Its directory.
+        levels: Rising scores.
+
+    Returns:
+        Timesteps to each level (None: not reached) and timesteps spent, the last and the best evaluation, seconds.
+    """
+    path = folder / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a crash may have torn the last one
+    evaluated = [row for row in rows if "eval/mean" in row]
+    scores = [row["eval/mean"] for row in evaluated]
+    run = {
+        "timesteps_to": [
+            next((row["timesteps"] for row in evaluated if row["eval/mean"] >= level), None) for level in levels
+        ],
+        "timesteps": rows[-1]["timesteps"] if rows else 0,
+        "score": scores[-1] if scores else None,
+        "best": max(scores, default=None),
+        "seconds": rows[-1]["seconds"] if rows else 0.0,
+    }
+    result = result_of(folder)
+    if result and result["timesteps"] == run["timesteps"] and result["eval_episodes"]:
+        run["score"] = result["eval_mean"]
+    return run
+
+
+def median(runs: Sequence[Mapping[str, Any]], level: int) -> dict[str, Any]:
+    """The median of the timesteps to a level; where `exact` is false, it is above the number.
+
+    Args:
+        runs: Their `figures`.
+        level: Its number. A run that has not reached it needs more timesteps than it has spent.
+    """
+    reached = [run["timesteps_to"][level] for run in runs]
+    low = statistics.median(run["timesteps_to"][level] or run["timesteps"] for run in runs)
+    high = statistics.median(math.inf if steps is None else steps for steps in reached)
+    return {"timesteps": low, "exact": low == high}
+
+
+def found(runs: Path) -> Iterator[Training]:
+    """The trainings in a folder, in the table's order."""
+    for task in TASKS:
+        for strategy in PREFIXES:
+            start = f"{strategy}-{task}-seed"
+            seeds = [path.name.removeprefix(start) for path in runs.glob(f"{start}*")]
+            yield from (Training(strategy, task, seed) for seed in sorted(map(int, filter(str.isdecimal, seeds))))
+
+
+def collect(runs: Path) -> list[dict[str, Any]]:
+    """The figures of a folder: an entry for each strategy on each task.
+
+    Raises:
+        ConfigurationError: A run is of another configuration than its file holds now.
+    """
+    entries: dict[tuple[str, str], dict[str, Any]] = {}
+    for training in found(runs):
+        strategy, name, seed = training
+        folder, task = training.folder(runs), TASKS[name]
+        if not (folder / "config.yaml").is_file():
+            continue  # it was interrupted before it began
+        configure(read_flags(["--resume", str(folder), "--config", str(ROOT / training.config), "--seed", str(seed)]))
+        about = {"task": name, "strategy": strategy, "config": training.config, "levels": list(task.levels)}
+        published = {"published_es": list(task.es), "recalled_ars": task.ars}
+        entry = entries.setdefault((strategy, name), {**about, **published, "runs": []})
+        entry["runs"].append({"seed": seed, **figures(folder, task.levels)})
+    for entry in entries.values():
+        entry["medians"] = [median(entry["runs"], level) for level in range(len(entry["levels"]))]
+    return list(entries.values())
+
+
+def cell(timesteps: float, exact: bool = True) -> str:
+    """A number of timesteps, or that it is more."""
+    return f"{'' if exact else '> '}{timesteps:,.0f}"
+
+
+def line(task: str, what: str, cells: Iterable[str], rest: str = "") -> str:
+    """One of the table, whose cells end at 100 %."""
+    shown = "".join(f"{text:>13}" for text in cells)
+    return f"{task:<26}{what:<18}{shown:>{13 * len(SHARES)}}{rest}"
+
+
+def table(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each level, what was published, each run, and each median."""
+    yield line("task", "", SHARES, f"{'score':>11}{'best':>11}{'timesteps':>12}{'training':>12}")
+    before = None
+    for entry in entries:
+        name, strategy, runs = entry["task"], entry["strategy"], entry["runs"]
+        if name != before:
+            before = name
+            yield line(name, "score", (f"{level:,.2f}" for level in entry["levels"]))
+            if entry["published_es"]:
+                yield line(name, "published ES", map(cell, entry["published_es"]))
+            if entry["recalled_ars"]:
+                yield line(name, "ARS, recalled", [cell(entry["recalled_ars"])])
+        for run in runs:
+            spent, reached = run["timesteps"], run["timesteps_to"]
+            cells = [cell(spent if steps is None else steps, steps is not None) for steps in reached]
+            scores = "".join(f"{'' if score is None else f'{score:,.1f}':>11}" for score in (run["score"], run["best"]))
+            rest = f"{scores}{spent:>12,}{run['seconds']:>10,.1f} s"
+            yield line(name, f"{strategy}, seed {run['seed']}", cells, rest)
+        if entry["medians"]:
+            count = sum(run["timesteps_to"][-1] is not None for run in runs)
+            cells = [cell(one["timesteps"], one["exact"]) for one in entry["medians"]]
+            yield line(name, f"{strategy}, median", cells, f"   {count} of {len(runs)} seeds reach 100 %")
+
+
+def train(training: Training, folder: Path, budget: float, workers: int) -> None:
+    """Begins or goes on with a training, until its highest level is confirmed or its budget spent."""
+    levels = TASKS[training.task].levels
+    limits = {"target_fitness": levels[-1] if levels else ".inf", "total_timesteps": round(budget)}
+    print(f"{training.config}, seed {training.seed}: in {folder}", flush=True)
+    flags = {"seed": training.seed, **limits, "generations": "null", "workers": workers}
+    result = launch(training.config, folder, flags)
+    print(f"    {result['eval_mean']:,.1f} after {result['timesteps']:,} timesteps ({result['reason']})", flush=True)
+
+
+def write(path: Path | None, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Leaves the figures as JSON, if asked to."""
+    if path is not None:
+        path.write_text(json.dumps(entries, indent=1) + "\n")
 
 
 def main() -> None:
-    """Prints a row per run and a line per case."""
+    """Trains what is chosen and not finished, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--strategy", nargs="+", choices=list(PREFIXES), default=list(PREFIXES))
+    parser.add_argument("--task", "--case", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2], help="none: only show what is there")
+    parser.add_argument("--budget", type=float, default=3e6, help="timesteps of a training (%(default)g)")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "learning", help="where trainings lie")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    rows = []
-    for name in options.case:
-        case, mine = CASES[name], []
-        print(
-            f"\n{'case':<20}{'seed':>5}{'score':>20}{'timesteps':>12}{'generations':>13}{'training':>10}{'in all':>9}"
-        )
-        for seed in options.seeds:
-            row = {"case": name, **run(case, seed, options.workers)}
-            mine.append(row)
-            score = f"{row['eval_mean']:,.1f} ± {row['eval_std']:,.1f} ({row['eval_episodes']})"
-            print(
-                f"{name:<20}{seed:>5}{score:>20}{row['timesteps']:>12,}{row['generation']:>13,}"
-                f"{row['seconds']:>8.1f} s{row['wall']:>7.1f} s",
-                flush=True,
-            )
-        rows += mine
-        scores, steps = [row["eval_mean"] for row in mine], [row["timesteps"] for row in mine]
-        summary = f"  median score {statistics.median(scores):,.1f}, median timesteps {statistics.median(steps):,.0f}"
-        if case["level"] is not None:
-            reached = sum(score >= case["level"] for score in scores)
-            summary += f"; {reached} of {len(mine)} reached {case['level']:g}"
-        if case["published"] is not None:
-            summary += f"; published ES: {case['published']:,.0f}"
-        print(f"{summary}\n  {mine[0]['command']}", flush=True)
-        if options.json:
-            options.json.write_text(json.dumps(rows, indent=1) + "\n")
+    runs = options.runs.resolve()
+    chosen = [
+        training
+        for name in options.task
+        for strategy in options.strategy
+        for seed in options.seeds
+        if (ROOT / (training := Training(strategy, name, seed)).config).is_file()
+    ]
+    if options.seeds and not chosen:
+        parser.error(f"configs/ has no file for {', '.join(options.strategy)} on {', '.join(options.task)}.")
+    try:
+        entries = collect(runs)  # refuses at once what is of another configuration
+        for training in chosen:
+            folder, budget = training.folder(runs), training.budget(options.budget)
+            if not is_finished(folder, budget):
+                train(training, folder, budget, options.workers)
+                entries = collect(runs)
+                write(options.json, entries)
+    except ConfigurationError as error:
+        parser.error(f"{error} Remove that run, or name another folder with --runs.")
+    print("\n".join(table(entries)))
+    write(options.json, entries)
 
 
 if __name__ == "__main__":

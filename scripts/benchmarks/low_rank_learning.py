@@ -10,10 +10,12 @@ budgets it should learn as well. A row is one task; CartPole stops when it is so
 import argparse
 import json
 import statistics
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from learning import MUJOCO, run
+from learning import launch
 
 PERTURBATIONS = {
     "dense": {"perturbation": "Dense"},
@@ -24,10 +26,16 @@ CASES: dict[str, dict[str, Any]] = {
     "Swimmer-v5, score after 500,000 timesteps": {
         "config": "swimmer",
         "measure": "eval_mean",
-        "flags": {**MUJOCO, "total_timesteps": 500_000},
+        "flags": {"total_timesteps": 500_000},
     },
     "HalfCheetah-v5, score after 1,000,000 timesteps": {"config": "halfcheetah", "measure": "eval_mean", "flags": {}},
 }
+
+
+def run(config: str, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """One training; what it ended with."""
+    with tempfile.TemporaryDirectory() as folder:
+        return launch(f"configs/{config}.yaml", Path(folder) / "run", flags)
 
 
 def main() -> None:
@@ -44,9 +52,8 @@ def main() -> None:
             continue
         print(title, flush=True)
         for name, flags in PERTURBATIONS.items():
-            results = [
-                run({**case, "flags": {**case["flags"], **flags}}, seed, options.workers) for seed in options.seeds
-            ]
+            shared = {**case["flags"], **flags, "workers": options.workers}
+            results = [{**run(case["config"], {**shared, "seed": seed}), "seed": seed} for seed in options.seeds]
             figures = [result[case["measure"]] for result in results]
             rows.append({"case": title, "perturbation": name, "figures": figures, "runs": results})
             shown = " / ".join(f"{figure:,.0f}" for figure in figures)
