@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from distes.build import build_policy, construct
 from distes.errors import CheckpointError, ConfigurationError, DistesError, EvaluationError
 from distes.monitor.console import number
-from distes.policies.base import StatefulPolicy
 from distes.saved_policy import SavedPolicy, load_policy
-from distes.tasks.episodes import CLIP
+from distes.tasks.single import live
 
 FORMATS = (".mp4", ".gif")
 FRAMES_PER_SECOND = 30  # where an environment does not say
@@ -72,25 +70,17 @@ class Player:
         Raises:
             EvaluationError: The environment raised.
         """
-        row_O = np.zeros(self._observation.shape, np.float32)
-        state = self._policy.initial_state(1) if isinstance(self._policy, StatefulPolicy) else None
-        steps, ended = 0, False
         with self._raising():
-            observation, _ = self.environment.reset(seed=seed)
-        while not ended:
-            self._observation.write(observation, row_O)
-            x = torch.from_numpy(self._normalized(row_O)).unsqueeze(0)
-            with torch.inference_mode():
-                if state is None:
-                    output = self._policy(x)
-                else:
-                    output, state = self._policy(x, state)
-            action = self._action.read_all(output.numpy())[0]
-            with self._raising():
-                observation, reward, terminated, truncated, _ = self.environment.step(action)
-            steps += 1
-            ended = terminated or truncated or steps == self._task.max_steps
-            yield float(reward)
+            for _, reward in live(
+                self.environment,
+                self._policy,
+                self._observation,
+                self._action,
+                seed,
+                normalization=self._normalization,
+                max_steps=self._task.max_steps,
+            ):
+                yield reward
 
     def frame(self) -> np.ndarray[Any, Any]:
         """The picture of the present moment, (height, width, 3) uint8, both sides even, as most video formats want.
@@ -109,12 +99,6 @@ class Player:
         """Closes the window, if there is one."""
         with contextlib.suppress(Exception):  # some simulators complain when they are closed, and nothing is lost
             self.environment.close()
-
-    def _normalized(self, row_O: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        if self._normalization is None:
-            return row_O
-        seen_O: np.ndarray[Any, Any] = (row_O - self._normalization.mean_O) / self._normalization.std_O
-        return seen_O.clip(-CLIP, CLIP)
 
     def _check_mode(self, render_mode: str) -> None:
         modes = self.environment.metadata.get("render_modes") or ()

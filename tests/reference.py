@@ -7,6 +7,7 @@ adam, momentum         Kingma and Ba 2015, algorithm 1; Sutskever et al. 2013 wi
 clip_up                Toklu et al. 2020, arXiv:2008.02387, algorithm 2
 episode_seed           SplitMix64's finaliser, Steele et al. 2014, doi:10.1145/2714064.2660195
 low_rank               EGGROLL, arXiv:2511.16652, section 4: E = A B^T / sqrt(r), columns a_1 ... a_r and b_1 ... b_r
+sensitivities          Lehman et al. 2018, arXiv:1712.06563, section 3.2, with means over observations for both
 weighted_sum, mean_and_variance, lifetimes         their definitions
 """
 
@@ -167,3 +168,22 @@ def episode_seed(member_seed: int, episode: int) -> int:
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
     return (z ^ (z >> 31)) >> 33
+
+
+def sensitivities(
+    answers: Callable[[Vector], Sequence[Sequence[float]]], at: Vector, step: float
+) -> tuple[Vector, Vector]:
+    """SM-G-SUM and SM-G-ABS by central differences, parameter by parameter; `answers` gives rows of A numbers."""
+    of_sum, of_abs = [], []
+    for place in range(len(at)):
+        up, down = list(at), list(at)
+        up[place] += step
+        down[place] -= step
+        slopes = [
+            [(u - d) / (2 * step) for u, d in zip(more, less, strict=True)]
+            for more, less in zip(answers(up), answers(down), strict=True)
+        ]
+        columns = list(zip(*slopes, strict=True))
+        of_sum.append(math.sqrt(sum((sum(column) / len(column)) ** 2 for column in columns)))
+        of_abs.append(math.sqrt(sum((sum(map(abs, column)) / len(column)) ** 2 for column in columns)))
+    return of_sum, of_abs

@@ -4,12 +4,15 @@ Axes: B members evaluated together, O observation, A action (the numbers a polic
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from distes.batched import Members
+from distes.errors import ConfigurationError
 from distes.evaluation import Moments
 from distes.population import PAIRS_PER_CHUNK, ChunkPairs, Floats, Normalization
 
@@ -106,6 +109,20 @@ class Task(ABC):
     def describes_behaviour(self) -> bool:
         """Whether outcomes say what members did (see novelty search), not only how well."""
         return False
+
+    def reference_episodes(self, policy: nn.Module, seeds: Sequence[int]) -> list[NDArray[np.float32]]:
+        """What a policy sees in some episodes, in order: (T, *shape) each. By this its sensitivity is measured.
+
+        Args:
+            policy: A single one, without noise.
+            seeds: One per episode.
+
+        Raises:
+            ConfigurationError: This task has no such thing.
+        """
+        raise ConfigurationError(
+            f"The task {self.name} has no reference_episodes, which are needed to measure how sensitive a policy is."
+        )
 
     @property
     def notice(self) -> str | None:

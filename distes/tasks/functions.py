@@ -1,11 +1,12 @@
 """Test functions with a known optimum, for tests and demonstrations (Hansen et al., COCO/BBOB, hal-00362633)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from distes.batched import Members
 from distes.errors import ConfigurationError, did_you_mean
@@ -97,6 +98,10 @@ class Function(Task):
     def describes_behaviour(self) -> bool:
         """Where it is asked for."""
         return self._behaviour
+
+    def reference_episodes(self, policy: nn.Module, seeds: Sequence[int]) -> list[NDArray[np.float32]]:
+        """The one observation there is."""
+        return [np.ones((1, 1), np.float32)]
 
     def evaluate(self, members: Members, terms: Terms) -> Outcome:
         """Evaluates all members in one call; the terms change nothing, since the function is deterministic."""

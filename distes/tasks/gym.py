@@ -1,5 +1,6 @@
 """Reinforcement-learning tasks: Gymnasium's environments (Towers et al. 2024, arXiv:2407.17032), single or batched."""
 
+import itertools
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
@@ -10,11 +11,14 @@ import torch
 
 from distes.batched import Members
 from distes.errors import ConfigurationError
-from distes.population import PAIRS_PER_CHUNK, ChunkPairs
+from distes.evaluation import Moments
+from distes.population import PAIRS_PER_CHUNK, ChunkPairs, Floats
+from distes.running_stat import RunningStat
 from distes.tasks.base import Outcome, Task, Terms
 from distes.tasks.behaviour import Behaviour
 from distes.tasks.environments import Environments
 from distes.tasks.episodes import Lockstep, Rules
+from distes.tasks.single import live, normalized
 from distes.tasks.spaces import Action, Observation
 from distes.tasks.vectorized import DROP_CHEAP, DROP_DEAR, Vectorized
 
@@ -22,6 +26,8 @@ from distes.tasks.vectorized import DROP_CHEAP, DROP_DEAR, Vectorized
 # MuJoCo's takes longer with each row, and small chunks wait less for the last episode.
 CLASSIC_PAIRS_PER_CHUNK = ChunkPairs(64, 512)
 MUJOCO_PAIRS_PER_CHUNK = ChunkPairs(4, 32, 4)
+
+MANY_STEPS = 1000  # of an episode that may have no end, as reference
 
 
 class Gym(Task):
@@ -193,6 +199,22 @@ class Gym(Task):
             ConfigurationError: If it cannot be made.
         """
         return self._environments.make(render_mode)
+
+    def reference_episodes(self, policy: torch.nn.Module, seeds: Sequence[int]) -> list[Floats]:
+        """In single environments; normalised, where observations are, by their own mean and deviation."""
+        environment, (observation, action) = self.make(), self.observation_and_action()
+        episodes = []
+        for seed in seeds:
+            steps = live(environment, policy, observation, action, seed, max_steps=self.max_steps)
+            episodes.append(np.stack([seen_O for seen_O, _ in itertools.islice(steps, MANY_STEPS)]))
+        environment.close()
+        if self._normalize:
+            stat, seen_TO = RunningStat(len(episodes[0][0])), np.concatenate(episodes).astype(np.float64)
+            stat.merge(Moments(len(seen_TO), seen_TO.mean(0), np.square(seen_TO - seen_TO.mean(0)).sum(0)))
+            normalization = stat.normalization()
+            assert normalization is not None
+            episodes = [normalized(episode, normalization) for episode in episodes]
+        return episodes
 
     @cached_property
     def _action(self) -> Action:
