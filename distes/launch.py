@@ -19,8 +19,9 @@ from distes.errors import ConfigurationError, EvaluationError
 from distes.monitor.base import Monitor
 from distes.monitor.console import Console, duration, number
 from distes.pools.base import Pool
+from distes.result import Result, require_end
 from distes.run_directory import RunDirectory
-from distes.trainer import Result, Trainer, require_end
+from distes.trainer import Trainer
 from distes.worker import Experiment
 
 

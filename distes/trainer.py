@@ -5,7 +5,6 @@ import hashlib
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -20,48 +19,11 @@ from distes.noise import NoiseTable
 from distes.pools.base import Interrupted, Pool
 from distes.population import Normalization, Population, centre_alone, every_fraction, one_alone
 from distes.randomness import Stream, draw
+from distes.result import Result, require_end
 from distes.running_stat import RunningStat
 from distes.stopping import StopSignals
 from distes.strategies.base import Strategy
 from distes.tasks.base import Task
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a run ended.
-
-    Attributes:
-        reason: `target_fitness`, `generations`, `total_timesteps`, `max_seconds` or `interrupted`.
-        generation: Generations done.
-        timesteps: Environment steps of all populations.
-        seconds: Of training, those before a resume included.
-        eval_mean: Mean fitness of the final centre; NaN where it was not evaluated.
-        eval_std: Standard deviation over its episodes.
-        eval_episodes: How many.
-    """
-
-    reason: str
-    generation: int
-    timesteps: int
-    seconds: float
-    eval_mean: float = math.nan
-    eval_std: float = math.nan
-    eval_episodes: int = 0
-
-
-def require_end(
-    generations: int | None, total_timesteps: int | None, max_seconds: float | None, target: float | None
-) -> None:
-    """Refuses a run without any limit.
-
-    Raises:
-        ConfigurationError: If there is none.
-    """
-    if generations is None and total_timesteps is None and max_seconds is None and target in (None, math.inf):
-        raise ConfigurationError(
-            "This run would never end: set generations, total_timesteps, max_seconds, or target_fitness with "
-            "eval_episodes above 0."
-        )
 
 
 class Trainer:

@@ -9,8 +9,8 @@ from typing import Any
 
 from distes.monitor.base import Monitor
 from distes.monitor.jsonl import Jsonl
+from distes.result import Result
 from distes.run_directory import RunDirectory
-from distes.trainer import Result
 from tests.small import archive, drift, trainer
 
 

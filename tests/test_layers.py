@@ -96,6 +96,7 @@ LAYERS = [
     "monitor",
     "metrics",
     "stopping",
+    "result",
     "trainer",
     "configuration",
     "build",
