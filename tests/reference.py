@@ -8,6 +8,7 @@ clip_up                Toklu et al. 2020, arXiv:2008.02387, algorithm 2
 episode_seed           SplitMix64's finaliser, Steele et al. 2014, doi:10.1145/2714064.2660195
 low_rank               EGGROLL, arXiv:2511.16652, section 4: E = A B^T / sqrt(r), columns a_1 ... a_r and b_1 ... b_r
 sensitivities          Lehman et al. 2018, arXiv:1712.06563, section 3.2, with means over observations for both
+novelty                Lehman and Stanley 2011, "Abandoning Objectives", equation 1
 weighted_sum, mean_and_variance, lifetimes         their definitions
 """
 
@@ -63,6 +64,16 @@ def ars(fitness: Sequence[tuple[float, float]], directions: Sequence[Sequence[fl
         return [0.0] * len(directions[0])
     differences = [fitness[k][0] - fitness[k][1] for k in best]
     return [number / (b * deviation) for number in weighted_sum(differences, [directions[k] for k in best])]
+
+
+def novelty(behaviour: Sequence[float], known: Sequence[Sequence[float]], k: int) -> float:
+    """The mean distance to the k nearest of those that are known, or to all where there are fewer."""
+    distances = []
+    for other in known:
+        squares = [(float(x) - float(y)) ** 2 for x, y in zip(behaviour, other, strict=True)]
+        distances.append(math.sqrt(math.fsum(squares)))
+    nearest = sorted(distances)[:k]
+    return math.fsum(nearest) / len(nearest) if nearest else 0.0
 
 
 def adam(

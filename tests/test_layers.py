@@ -40,6 +40,7 @@ LAYERS = [
     "rows",
     "schedules",
     "shaping",
+    "novelty",
     "running_stat",
     "policies.base",
     "policies",
