@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from distes.pools.serial import SerialPool as SerialPool
     from distes.strategies.ars import ARS as ARS
     from distes.strategies.base import Strategy as Strategy
+    from distes.strategies.novelty_es import NSES as NSES
+    from distes.strategies.novelty_es import NSRES as NSRES
+    from distes.strategies.nsra_es import NSRAES as NSRAES
     from distes.strategies.openai_es import OpenAIES as OpenAIES
     from distes.tasks.base import Task as Task
     from distes.tasks.functions import Function as Function
@@ -52,6 +55,9 @@ HOMES = {
     "SerialPool": "distes.pools.serial",
     "Strategy": "distes.strategies.base",
     "ARS": "distes.strategies.ars",
+    "NSES": "distes.strategies.novelty_es",
+    "NSRES": "distes.strategies.novelty_es",
+    "NSRAES": "distes.strategies.nsra_es",
     "OpenAIES": "distes.strategies.openai_es",
     "Task": "distes.tasks.base",
     "Function": "distes.tasks.functions",

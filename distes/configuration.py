@@ -35,6 +35,9 @@ CLASSES = {
     "strategy": {
         "OpenAIES": "distes.strategies.openai_es.OpenAIES",
         "ARS": "distes.strategies.ars.ARS",
+        "NSES": "distes.strategies.novelty_es.NSES",
+        "NSRES": "distes.strategies.novelty_es.NSRES",
+        "NSRAES": "distes.strategies.nsra_es.NSRAES",
     },
     "perturbation": {
         "Dense": "distes.perturbations.dense.Dense",

@@ -81,17 +81,35 @@ class Evaluation:
     eval_behaviour_ED: Floats | None = None
 
     @classmethod
-    def of(cls, fitness: ArrayLike, signs: int = len(SIGNS)) -> Self:
+    def of(
+        cls,
+        fitness: ArrayLike,
+        signs: int = len(SIGNS),
+        *,
+        behaviour: ArrayLike | None = None,
+        eval_fitness: ArrayLike = (),
+        eval_behaviour: ArrayLike | None = None,
+    ) -> Self:
         """Of members that somebody else has evaluated.
 
         Args:
             fitness: One number per member, in the order of pairs, the member of the sign + first; of any shape.
             signs: Members of a pair.
+            behaviour: As many rows, what each member did; only where a strategy wants to know.
+            eval_fitness: One number per episode of the centre that `ask` wants (`eval_seeds_E`).
+            eval_behaviour: As many rows, what the centre did in each.
         """
         fitness_N2 = np.asarray(fitness, np.float64).reshape(-1, signs).copy()
-        none_E = np.empty(0)
-        steps_N2 = np.ones(fitness_N2.shape, np.int64)
-        return cls(fitness_N2, steps_N2, fitness_N2.size, none_E, none_E.astype(np.int64))
+        steps_N2, fitness_E = np.ones(fitness_N2.shape, np.int64), np.array(eval_fitness, np.float64)
+        return cls(
+            fitness_N2,
+            steps_N2,
+            fitness_N2.size,
+            fitness_E,
+            np.ones(len(fitness_E), np.int64),
+            behaviour_N2D=None if behaviour is None else _rows(behaviour, *fitness_N2.shape),
+            eval_behaviour_ED=None if eval_behaviour is None else _rows(eval_behaviour, len(fitness_E)),
+        )
 
     def and_then(self, other: Self) -> Self:
         """With a further round of the same generation; the centre's episodes are those of the first."""
@@ -119,6 +137,11 @@ class Evaluation:
     def without_moments(self) -> Self:
         """What a strategy is told: the moments of observations are for who keeps their statistics."""
         return dataclasses.replace(self, moments=())
+
+
+def _rows(numbers: ArrayLike, *shape: int) -> Floats:
+    rows = np.array(numbers, np.float32)
+    return rows.reshape(*shape, rows.size // math.prod(shape) if rows.size else rows.shape[-1])
 
 
 def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk]) -> Evaluation:

@@ -104,7 +104,7 @@ def _nearest(behaviour_BD: Floats, known_AD: Floats, count: int) -> NDArray[np.f
 
     From differences, in float64: |a|^2 + |b|^2 - 2ab, which is a matrix product, would make equal points differ.
     """
-    behaviours, known = (torch.from_numpy(array).double() for array in (behaviour_BD, known_AD))
+    behaviours, known = (torch.tensor(array, dtype=torch.float64) for array in (behaviour_BD, known_AD))
     kept = min(count, len(known))
     nearest_BK = torch.empty(len(behaviours), kept, dtype=torch.float64)
     rows = max(1, DISTANCES // max(1, len(known)))

@@ -18,6 +18,7 @@ class Stream(IntEnum):
     EPISODES = 1
     EVALUATION = 2
     FINAL_EVALUATION = 3
+    AGENTS = 5
 
 
 def draw(seed: int, generation: int, stream: Stream, count: int) -> NDArray[np.uint64]:

@@ -118,7 +118,8 @@ class Replica:
             EvaluationError: They are not, though the whole state has just come.
         """
         generation = outline.rest.generation
-        if self._generation != generation or self._digest != outline.digest:
+        made = self._made(outline.digest) if self._generation == generation else None
+        if made is None:
             if self._restored == self._generation == generation:
                 raise EvaluationError(
                     f"A worker has other parameters than the driver in generation {generation + 1}, though it has just "
@@ -129,10 +130,17 @@ class Replica:
             raise OutOfStep("This worker's parameters are not the driver's.")
         return dataclasses.replace(
             outline.rest,
-            centre_P=self._asked.centre_P,
-            sigma=self._asked.sigma if is_vector(self._asked.sigma) else outline.rest.sigma,
-            spread=self._asked.spread,
+            centre_P=made.centre_P,
+            sigma=made.sigma if is_vector(made.sigma) else outline.rest.sigma,
+            spread=made.spread,
         )
+
+    def _made(self, wanted: str) -> Population | None:
+        """What has this digest: what the strategy asks for, or (in the final evaluation) what it shows; else None."""
+        if self._digest == wanted:
+            return self._asked
+        shown = dataclasses.replace(self._asked, centre_P=self._strategy.centre_P)
+        return shown if digest(shown) == wanted else None
 
     def _moved(self, generation: int) -> None:
         self._generation = generation

@@ -194,7 +194,7 @@ class Trainer:
             **({} if self._refuses_non_finite else {"fitness/non_finite": non_finite}),
             **learned,
             **of_time(evaluation, self._pool.status(), phases),
-            "params/sha256": hashlib.sha256(self._strategy.centre_P.tobytes()).hexdigest(),
+            "params/sha256": self._digest(),
             "noise/fingerprint": self._noise.fingerprint,
         }
         for monitor in self._monitors:
@@ -276,6 +276,8 @@ class Trainer:
         if not self._final_episodes:
             return self._result(reason)
         population = self._population()
+        if population.genomes is None:  # what it shows need not be what it would ask about next
+            population = dataclasses.replace(population, centre_P=self._strategy.centre_P)
         fitness_E = self._confirm(population, signals)
         self._keep_best(population, fitness_E)
         return self._result(reason, fitness_E)
@@ -287,6 +289,12 @@ class Trainer:
         return dataclasses.replace(
             result, eval_mean=float(fitness_E.mean()), eval_std=float(fitness_E.std()), eval_episodes=len(fitness_E)
         )
+
+    def _digest(self) -> str:
+        hashed = hashlib.sha256()
+        for centre_P in self._strategy.all_centres():
+            hashed.update(centre_P.data)
+        return hashed.hexdigest()
 
     def _state(self) -> dict[str, Any]:
         return {

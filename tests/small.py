@@ -67,9 +67,12 @@ def parts(task: Task, policy: nn.Module | None = None, *, size: int = 2**16, dty
     return Parts(task, policy, layout, noise, dense, Experiment.of(task, policy, dense, noise))
 
 
-def sphere(dimension: int = 10) -> Parts:
+def sphere(dimension: int = 10, *, behaviour: bool = False) -> Parts:
     """Linear(bias=False) answers its own parameters to the constant 1."""
-    return parts(Function("sphere", dimension=dimension), Linear(1, dimension, bias=False, initial_scale=3.0))
+    return parts(
+        Function("sphere", dimension=dimension, behaviour=behaviour),
+        Linear(1, dimension, bias=False, initial_scale=3.0),
+    )
 
 
 def drift(**arguments: Any) -> Parts:

@@ -49,8 +49,28 @@ def test_the_default_is_cartpole() -> None:
 
 def test_there_is_a_configuration_for_each_published_run() -> None:
     published = (
-        "acrobot ant ars_halfcheetah ars_hopper ars_inverted_double_pendulum ars_inverted_pendulum ars_swimmer "
-        "ars_walker2d cartpole halfcheetah hopper humanoid inverted_double_pendulum inverted_pendulum lunarlander "
-        "maze pendulum pong swimmer walker2d"
+        "acrobot "
+        "ant "
+        "ars_halfcheetah "
+        "ars_hopper "
+        "ars_inverted_double_pendulum "
+        "ars_inverted_pendulum "
+        "ars_swimmer "
+        "ars_walker2d "
+        "cartpole "
+        "halfcheetah "
+        "hopper "
+        "humanoid "
+        "inverted_double_pendulum "
+        "inverted_pendulum "
+        "lunarlander "
+        "maze "
+        "maze_nses "
+        "maze_nsraes "
+        "maze_nsres "
+        "pendulum "
+        "pong "
+        "swimmer "
+        "walker2d "
     )
     assert {path.stem for path in CONFIGS} >= set(published.split())

@@ -70,6 +70,7 @@ LAYERS = [
     "strategies.base",
     "strategies.one_centre",
     "strategies.gradient",
+    "strategies.novelty_es",
     "strategies",
     "replica",
     "worker",

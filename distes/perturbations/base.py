@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distes.layout import Places
+from distes.layout import Layout, Places
 
 Floats = NDArray[np.float32]
 BLOCK = 2**26  # numbers gathered at a time on a GPU: 256 MB
@@ -22,9 +22,11 @@ class Perturbation(ABC):
 
     Attributes:
         device: Where weighted sums are formed, unless a call names another place.
+        layout: Of the policy's parameters.
     """
 
     device: str | torch.device = "cpu"
+    layout: Layout
 
     @property
     @abstractmethod

@@ -31,7 +31,7 @@ class Dense(Perturbation):
                 f"since directions are slices of it: set --noise.size to at least {2 * layout.size:,}, better to "
                 f"{10 * layout.size:,}."
             )
-        self.noise, self.size, self._places = noise, layout.size, layout.places
+        self.noise, self.layout, self.size, self._places = noise, layout, layout.size, layout.places
 
     @property
     def number_of_directions(self) -> int:

@@ -55,7 +55,7 @@ class LowRank(Perturbation):
         """
         if rank < 1:
             raise ConfigurationError(f"rank must be at least 1; got {rank}.")
-        self.noise, self.rank, self.size = noise, rank, layout.size
+        self.noise, self.layout, self.rank, self.size = noise, layout, rank, layout.size
         self._thin = tuple(slot for slot in layout.slots if _is_thin(slot, rank))
         self._rest = tuple(slot for slot in layout.slots if not _is_thin(slot, rank))
         self._places, self._scaled, self._dense = _places(self._thin, self._rest, rank)

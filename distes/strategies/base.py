@@ -4,7 +4,7 @@ Axes: P parameters, N antithetic pairs (or members, where these come alone), S t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,10 @@ class Strategy(ABC):
     @abstractmethod
     def centre_P(self) -> Floats:
         """What it would show for its work: the centre of the search, or the best that it has; a copy."""
+
+    def all_centres(self) -> Iterator[Floats]:
+        """Everything that it searches around, one after the other; `params/sha256` is the digest of their bytes."""
+        yield self.centre_P
 
     @abstractmethod
     def ask(self) -> Population:

@@ -33,6 +33,37 @@ class Estimate(NamedTuple):
     divisor: float
     metrics: Mapping[str, float] = {}
 
+    def gradient(self, perturbation: Perturbation, ids_N: NDArray[np.int64]) -> Floats:
+        """The gradient, (P,), from the numbers of the directions."""
+        return perturbation.weighted_sum(ids_N, self.weights_N) / np.float32(self.divisor)
+
+
+def ascend(optimizer: FlatOptimizer, gradient_P: Floats, l2_coeff: float, generation: int) -> dict[str, float]:
+    """Takes an optimiser's step along an estimated gradient, and returns metrics of it.
+
+    Args:
+        optimizer: With the learning rate of this step.
+        gradient_P: Of fitness, which is maximised.
+        l2_coeff: Weight decay, added to the gradient before the optimiser sees it (not decoupled).
+        generation: Its number.
+
+    Raises:
+        ConfigurationError: The step leads to a centre that is not finite; the optimiser is as it was before.
+    """
+    before = optimizer.state_dict()
+    before_P: Floats = before["centre_P"]
+    # The one minus sign: torch's optimisers minimise, and fitness is maximised.
+    optimizer.step(-gradient_P + np.float32(l2_coeff) * before_P)
+    after_P = optimizer.centre_P
+    if not np.isfinite(after_P).all():
+        optimizer.load_state_dict(before)  # what is saved now can be resumed
+        raise not_finite(generation)
+    return {
+        "norm/gradient": norm(gradient_P),
+        **of_step(before_P, after_P),
+        "learning_rate": optimizer.learning_rate,
+    }
+
 
 class GradientES(OneCentre):
     """One centre, antithetic Gaussian pairs around it, and a torch optimiser; a subclass says what a pair counts."""
@@ -89,21 +120,11 @@ class GradientES(OneCentre):
         """Moves the centre along the estimated gradient."""
         estimate = self._estimate(evaluation.fitness_N2)
         ids_N = self._ids(len(evaluation.fitness_N2))
-        gradient_P = self._perturbation.weighted_sum(ids_N, estimate.weights_N) / np.float32(estimate.divisor)
-        before = self._optimizer.state_dict()
-        before_P: Floats = before["centre_P"]
+        gradient_P = estimate.gradient(self._perturbation, ids_N)
         self._optimizer.learning_rate = self._rate_schedule(self._generation)
-        # The one minus sign: torch's optimisers minimise, and fitness is maximised.
-        self._optimizer.step(-gradient_P + np.float32(self._l2_coeff) * before_P)
-        after_P = self.centre_P
-        if not np.isfinite(after_P).all():
-            self._optimizer.load_state_dict(before)  # what is saved now can be resumed
-            raise not_finite(self._generation)
         metrics = {
-            "norm/gradient": norm(gradient_P),
-            **of_step(before_P, after_P),
+            **ascend(self._optimizer, gradient_P, self._l2_coeff, self._generation),
             "sigma": float(np.mean(self._sigma())),
-            "learning_rate": self._optimizer.learning_rate,
             **estimate.metrics,
         }
         self._generation += 1

@@ -1,4 +1,4 @@
-"""What strategies share that draw Gaussian members around one centre: how they ask, in one round or in several.
+"""What strategies share that draw Gaussian members around a centre: how they ask, in one round or in several.
 
 Axes: P parameters, N antithetic pairs (or members, where these come alone), S the signs.
 """
@@ -66,6 +66,10 @@ class OneCentre(Strategy):
     def _sigma(self) -> float | Floats:
         """Of this generation: a number, or one per parameter (P,), float32."""
 
+    def _around(self) -> Floats:
+        """What this generation's members are drawn around."""
+        return self.centre_P
+
     def _spread(self) -> Spread | None:
         """How directions are mapped before they are scaled by sigma, if at all."""
         return None
@@ -95,7 +99,7 @@ class OneCentre(Strategy):
         pairs = first + self._pairs
         return Population(
             generation=self._generation,
-            centre_P=self.centre_P,
+            centre_P=self._around(),
             sigma=self._sigma(),
             ids_N=self._ids(pairs, first),
             seeds_N=draw(self._seed, self._generation, Stream.EPISODES, pairs)[first:],

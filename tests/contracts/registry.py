@@ -21,6 +21,8 @@ from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
 from distes.strategies.ars import ARS
 from distes.strategies.base import Strategy
+from distes.strategies.novelty_es import NSES, NSRES
+from distes.strategies.nsra_es import NSRAES
 from distes.strategies.openai_es import OpenAIES
 from distes.tasks.base import Task
 from distes.tasks.functions import Function
@@ -71,7 +73,18 @@ STRATEGIES: Mapping[str, Callable[[NDArray[Any], Perturbation, int], Strategy]] 
     "ARS, all directions": lambda centre_P, noise, seed: ARS(
         centre_P, noise, seed, population_size=32, sigma=0.1, learning_rate=0.02
     ),
+    "NSES": lambda centre_P, noise, seed: NSES(centre_P, noise, seed, learning_rate=0.05),
+    "NSRES": lambda centre_P, noise, seed: NSRES(centre_P, noise, seed, learning_rate=0.05),
+    "NSRES, in turn": lambda centre_P, noise, seed: NSRES(
+        centre_P, noise, seed, learning_rate=0.05, agents=2, selection="round_robin"
+    ),
+    "NSRAES": lambda centre_P, noise, seed: NSRAES(centre_P, noise, seed, learning_rate=0.05),
 }
+# By class, what may be left of the squared distance of 10 from the top of a sphere after 150 generations, where that is
+# not FOR_MOST: those that also look for something new are restless at the top, and None is for who looks for nothing
+# else.
+FOR_MOST = 0.1
+LEFT_ON_A_SPHERE: Mapping[str, float | None] = {"NSES": None, "NSRES": 1.0}
 
 # The policy, and the shape of what it sees. Sizes that are no multiple of a vector unit's width are the hard ones.
 POLICIES: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {

@@ -18,8 +18,9 @@ from distes.evaluation import Evaluation
 from distes.pools.serial import SerialPool
 from distes.population import Population
 from distes.replica import Outline, Replica, Told
+from distes.signature import arguments
 from distes.strategies.base import Strategy
-from tests.contracts.registry import STRATEGIES
+from tests.contracts.registry import FOR_MOST, LEFT_ON_A_SPHERE, STRATEGIES
 from tests.small import Parts, evaluate, sphere
 
 pytestmark = pytest.mark.parametrize("name", STRATEGIES)
@@ -27,19 +28,23 @@ pytestmark = pytest.mark.parametrize("name", STRATEGIES)
 
 @pytest.fixture(scope="module")
 def parts() -> Parts:
-    return sphere(dimension=10)
+    return sphere(dimension=10, behaviour=True)
 
 
 def make(name: str, parts: Parts, seed: int = 5, start: float = 1.0) -> Strategy:
-    return STRATEGIES[name](np.full(parts.layout.size, start, np.float32), parts.perturbation, seed)
+    start_P = start * np.linspace(0.9, 1.1, parts.layout.size, dtype=np.float32)
+    return STRATEGIES[name](start_P, parts.perturbation, seed)
 
 
 def answer(population: Population, generation: int) -> Evaluation:
-    """Some fitness, a function of the generation alone."""
-    pairs = len(population.ids_N)
-    fitness_N2 = np.random.default_rng(generation).standard_normal((pairs, 2))
-    none = np.empty(0)
-    return Evaluation(fitness_N2, np.ones((pairs, 2), np.int64), 2 * pairs, none, none.astype(np.int64), (), 0.0)
+    """Some fitness and some behaviour, functions of the generation alone."""
+    pairs, episodes, random = len(population.ids_N), len(population.eval_seeds_E), np.random.default_rng(generation)
+    return Evaluation.of(
+        random.standard_normal((pairs, 2)),
+        behaviour=random.standard_normal((pairs, 2, 3)),
+        eval_fitness=random.standard_normal(episodes),
+        eval_behaviour=random.standard_normal((episodes, 3)),
+    )
 
 
 def same(a: Population, b: Population) -> bool:
@@ -60,13 +65,16 @@ def climb(name: str, parts: Parts, generations: int, pairs_per_chunk: int | None
     strategy, pool = make(name, parts), SerialPool(parts.experiment, pairs_per_chunk=pairs_per_chunk)
     for _ in range(generations):
         strategy.tell(evaluate(pool, strategy.ask()))
-    centre_P = strategy.ask().centre_P
+    centre_P = strategy.centre_P
     return float(np.square(centre_P.astype(np.float64)).sum()), centre_P.tobytes()
 
 
 def test_climbs_a_sphere(name: str, parts: Parts) -> None:
-    """From a squared distance of 10 to the top to less than a hundredth of it."""
-    assert climb(name, parts, generations=150)[0] < 0.1
+    """From a squared distance of 10 to the top to less than a hundredth of it, or what the registry says."""
+    allowed = LEFT_ON_A_SPHERE.get(name.partition(",")[0], FOR_MOST)
+    if allowed is None:
+        pytest.skip("looks for something else")
+    assert climb(name, parts, generations=150)[0] < allowed
 
 
 def test_ignores_how_the_work_was_shared_out(name: str, parts: Parts) -> None:
@@ -87,7 +95,7 @@ def test_what_was_asked_does_not_change_later(name: str, parts: Parts) -> None:
     population = strategy.ask()
     centre = population.centre_P.tobytes()
     strategy.tell(answer(population, 0))
-    assert population.centre_P.tobytes() == centre != strategy.ask().centre_P.tobytes()
+    assert population.centre_P.tobytes() == centre != strategy.centre_P.tobytes()
 
 
 def test_each_generation_and_each_seed_has_its_own_directions_and_episodes(name: str, parts: Parts) -> None:
@@ -129,7 +137,7 @@ def go_on(strategy: Strategy, after: int) -> list[bytes]:
         population = strategy.ask()
         seen += [population.centre_P.tobytes(), population.ids_N.tobytes(), population.seeds_N.tobytes()]
         strategy.tell(answer(population, generation))
-    return [*seen, strategy.ask().centre_P.tobytes()]
+    return [*seen, strategy.centre_P.tobytes()]
 
 
 def test_a_state_of_another_policy_is_refused(name: str, parts: Parts) -> None:
@@ -145,8 +153,9 @@ def test_a_copy_that_is_told_the_same_asks_for_the_same(name: str, parts: Parts)
     copies = [Replica(*pickle.loads(pickle.dumps((original, parts.perturbation)))) for _ in range(2)]
     for generation in range(2, 6):
         evaluation = answer(original.ask(), generation)
-        for array in (evaluation.fitness_N2, evaluation.steps_N2):
-            array.flags.writeable = False
+        for array in vars(evaluation).values():
+            if isinstance(array, np.ndarray):
+                array.flags.writeable = False
         original.tell(evaluation)
         outline = Outline.of(original.ask())
         for copy in copies:
@@ -158,7 +167,7 @@ def test_metrics_are_plain_numbers(name: str, parts: Parts) -> None:
     strategy = make(name, parts)
     before_P = strategy.ask().centre_P.astype(np.float64)
     metrics = strategy.tell(answer(strategy.ask(), 0))
-    after_P: NDArray[Any] = strategy.ask().centre_P.astype(np.float64)
+    after_P: NDArray[Any] = strategy.centre_P.astype(np.float64)
     assert all(type(value) is float and np.isfinite(value) for value in metrics.values())
     assert metrics["norm/centre"] == pytest.approx(np.linalg.norm(after_P))
     assert metrics["norm/step"] == pytest.approx(np.linalg.norm(after_P - before_P), rel=1e-4)
@@ -166,7 +175,9 @@ def test_metrics_are_plain_numbers(name: str, parts: Parts) -> None:
 
 
 def test_its_arguments_are_keywords_with_types(name: str, parts: Parts) -> None:
-    """A constructor is a configuration's schema; what distes hands in comes by position."""
-    signature = inspect.signature(type(make(name, parts)))
-    own = [p for p in signature.parameters.values() if p.name not in ("centre_P", "perturbation", "seed")]
-    assert own and all(p.kind is p.KEYWORD_ONLY and p.annotation is not p.empty for p in own)
+    """A constructor is a configuration's schema; what distes hands in comes by position. Others may be handed on."""
+    made = type(make(name, parts))
+    own = [p for p in inspect.signature(made).parameters.values() if p.name not in ("centre_P", "perturbation", "seed")]
+    assert own and all(p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD) and p.annotation is not p.empty for p in own)
+    schema = arguments(made)
+    assert {"population_size", "sigma"} <= set(schema) and all(argument.help for argument in schema.values())
