@@ -8,6 +8,8 @@ clip_up                Toklu et al. 2020, arXiv:2008.02387, algorithm 2
 episode_seed           SplitMix64's finaliser, Steele et al. 2014, doi:10.1145/2714064.2660195
 low_rank               EGGROLL, arXiv:2511.16652, section 4: E = A B^T / sqrt(r), columns a_1 ... a_r and b_1 ... b_r
 sensitivities          Lehman et al. 2018, arXiv:1712.06563, section 3.2, with means over observations for both
+novelty_search         Conti et al. 2018, arXiv:1712.06560, algorithms 1 to 3, in the order of events that we state
+fitness_weights        the same, algorithm 3, with the constants that it leaves open
 novelty                Lehman and Stanley 2011, "Abandoning Objectives", equation 1
 weighted_sum, mean_and_variance, lifetimes         their definitions
 """
@@ -130,6 +132,62 @@ def clip_up(rate: float, max_speed: float, beta: float = 0.9, l2: float = 0.0) -
         return [theta + number for theta, number in zip(centre, velocity, strict=True)]
 
     return step
+def novelty_search(
+    generations: Sequence[dict[str, Any]],
+    centres: Sequence[Vector],
+    step: Callable[[], Callable[[Vector, Vector], Vector]],
+    k: int,
+    in_turn: bool = False,
+) -> list[tuple[int, Vector]]:
+    """Returns for each generation whose it was, and where its centre was before and (in the next row) after it.
+
+    Args:
+        generations: Of each, `fitness` (pairs), `behaviour` (pairs of points), `of_centre` (points, one an episode),
+            `directions`, `weight` of fitness, and `uniform`, a number from [0, 1) that decides whose it is.
+        centres: Where each agent starts.
+        step: Makes an optimiser's step, one for each agent.
+        k: Neighbours.
+        in_turn: Whether agents take turns throughout.
+    """
+    steps = [step() for _ in centres]
+    at, did, archive, seen = [list(c) for c in centres], [[0.0]] * len(centres), list[Vector](), list[Any]()
+    for number, one in enumerate(generations):
+        agent = number % len(centres)
+        if number >= len(centres) and not in_turn:
+            how_new = [novelty(behaviour, archive, k) for behaviour in did]
+            agent, point = 0, one["uniform"] * sum(how_new)
+            while point >= how_new[agent]:
+                point -= how_new[agent]
+                agent += 1
+        episodes = one["of_centre"]
+        did[agent] = [sum(column) / len(episodes) for column in zip(*episodes, strict=True)]
+        archive.append(did[agent])
+        pairs = len(one["fitness"])
+        by_fitness = centred_ranks([f for pair in one["fitness"] for f in pair])
+        by_novelty = centred_ranks([novelty(b, archive, k) for pair in one["behaviour"] for b in pair])
+        w = one["weight"]
+        utility = [w * f + (1 - w) * n for f, n in zip(by_fitness, by_novelty, strict=True)]
+        g = gradient([(utility[2 * i], utility[2 * i + 1]) for i in range(pairs)], one["directions"])
+        before = at[agent]
+        at[agent] = steps[agent](before, g)
+        seen.append((agent, before))
+    return [*seen, (-1, at)]
+
+
+def fitness_weights(fitness: Sequence[float], weight: float, least: float, delta: float, patience: int) -> Vector:
+    """The weight after each generation's fitness of a centre."""
+    best, t, weights = -math.inf, 0, []
+    for mine in fitness:
+        if mine > best:
+            best, t = mine, 0
+            weight = min(1.0, weight + delta)
+        else:
+            t += 1
+        if t >= patience:
+            t = 0
+            weight = max(least, weight - delta)
+        weights.append(weight)
+    return weights
 
 
 def mean_and_variance(rows: Sequence[Sequence[float]]) -> tuple[Vector, Vector]:
