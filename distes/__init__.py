@@ -25,10 +25,14 @@ if TYPE_CHECKING:
     from distes.pools.serial import SerialPool as SerialPool
     from distes.strategies.ars import ARS as ARS
     from distes.strategies.base import Strategy as Strategy
+    from distes.strategies.guided_es import GuidedES as GuidedES
+    from distes.strategies.lm_ma_es import LMMAES as LMMAES
     from distes.strategies.novelty_es import NSES as NSES
     from distes.strategies.novelty_es import NSRES as NSRES
     from distes.strategies.nsra_es import NSRAES as NSRAES
     from distes.strategies.openai_es import OpenAIES as OpenAIES
+    from distes.strategies.sep_cmaes import SepCMAES as SepCMAES
+    from distes.strategies.snes import SNES as SNES
     from distes.tasks.base import Task as Task
     from distes.tasks.functions import Function as Function
     from distes.tasks.gym import Gym as Gym
@@ -58,7 +62,11 @@ HOMES = {
     "NSES": "distes.strategies.novelty_es",
     "NSRES": "distes.strategies.novelty_es",
     "NSRAES": "distes.strategies.nsra_es",
+    "GuidedES": "distes.strategies.guided_es",
+    "LMMAES": "distes.strategies.lm_ma_es",
     "OpenAIES": "distes.strategies.openai_es",
+    "SepCMAES": "distes.strategies.sep_cmaes",
+    "SNES": "distes.strategies.snes",
     "Task": "distes.tasks.base",
     "Function": "distes.tasks.functions",
     "Gym": "distes.tasks.gym",

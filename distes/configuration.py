@@ -38,6 +38,10 @@ CLASSES = {
         "NSES": "distes.strategies.novelty_es.NSES",
         "NSRES": "distes.strategies.novelty_es.NSRES",
         "NSRAES": "distes.strategies.nsra_es.NSRAES",
+        "GuidedES": "distes.strategies.guided_es.GuidedES",
+        "SNES": "distes.strategies.snes.SNES",
+        "SepCMAES": "distes.strategies.sep_cmaes.SepCMAES",
+        "LMMAES": "distes.strategies.lm_ma_es.LMMAES",
     },
     "perturbation": {
         "Dense": "distes.perturbations.dense.Dense",

@@ -78,10 +78,7 @@ class FlatOptimizer:
             ConfigurationError: The stored centre has another size.
         """
         centre_P = np.asarray(state["centre_P"], np.float32)
-        if centre_P.shape != tuple(self._centre.shape):
-            raise ConfigurationError(
-                f"The stored centre has {centre_P.size} parameters, this policy {self._centre.numel()}."
-            )
+        require_size(centre_P, self._centre.numel())
         with torch.no_grad():
             self._centre.copy_(torch.from_numpy(centre_P))
         whole = self._optimizer.state_dict()
@@ -106,6 +103,16 @@ def _chosen(name: str) -> Callable[..., torch.optim.Optimizer]:
             f"of a class; got {name!r}.{did_you_mean(name, known)}"
         )
     return known[name]
+
+
+def require_size(stored_P: NDArray[Any], parameters: int) -> None:
+    """Refuses the centre of another policy.
+
+    Raises:
+        ConfigurationError: It has another size.
+    """
+    if stored_P.shape != (parameters,):
+        raise ConfigurationError(f"The stored centre has {stored_P.size} parameters, this policy {parameters}.")
 
 
 def _copied(memory: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,6 +44,23 @@ def raw(fitness_N2: Fitness) -> Fitness:
     return fitness_N2.astype(np.float64)
 
 
+def log_rank(fitness_N2: Fitness) -> Fitness:
+    """Utilities of natural evolution: of the k-th best max(0, ln(n / 2 + 1) - ln k), over their sum, less 1 / n.
+
+    Wierstra et al. 2014, JMLR 15, section 3.1. Equal fitness gets equal utility, the mean of what the ranks it covers
+    get. They sum to zero.
+    """
+    n = fitness_N2.size
+    by_rank = np.maximum(0, np.log(n / 2 + 1) - np.log(np.arange(1, n + 1)))
+    until = np.concatenate([[0.0], np.cumsum(by_rank / by_rank.sum() - 1 / n)])  # of the ranks before each
+    until[-1] = 0  # and no rounding error: where all are equal, there is nothing to learn
+    _, place, counts = np.unique(-fitness_N2.ravel(), return_inverse=True, return_counts=True)
+    end = np.cumsum(counts)
+    shared = (until[end] - until[end - counts]) / counts
+    utility_N2: Fitness = shared[place].reshape(fitness_N2.shape)
+    return utility_N2
+
+
 SHAPINGS: dict[str, Callable[[Fitness], Fitness]] = {
     "centered_rank": centered_rank,
     "zscore": zscore,

@@ -2,6 +2,12 @@
 
 centred_ranks          Salimans et al. 2017, arXiv:1703.03864, section 2.1 (ties: the mean of the ranks they cover)
 gradient               the same, algorithm 2, with the released code's scaling: over 2N, not over sigma
+log_ranks              Wierstra et al. 2014, JMLR 15, section 3.1 (ties: the mean of what their ranks get)
+snes                   the same, algorithm 6
+sep_cma_es             Hansen, arXiv:1604.00772, equations 42 to 47 and table 1, with C diagonal and its learning rates
+                       (n + 2) / 3 times as large (Ros and Hansen 2008, doi:10.1007/978-3-540-87700-4_30)
+lm_ma_es               Loshchilov et al. 2017, arXiv:1705.06693, algorithm 1, line by line
+guided_covariance      Maheswaranathan et al. 2019, arXiv:1806.10230, section 3.1, with sigma = 1
 ars                    Mania et al. 2018, arXiv:1803.07055, algorithm 2, lines 6 and 7, without the step size
 adam, momentum         Kingma and Ba 2015, algorithm 1; Sutskever et al. 2013 without the factor on the gradient
 clip_up                Toklu et al. 2020, arXiv:2008.02387, algorithm 2
@@ -78,6 +84,135 @@ def novelty(behaviour: Sequence[float], known: Sequence[Sequence[float]], k: int
     return math.fsum(nearest) / len(nearest) if nearest else 0.0
 
 
+def log_ranks(fitness: Sequence[float]) -> Vector:
+    n = len(fitness)
+    by_rank = [max(0.0, math.log(n / 2 + 1) - math.log(k)) for k in range(1, n + 1)]
+    utilities = []
+    for mine in fitness:
+        above = sum(1 for other in fitness if other > mine)
+        equal = sum(1 for other in fitness if other == mine)
+        utilities.append(sum(by_rank[above : above + equal]) / equal / sum(by_rank) - 1 / n)
+    return utilities
+
+
+def snes(
+    centre: Vector,
+    sigma: Vector,
+    fitness: Sequence[float],
+    s: Sequence[Sequence[float]],
+    eta_mu: float,
+    eta_sigma: float,
+) -> tuple[Vector, Vector]:
+    """The next centre and standard deviations; s are the members' steps over sigma, with their signs."""
+    u = log_ranks(fitness)
+    after, sigma_after = [], []
+    for i in range(len(centre)):
+        gradient = sum(u_k * s_k[i] for u_k, s_k in zip(u, s, strict=True))
+        sigma_gradient = sum(u_k * (s_k[i] ** 2 - 1) for u_k, s_k in zip(u, s, strict=True))
+        after.append(centre[i] + eta_mu * sigma[i] * gradient)
+        sigma_after.append(sigma[i] * math.exp(eta_sigma / 2 * sigma_gradient))
+    return after, sigma_after
+
+
+def parents(fitness: Sequence[float]) -> tuple[list[int], Vector, float]:
+    """The best half, the best first; their weights; and the variance effective selection mass."""
+    order = sorted(range(len(fitness)), key=lambda k: fitness[k], reverse=True)  # keeps the order of equals
+    weights = [math.log((len(fitness) + 1) / 2) - math.log(i) for i in range(1, len(fitness) // 2 + 1)]
+    weights = [w / sum(weights) for w in weights]
+    return order[: len(weights)], weights, 1 / sum(w * w for w in weights)
+
+
+class SepCMAES:
+    """Members are centre[i] + sigma * sqrt(c[i]) * z[i]."""
+
+    def __init__(self, centre: Sequence[float], sigma: float) -> None:
+        self.centre, self.sigma, self.generation = list(centre), sigma, 0
+        self.c = [1.0] * len(self.centre)
+        self.p_sigma, self.p_c = [0.0] * len(self.centre), [0.0] * len(self.centre)
+
+    def members(self, z: Sequence[Sequence[float]]) -> list[Vector]:
+        return [
+            [m + self.sigma * math.sqrt(c) * e for m, c, e in zip(self.centre, self.c, one, strict=True)] for one in z
+        ]
+
+    def tell(self, fitness: Sequence[float], z: Sequence[Sequence[float]]) -> None:
+        n = len(self.centre)
+        best, weights, mu_eff = parents(fitness)
+        c_sigma = (mu_eff + 2) / (n + mu_eff + 5)
+        d_sigma = 1 + 2 * max(0, math.sqrt((mu_eff - 1) / (n + 1)) - 1) + c_sigma
+        c_c = (4 + mu_eff / n) / (n + 4 + 2 * mu_eff / n)
+        c_1 = (n + 2) / 3 * 2 / ((n + 1.3) ** 2 + mu_eff)
+        c_mu = min(1 - c_1, (n + 2) / 3 * 2 * (mu_eff - 2 + 1 / mu_eff) / ((n + 2) ** 2 + mu_eff))
+        usual = math.sqrt(n) * (1 - 1 / (4 * n) + 1 / (21 * n * n))
+        self.generation += 1
+        y_w, z_w = [0.0] * n, [0.0] * n
+        for i in range(n):
+            z_w[i] = sum(w * z[k][i] for w, k in zip(weights, best, strict=True))
+            y_w[i] = math.sqrt(self.c[i]) * z_w[i]
+            self.p_sigma[i] = (1 - c_sigma) * self.p_sigma[i] + math.sqrt(c_sigma * (2 - c_sigma) * mu_eff) * z_w[i]
+        length = math.sqrt(sum(p * p for p in self.p_sigma))
+        short = length / math.sqrt(1 - (1 - c_sigma) ** (2 * self.generation)) < (1.4 + 2 / (n + 1)) * usual
+        for i in range(n):
+            self.centre[i] += self.sigma * y_w[i]
+            self.p_c[i] = (1 - c_c) * self.p_c[i] + (math.sqrt(c_c * (2 - c_c) * mu_eff) * y_w[i] if short else 0)
+            rank_mu = sum(w * self.c[i] * z[k][i] ** 2 for w, k in zip(weights, best, strict=True))
+            lost = 0 if short else c_c * (2 - c_c)
+            self.c[i] = (1 + c_1 * lost - c_1 - c_mu) * self.c[i] + c_1 * self.p_c[i] ** 2 + c_mu * rank_mu
+        self.sigma *= math.exp(c_sigma / d_sigma * (length / usual - 1))
+
+
+class LMMAES:
+    """Members are y + sigma * d, where d is z after up to m products with matrices that are never formed."""
+
+    def __init__(self, centre: Sequence[float], sigma: float, m: int, members: int) -> None:
+        n = len(centre)
+        self.y, self.sigma, self.t, self.p_sigma = list(centre), sigma, 0, [0.0] * n
+        self.m = [[0.0] * n for _ in range(m)]
+        self.c_sigma = 2 * members / n
+        self.c_d = [1 / (1.5 ** (i - 1) * n) for i in range(1, m + 1)]
+        self.c_c = [members / (4 ** (i - 1) * n) for i in range(1, m + 1)]
+
+    def mapped(self, z: Sequence[float]) -> Vector:
+        d = [float(x) for x in z]
+        for j in range(min(self.t, len(self.m))):
+            inner = sum(a * b for a, b in zip(self.m[j], d, strict=True))
+            d = [(1 - self.c_d[j]) * x + self.c_d[j] * a * inner for x, a in zip(d, self.m[j], strict=True)]
+        return d
+
+    def members(self, z: Sequence[Sequence[float]]) -> list[Vector]:
+        return [[y + self.sigma * d for y, d in zip(self.y, self.mapped(one), strict=True)] for one in z]
+
+    def tell(self, fitness: Sequence[float], z: Sequence[Sequence[float]]) -> None:
+        n = len(self.y)
+        best, weights, mu_w = parents(fitness)
+        d = [self.mapped(z[k]) for k in best]
+        for i in range(n):
+            z_w = sum(w * z[k][i] for w, k in zip(weights, best, strict=True))
+            self.y[i] += self.sigma * sum(w * d_k[i] for w, d_k in zip(weights, d, strict=True))
+            c = self.c_sigma
+            self.p_sigma[i] = (1 - c) * self.p_sigma[i] + math.sqrt(mu_w * c * (2 - c)) * z_w
+            for m, c in zip(self.m, self.c_c, strict=True):
+                m[i] = (1 - c) * m[i] + math.sqrt(mu_w * c * (2 - c)) * z_w
+        self.sigma *= math.exp(self.c_sigma / 2 * (sum(p * p for p in self.p_sigma) / n - 1))
+        self.t += 1
+
+
+def guided_covariance(estimates: Sequence[Sequence[float]], alpha: float) -> list[Vector]:
+    """alpha / n I + (1 - alpha) / k U U^T, where U is an orthonormal basis of the k estimates."""
+    n, k = len(estimates[0]), len(estimates)
+    basis: list[Vector] = []
+    for estimate in estimates:
+        rest = list(estimate)
+        for u in basis:
+            inner = sum(a * b for a, b in zip(rest, u, strict=True))
+            rest = [a - inner * b for a, b in zip(rest, u, strict=True)]
+        length = math.sqrt(sum(a * a for a in rest))
+        basis.append([a / length for a in rest])
+    return [
+        [alpha / n * (i == j) + (1 - alpha) / k * sum(u[i] * u[j] for u in basis) for j in range(n)] for i in range(n)
+    ]
+
+
 def adam(
     learning_rate: float, l2: float, beta1: float = 0.9, beta2: float = 0.999
 ) -> Callable[[Vector, Vector], Vector]:
@@ -132,6 +267,8 @@ def clip_up(rate: float, max_speed: float, beta: float = 0.9, l2: float = 0.0) -
         return [theta + number for theta, number in zip(centre, velocity, strict=True)]
 
     return step
+
+
 def novelty_search(
     generations: Sequence[dict[str, Any]],
     centres: Sequence[Vector],

@@ -14,6 +14,7 @@ from tests.small import parts
 
 FORMULAS: dict[str, Callable[[list[float]], float]] = {
     "sphere": lambda x: sum(a * a for a in x),
+    "ellipsoid": lambda x: sum(10 ** (6 * i / (len(x) - 1)) * a * a for i, a in enumerate(x)),
     "rosenbrock": lambda x: sum(100 * (b - a * a) ** 2 + (1 - a) ** 2 for a, b in itertools.pairwise(x)),
     "rastrigin": lambda x: sum(a * a - 10 * math.cos(2 * math.pi * a) + 10 for a in x),
     "ackley": lambda x: (
@@ -23,7 +24,7 @@ FORMULAS: dict[str, Callable[[list[float]], float]] = {
         + math.e
     ),
 }
-OPTIMA = {"sphere": 0.0, "rosenbrock": 1.0, "rastrigin": 0.0, "ackley": 0.0}
+OPTIMA = {"sphere": 0.0, "ellipsoid": 0.0, "rosenbrock": 1.0, "rastrigin": 0.0, "ackley": 0.0}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -58,7 +59,7 @@ def test_fitness_is_minus_the_function_at_the_policy_s_answer(name: str) -> None
     [
         (
             {"name": "spheer"},
-            "must be one of sphere, rosenbrock, rastrigin, ackley; got 'spheer'. Did you mean 'sphere'?",
+            "must be one of sphere, ellipsoid, rosenbrock, rastrigin, ackley; got 'spheer'. Did you mean 'sphere'?",
         ),
         ({"dimension": 0}, "dimension must be at least 1 for sphere; got 0"),
         ({"name": "rosenbrock", "dimension": 1}, "dimension must be at least 2 for rosenbrock; got 1"),

@@ -71,6 +71,8 @@ LAYERS = [
     "strategies.one_centre",
     "strategies.gradient",
     "strategies.novelty_es",
+    "strategies.adaptive",
+    "strategies.openai_es",
     "strategies",
     "replica",
     "worker",

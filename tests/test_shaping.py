@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from distes.shaping import SHAPINGS, centered_rank, raw, sign, zscore
+from distes.shaping import SHAPINGS, centered_rank, log_rank, raw, sign, zscore
 from tests import reference
 
 Fitness = NDArray[np.float64]
@@ -54,10 +54,24 @@ def test_centred_ranks_do_not_see_places(fitness_N2: Fitness, seed: int) -> None
     np.testing.assert_array_equal(centered_rank(shuffled).ravel(), centered_rank(fitness_N2).ravel()[order])
 
 
+@given(fitness_N2=ANY | TIED)
+def test_log_ranks_equal_the_slow_twin(fitness_N2: Fitness) -> None:
+    utility_N2 = log_rank(fitness_N2)
+    np.testing.assert_allclose(utility_N2.ravel(), reference.log_ranks(fitness_N2.ravel().tolist()), atol=1e-12)
+    assert abs(utility_N2.sum()) < 1e-12
+
+
+@pytest.mark.parametrize("name", INCREASING)
+@given(fitness_N2=TIED)
+def test_log_ranks_see_order_alone(name: str, fitness_N2: Fitness) -> None:
+    np.testing.assert_array_equal(log_rank(INCREASING[name](fitness_N2)), log_rank(fitness_N2))
+
+
 def test_equal_fitness_has_no_utility() -> None:
     same_N2 = np.full((6, 2), 200.0)
     for name in ("centered_rank", "zscore", "sign"):
         np.testing.assert_array_equal(SHAPINGS[name](same_N2), np.zeros((6, 2)))
+    np.testing.assert_array_equal(log_rank(same_N2), np.zeros((6, 2)))
 
 
 @given(fitness_N2=ANY)

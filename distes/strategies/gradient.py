@@ -108,6 +108,16 @@ class GradientES(OneCentre):
     def _estimate(self, fitness_N2: NDArray[np.float64]) -> Estimate:
         """Says what each pair counts."""
 
+    def _gradient(self, ids_N: NDArray[np.int64], estimate: Estimate) -> Floats:
+        """Puts it together; where directions are mapped, so is their sum, since the map is linear."""
+        total_P = estimate.gradient(self._perturbation, ids_N)
+        spread = self._spread()
+        return total_P if spread is None else spread(total_P)
+
+    def _learned(self, gradient_P: Floats) -> None:
+        """What a subclass keeps of a generation's estimate, once the step is taken."""
+        return
+
     @property
     def centre_P(self) -> Floats:
         """The centre of the search distribution; a copy."""
@@ -120,7 +130,7 @@ class GradientES(OneCentre):
         """Moves the centre along the estimated gradient."""
         estimate = self._estimate(evaluation.fitness_N2)
         ids_N = self._ids(len(evaluation.fitness_N2))
-        gradient_P = estimate.gradient(self._perturbation, ids_N)
+        gradient_P = self._gradient(ids_N, estimate)
         self._optimizer.learning_rate = self._rate_schedule(self._generation)
         metrics = {
             **ascend(self._optimizer, gradient_P, self._l2_coeff, self._generation),
@@ -128,6 +138,7 @@ class GradientES(OneCentre):
             **estimate.metrics,
         }
         self._generation += 1
+        self._learned(gradient_P)
         return metrics
 
     def state_dict(self) -> dict[str, Any]:

@@ -20,6 +20,11 @@ def sphere(x_BA: Points) -> Points:
     return _sum(x_BA**2)
 
 
+def ellipsoid(x_BA: Points) -> Points:
+    """Sum of squares weighted from 1 to a million; minimum 0 at 0."""
+    return _sum(10 ** (6 * np.arange(x_BA.shape[1]) / max(1, x_BA.shape[1] - 1)) * x_BA**2)
+
+
 def rosenbrock(x_BA: Points) -> Points:
     """The curved valley; minimum 0 at (1, ..., 1). Rosenbrock 1960, doi:10.1093/comjnl/3.3.175."""
     return _sum(100 * (x_BA[:, 1:] - x_BA[:, :-1] ** 2) ** 2 + (1 - x_BA[:, :-1]) ** 2)
@@ -45,6 +50,7 @@ def _sum(terms_BA: Points) -> Points:
 
 FUNCTIONS: dict[str, Callable[[Points], Points]] = {
     "sphere": sphere,
+    "ellipsoid": ellipsoid,
     "rosenbrock": rosenbrock,
     "rastrigin": rastrigin,
     "ackley": ackley,
@@ -59,7 +65,7 @@ class Function(Task):
 
     def __init__(
         self,
-        name: Literal["sphere", "rosenbrock", "rastrigin", "ackley"] = "sphere",
+        name: Literal["sphere", "ellipsoid", "rosenbrock", "rastrigin", "ackley"] = "sphere",
         *,
         dimension: int = 10,
         behaviour: bool = False,

@@ -21,9 +21,13 @@ from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
 from distes.strategies.ars import ARS
 from distes.strategies.base import Strategy
+from distes.strategies.guided_es import GuidedES
+from distes.strategies.lm_ma_es import LMMAES
 from distes.strategies.novelty_es import NSES, NSRES
 from distes.strategies.nsra_es import NSRAES
 from distes.strategies.openai_es import OpenAIES
+from distes.strategies.sep_cmaes import SepCMAES
+from distes.strategies.snes import SNES
 from distes.tasks.base import Task
 from distes.tasks.functions import Function
 from distes.tasks.gym import Gym
@@ -79,6 +83,15 @@ STRATEGIES: Mapping[str, Callable[[NDArray[Any], Perturbation, int], Strategy]] 
         centre_P, noise, seed, learning_rate=0.05, agents=2, selection="round_robin"
     ),
     "NSRAES": lambda centre_P, noise, seed: NSRAES(centre_P, noise, seed, learning_rate=0.05),
+    "GuidedES": lambda centre_P, noise, seed: GuidedES(centre_P, noise, seed, subspace=3, learning_rate=0.05),
+    "GuidedES, little everywhere": lambda centre_P, noise, seed: GuidedES(
+        centre_P, noise, seed, alpha=0.1, subspace=5, optimizer="SGD", learning_rate=1.0
+    ),
+    "SNES": lambda centre_P, noise, seed: SNES(centre_P, noise, seed, population_size=32),
+    "SNES, mirrored": lambda centre_P, noise, seed: SNES(centre_P, noise, seed, population_size=32, mirrored=True),
+    "SepCMAES": lambda centre_P, noise, seed: SepCMAES(centre_P, noise, seed, population_size=32),
+    "LMMAES": lambda centre_P, noise, seed: LMMAES(centre_P, noise, seed, population_size=32),
+    "LMMAES, usual population": lambda centre_P, noise, seed: LMMAES(centre_P, noise, seed, memory=3),
 }
 # By class, what may be left of the squared distance of 10 from the top of a sphere after 150 generations, where that is
 # not FOR_MOST: those that also look for something new are restless at the top, and None is for who looks for nothing
@@ -107,6 +120,7 @@ POLICIES: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 
 TASKS: Mapping[str, Callable[[], Task]] = {
     "Function, sphere": lambda: Function("sphere", dimension=7),
+    "Function, ellipsoid": lambda: Function("ellipsoid", dimension=7),
     "Function, rosenbrock": lambda: Function("rosenbrock", dimension=7),
     "Function, rastrigin": lambda: Function("rastrigin", dimension=7),
     "Function, ackley": lambda: Function("ackley", dimension=7),

@@ -1,0 +1,192 @@
+"""What strategies share that adapt the form of their distribution to the ranks of its members.
+
+Axes: P parameters, N members (or antithetic pairs), S the signs.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distes.errors import ConfigurationError
+from distes.evaluation import Evaluation
+from distes.optimizer import require_size
+from distes.perturbations.base import Perturbation
+from distes.population import Floats
+from distes.strategies.gradient import of_step, require_finite
+from distes.strategies.one_centre import OneCentre, require_dense
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """All that changes from generation to generation, and from which the next is asked for; never written to.
+
+    Attributes:
+        centre_P: In float64: near an optimum steps are shorter than what float32 can tell apart.
+    """
+
+    centre_P: Doubles
+
+
+S = TypeVar("S", bound=State)
+
+
+class AdaptiveES(OneCentre, Generic[S]):
+    """One centre, and around it members whose distribution is part of a state; a subclass says which state follows.
+
+    The driver works in float64; what travels is float32. Members are centre + sigma * direction rounded to float32, and
+    what is learned of is the direction itself, which the noise table has.
+    """
+
+    def __init__(
+        self,
+        state: S,
+        perturbation: Perturbation,
+        seed: int,
+        *,
+        population_size: int | None,
+        antithetic: bool = False,
+        timesteps_per_generation: int | None = None,
+        max_population: int | None = None,
+    ) -> None:
+        """Starts at generation 0.
+
+        Args:
+            state: In which it starts.
+            perturbation: Numbered directions; Dense ones, since they are not of the same length in all directions.
+            seed: Of the run.
+            population_size: Members per generation; None for what is usual for so many parameters.
+            antithetic: Whether they come in pairs.
+            timesteps_per_generation: See `OneCentre`.
+            max_population: Likewise.
+
+        Raises:
+            ConfigurationError: Directions are thin, or a number is not allowed.
+        """
+        require_dense(perturbation, type(self).__name__)
+        usual = usual_population(len(state.centre_P))
+        super().__init__(
+            perturbation,
+            seed,
+            population_size=usual + (antithetic and usual % 2) if population_size is None else population_size,
+            antithetic=antithetic,
+            timesteps_per_generation=timesteps_per_generation,
+            max_population=max_population,
+        )
+        self._state = state
+
+    @abstractmethod
+    def _after(self, fitness_NS: Doubles) -> S:
+        """The state after a generation."""
+
+    @property
+    def centre_P(self) -> Floats:
+        """The centre of the search distribution; a copy."""
+        return to_float32(self._state.centre_P)
+
+    def _tell(self, evaluation: Evaluation) -> dict[str, float]:
+        """Moves on, unless that led to numbers that are not finite."""
+        before, before_P = self._state, self.centre_P
+        sigma = np.asarray(self._sigma())
+        metrics = {"sigma": float(sigma.mean()), "sigma/min": float(sigma.min()), "sigma/max": float(sigma.max())}
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+            self._state = self._after(evaluation.fitness_N2)
+        after_P = self.centre_P
+        if not (np.isfinite(after_P).all() and np.isfinite(self._sigma()).all()):
+            self._state = before  # what is saved now can be resumed
+            raise ConfigurationError(
+                f"strategy: the centre or a sigma is no longer finite after generation {self._generation + 1}, since "
+                "fitness goes on rising however far members go: give it a bound, such as a penalty on large parameters."
+            )
+        self._generation += 1
+        return {**of_step(before_P, after_P), **metrics}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generation's number, and the state; copied."""
+        state = {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in _items(self._state)}
+        return {"generation": self._generation, **state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Refuses a centre of another size."""
+        require_size(np.asarray(state["centre_P"]), len(self._state.centre_P))
+        values = {
+            name: np.array(state[name], own.dtype) if isinstance(own, np.ndarray) else type(own)(state[name])
+            for name, own in _items(self._state)
+        }
+        self._state = type(self._state)(**values)
+        self._generation = int(state["generation"])
+
+
+def usual_population(parameters: int) -> int:
+    """Members of a generation where the user does not say (Hansen, arXiv:1604.00772, equation 48)."""
+    return 4 + int(3 * np.log(parameters))
+
+
+def initial_sigma(sigma: float) -> float:
+    """Checks it.
+
+    Raises:
+        ConfigurationError: It is not a positive, finite number.
+    """
+    require_finite("sigma", sigma, above=0)
+    return float(sigma)
+
+
+def to_float32(numbers: Doubles) -> Floats:
+    """Rounded; what is too large becomes infinite."""
+    with np.errstate(over="ignore"):
+        return numbers.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Recombination:
+    """The best half of the members, each by its weight (Hansen, arXiv:1604.00772, equations 49 and 53).
+
+    Attributes:
+        weights_M: Of the best, the second best and so on; positive, they fall, and their sum is 1.
+    """
+
+    weights_M: Doubles
+
+    @classmethod
+    def of(cls, members: int) -> "Recombination":
+        """For so many members, of which half count."""
+        parents = members // 2
+        weights_M = np.log((members + 1) / 2) - np.log(np.arange(1, parents + 1))
+        return cls(weights_M / weights_M.sum())
+
+    @property
+    def effective(self) -> float:
+        """The variance effective selection mass, 1 / sum of w_i ** 2: of so many random members the mean varies."""
+        return float(1 / np.square(self.weights_M).sum())
+
+    def best(self, fitness_NS: Doubles) -> NDArray[np.int64]:
+        """Which members they are, the best first; of equals the first.
+
+        Equals do not share their weights here as they do in `distes.shaping`: where all are equal, sigma would shrink,
+        since the mean of all members is nearer to the centre than that of some.
+        """
+        order_N: NDArray[np.int64] = np.argsort(-fitness_NS[:, 0], kind="stable")
+        return order_N[: len(self.weights_M)]
+
+
+def path_after(path_P: Doubles, rate: float, mass: float, step_P: Doubles) -> Doubles:
+    """Forgets a part of a path and adds a step, so that under random selection its variance stays what it is.
+
+    Args:
+        path_P: Of the last generation.
+        rate: From 0 to 1.
+        mass: The variance effective selection mass.
+        step_P: The weighted mean of the parents' directions.
+    """
+    moved_P: Doubles = (1 - rate) * path_P + np.sqrt(rate * (2 - rate) * mass) * step_P
+    return moved_P
+
+
+def _items(state: State) -> list[tuple[str, Any]]:
+    return [(field.name, getattr(state, field.name)) for field in fields(state)]

@@ -1,0 +1,142 @@
+"""Guided evolution strategies, which search more where earlier estimates of the gradient lie.
+
+Maheswaranathan, Metz, Tucker, Choi and Sohl-Dickstein 2019, "Guided evolutionary strategies: augmenting random search
+with surrogate gradients", arXiv:1806.10230, algorithm 1. The paper takes surrogate gradients from elsewhere; here they
+are the strategy's own last estimates, as in Liu et al. 2020, "Self-Guided Evolution Strategies with Historical
+Estimated Gradients", doi:10.24963/ijcai.2020/205 (whose adaptation of alpha is not done here).
+
+Axes: P parameters, N antithetic pairs, K estimates.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distes.errors import ConfigurationError
+from distes.perturbations.base import Perturbation
+from distes.population import Floats
+from distes.spread import Spread
+from distes.strategies.gradient import norm
+from distes.strategies.one_centre import require_dense
+from distes.strategies.openai_es import OpenAIES
+
+# Of a unit vector outside of the others' span: less than this is what float32 has left of nothing.
+NEW = 1e-5
+
+
+class GuidedES(OpenAIES):
+    """OpenAI-ES whose members lie, in part, in the subspace of its last estimates.
+
+    A step from the centre to a member has the covariance sigma ** 2 * (alpha I + (1 - alpha) P / K U^T U), with U an
+    orthonormal basis of the last K estimates. The paper's has 1 / P of that, so its sigma is sqrt(P) times ours: here a
+    step is as long as OpenAI-ES's of the same sigma, and with alpha = 1 it is OpenAI-ES. Likewise the estimate has
+    OpenAI-ES's scale; the paper's beta is part of the learning rate. The first K generations are OpenAI-ES's, too.
+    """
+
+    def __init__(
+        self,
+        centre_P: NDArray[np.float32],
+        perturbation: Perturbation,
+        seed: int = 0,
+        *,
+        population_size: int = 32,
+        alpha: float = 0.5,
+        subspace: int = 10,
+        sigma: float | dict[str, Any] = 0.1,
+        learning_rate: float | dict[str, Any] = 0.1,
+        l2_coeff: float = 0.0,
+        fitness_shaping: Literal["centered_rank", "zscore", "sign", "raw"] = "centered_rank",
+        optimizer: str = "Adam",
+        optimizer_args: dict[str, Any] | None = None,
+        timesteps_per_generation: int | None = None,
+        max_population: int | None = None,
+    ) -> None:
+        """Starts at a centre.
+
+        Args:
+            centre_P: Where to start, float32; copied.
+            perturbation: Numbered directions; Dense ones, since they are longer within the subspace.
+            seed: Of the run.
+            population_size: Members per generation; even, since they come in antithetic pairs.
+            alpha: Share of the variance that goes everywhere alike; the rest goes into the subspace. Above 0, at most
+                1.
+            subspace: How many estimates make it, K; so many vectors of P travel along with the centre.
+            sigma: Standard deviation of the perturbation, as for OpenAIES.
+            learning_rate: Of the optimiser; a number or a schedule.
+            l2_coeff: Weight decay, added to the gradient before the optimiser sees it (not decoupled).
+            fitness_shaping: How fitness becomes utility.
+            optimizer: Name of a class in torch.optim.
+            optimizer_args: Its further arguments.
+            timesteps_per_generation: Rounds of population_size members are evaluated until they have taken so many
+                environment steps; null: one round.
+            max_population: No round begins that would lead beyond so many members; null: no limit.
+        """
+        require_dense(perturbation, type(self).__name__)
+        size = len(centre_P)
+        if not 0 < alpha <= 1:
+            raise ConfigurationError(f"strategy.alpha must be above 0 and at most 1; got {alpha}.")
+        if not 1 <= subspace <= size:
+            raise ConfigurationError(f"strategy.subspace must be from 1 to {size}, the parameters; got {subspace}.")
+        self._alpha, self._size = alpha, subspace
+        self._estimates_KP = np.empty((0, size), np.float32)  # the oldest first; never written to
+        self._guide: Spread | None = None
+        super().__init__(
+            centre_P,
+            perturbation,
+            seed,
+            population_size=population_size,
+            sigma=sigma,
+            learning_rate=learning_rate,
+            l2_coeff=l2_coeff,
+            fitness_shaping=fitness_shaping,
+            optimizer=optimizer,
+            optimizer_args=optimizer_args,
+            timesteps_per_generation=timesteps_per_generation,
+            max_population=max_population,
+        )
+
+    def _spread(self) -> Spread | None:
+        return self._guide
+
+    def _learned(self, gradient_P: Floats) -> None:
+        length = norm(gradient_P)
+        if length > 0:  # where all members were alike, there was nothing to learn
+            unit_1P = (gradient_P / np.float32(length))[None]
+            self._remember(np.concatenate([self._estimates_KP, unit_1P])[-self._size :])
+
+    def _remember(self, estimates_KP: Floats) -> None:
+        self._estimates_KP, self._guide = estimates_KP, None
+        if len(estimates_KP) == self._size:
+            basis_KP = orthonormal(estimates_KP)
+            outside = math.sqrt(self._alpha)
+            inside = math.sqrt(self._alpha + (1 - self._alpha) * basis_KP.shape[1] / len(basis_KP))
+            self._guide = Spread(outside, basis_KP, (inside - outside) * np.eye(len(basis_KP)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """And the last estimates."""
+        return {**super().state_dict(), "estimates_KP": self._estimates_KP.copy()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Refuses a centre of another size."""
+        super().load_state_dict(state)
+        self._remember(np.array(state["estimates_KP"], np.float32))
+
+
+def orthonormal(vectors_KP: Floats) -> Floats:
+    """An orthonormal basis of unit vectors' span, the last of them first; fewer vectors where some are not new.
+
+    Gram and Schmidt's, twice over, in float64: bits depend on no library of linear algebra and on no threads.
+    """
+    basis: list[Floats] = []
+    for vector_P in vectors_KP[::-1]:
+        rest_P = vector_P.astype(np.float64)
+        for _ in range(2):
+            for b_P in basis:
+                rest_P -= (rest_P * b_P).sum() * b_P
+        length = math.sqrt(float(np.square(rest_P).sum()))
+        if length > NEW:
+            basis.append((rest_P / length).astype(np.float32))
+    return np.stack(basis)

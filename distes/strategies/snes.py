@@ -1,0 +1,93 @@
+"""Separable natural evolution strategies (SNES).
+
+Wierstra, Schaul, Glasmachers, Sun, Peters and Schmidhuber 2014, "Natural Evolution Strategies", JMLR 15, algorithm 6.
+Mirrored members are Brockhoff et al.'s (2010, doi:10.1007/978-3-642-15844-5_2), an option that algorithm 6 lacks.
+
+Axes: P parameters, N members (or antithetic pairs), S the signs.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distes.perturbations.base import Perturbation
+from distes.population import Floats
+from distes.shaping import log_rank
+from distes.strategies.adaptive import AdaptiveES, Doubles, State, initial_sigma, to_float32
+from distes.strategies.gradient import require_finite
+
+
+@dataclass(frozen=True, eq=False)
+class Separable(State):
+    """A normal distribution with independent parameters.
+
+    Attributes:
+        sigma_P: Standard deviations.
+    """
+
+    sigma_P: Doubles
+
+
+class SNES(AdaptiveES[Separable]):
+    """Follows the natural gradient of the expected utility, in the centre and in a sigma of each parameter."""
+
+    def __init__(
+        self,
+        centre_P: NDArray[np.float32],
+        perturbation: Perturbation,
+        seed: int = 0,
+        *,
+        population_size: int | None = None,
+        sigma: float = 0.1,
+        learning_rate: float = 1.0,
+        sigma_learning_rate: float | None = None,
+        mirrored: bool = False,
+        timesteps_per_generation: int | None = None,
+        max_population: int | None = None,
+    ) -> None:
+        """Starts at a centre.
+
+        Args:
+            centre_P: Where to start, float32; copied.
+            perturbation: Numbered directions; Dense ones, since each parameter has a sigma of its own.
+            seed: Of the run.
+            population_size: Members per generation; null for 4 + 3 ln P.
+            sigma: Standard deviation to begin with, the same for all parameters.
+            learning_rate: Of the centre, eta_mu in the paper.
+            sigma_learning_rate: Of the standard deviations, eta_sigma in the paper; null for (3 + ln P) / (5 sqrt P).
+            mirrored: Whether members come in antithetic pairs, population_size being even; in the paper they do not.
+            timesteps_per_generation: Rounds of population_size members are evaluated until they have taken so many
+                environment steps; null: one round.
+            max_population: No round begins that would lead beyond so many members; null: no limit.
+        """
+        size = len(centre_P)
+        usual_rate = (3 + math.log(size)) / (5 * math.sqrt(size))
+        self._rate, self._sigma_rate = learning_rate, usual_rate if sigma_learning_rate is None else sigma_learning_rate
+        require_finite("learning_rate", self._rate, above=0)
+        require_finite("sigma_learning_rate", self._sigma_rate, at_least=0)
+        super().__init__(
+            Separable(centre_P.astype(np.float64), np.full(size, initial_sigma(sigma))),
+            perturbation,
+            seed,
+            population_size=population_size,
+            antithetic=mirrored,
+            timesteps_per_generation=timesteps_per_generation,
+            max_population=max_population,
+        )
+
+    def _sigma(self) -> Floats:
+        return to_float32(self._state.sigma_P)
+
+    def _after(self, fitness_NS: Doubles) -> Separable:
+        utility_NS, ids_N = log_rank(fitness_NS), self._ids(len(fitness_NS))
+        # Of a mirrored member the direction counts with its sign, the square without.
+        gradient_P = self._perturbation.weighted_sum(ids_N, utility_NS @ np.array(self._signs))
+        squares_P = self._perturbation.weighted_sum_of_squares(ids_N, utility_NS.sum(axis=1))
+        sigma_P = self._state.sigma_P
+        return Separable(
+            self._state.centre_P + self._rate * sigma_P * gradient_P,
+            # The paper's s ** 2 - 1; the 1 goes, since utilities sum to zero.
+            sigma_P * np.exp(self._sigma_rate / 2 * squares_P.astype(np.float64)),
+        )
