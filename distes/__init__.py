@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from distes.strategies.novelty_es import NSRES as NSRES
     from distes.strategies.nsra_es import NSRAES as NSRAES
     from distes.strategies.openai_es import OpenAIES as OpenAIES
+    from distes.strategies.pgpe import PGPE as PGPE
     from distes.strategies.sep_cmaes import SepCMAES as SepCMAES
     from distes.strategies.snes import SNES as SNES
     from distes.tasks.base import Task as Task
@@ -67,6 +68,7 @@ HOMES = {
     "OpenAIES": "distes.strategies.openai_es",
     "SepCMAES": "distes.strategies.sep_cmaes",
     "SNES": "distes.strategies.snes",
+    "PGPE": "distes.strategies.pgpe",
     "Task": "distes.tasks.base",
     "Function": "distes.tasks.functions",
     "Gym": "distes.tasks.gym",

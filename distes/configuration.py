@@ -42,6 +42,7 @@ CLASSES = {
         "SNES": "distes.strategies.snes.SNES",
         "SepCMAES": "distes.strategies.sep_cmaes.SepCMAES",
         "LMMAES": "distes.strategies.lm_ma_es.LMMAES",
+        "PGPE": "distes.strategies.pgpe.PGPE",
     },
     "perturbation": {
         "Dense": "distes.perturbations.dense.Dense",

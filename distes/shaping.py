@@ -3,10 +3,12 @@
 Axes: N antithetic pairs, 2 the signs (+, -). Each maps (N, 2) to (N, 2), over all 2N members jointly.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 from numpy.typing import NDArray
+
+from distes.errors import ConfigurationError, did_you_mean
 
 Fitness = NDArray[np.float64]
 
@@ -67,3 +69,16 @@ SHAPINGS: dict[str, Callable[[Fitness], Fitness]] = {
     "sign": sign,
     "raw": raw,
 }
+
+
+def shaping(name: str, allowed: Collection[str] = tuple(SHAPINGS)) -> Callable[[Fitness], Fitness]:
+    """The function of that name.
+
+    Raises:
+        ConfigurationError: There is none, or it is not allowed here.
+    """
+    if name not in allowed:
+        raise ConfigurationError(
+            f"strategy.fitness_shaping must be one of {', '.join(allowed)}; got {name!r}.{did_you_mean(name, allowed)}"
+        )
+    return SHAPINGS[name]

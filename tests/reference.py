@@ -9,6 +9,7 @@ sep_cma_es             Hansen, arXiv:1604.00772, equations 42 to 47 and table 1,
 lm_ma_es               Loshchilov et al. 2017, arXiv:1705.06693, algorithm 1, line by line
 guided_covariance      Maheswaranathan et al. 2019, arXiv:1806.10230, section 3.1, with sigma = 1
 ars                    Mania et al. 2018, arXiv:1803.07055, algorithm 2, lines 6 and 7, without the step size
+pgpe                   EvoTorch 0.6's symmetric separable Gaussian, after Sehnke et al. 2010, Neural Networks 23(4)
 adam, momentum         Kingma and Ba 2015, algorithm 1; Sutskever et al. 2013 without the factor on the gradient
 clip_up                Toklu et al. 2020, arXiv:2008.02387, algorithm 2
 episode_seed           SplitMix64's finaliser, Steele et al. 2014, doi:10.1145/2714064.2660195
@@ -211,6 +212,20 @@ def guided_covariance(estimates: Sequence[Sequence[float]], alpha: float) -> lis
     return [
         [alpha / n * (i == j) + (1 - alpha) / k * sum(u[i] * u[j] for u in basis) for j in range(n)] for i in range(n)
     ]
+
+
+def pgpe(
+    utility: Sequence[tuple[float, float]], directions: Sequence[Sequence[float]], sigma: Sequence[float]
+) -> tuple[Vector, Vector]:
+    """The gradients for the centre and for sigma; a step to the member + is sigma times the direction."""
+    mean = sum(u for pair in utility for u in pair) / (2 * len(utility))
+    for_centre, for_sigma = [], []
+    for place, deviation in enumerate(sigma):
+        steps = [deviation * float(direction[place]) for direction in directions]
+        both = [(plus - mean, minus - mean, step) for (plus, minus), step in zip(utility, steps, strict=True)]
+        for_centre.append(sum((plus - minus) / 2 * step for plus, minus, step in both) / len(both))
+        for_sigma.append(sum((p + m) / 2 * (step**2 - deviation**2) / deviation for p, m, step in both) / len(both))
+    return for_centre, for_sigma
 
 
 def adam(

@@ -134,7 +134,7 @@ class GradientES(OneCentre):
         self._optimizer.learning_rate = self._rate_schedule(self._generation)
         metrics = {
             **ascend(self._optimizer, gradient_P, self._l2_coeff, self._generation),
-            "sigma": float(np.mean(self._sigma())),
+            "sigma": float(np.mean(self._sigma(), dtype=np.float64)),
             **estimate.metrics,
         }
         self._generation += 1

@@ -11,11 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from distes.errors import ConfigurationError, did_you_mean
 from distes.optimizer import FlatOptimizer
 from distes.perturbations.base import Perturbation
 from distes.schedules import schedule_of
-from distes.shaping import SHAPINGS
+from distes.shaping import shaping
 from distes.strategies.gradient import Estimate, GradientES, require_finite
 
 
@@ -59,12 +58,7 @@ class OpenAIES(GradientES):
         """
         rate = schedule_of("learning_rate", learning_rate)
         require_finite("l2_coeff", l2_coeff, at_least=0)
-        if fitness_shaping not in SHAPINGS:
-            raise ConfigurationError(
-                f"strategy.fitness_shaping must be one of {', '.join(SHAPINGS)}; got {fitness_shaping!r}."
-                + did_you_mean(fitness_shaping, SHAPINGS)
-            )
-        self._shape = SHAPINGS[fitness_shaping]
+        self._shape = shaping(fitness_shaping)
         super().__init__(
             perturbation,
             seed,

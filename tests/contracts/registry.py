@@ -26,6 +26,7 @@ from distes.strategies.lm_ma_es import LMMAES
 from distes.strategies.novelty_es import NSES, NSRES
 from distes.strategies.nsra_es import NSRAES
 from distes.strategies.openai_es import OpenAIES
+from distes.strategies.pgpe import PGPE
 from distes.strategies.sep_cmaes import SepCMAES
 from distes.strategies.snes import SNES
 from distes.tasks.base import Task
@@ -92,6 +93,21 @@ STRATEGIES: Mapping[str, Callable[[NDArray[Any], Perturbation, int], Strategy]] 
     "SepCMAES": lambda centre_P, noise, seed: SepCMAES(centre_P, noise, seed, population_size=32),
     "LMMAES": lambda centre_P, noise, seed: LMMAES(centre_P, noise, seed, population_size=32),
     "LMMAES, usual population": lambda centre_P, noise, seed: LMMAES(centre_P, noise, seed, memory=3),
+    "PGPE": lambda centre_P, noise, seed: PGPE(centre_P, noise, seed, population_size=32, learning_rate=0.05),
+    "PGPE, Adam": lambda centre_P, noise, seed: PGPE(
+        centre_P,
+        noise,
+        seed,
+        population_size=32,
+        radius=0.3,
+        learning_rate=0.05,
+        sigma_learning_rate=0.2,
+        fitness_shaping="zscore",
+        optimizer="Adam",
+    ),
+    "PGPE, constant sigma": lambda centre_P, noise, seed: PGPE(
+        centre_P, noise, seed, population_size=32, learning_rate=0.05, sigma_learning_rate=0.0, fitness_shaping="raw"
+    ),
 }
 # By class, what may be left of the squared distance of 10 from the top of a sphere after 150 generations, where that is
 # not FOR_MOST: those that also look for something new are restless at the top, and None is for who looks for nothing

@@ -1,0 +1,142 @@
+"""Policy gradients with parameter-based exploration (PGPE).
+
+Sehnke, Osendorfer, Rückstieß, Graves, Peters and Schmidhuber 2010, "Parameter-exploring policy gradients", Neural
+Networks 23(4): symmetric sampling, a standard deviation of each parameter. In the form of Toklu, Liskowski and
+Srivastava 2020 (arXiv:2008.02387), which EvoTorch ships: ranks over all members in place of a baseline, ClipUp on the
+centre's gradient, and a limit to the change of a standard deviation.
+
+Axes: P parameters, N antithetic pairs, 2 the signs (+, -).
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distes.errors import ConfigurationError
+from distes.evaluation import Evaluation
+from distes.optimizer import FlatOptimizer
+from distes.perturbations.base import Floats, Perturbation
+from distes.schedules import Schedule, schedule_of
+from distes.shaping import shaping
+from distes.strategies.gradient import Estimate, GradientES, require_finite
+from distes.strategies.one_centre import require_members
+
+SHAPINGS = ("centered_rank", "zscore", "raw")  # sign gives a pair's members opposite utilities: no word about sigma
+
+
+class PGPE(GradientES):
+    """A gradient for the centre, and one for the standard deviation of each parameter; ClipUp on the former."""
+
+    def __init__(
+        self,
+        centre_P: NDArray[np.float32],
+        perturbation: Perturbation,
+        seed: int = 0,
+        *,
+        population_size: int = 64,
+        sigma: float | None = None,
+        radius: float | None = None,
+        learning_rate: float | dict[str, Any] = 0.3,
+        sigma_learning_rate: float = 0.1,
+        sigma_max_change: float = 0.2,
+        fitness_shaping: Literal["centered_rank", "zscore", "raw"] = "centered_rank",
+        optimizer: str = "ClipUp",
+        optimizer_args: dict[str, Any] | None = None,
+        timesteps_per_generation: int | None = None,
+        max_population: int | None = None,
+    ) -> None:
+        """Starts at a centre.
+
+        Args:
+            centre_P: Where to start, float32; copied.
+            perturbation: Numbered directions; Dense ones, since each parameter has a sigma of its own.
+            seed: Of the run.
+            population_size: Members per generation; even, since they come in antithetic pairs.
+            sigma: Standard deviation to begin with, the same for all parameters; 0.1 where neither it nor a radius is
+                given.
+            radius: In place of sigma, the length of the vector of standard deviations, sigma * sqrt(P). For ClipUp, 15
+                times its max_speed.
+            learning_rate: Of the optimiser, a number or a schedule. For ClipUp, 0.75 times its max_speed.
+            sigma_learning_rate: Of the standard deviations; 0 keeps them as they are.
+            sigma_max_change: By which fraction of itself a standard deviation changes at most in a generation.
+            fitness_shaping: How fitness becomes utility.
+            optimizer: Of the centre: ClipUp, the name of a class in torch.optim, or an import path.
+            optimizer_args: Its further arguments, such as `{max_speed: 0.3}`.
+            timesteps_per_generation: Rounds of population_size members are evaluated until they have taken so many
+                environment steps (EvoTorch's num_interactions); null: one round.
+            max_population: No round begins that would lead beyond so many members; null: no limit.
+        """
+        require_members(population_size)
+        rate = schedule_of("learning_rate", learning_rate)
+        require_finite("sigma_learning_rate", sigma_learning_rate, at_least=0)
+        if not 0 < sigma_max_change < 1:
+            raise ConfigurationError(f"strategy.sigma_max_change must lie between 0 and 1; got {sigma_max_change}.")
+        self._shape = shaping(fitness_shaping, SHAPINGS)
+        self._sigma_rate, self._max_change = sigma_learning_rate, np.float32(sigma_max_change)
+        start = _initial_sigma(sigma, radius, len(centre_P))
+        nothing = np.empty(0)
+        perturbation.weighted_sum_of_squares(nothing.astype(np.int64), nothing)  # refused now, if ever
+        super().__init__(
+            perturbation,
+            seed,
+            FlatOptimizer(optimizer, centre_P, rate.start, optimizer_args or {}),
+            population_size=population_size,
+            sigma=Schedule(start),
+            learning_rate=rate,
+            timesteps_per_generation=timesteps_per_generation,
+            max_population=max_population,
+        )
+        self._sigma_P: Floats = np.full(len(centre_P), start, np.float32)  # never written to: populations refer to it
+
+    def _sigma(self) -> Floats:
+        return self._sigma_P
+
+    def _tell(self, evaluation: Evaluation) -> dict[str, float]:
+        """Moves the centre, then the standard deviations, both by what the generation says of where it was."""
+        ids_N, sigma_P = self._ids(len(evaluation.fitness_N2)), self._sigma_P
+        metrics = super()._tell(evaluation)
+        if self._sigma_rate > 0:
+            self._sigma_P = self._adapted(ids_N, self._shape(evaluation.fitness_N2))
+        return {**metrics, "sigma/min": float(sigma_P.min()), "sigma/max": float(sigma_P.max())}
+
+    def state_dict(self) -> dict[str, Any]:
+        """And the standard deviations."""
+        return {**super().state_dict(), "sigma_P": self._sigma_P.copy()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Refuses a centre of another size."""
+        super().load_state_dict(state)
+        self._sigma_P = np.array(state["sigma_P"], np.float32)
+
+    def _estimate(self, fitness_N2: NDArray[np.float64]) -> Estimate:
+        utility_N2 = self._shape(fitness_N2)
+        return Estimate(utility_N2[:, 0] - utility_N2[:, 1], utility_N2.size)
+
+    def _gradient(self, ids_N: NDArray[np.int64], estimate: Estimate) -> Floats:
+        # A step from the centre to a member is sigma * direction.
+        return self._sigma_P * super()._gradient(ids_N, estimate)
+
+    def _adapted(self, ids_N: NDArray[np.int64], utility_N2: NDArray[np.float64]) -> Floats:
+        # The gradient is 1 / N sum_i u_i ((sigma eps_i)**2 - sigma**2) / sigma = sigma / N sum_i u_i (eps_i**2 - 1), of
+        # which the 1 goes, since the mean utilities u_i of pairs are made to sum to zero.
+        weights_N = utility_N2.mean(axis=1) - utility_N2.mean()
+        squares_P = self._perturbation.weighted_sum_of_squares(ids_N, weights_N)
+        change_P = np.float32(self._sigma_rate / len(ids_N)) * squares_P
+        sigma_P: Floats = self._sigma_P + self._sigma_P * np.clip(change_P, -self._max_change, self._max_change)
+        return sigma_P
+
+
+def _initial_sigma(sigma: float | None, radius: float | None, size: int) -> float:
+    if radius is None:
+        start = 0.1 if sigma is None else sigma
+        require_finite("sigma", start, above=0)
+        return start
+    if sigma is not None:
+        raise ConfigurationError(
+            f"strategy.sigma and strategy.radius say the same; got {sigma} and {radius}: give one."
+        )
+    require_finite("radius", radius, above=0)
+    return radius / math.sqrt(size)
