@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""PGPE with ClipUp in EvoTorch and here, on EvoTorch's own preset for Walker2d: return, timesteps, seconds, in one run.
+
+    python -m venv peer
+    peer/bin/pip install torch==2.13.0 evotorch==0.6.1 ray==2.60.0 "gymnasium[mujoco]==1.4.0"
+    peer/bin/python scripts/benchmarks/peers/evotorch_pgpe.py --ours .venv/bin/python [--seeds 0 1 2] [--json FILE]
+
+Theirs is `walker` of EvoTorch's examples/scripts/rl_clipup.py, ours configs/pgpe_walker2d.yaml, its translation; both
+with a fixed population, on the -v5 environment and for as many timesteps. They take turns, a run at a time, each in one
+process on one thread. `seconds` is the wall's in training, `CPU` what the whole process used: start, training and the
+test, in which the centre lives through `--episodes` episodes without noise. Evotorch takes its statistics of
+observations along from step to step, we from generation to generation.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[3]
+ENVIRONMENT, MAX_SPEED, POPULATION, ALIVE = "Walker2d-v5", 0.015, 100, 1.0
+
+
+def theirs(seed: int, timesteps: int, episodes: int) -> dict[str, Any]:
+    """Trains EvoTorch's, in this process."""
+    import torch
+    from evotorch.algorithms import PGPE
+    from evotorch.neuroevolution import GymNE
+
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    network = "Linear(obs_length, act_length)"
+    problem = GymNE(ENVIRONMENT, network, observation_normalization=True, decrease_rewards_by=ALIVE)
+    searcher = PGPE(
+        problem,
+        popsize=POPULATION,
+        center_learning_rate=0.75 * MAX_SPEED,
+        stdev_learning_rate=0.1,
+        stdev_max_change=0.2,
+        optimizer="clipup",
+        optimizer_config={"max_speed": MAX_SPEED, "momentum": 0.9},
+        radius_init=15 * MAX_SPEED,
+    )
+    seconds, done, generation = 0.0, 0, 0
+    while done < timesteps:
+        started = time.perf_counter()
+        searcher.step()
+        seconds += time.perf_counter() - started
+        generation, done = generation + 1, int(searcher.status["total_interaction_count"])
+    test = GymNE(ENVIRONMENT, network, observation_normalization=True, num_episodes=episodes)
+    test.set_observation_stats(problem.get_observation_stats())
+    batch = test.generate_batch(1)
+    batch.set_values(searcher.status["center"].unsqueeze(0))
+    test.evaluate(batch)
+    return {"return": float(batch.evals[0, 0]), "timesteps": done, "generations": generation, "seconds": seconds}
+
+
+def ours(python: str, seed: int, timesteps: int, episodes: int) -> dict[str, Any]:
+    """Trains ours."""
+    with tempfile.TemporaryDirectory() as folder:
+        flags = {"workers": 0, "seed": seed, "total_timesteps": timesteps, "run_dir": f"{folder}/run"}
+        flags |= {"eval_episodes": 0, "final_episodes": episodes, "generations": 10**6}
+        command = [python, "scripts/launch.py", "--config", "configs/pgpe_walker2d.yaml"]
+        command += [part for key, value in flags.items() for part in (f"--{key}", str(value))]
+        run(command)
+        result = json.loads(Path(folder, "run", "result.json").read_text())
+    shown = {"return": "eval_mean", "timesteps": "timesteps", "generations": "generation", "seconds": "seconds"}
+    return {key: result[name] for key, name in shown.items()}
+
+
+def run(command: list[str]) -> str:
+    """Runs to the end, on one thread, and returns what is printed."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
+    return done.stdout
+
+
+def main() -> None:
+    """Prints a row per run and the medians."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ours", default=".venv/bin/python", help="a Python that has distes")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--timesteps", type=int, default=1_000_000)
+    parser.add_argument("--episodes", type=int, default=20)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--alone", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.alone is not None:
+        print(json.dumps(theirs(options.alone, options.timesteps, options.episodes)))
+        return
+    rows: list[dict[str, Any]] = []
+    print(f"{'':<10}{'seed':>5}{'return':>10}{'timesteps':>12}{'generations':>13}{'seconds':>10}{'CPU':>9}")
+    for seed in options.seeds:
+        for name in ("EvoTorch", "distes"):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            if name == "distes":
+                row = ours(options.ours, seed, options.timesteps, options.episodes)
+            else:
+                size = ["--timesteps", str(options.timesteps), "--episodes", str(options.episodes)]
+                row = json.loads(run([sys.executable, __file__, "--alone", str(seed), *size]).splitlines()[-1])
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            rows.append({"name": name, "seed": seed, **row, "cpu": cpu})
+            print(
+                f"{name:<10}{seed:>5}{row['return']:>10,.1f}{row['timesteps']:>12,}{row['generations']:>13,}"
+                f"{row['seconds']:>8,.1f} s{cpu:>7,.1f} s",
+                flush=True,
+            )
+    for name in ("EvoTorch", "distes"):
+        mine = [row for row in rows if row["name"] == name]
+        middle = {key: statistics.median(row[key] for row in mine) for key in ("return", "seconds", "cpu")}
+        print(f"{name}: median return {middle['return']:,.1f}, {middle['seconds']:,.1f} s, CPU {middle['cpu']:,.1f} s")
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
