@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from distes.strategies.pgpe import PGPE as PGPE
     from distes.strategies.sep_cmaes import SepCMAES as SepCMAES
     from distes.strategies.snes import SNES as SNES
+    from distes.strategies.deep_ga import DeepGA as DeepGA
+    from distes.strategies.openai_es import OpenAIES as OpenAIES
+    from distes.strategies.random_search import RandomSearch as RandomSearch
     from distes.tasks.base import Task as Task
     from distes.tasks.functions import Function as Function
     from distes.tasks.gym import Gym as Gym
@@ -69,6 +72,9 @@ HOMES = {
     "SepCMAES": "distes.strategies.sep_cmaes",
     "SNES": "distes.strategies.snes",
     "PGPE": "distes.strategies.pgpe",
+    "DeepGA": "distes.strategies.deep_ga",
+    "OpenAIES": "distes.strategies.openai_es",
+    "RandomSearch": "distes.strategies.random_search",
     "Task": "distes.tasks.base",
     "Function": "distes.tasks.functions",
     "Gym": "distes.tasks.gym",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distes.forward import Forward, population_forward
+from distes.genomes import Origins
 from distes.perturbations.base import Perturbation
 from distes.policies.base import StatefulPolicy
 from distes.rows import Rows
@@ -32,6 +33,7 @@ class Members:
         signs_B: NDArray[np.int64],
         device: str | torch.device = "cpu",
         spread: Spread | None = None,
+        origins: Origins | None = None,
     ) -> None:
         """Describes the members; member b is centre_P + signs_B[b] * sigma * direction(ids_B[b]).
 
@@ -44,10 +46,11 @@ class Members:
             signs_B: +1, -1, or 0 for the centre itself.
             device: Where the members are made and run; what they are given must be there, too.
             spread: A linear map of directions, or None.
+            origins: What each member starts from, in place of the centre, which may then be empty; or None.
         """
         self.device = torch.device(device)
         self._forward, self._perturbation, self._centre_P = forward, perturbation, centre_P
-        self._rows = Rows(perturbation, sigma, ids_B, signs_B, spread)
+        self._rows = Rows(perturbation, sigma, ids_B, signs_B, spread, origins)
         self._held = np.empty(0, np.int64)  # which member each row of the matrix holds
         self._selected = 0
 

@@ -43,6 +43,8 @@ CLASSES = {
         "SepCMAES": "distes.strategies.sep_cmaes.SepCMAES",
         "LMMAES": "distes.strategies.lm_ma_es.LMMAES",
         "PGPE": "distes.strategies.pgpe.PGPE",
+        "DeepGA": "distes.strategies.deep_ga.DeepGA",
+        "RandomSearch": "distes.strategies.random_search.RandomSearch",
     },
     "perturbation": {
         "Dense": "distes.perturbations.dense.Dense",

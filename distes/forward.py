@@ -227,6 +227,7 @@ def population_forward(module: nn.Module, layout: Layout, observation_shape: tup
             raise ConfigurationError(
                 f"The policy {type(module).__name__} cannot take observations of shape {observation_shape}: {error}"
             ) from error
+        layout.load(forward.module, centre_P.numpy())  # workers, too, may ask how it was at first
         if not forward.vmapped:
             try:
                 forward.bind(parameters_2P, layout.places)

@@ -5,9 +5,11 @@ M genomes, G their numbers.
 """
 
 import dataclasses
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from distes.spread import Spread
 
 Floats = NDArray[np.float32]
+Genome = tuple[int, ...]
 SIGNS = (1, -1)
 
 
@@ -61,7 +64,8 @@ class Normalization:
 class Genomes:
     """Centres that are made from the shared noise, each from a few integers (Such et al. 2017, arXiv:1712.06567).
 
-    The first number of a genome gives the initialisation, each further one a mutation of what was there before.
+    The first number of a genome gives the initialisation, each further one a mutation of what was there before, with
+    the sigma of the population.
 
     Attributes:
         ids_G: The numbers of all genomes, one genome after the other; int32 where the noise table allows it.
@@ -75,10 +79,19 @@ class Genomes:
     initialization: str
     mutation: str = "gaussian"
 
-    def genome(self, index: int) -> tuple[int, ...]:
-        """One of them."""
-        start = int(self.lengths_M[:index].sum())
-        return tuple(self.ids_G[start : start + int(self.lengths_M[index])].tolist())
+    @classmethod
+    def of(cls, genomes: Sequence[Genome], initialization: str, mutation: str = "gaussian") -> Self:
+        """Of genomes as tuples, each with at least one number."""
+        ids_G = np.fromiter(itertools.chain.from_iterable(genomes), np.int64)
+        narrow = ids_G.max(initial=0) <= np.iinfo(np.int32).max
+        lengths_M = np.array([len(genome) for genome in genomes], np.int32)
+        return cls(ids_G.astype(np.int32) if narrow else ids_G, lengths_M, initialization, mutation)
+
+    @property
+    def tuples(self) -> list[Genome]:
+        """All of them."""
+        ids, ends = self.ids_G.tolist(), np.cumsum(self.lengths_M).tolist()
+        return [tuple(ids[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,13 +184,18 @@ def chunks(population: Population, pairs_per_chunk: int | None, usual: ChunkPair
     return [Chunk(index, start, stop, of_centre, each) for index, (start, stop, of_centre) in enumerate(spans)]
 
 
-def centre_alone(population: Population, eval_seeds_E: NDArray[np.uint64]) -> Population:
-    """The same centre with these episodes, and no members."""
-    return dataclasses.replace(
-        _some(population, slice(0, 0)),
-        eval_seeds_E=eval_seeds_E,
-        eval_centres_E=None if population.genomes is None else np.zeros(len(eval_seeds_E), np.int32),
-    )
+def centre_alone(population: Population, eval_seeds_E: NDArray[np.uint64] | None = None) -> Population:
+    """The episodes of the centre without the members; or these further ones, all of the first genome if there are any.
+
+    The genomes stay: workers would else forget what the next generation starts from.
+    """
+    nobody = _some(population, slice(0, 0))
+    if eval_seeds_E is None:
+        return dataclasses.replace(
+            nobody, eval_seeds_E=population.eval_seeds_E, eval_centres_E=population.eval_centres_E
+        )
+    centres_E = None if population.genomes is None else np.zeros(len(eval_seeds_E), np.int32)
+    return dataclasses.replace(nobody, eval_seeds_E=eval_seeds_E, eval_centres_E=centres_E)
 
 
 def one_alone(population: Population, pair: int, sign: int) -> Population:

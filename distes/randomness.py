@@ -18,6 +18,7 @@ class Stream(IntEnum):
     EPISODES = 1
     EVALUATION = 2
     FINAL_EVALUATION = 3
+    PARENTS = 4
     AGENTS = 5
 
 

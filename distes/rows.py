@@ -1,4 +1,4 @@
-"""How members' rows are written from the shared noise: around one centre, with one sigma or one per parameter.
+"""How members' rows are written from the shared noise: around one centre or around several genomes.
 
 Axes: B members, P parameters, Q numbers of a member's row.
 """
@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distes.genomes import Origins
 from distes.perturbations.base import Perturbation
 from distes.population import Floats
 from distes.spread import Spread
@@ -16,7 +17,10 @@ VECTORS = 16  # members at a time whose scale is a vector of P
 
 
 class Rows:
-    """Member b is centre_P + signs_B[b] * sigma * T direction(ids_B[b]), T a spread, or nothing."""
+    """Member b is centre_P + signs_B[b] * sigma * T direction(ids_B[b]), T a spread, or nothing.
+
+    Where members have origins, it is the mutant of its own by number ids_B[b]; or that itself, where signs_B[b] is 0.
+    """
 
     def __init__(
         self,
@@ -25,6 +29,7 @@ class Rows:
         ids_B: NDArray[np.int64],
         signs_B: NDArray[np.int64],
         spread: Spread | None = None,
+        origins: Origins | None = None,
     ) -> None:
         """Describes them.
 
@@ -34,8 +39,10 @@ class Rows:
             ids_B: Direction of each member.
             signs_B: +1, -1, or 0 for the centre itself.
             spread: A linear map of directions, or None.
+            origins: What each member starts from, in place of a common centre; or None. It knows sigma by itself.
         """
         self._perturbation, self._sigma, self._ids_B, self._spread = perturbation, sigma, ids_B, spread
+        self._mutated_B, self._origins = signs_B != 0, origins
         self._scale_B = torch.from_numpy((signs_B * np.float32(1 if np.ndim(sigma) else sigma)).astype(np.float32))
         self._basis_KP: Tensor | None = None
 
@@ -45,6 +52,9 @@ class Rows:
     def write(self, centre_P: Tensor, members: NDArray[np.int64], out_BQ: Tensor) -> None:
         """Writes the rows of some members, on the device of `out_BQ`, where the centre must be, too."""
         device = out_BQ.device
+        if self._origins is not None:
+            self._origins.write(members, self._ids_B[members], self._mutated_B[members], out_BQ)
+            return
         scale_B, ids_B = self._scale_B[torch.from_numpy(members)].to(device), self._ids_B[members]
         if self._spread is not None:
             self._write_spread(self._spread, centre_P, scale_B, ids_B, out_BQ)

@@ -142,7 +142,7 @@ class Trainer:
         """
         population = self._population()
         if pair is None:
-            return self._pool.evaluate(centre_alone(population, population.eval_seeds_E), lambda: False)
+            return self._pool.evaluate(centre_alone(population), lambda: False)
         rounds = population
         while pair >= (pairs := rounds.first_pair + len(rounds.ids_N)):
             nothing = Evaluation.of(np.zeros(pairs * len(rounds.signs)), len(rounds.signs))

@@ -15,7 +15,9 @@ from distes.batched import Forward, Members, population_forward
 from distes.device import Place, Resident, place_of, prepare, settle
 from distes.errors import EvaluationError
 from distes.evaluation import ChunkResult
+from distes.genomes import MUTATIONS, Decoder, Origins
 from distes.gpu_memory import GpuMemory, out_of_memory, release, requested_bytes
+from distes.initialization import Initialization
 from distes.layout import Layout
 from distes.noise import NoiseTable
 from distes.perturbations.base import Perturbation
@@ -123,6 +125,7 @@ class Worker:
         self._memory = GpuMemory(self._device)
         self._forward = experiment.forward
         self._centre: Resident | None = None  # on a processor the centre is taken as it comes
+        self._decoders: dict[tuple[str, str, float], Decoder] = {}  # with the vectors of genomes; see `_origins`
         self._replica = None if experiment.strategy is None else Replica(experiment.strategy, experiment.perturbation)
         if self._device.type == "cuda":
             self._settle_on_gpu(experiment)
@@ -188,6 +191,7 @@ class Worker:
             signs_B,
             device=self._device,
             spread=population.spread,
+            origins=self._origins(population, chunk),
         )
         refuses = population.refuses_non_finite
         terms = Terms(seeds_B, not chunk.of_centre, population.normalization, observed_B, refuses)
@@ -209,6 +213,26 @@ class Worker:
             seconds=time.perf_counter() - started,
             behaviour=None if behaviour_BD is None else behaviour_BD.reshape(*shape, -1),
         )
+
+    def _origins(self, population: Population, chunk: Chunk) -> Origins | None:
+        """What the members start from, where populations have genomes; their vectors are kept from chunk to chunk."""
+        genomes = population.genomes
+        if genomes is None:
+            return None
+        key = genomes.initialization, genomes.mutation, float(population.sigma)
+        if key not in self._decoders:
+            initial_P = self._forward.layout.flatten(self._forward.module)
+            first = Initialization(genomes.initialization, self._perturbation, initial_P, self._device)
+            mutation = MUTATIONS[genomes.mutation](self._perturbation, float(population.sigma))
+            self._decoders = {key: Decoder(first, mutation, self._device)}  # of one experiment at a time
+        decoder, alive = self._decoders[key], genomes.tuples
+        decoder.expect(alive)
+        if chunk.of_centre:
+            assert population.eval_centres_E is not None
+            return Origins(decoder, alive, population.eval_centres_E[chunk.start : chunk.stop])
+        assert population.centres_N is not None
+        origins_N = population.centres_N[chunk.start : chunk.stop]
+        return Origins(decoder, alive, origins_N.repeat(len(population.signs)))
 
     def _completed(self, outline: Outline) -> Population:
         if self._replica is None:
@@ -254,9 +278,9 @@ def _sentence(population: Population, chunk: Chunk, error: MemberError) -> str:
     if chunk.of_centre:
         who, where = f"The centre's episode {chunk.start + error.member}", f"--replay {generation}"
     else:
-        pair = population.first_pair + chunk.start + error.member // 2
+        pair = population.first_pair + chunk.start + error.member // len(population.signs)
         turned = bool(np.any(np.asarray(population.sigma) < 0))  # a member of sign - that is replayed as +
-        sign = "+-"[(error.member + turned) % 2]
+        sign = "+-"[(error.member % len(population.signs) + turned) % 2]
         who, where = f"Pair {pair}, sign {sign},", f"--replay {generation},{pair},{sign}"
     seed = "" if error.episode_seed is None else f" (episode seed {error.episode_seed})"
     return (

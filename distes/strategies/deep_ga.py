@@ -1,0 +1,74 @@
+"""A genetic algorithm over genomes of a few integers (Such et al. 2017, arXiv:1712.06567, algorithm 1).
+
+It follows the paper, and the released code for GPUs, in that the elite is chosen by evaluating candidates again; the
+released code for CPUs keeps an elite with the one score that it once had. No crossover, as in both.
+"""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distes.errors import ConfigurationError
+from distes.evaluation import Evaluation
+from distes.perturbations.base import Perturbation
+from distes.population import Genome
+from distes.strategies.elite import EliteSearch, best_first, unique
+from distes.strategies.gradient import require_finite
+
+
+class DeepGA(EliteSearch):
+    """Truncation selection by one score, Gaussian mutation, and an elite that is always a parent."""
+
+    def __init__(
+        self,
+        centre_P: NDArray[np.float32],
+        perturbation: Perturbation,
+        seed: int = 0,
+        *,
+        population_size: int = 1000,
+        sigma: float = 0.002,
+        parents: int = 20,
+        candidates: int = 10,
+        validation_episodes: int = 30,
+        initialization: Literal["policy", "glorot", "he", "orthogonal"] = "policy",
+    ) -> None:
+        """Starts at generation 0.
+
+        Args:
+            centre_P: The policy's own initial parameters.
+            perturbation: Numbered directions.
+            seed: Of the run.
+            population_size: Offspring per generation.
+            sigma: Standard deviation of a mutation, the same in all generations: genomes are rebuilt with it. The
+                paper's 0.002 is for Atari; small policies want more.
+            parents: The elite, and so many less one of the best offspring, have the next generation's offspring
+                (truncation, T in the paper).
+            candidates: How many are evaluated again for the elite: the elite so far, and the best offspring.
+            validation_episodes: Of each candidate, along with the next generation. With 0 the best single score is
+                trusted: for fitness without noise.
+            initialization: How the first parameters are made. policy: each tensor with the standard deviation of the
+                policy's own; or glorot, he, orthogonal.
+        """
+        require_finite("sigma", sigma, above=0)
+        super().__init__(
+            centre_P,
+            perturbation,
+            seed,
+            population_size=population_size,
+            sigma=sigma,
+            initialization=initialization,
+            candidates=candidates,
+            validation_episodes=validation_episodes,
+        )
+        if not 1 <= parents <= population_size:
+            raise ConfigurationError(
+                f"strategy.parents must be from 1 to {population_size}, the population_size; got {parents}."
+            )
+        self._parent_count = parents
+
+    def _survivors(self, offspring: list[Genome], evaluation: Evaluation) -> tuple[list[Genome], dict[str, float]]:
+        fitness_N = evaluation.fitness_N2[:, 0]
+        parents = unique([self._elite, *best_first(offspring, fitness_N)])[: self._parent_count]
+        scores = dict(zip(offspring, fitness_N.tolist(), strict=True))
+        return parents, {"parents/worst": min(scores.get(parent, self._elite_fitness) for parent in parents)}

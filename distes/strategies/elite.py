@@ -1,0 +1,213 @@
+"""What strategies share that search among genomes: offspring evaluated once, and an elite that is evaluated again.
+
+Such et al. 2017, "Deep Neuroevolution: Genetic Algorithms Are a Competitive Alternative for Training Deep Neural
+Networks for Reinforcement Learning", arXiv:1712.06567, algorithm 1.
+
+Axes: P parameters, N offspring, E episodes, C candidates, T parents.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distes.errors import ConfigurationError, EvaluationError
+from distes.evaluation import Evaluation
+from distes.genomes import MUTATIONS, Decoder, Origins
+from distes.initialization import Initialization
+from distes.perturbations.base import Perturbation
+from distes.population import SIGNS, Floats, Genome, Genomes, Population
+from distes.randomness import Stream, draw
+from distes.rows import Rows, members_around
+from distes.strategies.base import Strategy
+from distes.strategies.one_centre import require_dense, require_members
+
+
+class EliteSearch(Strategy):
+    """A generation of offspring, one episode's luck each; of the best, the one that is best in many episodes.
+
+    The paper evaluates the candidates for the elite (the best offspring, and the elite so far) when their generation is
+    done, while its offspring's workers wait. Here they are evaluated along with the next generation, all of them in the
+    same episodes: so the elite is known one generation late, and nobody waits. It is evaluated anew in every
+    generation, so no lucky score is kept. It is the first genome of a population, and what is shown as the centre; in
+    the first generation, where none is known, that is the first offspring, and in the second the one that did best.
+    """
+
+    def __init__(
+        self,
+        centre_P: NDArray[np.float32],
+        perturbation: Perturbation,
+        seed: int,
+        *,
+        population_size: int,
+        sigma: float,
+        initialization: str,
+        candidates: int,
+        validation_episodes: int,
+        mutation: str = "gaussian",
+    ) -> None:
+        """Starts at generation 0.
+
+        Args:
+            centre_P: The policy's own initial parameters.
+            perturbation: Numbered directions.
+            seed: Of the run.
+            population_size: Offspring per generation.
+            sigma: Of a mutation.
+            initialization: See `distes.initialization`.
+            candidates: For the elite.
+            validation_episodes: Of each candidate. With 0, one score is trusted: for fitness without noise.
+            mutation: See `distes.genomes`.
+        """
+        require_dense(perturbation, type(self).__name__)
+        require_members(population_size, antithetic=False)
+        if not 1 <= candidates <= population_size:
+            raise ConfigurationError(
+                f"strategy.candidates must be from 1 to {population_size}, the population_size; got {candidates}."
+            )
+        if validation_episodes < 0:
+            raise ConfigurationError(
+                "strategy.validation_episodes must be at least 1, or 0 to trust a single score; got "
+                f"{validation_episodes}."
+            )
+        self._perturbation, self._seed, self._generation = perturbation, seed, 0
+        self._offspring, self._sigma, self._mutation = population_size, sigma, mutation
+        self._candidate_count, self._episodes = candidates, validation_episodes
+        first = Initialization(initialization, perturbation, np.asarray(centre_P, np.float32))
+        self._decoder = Decoder(first, MUTATIONS[mutation](perturbation, sigma))
+        self._elite: Genome = (int(self._ids_N[0]),)
+        self._elite_fitness = -math.inf
+        self._candidates: list[Genome] = []
+        self._parents: list[Genome] = []
+
+    @abstractmethod
+    def _survivors(self, offspring: list[Genome], evaluation: Evaluation) -> tuple[list[Genome], dict[str, float]]:
+        """Who has offspring in the next generation, nobody for fresh initialisations; and metrics."""
+
+    @property
+    def centre_P(self) -> Floats:
+        """The elite's parameters; a copy."""
+        self._decoder.expect(self._genomes)
+        centre_P: Floats = self._decoder.vector(self._elite).numpy().copy()
+        return centre_P
+
+    def ask(self) -> Population:
+        """Mutants of uniformly drawn parents, and further episodes of the candidates."""
+        genomes = self._genomes
+        place = {genome: index for index, genome in enumerate(genomes)}
+        origins_N = np.full(self._offspring, -1, np.int32)
+        if self._parents:
+            drawn_N = draw(self._seed, self._generation, Stream.PARENTS, self._offspring)
+            places_T = np.array([place[parent] for parent in self._parents], np.int32)
+            origins_N = places_T[(drawn_N % np.uint64(len(places_T))).astype(np.int64)]
+        seeds_E = draw(self._seed, self._generation, Stream.EVALUATION, self._episodes)
+        return Population(
+            generation=self._generation,
+            centre_P=np.empty(0, np.float32),
+            sigma=self._sigma,
+            ids_N=self._ids_N,
+            seeds_N=draw(self._seed, self._generation, Stream.EPISODES, self._offspring),
+            signs=SIGNS[:1],
+            eval_seeds_E=np.tile(seeds_E, len(self._candidates)),
+            genomes=Genomes.of(genomes, self._decoder.initialization.name, self._mutation),
+            centres_N=origins_N,
+            eval_centres_E=np.array([place[one] for one in self._candidates], np.int32).repeat(self._episodes),
+        )
+
+    def parameters(self, population: Population) -> Floats:
+        """Materialises the offspring: (N, 1, P)."""
+        assert population.genomes is not None and population.centres_N is not None
+        genomes = population.genomes.tuples
+        self._decoder.expect(genomes)
+        origins = Origins(self._decoder, genomes, population.centres_N)
+        signs_N = np.ones(len(population.ids_N), np.int64)
+        rows = Rows(self._perturbation, population.sigma, population.ids_N, signs_N, origins=origins)
+        return members_around(self._perturbation, population.centre_P, rows)[:, None]
+
+    def _tell(self, evaluation: Evaluation) -> dict[str, float]:
+        asked = self.ask()
+        assert asked.genomes is not None and asked.centres_N is not None
+        origins: list[Genome] = [*asked.genomes.tuples, ()]  # -1, for none, is the last one
+        offspring = [(*origins[i], id) for i, id in zip(asked.centres_N.tolist(), asked.ids_N.tolist(), strict=True)]
+        before = self._elite
+        self._elect(evaluation)
+        fitness_N = evaluation.fitness_N2[:, 0]
+        ranked = best_first(offspring, fitness_N)
+        best = float(fitness_N.max())
+        if self._generation == 0 or (not self._episodes and best > self._elite_fitness):
+            self._elite, self._elite_fitness = ranked[0], best
+        self._candidates = unique([self._elite, *ranked])[: self._candidate_count] if self._episodes else []
+        self._parents, metrics = self._survivors(offspring, evaluation)
+        self._generation += 1
+        return {
+            "elite/fitness": self._elite_fitness,
+            "elite/changed": float(self._elite != before),
+            "genome/length": float(len(self._elite)),
+            **metrics,
+        }
+
+    def _elect(self, evaluation: Evaluation) -> None:
+        """The candidate with the highest mean becomes the elite; of equals the elite so far, then the better one."""
+        count = len(self._candidates)
+        if not count:
+            return
+        fitness_CE = evaluation.eval_fitness_E[: count * self._episodes]
+        if len(fitness_CE) < count * self._episodes:
+            raise EvaluationError(
+                f"{type(self).__name__} asks for {count * self._episodes} episodes of its candidates, and was told of "
+                f"{len(fitness_CE)}: evaluate the population's eval_seeds_E, too, or set validation_episodes to 0."
+            )
+        mean_C = fitness_CE.reshape(count, -1).mean(axis=1)
+        mean_C = np.where(np.isfinite(mean_C), mean_C, np.finfo(np.float64).min)
+        best = int(mean_C.argmax())
+        self._elite, self._elite_fitness = self._candidates[best], float(mean_C[best])
+
+    @property
+    def _genomes(self) -> list[Genome]:
+        return unique([self._elite, *self._candidates, *self._parents])
+
+    @property
+    def _ids_N(self) -> NDArray[np.int64]:
+        return self._perturbation.choose(draw(self._seed, self._generation, Stream.DIRECTIONS, self._offspring))
+
+    def state_dict(self) -> dict[str, Any]:
+        """All genomes, and how good the elite is."""
+        return {
+            "generation": self._generation,
+            "parameters": self._decoder.initialization.size,
+            "elite_fitness": self._elite_fitness,
+            "elite": _packed([self._elite]),
+            "candidates": _packed(self._candidates),
+            "parents": _packed(self._parents),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Refuses genomes of another policy."""
+        size = self._decoder.initialization.size
+        if state["parameters"] != size:
+            raise ConfigurationError(f"The stored centre has {state['parameters']} parameters, this policy {size}.")
+        self._generation, self._elite_fitness = int(state["generation"]), float(state["elite_fitness"])
+        (self._elite,) = _unpacked(state["elite"])
+        self._candidates, self._parents = _unpacked(state["candidates"]), _unpacked(state["parents"])
+
+
+def best_first(genomes: list[Genome], scores_N: NDArray[np.float64]) -> list[Genome]:
+    """Sorted by score; equals stay in their order."""
+    return [genomes[i] for i in np.argsort(-scores_N, kind="stable")]
+
+
+def unique(genomes: Iterable[Genome]) -> list[Genome]:
+    """Each once, in the order in which they first come."""
+    return list(dict.fromkeys(genomes))
+
+
+def _packed(genomes: list[Genome]) -> dict[str, NDArray[Any]]:
+    made = Genomes.of(genomes, "")
+    return {"ids_G": made.ids_G, "lengths_M": made.lengths_M}
+
+
+def _unpacked(arrays: Mapping[str, NDArray[Any]]) -> list[Genome]:
+    return Genomes(arrays["ids_G"], arrays["lengths_M"], "").tuples
