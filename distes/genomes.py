@@ -78,7 +78,6 @@ class Decoder:
         """
         if not self._worth.issuperset(genomes):
             self._worth = frozenset([*genomes, *_partings(genomes)])
-            self._forget()
 
     def vector(self, genome: Genome) -> Tensor:
         """Its parameters, (P,), float32; not to be written to."""
@@ -90,10 +89,14 @@ class Decoder:
             known, vector_P = 1, self._empty()
             self.initialization.write(np.array(genome[:1], np.int64), vector_P.unsqueeze(0))
             self._remember(genome[:1], vector_P)
+        free_P: Tensor | None = None  # memory of a vector on the way that nobody remembers
         for n in range(known, len(genome)):
-            parent_P, vector_P = vector_P, self._empty()
+            parent_P, vector_P = vector_P, self._empty() if free_P is None else free_P
             self.mutation.write(parent_P, np.array(genome[n : n + 1], np.int64), vector_P.unsqueeze(0))
+            free_P = None if genome[:n] in self._vectors else parent_P
             self._remember(genome[: n + 1], vector_P)
+        while len(self._vectors) > 2 * len(self._worth):
+            self._vectors.popitem(last=False)
         return vector_P
 
     def __getstate__(self) -> dict[str, object]:
@@ -105,11 +108,6 @@ class Decoder:
     def _remember(self, genome: Genome, vector_P: Tensor) -> None:
         if genome in self._worth:
             self._vectors[genome] = vector_P
-            self._forget()
-
-    def _forget(self) -> None:
-        while len(self._vectors) > 2 * len(self._worth):
-            self._vectors.popitem(last=False)
 
 
 def _partings(genomes: Iterable[Genome]) -> list[Genome]:

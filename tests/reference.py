@@ -12,6 +12,7 @@ ars                    Mania et al. 2018, arXiv:1803.07055, algorithm 2, lines 6
 pgpe                   EvoTorch 0.6's symmetric separable Gaussian, after Sehnke et al. 2010, Neural Networks 23(4)
 adam, momentum         Kingma and Ba 2015, algorithm 1; Sutskever et al. 2013 without the factor on the gradient
 clip_up                Toklu et al. 2020, arXiv:2008.02387, algorithm 2
+genetic_algorithm      Such et al. 2017, arXiv:1712.06567, algorithm 1, with the elite known one generation late
 episode_seed           SplitMix64's finaliser, Steele et al. 2014, doi:10.1145/2714064.2660195
 low_rank               EGGROLL, arXiv:2511.16652, section 4: E = A B^T / sqrt(r), columns a_1 ... a_r and b_1 ... b_r
 sensitivities          Lehman et al. 2018, arXiv:1712.06563, section 3.2, with means over observations for both
@@ -408,3 +409,53 @@ def sensitivities(
         of_sum.append(math.sqrt(sum((sum(column) / len(column)) ** 2 for column in columns)))
         of_abs.append(math.sqrt(sum((sum(map(abs, column)) / len(column)) ** 2 for column in columns)))
     return of_sum, of_abs
+
+
+def genetic_algorithm(
+    phi: Callable[[int], Vector],
+    direction: Callable[[int], Vector],
+    once: Callable[[Vector, int, int], float],
+    often: Callable[[Vector, int], float],
+    draws: Sequence[tuple[Sequence[int], Sequence[int]]],
+    sigma: float,
+    parents: int,
+    candidates: int,
+) -> list[tuple[int, ...]]:
+    """The elite after each generation. Every genome is decoded from its first number on, whenever it is needed.
+
+    Args:
+        phi: From a number to first parameters.
+        direction: From a number to a direction.
+        once: From parameters, a generation and a place in it to a score.
+        often: From parameters and a generation to a mean score.
+        draws: For each generation the numbers of its offspring, and a number by which each chooses its parent.
+        sigma: Of a mutation.
+        parents: T in the paper; 0 for random search, where nobody has offspring.
+        candidates: For the elite.
+    """
+
+    def decode(genome: tuple[int, ...]) -> Vector:
+        vector = list(phi(genome[0]))
+        for number in genome[1:]:
+            vector = [x + sigma * e for x, e in zip(vector, direction(number), strict=True)]
+        return vector
+
+    elites: list[tuple[int, ...]] = []
+    breeding: list[tuple[int, ...]] = []
+    tried: list[tuple[int, ...]] = []
+    for generation, (numbers, choices) in enumerate(draws):
+        offspring = []
+        for number, choice in zip(numbers, choices, strict=True):
+            parent = breeding[choice % len(breeding)] if breeding else ()
+            offspring.append((*parent, number))
+        scored = [(once(decode(genome), generation, i), -i, genome) for i, genome in enumerate(offspring)]
+        ranked = [genome for _, _, genome in sorted(scored, reverse=True)]
+        if generation == 0:
+            elite = ranked[0]
+        else:  # the candidates of the generation before are tried along with this one
+            elite = max(tried, key=lambda genome: often(decode(genome), generation))
+        others = [genome for genome in ranked if genome != elite]
+        tried = [elite, *others[: candidates - 1]]
+        breeding = [elite, *others[: parents - 1]] if parents else []
+        elites.append(elite)
+    return elites
