@@ -154,11 +154,13 @@ def is_vector(sigma: float | Floats) -> bool:
 
 
 def digest(population: Population) -> str:
-    """SHA-256 of what an outline leaves out."""
+    """SHA-256 of what an outline leaves out; and of genomes, which show who is out of step."""
     hashed = hashlib.sha256(np.ascontiguousarray(population.centre_P).data)
     if is_vector(population.sigma):
         hashed.update(np.ascontiguousarray(population.sigma).data)
     if population.spread is not None:
         for array in (population.spread.basis_KP, population.spread.mixing_KK, np.array(population.spread.scale)):
             hashed.update(np.ascontiguousarray(array).data)
+    if population.genomes is not None:
+        hashed.update(population.genomes.ids_G.tobytes() + population.genomes.lengths_M.tobytes())
     return hashed.hexdigest()

@@ -32,6 +32,8 @@ def test_one_tiny_generation(path: Path, tmp_path: Path) -> None:
     }
     if "top_directions" in text:
         tiny["strategy.top_directions"] = 1  # of two
+    if "candidates:" in text:
+        tiny |= {"strategy.candidates": 2, "strategy.parents": 2}  # of four
     flags = [str(part) for key, value in tiny.items() for part in (f"--{key}", value)]
     assert main(["--config", str(path), *flags]) == 0
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -72,5 +74,8 @@ def test_there_is_a_configuration_for_each_published_run() -> None:
         "pong "
         "swimmer "
         "walker2d "
+        "acrobot ant ars_halfcheetah ars_hopper ars_inverted_double_pendulum ars_inverted_pendulum ars_swimmer "
+        "ars_walker2d cartpole ga_cartpole ga_pendulum halfcheetah hopper humanoid inverted_double_pendulum "
+        "inverted_pendulum lunarlander maze pendulum pong swimmer walker2d"
     )
     assert {path.stem for path in CONFIGS} >= set(published.split())

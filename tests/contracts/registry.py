@@ -29,6 +29,11 @@ from distes.strategies.openai_es import OpenAIES
 from distes.strategies.pgpe import PGPE
 from distes.strategies.sep_cmaes import SepCMAES
 from distes.strategies.snes import SNES
+from distes.strategies.deep_ga import DeepGA
+from distes.strategies.novelty_es import NSES, NSRES
+from distes.strategies.nsra_es import NSRAES
+from distes.strategies.openai_es import OpenAIES
+from distes.strategies.random_search import RandomSearch
 from distes.tasks.base import Task
 from distes.tasks.functions import Function
 from distes.tasks.gym import Gym
@@ -78,6 +83,23 @@ STRATEGIES: Mapping[str, Callable[[NDArray[Any], Perturbation, int], Strategy]] 
     "ARS, all directions": lambda centre_P, noise, seed: ARS(
         centre_P, noise, seed, population_size=32, sigma=0.1, learning_rate=0.02
     ),
+    "DeepGA": lambda centre_P, noise, seed: DeepGA(
+        centre_P,
+        noise,
+        seed,
+        population_size=32,
+        sigma=0.05,
+        parents=5,
+        candidates=3,
+        validation_episodes=2,
+        initialization="he",
+    ),
+    "DeepGA, single scores": lambda centre_P, noise, seed: DeepGA(
+        centre_P, noise, seed, population_size=32, sigma=0.05, parents=5, validation_episodes=0, initialization="he"
+    ),
+    "RandomSearch": lambda centre_P, noise, seed: RandomSearch(
+        centre_P, noise, seed, population_size=32, candidates=3, validation_episodes=2, initialization="he"
+    ),
     "NSES": lambda centre_P, noise, seed: NSES(centre_P, noise, seed, learning_rate=0.05),
     "NSRES": lambda centre_P, noise, seed: NSRES(centre_P, noise, seed, learning_rate=0.05),
     "NSRES, in turn": lambda centre_P, noise, seed: NSRES(
@@ -113,7 +135,11 @@ STRATEGIES: Mapping[str, Callable[[NDArray[Any], Perturbation, int], Strategy]] 
 # not FOR_MOST: those that also look for something new are restless at the top, and None is for who looks for nothing
 # else.
 FOR_MOST = 0.1
-LEFT_ON_A_SPHERE: Mapping[str, float | None] = {"NSES": None, "NSRES": 1.0}
+LEFT_ON_A_SPHERE: Mapping[str, float | None] = {
+    "NSES": None,
+    "NSRES": 1.0,
+    "RandomSearch": 3.0,  # from 20, the mean of its members
+}
 
 # The policy, and the shape of what it sees. Sizes that are no multiple of a vector unit's width are the hard ones.
 POLICIES: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {

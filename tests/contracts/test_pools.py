@@ -14,7 +14,7 @@ from distes.evaluation import Evaluation
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.ray_pool import RayPool
 from distes.pools.serial import SerialPool
-from distes.population import Normalization, Population
+from distes.population import Genomes, Normalization, Population
 from distes.spread import Spread
 from tests.reference import episode_seed
 from tests.small import Parts, drift, evaluate, population, train
@@ -97,6 +97,15 @@ def populations(parts: Parts) -> dict[str, Population]:
         "members that come alone": population(strategy, signs=(1,)),
         "a linear map of directions": population(strategy, spread=spread),
         "a further round": population(strategy, first_pair=11),
+        "genomes": population(
+            strategy,
+            signs=(1,),
+            centre_P=np.empty(0, np.float32),
+            genomes=Genomes.of([(1, 2, 3), (4,), (1, 2, 5)], "orthogonal"),
+            centres_N=np.array([0, 1, 2, -1, 0, -1, 2, 1, 1, 0, 0], np.int32),
+            eval_seeds_E=seeds_E,
+            eval_centres_E=np.arange(20, dtype=np.int32) % 3,
+        ),
         "the centre alone": population(strategy, **nobody, eval_seeds_E=seeds_E),
         "nobody": population(strategy, **nobody),
     }
