@@ -18,7 +18,6 @@ from distes.perturbations.base import Perturbation
 from distes.population import Floats
 
 INITIALIZATIONS = ("policy", "glorot", "he", "orthogonal")
-MEMBERS = 16  # at a time: on a GPU their scale is written out
 
 
 class Initialization:
@@ -80,9 +79,8 @@ class Initialization:
 
     def write(self, ids_B: NDArray[np.int64], out_BP: Tensor) -> None:
         """Writes the parameters that these numbers stand for, on the device of `out_BP`, which is this one's."""
-        for start in range(0, len(ids_B), MEMBERS):
-            some_B, some_BP = ids_B[start : start + MEMBERS], out_BP[start : start + MEMBERS]
-            self._perturbation.perturb(self._shift_P, self._scale_P.expand(len(some_B), -1), some_B, some_BP)
+        scale_BP = self._scale_P.expand(len(ids_B), -1)  # one row, seen as many
+        self._perturbation.perturb(self._shift_P, scale_BP, ids_B, out_BP)
         for slot in self._factored:
             for row_P in out_BP:
                 matrix = row_P[slot.span].view(slot.matrix)

@@ -206,6 +206,12 @@ class TestMembers:
             np.testing.assert_array_equal(got_BKA[:, 0].cpu().numpy(), answers_BA[who])
 
 
+def test_rows_written_in_one_go_are_those_written_one_by_one(made: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, where each call takes its time."""
+    monkeypatch.setattr("distes.genomes._together", lambda places, device: [places])
+    np.testing.assert_array_equal(members_of(made, "cpu").parameters(), expected_BP(made))
+
+
 def a_population(made: Parts, generation: int = 3, **changes: Any) -> Population:
     seeds = np.arange(100, 108, dtype=np.uint64)
     return Population(
