@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,15 @@ from distes.layout import Layout
 from distes.noise import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.policies.base import StatefulPolicy
+from distes.randomness import Stream, draw, episode_seeds
+from distes.sensitivity import Sensitivity
 from distes.signature import arguments
 from distes.strategies.base import Strategy
 from distes.tasks.base import Task
 
 # What a constructor raises over its arguments; from our own classes anything else is a bug of ours.
 REFUSALS = (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, MemoryError)
+REFERENCE_EPISODES = 5  # by which a policy's sensitivity is measured
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,12 @@ def build(configuration: Configuration) -> Parts:
     noise = NoiseTable(**configuration["noise"])
     perturbation: Perturbation = construct("perturbation", configuration["perturbation"], noise=noise, layout=layout)
     strategy: Strategy = construct(
-        "strategy", configuration["strategy"], centre_P=centre_P, perturbation=perturbation, seed=seed
+        "strategy",
+        configuration["strategy"],
+        centre_P=centre_P,
+        perturbation=perturbation,
+        seed=seed,
+        sensitivity=partial(_sensitivity, task, policy, seed),
     )
     if strategy.needs_behaviour and not task.describes_behaviour:
         raise ConfigurationError(
@@ -65,6 +74,12 @@ def build(configuration: Configuration) -> Parts:
             "--task.behaviour, such as final_observation or info:KEY."
         )
     return Parts(task, policy, forward, noise, perturbation, strategy)
+
+
+def _sensitivity(task: Task, policy: nn.Module, seed: int) -> Sensitivity:
+    """Of the policy's answers, by what it sees in its first episodes."""
+    seeds = episode_seeds(draw(seed, 0, Stream.REFERENCE, 1), REFERENCE_EPISODES)[0].tolist()
+    return Sensitivity(policy, task.reference_episodes(policy, seeds))
 
 
 def build_policy(

@@ -62,7 +62,7 @@ SUPPLIED = {
     "": {"task", "strategy", "noise", "pool", "monitors", "archive", "run_directory", "policy", "description", "say"},
     "task": set[str](),
     "policy": {"observation_size", "observation_shape", "action_size"},
-    "strategy": {"centre_P", "perturbation", "seed"},
+    "strategy": {"centre_P", "perturbation", "seed", "sensitivity"},
     "perturbation": {"noise", "layout"},
 }
 # Where and how to run; the other keys of the top level are arguments of Trainer and Archive.

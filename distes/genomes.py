@@ -4,9 +4,8 @@ A genome is a few integers (Such et al. 2017, arXiv:1712.06567, section 3): the 
 of the mutations that followed. Axes: P parameters, B members.
 """
 
-from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby, pairwise
 
 import numpy as np
@@ -15,44 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distes.initialization import Initialization
-from distes.perturbations.base import Perturbation
+from distes.mutations import Mutation
 from distes.population import Genome
-
-
-class Mutation(ABC):
-    """How a number changes parameters: a child's are a function of its parent's, the number and sigma alone."""
-
-    @abstractmethod
-    def write(self, parent_P: Tensor, ids_B: NDArray[np.int64], out_BP: Tensor) -> None:
-        """Writes one parent's children, on its device.
-
-        Args:
-            parent_P: float32; not to be written to.
-            ids_B: Numbers of directions, one per child.
-            out_BP: Where to; its rows do not overlap with the parent.
-        """
-
-
-class Gaussian(Mutation):
-    """A child is parent + sigma * direction."""
-
-    def __init__(self, perturbation: Perturbation, sigma: float) -> None:
-        """Remembers both.
-
-        Args:
-            perturbation: Numbered directions that are written out (`Dense`).
-            sigma: Standard deviation of a mutation.
-        """
-        self._perturbation, self._sigma = perturbation, sigma
-
-    def write(self, parent_P: Tensor, ids_B: NDArray[np.int64], out_BP: Tensor) -> None:
-        """Product and sum are rounded one after the other."""
-        scale_B = torch.full((len(ids_B),), self._sigma, dtype=torch.float32, device=out_BP.device)
-        self._perturbation.perturb(parent_P, scale_B, ids_B, out_BP)
-
-
-# By the name that travels with a population; from numbered directions and sigma.
-MUTATIONS: dict[str, Callable[[Perturbation, float], Mutation]] = {"gaussian": Gaussian}
 
 
 class Decoder:

@@ -133,6 +133,7 @@ def start_pool(configuration: Configuration, parts: Parts, console: Console, syn
         parts.noise.fingerprint,
         configuration["device"],
         parts.strategy,
+        parts.strategy.sensitivity,
     )
     pairs = (configuration["chunk_size"] or 0) // 2 or None
     if configuration["workers"] == 0:

@@ -20,6 +20,7 @@ class Stream(IntEnum):
     FINAL_EVALUATION = 3
     PARENTS = 4
     AGENTS = 5
+    REFERENCE = 6
 
 
 def draw(seed: int, generation: int, stream: Stream, count: int) -> NDArray[np.uint64]:

@@ -8,13 +8,13 @@ Axes: P parameters, T steps of an episode, X answers that are looked at, A numbe
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, vmap
+from torch.func import functional_call
 
 from distes.errors import ConfigurationError
 from distes.layout import Layout
@@ -106,41 +106,37 @@ class Sensitivity:
 
     def _summed(self, named: dict[str, Tensor], episode: Tensor) -> dict[str, Tensor]:
         """The Jacobian of the sum of all answers, (A, *shape)."""
-        return dict(jacrev(lambda named: self._answer(named, episode).sum(0), chunk_size=1)(named))
+        leaves, answers_TA = self._leaves(named, episode)
+        return self._jacobian(leaves, answers_TA.sum(0))
 
     def _absolute(self, named: dict[str, Tensor], episode: Tensor) -> dict[str, Tensor]:
         """The sum of the Jacobians' absolute values, (A, *shape), some answers at a time."""
-        if self._stateful:
-            return self._absolute_in_order(named, episode)
-        size = sum(value.numel() for value in named.values())
-        with torch.no_grad():
-            actions = self._answer(named, episode[:1]).shape[1]
-        at_once = max(1, AT_ONCE // (size * actions))
-
-        def of_one(named: dict[str, Tensor], observation: Tensor) -> Tensor:
-            return self._answer(named, observation.unsqueeze(0))[0]
-
-        per_answer: Any = vmap(jacrev(of_one), in_dims=(None, 0))
-        total: dict[str, Tensor] = {}
-        for start in range(0, len(episode), at_once):
-            for name, jacobian_TA in per_answer(named, episode[start : start + at_once]).items():
-                added = jacobian_TA.abs().sum(0)
-                total[name] = added if name not in total else total[name] + added
-        return total
-
-    def _absolute_in_order(self, named: dict[str, Tensor], episode: Tensor) -> dict[str, Tensor]:
-        """The same for a policy with memory: a backward pass per number of an answer, through all steps before it."""
-        leaves = {name: value.detach().clone().requires_grad_() for name, value in named.items()}
-        answers_TA = self._answer(leaves, episode)
+        leaves, answers_TA = self._leaves(named, episode)
         total = {name: torch.zeros(answers_TA.shape[1], *value.shape) for name, value in named.items()}
-        for t in range(len(answers_TA)):
-            for k in range(answers_TA.shape[1]):
-                gradients = torch.autograd.grad(
-                    answers_TA[t, k], list(leaves.values()), retain_graph=True, materialize_grads=True
-                )
-                for name, gradient in zip(leaves, gradients, strict=True):
-                    total[name][k] += gradient.abs()
+        at_once = max(1, AT_ONCE // (self._layout.size * answers_TA.shape[1]))
+        for some_TA in answers_TA.split(at_once):
+            for name, jacobian in self._jacobian(leaves, some_TA.flatten()).items():
+                total[name] += jacobian.abs().unflatten(0, some_TA.shape).sum(0)
         return total
+
+    def _leaves(self, named: dict[str, Tensor], episode: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        leaves = {name: value.detach().clone().requires_grad_() for name, value in named.items()}
+        return leaves, self._answer(leaves, episode)
+
+    def _jacobian(self, leaves: dict[str, Tensor], answers_Y: Tensor) -> dict[str, Tensor]:
+        """(Y, *shape); the backward passes of all answers together."""
+        gradients = torch.autograd.grad(
+            answers_Y,
+            list(leaves.values()),
+            torch.eye(len(answers_Y)),
+            retain_graph=True,
+            is_grads_batched=True,
+            allow_unused=True,
+        )
+        return {
+            name: torch.zeros(len(answers_Y), *leaf.shape) if gradient is None else gradient
+            for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True)
+        }
 
 
 def safe(sensitivity_P: Floats) -> Floats:

@@ -15,14 +15,16 @@ from distes.batched import Forward, Members, population_forward
 from distes.device import Place, Resident, place_of, prepare, settle
 from distes.errors import EvaluationError
 from distes.evaluation import ChunkResult
-from distes.genomes import MUTATIONS, Decoder, Origins
+from distes.genomes import Decoder, Origins
 from distes.gpu_memory import GpuMemory, out_of_memory, release, requested_bytes
 from distes.initialization import Initialization
 from distes.layout import Layout
+from distes.mutations import MUTATIONS
 from distes.noise import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.population import Chunk, ChunkPairs, Population
 from distes.replica import Outline, Replica, State, Told
+from distes.sensitivity import Sensitivity
 from distes.strategies.base import Strategy
 from distes.tasks.base import MemberError, Task, Terms
 
@@ -43,6 +45,7 @@ class Experiment:
         fingerprint: What the driver's table looks like.
         device: Where members are evaluated: `cpu`, `cuda`, or `auto`, which a pool settles when it sees its GPUs.
         strategy: The driver's, for workers that follow it by themselves; None where the centre is sent.
+        sensitivity: Of the policy, for strategies with safe mutations; None for others.
     """
 
     task: Task
@@ -52,6 +55,7 @@ class Experiment:
     fingerprint: str
     device: str = "cpu"
     strategy: Strategy | None = None
+    sensitivity: Sensitivity | None = None
 
     @classmethod
     def of(
@@ -71,10 +75,11 @@ class Experiment:
             perturbation: Numbered directions in its parameters.
             noise: The table that they come from.
             device: `cpu`, `cuda` or `auto`.
-            strategy: For workers that follow it.
+            strategy: For workers that follow it, and for the sensitivity that its mutations need.
         """
         forward = population_forward(policy, Layout(policy), task.observation_shape)
-        return cls(task, forward, perturbation, noise, noise.fingerprint, device, strategy)
+        sensitivity = None if strategy is None else strategy.sensitivity
+        return cls(task, forward, perturbation, noise, noise.fingerprint, device, strategy, sensitivity)
 
     def settled(self, gpus: int, where: str = "this machine") -> Self:
         """The same with `auto` decided.
@@ -120,6 +125,7 @@ class Worker:
                 f"driver's has {experiment.fingerprint}. Use the same version of NumPy and the same kind of processor."
             )
         self._task, self._perturbation = experiment.task, experiment.perturbation
+        self._sensitivity = experiment.sensitivity
         self._device = prepare(experiment.device)
         self.place: Place = place_of(self._device)
         self._memory = GpuMemory(self._device)
@@ -223,7 +229,7 @@ class Worker:
         if key not in self._decoders:
             initial_P = self._forward.layout.flatten(self._forward.module)
             first = Initialization(genomes.initialization, self._perturbation, initial_P, self._device)
-            mutation = MUTATIONS[genomes.mutation](self._perturbation, float(population.sigma))
+            mutation = MUTATIONS[genomes.mutation](self._perturbation, float(population.sigma), self._sensitivity)
             self._decoders = {key: Decoder(first, mutation, self._device)}  # of one experiment at a time
         decoder, alive = self._decoders[key], genomes.tuples
         decoder.expect(alive)

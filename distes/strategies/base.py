@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from distes.errors import EvaluationError
 from distes.evaluation import Evaluation
 from distes.population import Floats, Population
+from distes.sensitivity import Sensitivity
 
 
 class Strategy(ABC):
@@ -23,9 +24,11 @@ class Strategy(ABC):
 
     Attributes:
         needs_behaviour: Whether the task must describe what members do.
+        sensitivity: Of the policy, where it is measured: workers need it, too.
     """
 
     needs_behaviour: bool = False
+    sensitivity: Sensitivity | None = None
 
     @property
     @abstractmethod

@@ -4,6 +4,7 @@ It follows the paper, and the released code for GPUs, in that the elite is chose
 released code for CPUs keeps an elite with the one score that it once had. No crossover, as in both.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from distes.errors import ConfigurationError
 from distes.evaluation import Evaluation
 from distes.perturbations.base import Perturbation
 from distes.population import Genome
+from distes.sensitivity import Sensitivity
 from distes.strategies.elite import EliteSearch, best_first, unique
 from distes.strategies.gradient import require_finite
 
@@ -25,6 +27,7 @@ class DeepGA(EliteSearch):
         centre_P: NDArray[np.float32],
         perturbation: Perturbation,
         seed: int = 0,
+        sensitivity: Callable[[], Sensitivity] | None = None,
         *,
         population_size: int = 1000,
         sigma: float = 0.002,
@@ -32,6 +35,7 @@ class DeepGA(EliteSearch):
         candidates: int = 10,
         validation_episodes: int = 30,
         initialization: Literal["policy", "glorot", "he", "orthogonal"] = "policy",
+        mutation: Literal["gaussian", "sm_g_sum", "sm_g_abs", "sm_r"] = "gaussian",
     ) -> None:
         """Starts at generation 0.
 
@@ -39,6 +43,7 @@ class DeepGA(EliteSearch):
             centre_P: The policy's own initial parameters.
             perturbation: Numbered directions.
             seed: Of the run.
+            sensitivity: Measures how sensitive the policy is, for safe mutations.
             population_size: Offspring per generation.
             sigma: Standard deviation of a mutation, the same in all generations: genomes are rebuilt with it. The
                 paper's 0.002 is for Atari; small policies want more.
@@ -49,6 +54,9 @@ class DeepGA(EliteSearch):
                 trusted: for fitness without noise.
             initialization: How the first parameters are made. policy: each tensor with the standard deviation of the
                 policy's own; or glorot, he, orthogonal.
+            mutation: gaussian; or a safe one, for deep and recurrent policies (arXiv:1712.06563): sm_g_sum and sm_g_abs
+                divide each parameter's change by how much the answers depend on it, sm_r goes along a direction until
+                the answers have changed by sigma. Their sigma is about answers, and 0.01 to 1.
         """
         require_finite("sigma", sigma, above=0)
         super().__init__(
@@ -60,6 +68,8 @@ class DeepGA(EliteSearch):
             initialization=initialization,
             candidates=candidates,
             validation_episodes=validation_episodes,
+            mutation=mutation,
+            sensitivity=sensitivity,
         )
         if not 1 <= parents <= population_size:
             raise ConfigurationError(

@@ -8,20 +8,22 @@ Axes: P parameters, N offspring, E episodes, C candidates, T parents.
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distes.errors import ConfigurationError, EvaluationError
+from distes.errors import ConfigurationError, EvaluationError, did_you_mean
 from distes.evaluation import Evaluation
-from distes.genomes import MUTATIONS, Decoder, Origins
+from distes.genomes import Decoder, Origins
 from distes.initialization import Initialization
+from distes.mutations import MUTATIONS
 from distes.perturbations.base import Perturbation
 from distes.population import SIGNS, Floats, Genome, Genomes, Population
 from distes.randomness import Stream, draw
 from distes.rows import Rows, members_around
+from distes.sensitivity import Sensitivity
 from distes.strategies.base import Strategy
 from distes.strategies.one_centre import require_dense, require_members
 
@@ -48,6 +50,7 @@ class EliteSearch(Strategy):
         candidates: int,
         validation_episodes: int,
         mutation: str = "gaussian",
+        sensitivity: Callable[[], Sensitivity] | None = None,
     ) -> None:
         """Starts at generation 0.
 
@@ -60,7 +63,8 @@ class EliteSearch(Strategy):
             initialization: See `distes.initialization`.
             candidates: For the elite.
             validation_episodes: Of each candidate. With 0, one score is trusted: for fitness without noise.
-            mutation: See `distes.genomes`.
+            mutation: See `distes.mutations`.
+            sensitivity: Measures how sensitive the policy is, for mutations that look at it.
         """
         require_dense(perturbation, type(self).__name__)
         require_members(population_size, antithetic=False)
@@ -76,8 +80,15 @@ class EliteSearch(Strategy):
         self._perturbation, self._seed, self._generation = perturbation, seed, 0
         self._offspring, self._sigma, self._mutation = population_size, sigma, mutation
         self._candidate_count, self._episodes = candidates, validation_episodes
+        if mutation not in MUTATIONS:
+            raise ConfigurationError(
+                f"strategy.mutation must be one of {', '.join(MUTATIONS)}; got {mutation!r}."
+                f"{did_you_mean(mutation, MUTATIONS)}"
+            )
+        if mutation != "gaussian" and sensitivity is not None:
+            self.sensitivity = sensitivity()
         first = Initialization(initialization, perturbation, np.asarray(centre_P, np.float32))
-        self._decoder = Decoder(first, MUTATIONS[mutation](perturbation, sigma))
+        self._decoder = Decoder(first, MUTATIONS[mutation](perturbation, sigma, self.sensitivity))
         self._elite: Genome = (int(self._ids_N[0]),)
         self._elite_fitness = -math.inf
         self._candidates: list[Genome] = []
