@@ -74,6 +74,10 @@ class Sensitivity:
                 do not, with a backward pass for each answer. The paper's equation of SM-G-SUM has a sum over x;
                 a mean leaves sigma its meaning whatever the number of observations.
         """
+        with torch.inference_mode(False), torch.enable_grad():  # children are made in the midst of a rollout
+            return self._measured(parameters_P, kind)
+
+    def _measured(self, parameters_P: Floats, kind: Kind) -> Floats:
         named = self._named(parameters_P)
         total = {name: torch.zeros(0) for name in named}
         for episode in self._episodes:

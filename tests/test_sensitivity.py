@@ -87,6 +87,14 @@ def test_is_the_same_in_one_go_and_in_many(monkeypatch: pytest.MonkeyPatch) -> N
     np.testing.assert_allclose(sensitivity(layout.flatten(policy), "abs"), at_once, rtol=1e-5)
 
 
+def test_is_measured_in_the_midst_of_a_rollout_too() -> None:
+    policy, layout, episodes = made("MLP")
+    sensitivity, at_P = Sensitivity(policy, episodes), layout.flatten(policy)
+    with torch.inference_mode():
+        within = sensitivity(at_P), sensitivity(at_P, "abs")
+    assert [x.tobytes() for x in within] == [sensitivity(at_P).tobytes(), sensitivity(at_P, "abs").tobytes()]
+
+
 def test_looks_at_so_many_observations() -> None:
     policy, layout, _ = made("MLP")
     episodes = [np.random.default_rng(2).standard_normal((250, 3)).astype(np.float32)] * 2
