@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from distes.pools.serial import SerialPool as SerialPool
     from distes.strategies.ars import ARS as ARS
     from distes.strategies.base import Strategy as Strategy
+    from distes.strategies.deep_ga import DeepGA as DeepGA
     from distes.strategies.guided_es import GuidedES as GuidedES
     from distes.strategies.lm_ma_es import LMMAES as LMMAES
     from distes.strategies.novelty_es import NSES as NSES
@@ -32,11 +33,9 @@ if TYPE_CHECKING:
     from distes.strategies.nsra_es import NSRAES as NSRAES
     from distes.strategies.openai_es import OpenAIES as OpenAIES
     from distes.strategies.pgpe import PGPE as PGPE
+    from distes.strategies.random_search import RandomSearch as RandomSearch
     from distes.strategies.sep_cmaes import SepCMAES as SepCMAES
     from distes.strategies.snes import SNES as SNES
-    from distes.strategies.deep_ga import DeepGA as DeepGA
-    from distes.strategies.openai_es import OpenAIES as OpenAIES
-    from distes.strategies.random_search import RandomSearch as RandomSearch
     from distes.tasks.base import Task as Task
     from distes.tasks.functions import Function as Function
     from distes.tasks.gym import Gym as Gym
@@ -73,7 +72,6 @@ HOMES = {
     "SNES": "distes.strategies.snes",
     "PGPE": "distes.strategies.pgpe",
     "DeepGA": "distes.strategies.deep_ga",
-    "OpenAIES": "distes.strategies.openai_es",
     "RandomSearch": "distes.strategies.random_search",
     "Task": "distes.tasks.base",
     "Function": "distes.tasks.functions",

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from distes.batched import Members
 from distes.errors import EvaluationError
-from distes.genomes import Decoder, Gaussian, Mutation, Origins
+from distes.genomes import Decoder, Origins
 from distes.initialization import Initialization
+from distes.mutations import Gaussian, Mutation
 from distes.pools.ray_sync import array_bytes
 from distes.population import Chunk, Genome, Genomes, Population, centre_alone, one_alone
 from distes.strategies.deep_ga import DeepGA
@@ -77,7 +78,8 @@ class TestWhatTravels:
         code = """
 import hashlib, sys
 from distes import Dense, Layout, Linear, NoiseTable
-from distes.genomes import Decoder, Gaussian
+from distes.genomes import Decoder
+from distes.mutations import Gaussian
 from distes.initialization import Initialization
 import torch
 torch.manual_seed(0)

@@ -10,7 +10,9 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
+from distes.evaluation import Evaluation
 from distes.noise import NoiseTable
+from distes.perturbations.dense import Dense
 from distes.perturbations.low_rank import LowRank
 from distes.pools.serial import SerialPool
 from distes.strategies.pgpe import PGPE
@@ -94,22 +96,18 @@ def test_equals_the_reference_on_the_sphere(parts: Parts, optimizer: str) -> Non
     assert np.abs(centre - parts.centre_P).max() > 0.1 and np.std(spread) > 0.001  # both have gone somewhere
 
 
-class Given:
-    """Directions by generation and pair, in place of a table's."""
+class Given(Dense):
+    """With these directions in place of a table's."""
 
-    number_of_directions = 2**40
+    directions_NP: NDArray[np.float64]
 
-    def __init__(self, directions_NP: NDArray[np.float64]) -> None:
-        self.directions_NP = directions_NP
-
-    def choose(self, draws_N: NDArray[np.uint64]) -> NDArray[np.int64]:
-        return (draws_N % np.uint64(self.number_of_directions)).astype(np.int64)
-
-    def weighted_sum(self, ids_N: Any, weights_N: NDArray[np.float64]) -> NDArray[np.float32]:
+    def weighted_sum(self, ids_N: Any, weights_N: NDArray[np.float64], device: Any = None) -> NDArray[np.float32]:
         return (weights_N @ self.directions_NP).astype(np.float32)
 
-    def weighted_sum_of_squares(self, ids_N: Any, weights_N: NDArray[np.float64]) -> NDArray[np.float32]:
-        return (weights_N @ self.directions_NP[: len(weights_N)] ** 2).astype(np.float32)
+    def weighted_sum_of_squares(
+        self, ids_N: Any, weights_N: NDArray[np.float64], device: Any = None
+    ) -> NDArray[np.float32]:
+        return (weights_N @ self.directions_NP**2).astype(np.float32)
 
 
 # What EvoTorch 0.6.1 prints: centre and sigma after each of three generations, of which the limit cuts one change.
@@ -133,7 +131,8 @@ EVOTORCH = [
 
 def test_equals_evotorch() -> None:
     generations = np.random.default_rng(0).standard_normal((3, 4, 5))
-    perturbation: Any = Given(generations[0])
+    five = sphere(dimension=5)
+    perturbation = Given(five.noise, five.layout)
     strategy = PGPE(
         np.ones(5, np.float32),
         perturbation,
@@ -192,6 +191,21 @@ def test_the_mean_of_the_returns_says_nothing(parts: Parts) -> None:
     assert np.std(sigmas[0]) > 0
 
 
+def test_learns_from_all_rounds_of_a_generation(parts: Parts) -> None:
+    """Two rounds of six pairs count as one of twelve."""
+    fitness_N2 = np.random.default_rng(0).standard_normal((12, 2))
+    rounds, whole = pgpe(parts, timesteps_per_generation=20), pgpe(parts, population_size=24)
+    asked = rounds.ask()
+    further = rounds.more(Evaluation.of(fitness_N2[:6], 2))
+    assert further is not None and rounds.more(Evaluation.of(fitness_N2, 2)) is None
+    np.testing.assert_array_equal(np.append(asked.ids_N, further.ids_N), whole.ask().ids_N)
+    np.testing.assert_array_equal(further.sigma, asked.sigma)
+    told(rounds, fitness_N2)
+    told(whole, fitness_N2)
+    np.testing.assert_array_equal(rounds.centre_P, whole.centre_P)
+    np.testing.assert_array_equal(sigma(rounds), sigma(whole))
+
+
 def test_what_was_asked_keeps_its_sigma(parts: Parts) -> None:
     strategy = pgpe(parts, sigma=0.2)
     population = strategy.ask()
@@ -221,6 +235,6 @@ def test_bad_arguments_are_sentences(parts: Parts, arguments: Any, message: str)
 
 def test_thin_noise_is_refused_before_anything_is_evaluated() -> None:
     noise = NoiseTable(size=2**16)
-    with pytest.raises(ConfigurationError, match=r"LowRank takes one sigma for all parameters.*Dense"):
+    with pytest.raises(ConfigurationError, match=r"PGPE cannot be combined with LowRank.*use --perturbation Dense"):
         PGPE(np.zeros(LARGE.size, np.float32), LowRank(noise, LARGE))
     noise.close()

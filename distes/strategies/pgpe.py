@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from distes.errors import ConfigurationError
 from distes.evaluation import Evaluation
 from distes.optimizer import FlatOptimizer
-from distes.perturbations.base import Floats, Perturbation
+from distes.perturbations.base import Perturbation
+from distes.population import Floats
 from distes.schedules import Schedule, schedule_of
 from distes.shaping import shaping
 from distes.strategies.gradient import Estimate, GradientES, require_finite
-from distes.strategies.one_centre import require_members
+from distes.strategies.one_centre import require_dense
 
 SHAPINGS = ("centered_rank", "zscore", "raw")  # sign gives a pair's members opposite utilities: no word about sigma
 
@@ -59,17 +60,17 @@ class PGPE(GradientES):
                 given.
             radius: In place of sigma, the length of the vector of standard deviations, sigma * sqrt(P). For ClipUp, 15
                 times its max_speed.
-            learning_rate: Of the optimiser, a number or a schedule. For ClipUp, 0.75 times its max_speed.
+            learning_rate: Of the optimiser; a number or a schedule. For ClipUp, 0.75 times its max_speed.
             sigma_learning_rate: Of the standard deviations; 0 keeps them as they are.
             sigma_max_change: By which fraction of itself a standard deviation changes at most in a generation.
             fitness_shaping: How fitness becomes utility.
             optimizer: Of the centre: ClipUp, the name of a class in torch.optim, or an import path.
             optimizer_args: Its further arguments, such as `{max_speed: 0.3}`.
             timesteps_per_generation: Rounds of population_size members are evaluated until they have taken so many
-                environment steps (EvoTorch's num_interactions); null: one round.
+                environment steps; null: one round.
             max_population: No round begins that would lead beyond so many members; null: no limit.
         """
-        require_members(population_size)
+        require_dense(perturbation, "PGPE")
         rate = schedule_of("learning_rate", learning_rate)
         require_finite("sigma_learning_rate", sigma_learning_rate, at_least=0)
         if not 0 < sigma_max_change < 1:
@@ -77,8 +78,6 @@ class PGPE(GradientES):
         self._shape = shaping(fitness_shaping, SHAPINGS)
         self._sigma_rate, self._max_change = sigma_learning_rate, np.float32(sigma_max_change)
         start = _initial_sigma(sigma, radius, len(centre_P))
-        nothing = np.empty(0)
-        perturbation.weighted_sum_of_squares(nothing.astype(np.int64), nothing)  # refused now, if ever
         super().__init__(
             perturbation,
             seed,

@@ -21,19 +21,16 @@ from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
 from distes.strategies.ars import ARS
 from distes.strategies.base import Strategy
+from distes.strategies.deep_ga import DeepGA
 from distes.strategies.guided_es import GuidedES
 from distes.strategies.lm_ma_es import LMMAES
 from distes.strategies.novelty_es import NSES, NSRES
 from distes.strategies.nsra_es import NSRAES
 from distes.strategies.openai_es import OpenAIES
 from distes.strategies.pgpe import PGPE
+from distes.strategies.random_search import RandomSearch
 from distes.strategies.sep_cmaes import SepCMAES
 from distes.strategies.snes import SNES
-from distes.strategies.deep_ga import DeepGA
-from distes.strategies.novelty_es import NSES, NSRES
-from distes.strategies.nsra_es import NSRAES
-from distes.strategies.openai_es import OpenAIES
-from distes.strategies.random_search import RandomSearch
 from distes.tasks.base import Task
 from distes.tasks.functions import Function
 from distes.tasks.gym import Gym

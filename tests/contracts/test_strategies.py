@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from distes.configuration import SUPPLIED
 from distes.encoding import decode, encode, pack, unpack
 from distes.errors import ConfigurationError
 from distes.evaluation import Evaluation
@@ -99,9 +100,9 @@ def test_asking_twice_gives_the_same(name: str, parts: Parts) -> None:
 def test_what_was_asked_does_not_change_later(name: str, parts: Parts) -> None:
     strategy = make(name, parts)
     population = strategy.ask()
-    was, centre = digest(population), population.centre_P.tobytes()
+    was, centre = bits(population), population.centre_P.tobytes()
     strategy.tell(answer(population, 0))
-    assert digest(population) == was and population.centre_P.tobytes() == centre != strategy.ask().centre_P.tobytes()
+    assert bits(population) == was and population.centre_P.tobytes() == centre != strategy.centre_P.tobytes()
 
 
 def test_each_generation_and_each_seed_has_its_own_directions_and_episodes(name: str, parts: Parts) -> None:
@@ -187,7 +188,7 @@ def test_metrics_are_plain_numbers(name: str, parts: Parts) -> None:
 def test_its_arguments_are_keywords_with_types(name: str, parts: Parts) -> None:
     """A constructor is a configuration's schema; what distes hands in comes by position. Others may be handed on."""
     made = type(make(name, parts))
-    own = [p for p in inspect.signature(made).parameters.values() if p.name not in ("centre_P", "perturbation", "seed")]
+    own = [p for p in inspect.signature(made).parameters.values() if p.name not in SUPPLIED["strategy"]]
     assert own and all(p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD) and p.annotation is not p.empty for p in own)
     schema = arguments(made)
     assert "population_size" in schema and all(argument.help for argument in schema.values())
