@@ -34,6 +34,8 @@ def test_one_tiny_generation(path: Path, tmp_path: Path) -> None:
         tiny["strategy.top_directions"] = 1  # of two
     if "candidates:" in text:
         tiny |= {"strategy.candidates": 2, "strategy.parents": 2}  # of four
+    if "timesteps_per_generation" in text:
+        tiny["strategy.timesteps_per_generation"] = "null"  # one round
     flags = [str(part) for key, value in tiny.items() for part in (f"--{key}", value)]
     assert main(["--config", str(path), *flags]) == 0
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

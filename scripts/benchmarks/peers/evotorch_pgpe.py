@@ -5,11 +5,12 @@
     peer/bin/pip install torch==2.13.0 evotorch==0.6.1 ray==2.60.0 "gymnasium[mujoco]==1.4.0"
     peer/bin/python scripts/benchmarks/peers/evotorch_pgpe.py --ours .venv/bin/python [--seeds 0 1 2] [--json FILE]
 
-Theirs is `walker` of EvoTorch's examples/scripts/rl_clipup.py, ours configs/pgpe_walker2d.yaml, its translation; both
-with a fixed population, on the -v5 environment and for as many timesteps. They take turns, a run at a time, each in one
-process on one thread. `seconds` is the wall's in training, `CPU` what the whole process used: start, training and the
-test, in which the centre lives through `--episodes` episodes without noise. Evotorch takes its statistics of
-observations along from step to step, we from generation to generation.
+Theirs is `walker` of EvoTorch's examples/scripts/rl_clipup.py on the -v5 environment, ours configs/pgpe_walker2d.yaml,
+its translation; for as many timesteps. A generation of the preset goes on until it has 75,000 timesteps or 800 members;
+with --fixed_population it has the first 100 members alone, so that a short run has generations enough. They take turns,
+a run at a time, each in one process on one thread. `seconds` is the wall's in training, `CPU` what the whole process
+used: start, training and the test, in which the centre lives through --episodes episodes without noise. EvoTorch
+brings its statistics of observations up to date at every step, distes after every generation.
 """
 
 import argparse
@@ -26,9 +27,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT, MAX_SPEED, POPULATION, ALIVE = "Walker2d-v5", 0.015, 100, 1.0
+TIMESTEPS, MOST = 0.75 * 1000 * POPULATION, 800
 
 
-def theirs(seed: int, timesteps: int, episodes: int) -> dict[str, Any]:
+def theirs(seed: int, timesteps: int, episodes: int, fixed: bool) -> dict[str, Any]:
     """Trains EvoTorch's, in this process."""
     import torch
     from evotorch.algorithms import PGPE
@@ -41,6 +43,8 @@ def theirs(seed: int, timesteps: int, episodes: int) -> dict[str, Any]:
     searcher = PGPE(
         problem,
         popsize=POPULATION,
+        popsize_max=None if fixed else MOST,
+        num_interactions=None if fixed else int(TIMESTEPS),
         center_learning_rate=0.75 * MAX_SPEED,
         stdev_learning_rate=0.1,
         stdev_max_change=0.2,
@@ -62,11 +66,13 @@ def theirs(seed: int, timesteps: int, episodes: int) -> dict[str, Any]:
     return {"return": float(batch.evals[0, 0]), "timesteps": done, "generations": generation, "seconds": seconds}
 
 
-def ours(python: str, seed: int, timesteps: int, episodes: int) -> dict[str, Any]:
+def ours(python: str, seed: int, timesteps: int, episodes: int, fixed: bool) -> dict[str, Any]:
     """Trains ours."""
     with tempfile.TemporaryDirectory() as folder:
         flags = {"workers": 0, "seed": seed, "total_timesteps": timesteps, "run_dir": f"{folder}/run"}
         flags |= {"eval_episodes": 0, "final_episodes": episodes, "generations": 10**6}
+        if fixed:
+            flags |= {"strategy.timesteps_per_generation": "null", "strategy.max_population": "null"}
         command = [python, "scripts/launch.py", "--config", "configs/pgpe_walker2d.yaml"]
         command += [part for key, value in flags.items() for part in (f"--{key}", str(value))]
         run(command)
@@ -91,11 +97,12 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--timesteps", type=int, default=1_000_000)
     parser.add_argument("--episodes", type=int, default=20)
+    parser.add_argument("--fixed_population", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--alone", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.alone is not None:
-        print(json.dumps(theirs(options.alone, options.timesteps, options.episodes)))
+        print(json.dumps(theirs(options.alone, options.timesteps, options.episodes, options.fixed_population)))
         return
     rows: list[dict[str, Any]] = []
     print(f"{'':<10}{'seed':>5}{'return':>10}{'timesteps':>12}{'generations':>13}{'seconds':>10}{'CPU':>9}")
@@ -103,9 +110,10 @@ def main() -> None:
         for name in ("EvoTorch", "distes"):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             if name == "distes":
-                row = ours(options.ours, seed, options.timesteps, options.episodes)
+                row = ours(options.ours, seed, options.timesteps, options.episodes, options.fixed_population)
             else:
                 size = ["--timesteps", str(options.timesteps), "--episodes", str(options.episodes)]
+                size += ["--fixed_population"] * options.fixed_population
                 row = json.loads(run([sys.executable, __file__, "--alone", str(seed), *size]).splitlines()[-1])
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
