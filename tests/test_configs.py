@@ -78,5 +78,9 @@ def test_there_is_a_configuration_for_each_published_run() -> None:
         "pong "
         "swimmer "
         "walker2d "
+        "acrobot ant ars_halfcheetah ars_hopper ars_inverted_double_pendulum ars_inverted_pendulum ars_swimmer "
+        "ars_walker2d cartpole halfcheetah hopper humanoid inverted_double_pendulum inverted_pendulum lunarlander "
+        "maze pendulum pgpe_halfcheetah pgpe_hopper pgpe_humanoid pgpe_inverted_double_pendulum pgpe_inverted_pendulum "
+        "pgpe_lunarlander pgpe_swimmer pgpe_walker2d pong swimmer walker2d"
     )
     assert {path.stem for path in CONFIGS} >= set(published.split())
