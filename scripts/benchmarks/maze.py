@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""A maze that deceives: where the centres of a run end up, for OpenAI-ES and for strategies that look for what is new.
+
+    python scripts/benchmarks/maze.py [--case NAME ...] [--seeds 0 1 2] [--json FILE] [--svg FILE]
+
+Reward leads straight into a trap of three walls (return -0.5); the goal lies behind it (above -0.1). Each row is a run of
+`scripts/launch.py`, in this process; the figures name its command. One that reaches the goal stops there, once 100 fresh
+episodes have confirmed it, and the others at the budget, which is the same for all. The picture has a panel for each
+run, with walls, goal, and a point for each generation: the mean of where the episodes of its centre ended (for those
+with several agents: of the centre whose turn it was), early ones blue, late ones red.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distes.build import build
+from distes.cli import configure, read_flags
+from distes.configuration import own_arguments
+from distes.envs.u_maze import EDGE, GOAL, REACHED, WALLS
+from distes.evaluation import Evaluation
+from distes.monitor.base import Metrics, Monitor
+from distes.pools.base import Pool, Status
+from distes.pools.serial import SerialPool
+from distes.population import Population
+from distes.trainer import Trainer
+from distes.worker import Experiment
+
+ROOT = Path(__file__).resolve().parents[2]
+CASES = {
+    "OpenAIES": "maze",
+    "NSES": "maze_nses",
+    "NSRES": "maze_nsres",
+    "NSRAES": "maze_nsraes",
+}
+# OpenAI-ES has as many generations of as many members as the others at most, and tells where its centre ends up.
+FLAGS = {"OpenAIES": ["--task.behaviour", "info:position"]}
+BUDGET = ["--total_timesteps", "4e6", "--generations", "null"]
+COLOURS = 16
+
+
+class Watched(Pool):
+    """Another pool, and where the centre ended in each generation."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.ends: list[list[float]] = []
+
+    def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
+        evaluation = self._pool.evaluate(population, stop)
+        if len(population.ids_N) and evaluation.eval_behaviour_ED is not None:
+            self.ends.append([round(x, 3) for x in evaluation.eval_behaviour_ED.mean(axis=0).tolist()])
+        return evaluation
+
+    def status(self) -> Status:
+        return self._pool.status()
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+class Last(Monitor):
+    """The last line, and what must not depend on how a run is made."""
+
+    def __init__(self) -> None:
+        self.line: dict[str, Any] = {}
+        self.weights: list[float] = []
+
+    def record(self, metrics: Metrics, fitness_N2: Any) -> None:
+        self.line = dict(metrics)
+        if "novelty/fitness_weight" in metrics:
+            self.weights.append(round(float(metrics["novelty/fitness_weight"]), 3))
+
+    def close(self) -> None:
+        pass
+
+
+def run(name: str, seed: int, budget: Sequence[str]) -> dict[str, Any]:
+    """One training: how it ended, and where its centres did."""
+    flags = ["--config", f"configs/{CASES[name]}.yaml", *FLAGS.get(name, []), *budget, "--seed", str(seed)]
+    configuration = configure(read_flags([*flags, "--workers", "0"]))
+    parts = build(configuration)
+    experiment = Experiment(parts.task, parts.forward, parts.perturbation, parts.noise, parts.noise.fingerprint)
+    pool, last = Watched(SerialPool(experiment)), Last()
+    options = {key: configuration[key] for key in own_arguments(Trainer)}
+    trainer = Trainer(
+        task=parts.task, strategy=parts.strategy, noise=parts.noise, pool=pool, monitors=[last], **options
+    )
+    result = trainer.run()
+    if result.reason == "interrupted":
+        raise SystemExit(130)
+    return {
+        "strategy": name,
+        "seed": seed,
+        "command": " ".join(["python scripts/launch.py", *flags]),
+        "reached": result.reason == "target_fitness",
+        "generations": result.generation,
+        "timesteps": result.timesteps,
+        "seconds": round(result.seconds, 1),
+        "eval_mean": round(result.eval_mean, 4),
+        "nearest": round(min(float(np.hypot(x - GOAL[0], y - GOAL[1])) for x, y in pool.ends), 3),
+        "params/sha256": last.line["params/sha256"],
+        "fitness_weights": last.weights,
+        "ends": pool.ends,
+    }
+
+
+def picture(rows: Sequence[dict[str, Any]], size: int = 200) -> str:
+    """The SVG: a column for each strategy, a row for each seed."""
+    names, seeds = (list(dict.fromkeys(row[key] for row in rows)) for key in ("strategy", "seed"))
+    panels = []
+    for row in rows:
+        x, y = (size + 10) * names.index(row["strategy"]) + 10, (size + 30) * seeds.index(row["seed"]) + 25
+        title = f"{row['strategy']}, seed {row['seed']}: {'out' if row['reached'] else 'in the trap'}"
+        panels.append(f'<g transform="translate({x} {y})"><text y="-6">{title}</text>{"".join(panel(row, size))}</g>')
+    width, height = (size + 10) * len(names) + 10, (size + 30) * len(seeds) + 10
+    style = "text{font:12px sans-serif}path{stroke-width:5;stroke-linecap:round;fill:none;stroke-opacity:.6}"
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+    ground = f'<rect width="{width}" height="{height}" fill="#fff"/>'
+    return "\n".join([head, f"<style>{style}</style>", ground, *panels, "</svg>\n"])
+
+
+def panel(row: dict[str, Any], size: int) -> Iterator[str]:
+    """One run. Points of one colour are one path, each a line of no length with round ends."""
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return round((x + EDGE) / (2 * EDGE) * size, 1), round((EDGE - y) / (2 * EDGE) * size, 1)
+
+    yield f'<rect width="{size}" height="{size}" fill="#f7f7f7" stroke="#333"/>'
+    (x, y), radius = at(*GOAL), REACHED / (2 * EDGE) * size
+    yield f'<circle cx="{x}" cy="{y}" r="{radius:g}" fill="#3cb44b"/>'
+    for left, right, low, high in WALLS:
+        (x, y), (to_x, to_y) = at(left, high), at(right, low)
+        yield f'<rect x="{x}" y="{y}" width="{to_x - x:g}" height="{to_y - y:g}" fill="#333"/>'
+    for colour, points in enumerate(np.array_split(np.array(row["ends"]), min(COLOURS, len(row["ends"])))):
+        share = colour / (COLOURS - 1)
+        shown = f"rgb({round(30 + 200 * share)},{round(110 - 60 * share)},{round(220 - 180 * share)})"
+        yield f'<path stroke="{shown}" d="{"".join("M{:g} {:g}h0".format(*at(*point)) for point in points.tolist())}"/>'
+
+
+def main() -> None:
+    """Prints a row per run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--total_timesteps", help="another budget")
+    parser.add_argument("--json", type=Path, help="where the figures go; runs that it has already are kept")
+    parser.add_argument("--svg", type=Path, help="where the picture goes")
+    options = parser.parse_args()
+    budget = BUDGET if options.total_timesteps is None else ["--total_timesteps", options.total_timesteps, *BUDGET[2:]]
+    rows = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
+    print(f"{'strategy':<10}seed  {'':<12} generations   timesteps  seconds   score  nearest")
+    for name in options.case:
+        for seed in options.seeds:
+            known = [row for row in rows if (row["strategy"], row["seed"]) == (name, seed)]
+            row = known[0] if known else run(name, seed, budget)
+            if not known:
+                rows.append(row)
+                if options.json:
+                    options.json.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
+            print(
+                f"{name:<10}{seed:>4}  {'out' if row['reached'] else 'in the trap':<12}{row['generations']:>12,}"
+                f"{row['timesteps']:>12,}{row['seconds']:>9.1f}{row['eval_mean']:>8.2f}{row['nearest']:>9.2f}",
+                flush=True,
+            )
+    if options.svg:
+        shown = [row for row in rows if row["strategy"] in options.case and row["seed"] in options.seeds]
+        options.svg.write_text(picture(shown))
+
+
+if __name__ == "__main__":
+    main()
