@@ -3,11 +3,11 @@
 
     python scripts/benchmarks/maze.py [--case NAME ...] [--seeds 0 1 2] [--json FILE] [--svg FILE]
 
-Reward leads straight into a trap of three walls (return -0.5); the goal lies behind it (above -0.1). Each row is a run of
-`scripts/launch.py`, in this process; the figures name its command. One that reaches the goal stops there, once 100 fresh
-episodes have confirmed it, and the others at the budget, which is the same for all. The picture has a panel for each
-run, with walls, goal, and a point for each generation: the mean of where the episodes of its centre ended (for those
-with several agents: of the centre whose turn it was), early ones blue, late ones red.
+Reward leads straight into a trap of three walls (return -0.5); the goal lies behind it (above -0.1). Each row is a run
+of `scripts/launch.py`, in this process; the figures name its command. One that reaches the goal stops there, once 100
+fresh episodes have confirmed it, and the others at the budget, which is the same for all. The picture has a panel for
+each run, with walls, goal, and a point for each generation: the mean of where the episodes of its centre ended (for
+those with several agents: of the centre whose turn it was), early ones blue, late ones red.
 """
 
 import argparse
