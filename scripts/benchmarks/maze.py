@@ -31,14 +31,15 @@ from distes.trainer import Trainer
 from distes.worker import Experiment
 
 ROOT = Path(__file__).resolve().parents[2]
+# OpenAI-ES with all that the others have: the same policy, members, sigma, learning rate and weight decay.
+AS_THE_OTHERS = {"population_size": 64, "sigma": 0.5, "learning_rate": 0.1, "l2_coeff": 0.003}
 CASES = {
-    "OpenAIES": "maze",
-    "NSES": "maze_nses",
-    "NSRES": "maze_nsres",
-    "NSRAES": "maze_nsraes",
+    "OpenAIES": ["--config", "configs/maze_nses.yaml", "--strategy", "OpenAIES"]
+    + [part for key, value in AS_THE_OTHERS.items() for part in (f"--strategy.{key}", str(value))],
+    "NSES": ["--config", "configs/maze_nses.yaml"],
+    "NSRES": ["--config", "configs/maze_nsres.yaml"],
+    "NSRAES": ["--config", "configs/maze_nsraes.yaml"],
 }
-# OpenAI-ES has as many generations of as many members as the others at most, and tells where its centre ends up.
-FLAGS = {"OpenAIES": ["--task.behaviour", "info:position"]}
 BUDGET = ["--total_timesteps", "4e6", "--generations", "null"]
 COLOURS = 16
 
@@ -81,7 +82,7 @@ class Last(Monitor):
 
 def run(name: str, seed: int, budget: Sequence[str]) -> dict[str, Any]:
     """One training: how it ended, and where its centres did."""
-    flags = ["--config", f"configs/{CASES[name]}.yaml", *FLAGS.get(name, []), *budget, "--seed", str(seed)]
+    flags = [*CASES[name], *budget, "--seed", str(seed)]
     configuration = configure(read_flags([*flags, "--workers", "0"]))
     parts = build(configuration)
     experiment = Experiment(parts.task, parts.forward, parts.perturbation, parts.noise, parts.noise.fingerprint)
@@ -145,7 +146,7 @@ def panel(row: dict[str, Any], size: int) -> Iterator[str]:
 def main() -> None:
     """Prints a row per run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--case", nargs="+", choices=CASES, default=[*CASES])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--total_timesteps", help="another budget")
     parser.add_argument("--json", type=Path, help="where the figures go; runs that it has already are kept")
