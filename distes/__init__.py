@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from distes.strategies.deep_ga import DeepGA as DeepGA
     from distes.strategies.guided_es import GuidedES as GuidedES
     from distes.strategies.lm_ma_es import LMMAES as LMMAES
+    from distes.strategies.gans import GANS as GANS
     from distes.strategies.novelty_es import NSES as NSES
     from distes.strategies.novelty_es import NSRES as NSRES
     from distes.strategies.nsra_es import NSRAES as NSRAES
@@ -62,6 +63,8 @@ HOMES = {
     "SerialPool": "distes.pools.serial",
     "Strategy": "distes.strategies.base",
     "ARS": "distes.strategies.ars",
+    "DeepGA": "distes.strategies.deep_ga",
+    "GANS": "distes.strategies.gans",
     "NSES": "distes.strategies.novelty_es",
     "NSRES": "distes.strategies.novelty_es",
     "NSRAES": "distes.strategies.nsra_es",
@@ -71,7 +74,6 @@ HOMES = {
     "SepCMAES": "distes.strategies.sep_cmaes",
     "SNES": "distes.strategies.snes",
     "PGPE": "distes.strategies.pgpe",
-    "DeepGA": "distes.strategies.deep_ga",
     "RandomSearch": "distes.strategies.random_search",
     "Task": "distes.tasks.base",
     "Function": "distes.tasks.functions",

@@ -35,6 +35,9 @@ CLASSES = {
     "strategy": {
         "OpenAIES": "distes.strategies.openai_es.OpenAIES",
         "ARS": "distes.strategies.ars.ARS",
+        "DeepGA": "distes.strategies.deep_ga.DeepGA",
+        "GANS": "distes.strategies.gans.GANS",
+        "RandomSearch": "distes.strategies.random_search.RandomSearch",
         "NSES": "distes.strategies.novelty_es.NSES",
         "NSRES": "distes.strategies.novelty_es.NSRES",
         "NSRAES": "distes.strategies.nsra_es.NSRAES",

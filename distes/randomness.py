@@ -20,7 +20,8 @@ class Stream(IntEnum):
     FINAL_EVALUATION = 3
     PARENTS = 4
     AGENTS = 5
-    REFERENCE = 6
+    ARCHIVE = 6
+    REFERENCE = 7
 
 
 def draw(seed: int, generation: int, stream: Stream, count: int) -> NDArray[np.uint64]:

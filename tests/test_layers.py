@@ -73,6 +73,8 @@ LAYERS = [
     "strategies.base",
     "strategies.one_centre",
     "strategies.gradient",
+    "strategies.elite",
+    "strategies.deep_ga",
     "strategies.novelty_es",
     "strategies.adaptive",
     "strategies.openai_es",

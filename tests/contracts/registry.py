@@ -24,6 +24,7 @@ from distes.strategies.base import Strategy
 from distes.strategies.deep_ga import DeepGA
 from distes.strategies.guided_es import GuidedES
 from distes.strategies.lm_ma_es import LMMAES
+from distes.strategies.gans import GANS
 from distes.strategies.novelty_es import NSES, NSRES
 from distes.strategies.nsra_es import NSRAES
 from distes.strategies.openai_es import OpenAIES
@@ -94,6 +95,18 @@ STRATEGIES: Mapping[str, Callable[[NDArray[Any], Perturbation, int], Strategy]] 
     "DeepGA, single scores": lambda centre_P, noise, seed: DeepGA(
         centre_P, noise, seed, population_size=32, sigma=0.05, parents=5, validation_episodes=0, initialization="he"
     ),
+    "GANS": lambda centre_P, noise, seed: GANS(
+        centre_P,
+        noise,
+        seed,
+        population_size=32,
+        sigma=0.05,
+        parents=5,
+        candidates=3,
+        validation_episodes=2,
+        initialization="he",
+        archive_probability=0.1,
+    ),
     "RandomSearch": lambda centre_P, noise, seed: RandomSearch(
         centre_P, noise, seed, population_size=32, candidates=3, validation_episodes=2, initialization="he"
     ),
@@ -133,6 +146,7 @@ STRATEGIES: Mapping[str, Callable[[NDArray[Any], Perturbation, int], Strategy]] 
 # else.
 FOR_MOST = 0.1
 LEFT_ON_A_SPHERE: Mapping[str, float | None] = {
+    "GANS": None,
     "NSES": None,
     "NSRES": 1.0,
     "RandomSearch": 3.0,  # from 20, the mean of its members
