@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from distes.strategies.ars import ARS as ARS
     from distes.strategies.base import Strategy as Strategy
     from distes.strategies.deep_ga import DeepGA as DeepGA
+    from distes.strategies.gans import GANS as GANS
     from distes.strategies.guided_es import GuidedES as GuidedES
     from distes.strategies.lm_ma_es import LMMAES as LMMAES
-    from distes.strategies.gans import GANS as GANS
     from distes.strategies.novelty_es import NSES as NSES
     from distes.strategies.novelty_es import NSRES as NSRES
     from distes.strategies.nsra_es import NSRAES as NSRAES

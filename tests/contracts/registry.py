@@ -22,9 +22,9 @@ from distes.policies.recurrent import Recurrent
 from distes.strategies.ars import ARS
 from distes.strategies.base import Strategy
 from distes.strategies.deep_ga import DeepGA
+from distes.strategies.gans import GANS
 from distes.strategies.guided_es import GuidedES
 from distes.strategies.lm_ma_es import LMMAES
-from distes.strategies.gans import GANS
 from distes.strategies.novelty_es import NSES, NSRES
 from distes.strategies.nsra_es import NSRAES
 from distes.strategies.openai_es import OpenAIES
