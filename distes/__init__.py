@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from distes.strategies.openai_es import OpenAIES as OpenAIES
     from distes.strategies.pgpe import PGPE as PGPE
     from distes.strategies.random_search import RandomSearch as RandomSearch
+    from distes.strategies.safe_es import SafeES as SafeES
     from distes.strategies.sep_cmaes import SepCMAES as SepCMAES
     from distes.strategies.snes import SNES as SNES
     from distes.tasks.base import Task as Task
@@ -71,6 +72,7 @@ HOMES = {
     "GuidedES": "distes.strategies.guided_es",
     "LMMAES": "distes.strategies.lm_ma_es",
     "OpenAIES": "distes.strategies.openai_es",
+    "SafeES": "distes.strategies.safe_es",
     "SepCMAES": "distes.strategies.sep_cmaes",
     "SNES": "distes.strategies.snes",
     "PGPE": "distes.strategies.pgpe",

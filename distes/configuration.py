@@ -40,6 +40,7 @@ CLASSES = {
         "SepCMAES": "distes.strategies.sep_cmaes.SepCMAES",
         "LMMAES": "distes.strategies.lm_ma_es.LMMAES",
         "GuidedES": "distes.strategies.guided_es.GuidedES",
+        "SafeES": "distes.strategies.safe_es.SafeES",
         "NSES": "distes.strategies.novelty_es.NSES",
         "NSRES": "distes.strategies.novelty_es.NSRES",
         "NSRAES": "distes.strategies.nsra_es.NSRAES",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
@@ -19,6 +20,7 @@ from distes.policies.cnn import CNN
 from distes.policies.linear import Linear
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
+from distes.sensitivity import Sensitivity
 from distes.strategies.ars import ARS
 from distes.strategies.base import Strategy
 from distes.strategies.deep_ga import DeepGA
@@ -30,6 +32,7 @@ from distes.strategies.nsra_es import NSRAES
 from distes.strategies.openai_es import OpenAIES
 from distes.strategies.pgpe import PGPE
 from distes.strategies.random_search import RandomSearch
+from distes.strategies.safe_es import SafeES
 from distes.strategies.sep_cmaes import SepCMAES
 from distes.strategies.snes import SNES
 from distes.tasks.base import Task
@@ -42,6 +45,12 @@ PERTURBATIONS: Mapping[str, Callable[[NoiseTable, Layout], Perturbation]] = {
     "LowRank": LowRank,
     "LowRank, rank 2": partial(LowRank, rank=2),
 }
+
+
+def answering(centre_P: NDArray[Any]) -> Callable[[], Sensitivity]:
+    """That of a policy which answers its own parameters."""
+    return lambda: Sensitivity(Linear(1, len(centre_P), bias=False), [np.ones((1, 1), np.float32)])
+
 
 # (centre_P, perturbation, seed) -> strategy, of some 32 members and a sigma that suits the sphere
 STRATEGIES: Mapping[str, Callable[[NDArray[Any], Perturbation, int], Strategy]] = {
@@ -95,6 +104,25 @@ STRATEGIES: Mapping[str, Callable[[NDArray[Any], Perturbation, int], Strategy]] 
     "DeepGA, single scores": lambda centre_P, noise, seed: DeepGA(
         centre_P, noise, seed, population_size=32, sigma=0.05, parents=5, validation_episodes=0, initialization="he"
     ),
+    **{
+        f"DeepGA, {mutation}": partial(
+            lambda centre_P, noise, seed, mutation: DeepGA(
+                centre_P,
+                noise,
+                seed,
+                answering(centre_P),
+                population_size=32,
+                sigma=0.05,
+                parents=5,
+                validation_episodes=2,
+                initialization="he",
+                mutation=mutation,
+            ),
+            mutation=mutation,
+        )
+        for mutation in ("sm_g_abs", "sm_r")
+    },
+    "SafeES": lambda centre_P, noise, seed: SafeES(centre_P, noise, seed, answering(centre_P), learning_rate=0.05),
     "GANS": lambda centre_P, noise, seed: GANS(
         centre_P,
         noise,

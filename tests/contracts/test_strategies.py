@@ -69,7 +69,9 @@ def through_a_file(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def climb(name: str, parts: Parts, generations: int, pairs_per_chunk: int | None = None) -> tuple[float, bytes]:
-    strategy, pool = make(name, parts), SerialPool(parts.experiment, pairs_per_chunk=pairs_per_chunk)
+    strategy = make(name, parts)
+    experiment = dataclasses.replace(parts.experiment, sensitivity=strategy.sensitivity)
+    pool = SerialPool(experiment, pairs_per_chunk=pairs_per_chunk)
     for _ in range(generations):
         strategy.tell(evaluate(pool, strategy.ask()))
     centre_P = strategy.centre_P
