@@ -68,7 +68,7 @@ class GuidedES(OpenAIES):
             learning_rate: Of the optimiser; a number or a schedule.
             l2_coeff: Weight decay, added to the gradient before the optimiser sees it (not decoupled).
             fitness_shaping: How fitness becomes utility.
-            optimizer: Name of a class in torch.optim.
+            optimizer: Name of a class in torch.optim; ClipUp; or an import path.
             optimizer_args: Its further arguments.
             timesteps_per_generation: Rounds of population_size members are evaluated until they have taken so many
                 environment steps; null: one round.

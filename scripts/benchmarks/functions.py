@@ -15,12 +15,12 @@ import argparse
 import json
 import math
 import statistics
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from cmaes import SepCMA
 
 from distes.layout import Layout
 from distes.noise import NoiseTable
@@ -31,6 +31,11 @@ from distes.strategies.base import Strategy
 from distes.strategies.sep_cmaes import SepCMAES
 from distes.strategies.snes import SNES
 from distes.tasks.functions import FUNCTIONS
+
+try:
+    from cmaes import SepCMA
+except ImportError:
+    sys.exit("This compares with the package cmaes, which is not installed: pip install cmaes")
 
 LEVELS = [10.0**-exponent for exponent in range(11)]
 
