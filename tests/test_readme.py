@@ -6,14 +6,18 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from distes.cli import configure, read_flags
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+PROGRAMS = [text for kind, text in BLOCKS if kind == "python"]
 LAUNCHES = [
     shlex.split(line, comments=True)[2:]
     for kind, text in BLOCKS
@@ -24,7 +28,7 @@ LAUNCHES = [
 
 
 def test_the_ten_lines_of_python_solve_cartpole(tmp_path: Path) -> None:
-    (program,) = [text for kind, text in BLOCKS if kind == "python"]
+    program = PROGRAMS[0]
     assert len([line for line in program.splitlines() if line]) <= 10
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -38,6 +42,13 @@ def test_the_ten_lines_of_python_solve_cartpole(tmp_path: Path) -> None:
     assert "reason='target_fitness'" in done.stdout
     assert float(re.search(r"eval_mean=([\d.]+)", done.stdout)[1]) >= 475
     assert "eval_episodes=100" in done.stdout
+
+
+def test_a_loop_of_one_s_own_finds_the_top_of_a_sphere() -> None:
+    names: dict[str, Any] = {}
+    exec(PROGRAMS[1], names)
+    assert np.square(names["strategy"].centre_P).sum() < 1e-6
+    assert torch.cat([parameter.flatten() for parameter in names["policy"].parameters()]).abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("flags", LAUNCHES, ids=" ".join)
