@@ -10,7 +10,7 @@ Axes: P parameters, N antithetic pairs, K estimates.
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,17 +42,9 @@ class GuidedES(OpenAIES):
         perturbation: Perturbation,
         seed: int = 0,
         *,
-        population_size: int = 32,
         alpha: float = 0.5,
         subspace: int = 10,
-        sigma: float | dict[str, Any] = 0.1,
-        learning_rate: float | dict[str, Any] = 0.1,
-        l2_coeff: float = 0.0,
-        fitness_shaping: Literal["centered_rank", "zscore", "sign", "raw"] = "centered_rank",
-        optimizer: str = "Adam",
-        optimizer_args: dict[str, Any] | None = None,
-        timesteps_per_generation: int | None = None,
-        max_population: int | None = None,
+        **as_openai_es: Any,
     ) -> None:
         """Starts at a centre.
 
@@ -60,19 +52,10 @@ class GuidedES(OpenAIES):
             centre_P: Where to start, float32; copied.
             perturbation: Numbered directions; Dense ones, since they are longer within the subspace.
             seed: Of the run.
-            population_size: Members per generation; even, since they come in antithetic pairs.
             alpha: Share of the variance that goes everywhere alike; the rest goes into the subspace. Above 0, at most
                 1.
             subspace: How many estimates make it, K; so many vectors of P travel along with the centre.
-            sigma: Standard deviation of the perturbation, as for OpenAIES.
-            learning_rate: Of the optimiser; a number or a schedule.
-            l2_coeff: Weight decay, added to the gradient before the optimiser sees it (not decoupled).
-            fitness_shaping: How fitness becomes utility.
-            optimizer: Name of a class in torch.optim; ClipUp; or an import path.
-            optimizer_args: Its further arguments.
-            timesteps_per_generation: Rounds of population_size members are evaluated until they have taken so many
-                environment steps; null: one round.
-            max_population: No round begins that would lead beyond so many members; null: no limit.
+            as_openai_es: The arguments of OpenAIES.
         """
         require_dense(perturbation, type(self).__name__)
         size = len(centre_P)
@@ -83,20 +66,7 @@ class GuidedES(OpenAIES):
         self._alpha, self._size = alpha, subspace
         self._estimates_KP = np.empty((0, size), np.float32)  # the oldest first; never written to
         self._guide: Spread | None = None
-        super().__init__(
-            centre_P,
-            perturbation,
-            seed,
-            population_size=population_size,
-            sigma=sigma,
-            learning_rate=learning_rate,
-            l2_coeff=l2_coeff,
-            fitness_shaping=fitness_shaping,
-            optimizer=optimizer,
-            optimizer_args=optimizer_args,
-            timesteps_per_generation=timesteps_per_generation,
-            max_population=max_population,
-        )
+        super().__init__(centre_P, perturbation, seed, **as_openai_es)
 
     def _spread(self) -> Spread | None:
         return self._guide

@@ -38,16 +38,8 @@ class SafeES(OpenAIES):
         seed: int = 0,
         sensitivity: Callable[[], Sensitivity] | None = None,
         *,
-        population_size: int = 32,
         mutation: Literal["sm_g_sum", "sm_g_abs"] = "sm_g_abs",
-        sigma: float | dict[str, Any] = 0.1,
-        learning_rate: float | dict[str, Any] = 0.1,
-        l2_coeff: float = 0.0,
-        fitness_shaping: Literal["centered_rank", "zscore", "sign", "raw"] = "centered_rank",
-        optimizer: str = "Adam",
-        optimizer_args: dict[str, Any] | None = None,
-        timesteps_per_generation: int | None = None,
-        max_population: int | None = None,
+        **as_openai_es: Any,
     ) -> None:
         """Starts at a centre.
 
@@ -56,18 +48,9 @@ class SafeES(OpenAIES):
             perturbation: Numbered directions; Dense ones, since each parameter has a sigma of its own.
             seed: Of the run.
             sensitivity: Measures how sensitive the policy is.
-            population_size: Members per generation; even, since they come in antithetic pairs.
             mutation: How sensitivity is measured: sm_g_sum, where opposing gradients cancel, in one backward pass per
                 number of an answer; or sm_g_abs, where they do not, in one for each answer.
-            sigma: Root of the mean square of all parameters' standard deviations; a number or a schedule.
-            learning_rate: Of the optimiser; a number or a schedule.
-            l2_coeff: Weight decay, added to the gradient before the optimiser sees it (not decoupled).
-            fitness_shaping: How fitness becomes utility.
-            optimizer: Name of a class in torch.optim, ClipUp, or an import path.
-            optimizer_args: Its further arguments.
-            timesteps_per_generation: Rounds of population_size members are evaluated until they have taken so many
-                environment steps; null: one round.
-            max_population: No round begins that would lead beyond so many members; null: no limit.
+            as_openai_es: The arguments of OpenAIES.
         """
         require_dense(perturbation, type(self).__name__)
         if mutation not in KINDS:
@@ -76,20 +59,7 @@ class SafeES(OpenAIES):
             )
         self._measured = required(None if sensitivity is None else sensitivity())
         self._kind = KINDS[mutation]
-        super().__init__(
-            centre_P,
-            perturbation,
-            seed,
-            population_size=population_size,
-            sigma=sigma,
-            learning_rate=learning_rate,
-            l2_coeff=l2_coeff,
-            fitness_shaping=fitness_shaping,
-            optimizer=optimizer,
-            optimizer_args=optimizer_args,
-            timesteps_per_generation=timesteps_per_generation,
-            max_population=max_population,
-        )
+        super().__init__(centre_P, perturbation, seed, **as_openai_es)
         self._settle()
 
     def _sigma(self) -> Floats:

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Genetic algorithms beside random search with as many members, and safe mutations beside plain ones.
 
-    python scripts/benchmarks/genetic.py [--case cartpole pendulum maze deep] [--seeds 0 1 2] [--runs FOLDER] [--json FILE]
+    python scripts/benchmarks/genetic.py [--case cartpole pendulum maze deep] [--seeds 0 1 2] [--runs FOLDER]
+        [--json FILE]
 
-Each row is a training with `scripts/launch.py`, whose command is printed, for each seed; its score is the mean return of
-the final centre (the elite) over `final_episodes` fresh episodes. Trainings lie in the folder of runs: one that was
+Each row is a training with `scripts/launch.py`, whose command is printed, for each seed; its score is the mean return
+of the final centre (the elite) over `final_episodes` fresh episodes. Trainings lie in the folder of runs: one that was
 interrupted is resumed, a finished one is not repeated.
 
-`deep` is a policy of 12 hidden layers of 32 units with orthogonal first weights, in Pendulum-v1. Plain mutation is given
-five standard deviations, from one that changes the answers too little to one that changes them wholly.
+`deep` is a policy of 12 hidden layers of 32 units with orthogonal first weights, in Pendulum-v1. Plain mutation is
+given five standard deviations, from one that changes the answers too little to one that changes them wholly.
 """
 
 import argparse
