@@ -31,7 +31,7 @@ def test_a_row_and_a_panel_per_run(
     ]
     assert len(rows[1]["fitness_weights"]) == 3 and not rows[0]["fitness_weights"]
     first, second = capsys.readouterr().out.split("strategy")[1:]
-    assert first == second and "in the trap" in first
+    assert first == second and "not around" in first
     panels = ElementTree.fromstring(drawing.read_text()).findall(f"{SVG}g")
     assert [len(panel.findall(f"{SVG}path")) for panel in panels] == [3, 3]  # a colour for each generation
     assert all(len(panel.findall(f"{SVG}rect")) == 4 for panel in panels)  # the field and its walls

@@ -7,7 +7,8 @@ Reward leads straight into a trap of three walls (return -0.5); the goal lies be
 of `scripts/launch.py`, in this process; the figures name its command. One that reaches the goal stops there, once 100
 fresh episodes have confirmed it, and the others at the budget, which is the same for all. The picture has a panel for
 each run, with walls, goal, and a point for each generation: the mean of where the episodes of its centre ended (for
-those with several agents: of the centre whose turn it was), early ones blue, late ones red.
+those with several agents: of the centre whose turn it was), early ones blue, late ones red. `nearest` is how near the
+goal one of these points came; before the wall that is 0.5 at best.
 """
 
 import argparse
@@ -110,13 +111,20 @@ def run(name: str, seed: int, budget: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def ending(row: dict[str, Any]) -> str:
+    """How far it came: to the goal, or at least behind the wall that is in the way."""
+    if row["reached"]:
+        return "at the goal"
+    return "got around" if any(y > WALLS[0][3] for _, y in row["ends"]) else "not around"
+
+
 def picture(rows: Sequence[dict[str, Any]], size: int = 200) -> str:
     """The SVG: a column for each strategy, a row for each seed."""
     names, seeds = (list(dict.fromkeys(row[key] for row in rows)) for key in ("strategy", "seed"))
     panels = []
     for row in rows:
         x, y = (size + 10) * names.index(row["strategy"]) + 10, (size + 30) * seeds.index(row["seed"]) + 25
-        title = f"{row['strategy']}, seed {row['seed']}: {'out' if row['reached'] else 'in the trap'}"
+        title = f"{row['strategy']}, seed {row['seed']}: {ending(row)}"
         panels.append(f'<g transform="translate({x} {y})"><text y="-6">{title}</text>{"".join(panel(row, size))}</g>')
     width, height = (size + 10) * len(names) + 10, (size + 30) * len(seeds) + 10
     style = "text{font:12px sans-serif}path{stroke-width:5;stroke-linecap:round;fill:none;stroke-opacity:.6}"
@@ -164,7 +172,7 @@ def main() -> None:
                 if options.json:
                     options.json.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
             print(
-                f"{name:<10}{seed:>4}  {'out' if row['reached'] else 'in the trap':<12}{row['generations']:>12,}"
+                f"{name:<10}{seed:>4}  {ending(row):<12}{row['generations']:>12,}"
                 f"{row['timesteps']:>12,}{row['seconds']:>9.1f}{row['eval_mean']:>8.2f}{row['nearest']:>9.2f}",
                 flush=True,
             )
