@@ -96,7 +96,7 @@ class LMMAES(AdaptiveES[Memory]):
         return self._state.sigma
 
     def _spread(self) -> Spread | None:
-        """Line 9, of which each round has what the last one left: d = scale z + M^T C M z.
+        """The paper's loop over the vectors, each of which takes what the last one left, as d = scale z + M^T C M z.
 
         From (1 - c) d + c m_j (m_j . d) follow a new scale (1 - c) scale, and a C whose entries are multiplied by 1 - c
         and to whose row j comes c (scale e_j + (M m_j)^T C).
@@ -128,7 +128,7 @@ class LMMAES(AdaptiveES[Memory]):
         )
 
     def _remembered(self, mean_P: Floats) -> tuple[Floats, Doubles]:
-        """Lines 14 and 15, and what they make of the inner products."""
+        """The vectors, each a path that forgets at its own rate, and what becomes of their inner products."""
         old_KP, keep_K, add_K = self._state.vectors_KP, self._keep_K, self._add_K
         vectors_KP = np.empty_like(old_KP)
         for old_P, keep, add, new_P in zip(old_KP, keep_K, add_K, vectors_KP, strict=True):

@@ -2,8 +2,8 @@
 
 Ros and Hansen 2008, "A Simple Modification in CMA-ES Achieving Linear Time and Space Complexity", PPSN X,
 doi:10.1007/978-3-540-87700-4_30: the learning rates of the matrix are (P + 2) / 3 times those of the full one. The full
-one's, and all else, are of Hansen's tutorial, arXiv:1604.00772, with positive weights alone (the paper's own defaults,
-of 2004, differ a little).
+one's, and all else, are of Hansen's tutorial, arXiv:1604.00772v1, with positive weights alone (the paper's own
+defaults, of 2004, differ a little).
 
 Axes: P parameters, N members, M parents.
 """
