@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from distes.configuration import SUPPLIED
 from distes.encoding import decode, encode, pack, unpack
-from distes.errors import ConfigurationError
+from distes.errors import ConfigurationError, EvaluationError
 from distes.evaluation import Evaluation
 from distes.pools.serial import SerialPool
 from distes.population import Population
@@ -148,6 +148,22 @@ def go_on(strategy: Strategy, after: int) -> list[Any]:
         seen += [bits(population), strategy.parameters(population).tobytes()]
         strategy.tell(answer(population, generation))
     return [*seen, digest(strategy.ask()), strategy.centre_P.tobytes()]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_refuses_fitness_that_is_not_finite_and_goes_on_as_if_nothing_had_been_said(
+    name: str, parts: Parts, bad: float
+) -> None:
+    strategy, other = make(name, parts), make(name, parts)
+    evaluation = answer(strategy.ask(), 0)
+    wrong = dataclasses.replace(evaluation, fitness_N2=evaluation.fitness_N2.copy())
+    wrong.fitness_N2[1, 0] = bad
+    with pytest.raises(EvaluationError, match=rf"The fitness of member \(1, 0\) is {bad}, which is no finite number"):
+        strategy.tell(wrong)
+    assert go_on(strategy, 0) == go_on(other, 0)
+    ranked = make(name, parts)
+    ranked.tell(wrong.ranked_last())
+    assert ranked.ask().generation == 1
 
 
 def test_a_state_of_another_policy_is_refused(name: str, parts: Parts) -> None:
