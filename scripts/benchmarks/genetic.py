@@ -8,8 +8,8 @@ Each row is a training with `scripts/launch.py`, whose command is printed, for e
 of the final centre (the elite) over `final_episodes` fresh episodes. Trainings lie in the folder of runs: one that was
 interrupted is resumed, a finished one is not repeated.
 
-`deep` is a policy of 12 hidden layers of 32 units with orthogonal first weights, in Pendulum-v1. Plain mutation is
-given five standard deviations, from one that changes the answers too little to one that changes them wholly.
+`deep` is a policy of 48 hidden layers of 32 units with orthogonal first weights, in Pendulum-v1. Plain mutation is
+given four standard deviations, from one that changes the answers too little to one that changes them wholly.
 """
 
 import argparse
@@ -30,7 +30,7 @@ IN_MAZE = {
 DEEP = {
     "task.env": "Pendulum-v1",
     "task.action_mode": "rescale",
-    "policy.hidden_sizes": [32] * 12,
+    "policy.hidden_sizes": [32] * 48,
     "policy.output_scale": 1.0,
     "strategy": "DeepGA",
     "strategy.population_size": 100,
@@ -38,7 +38,7 @@ DEEP = {
     "strategy.candidates": 5,
     "strategy.validation_episodes": 10,
     "strategy.initialization": "orthogonal",
-    "generations": 25,
+    "generations": 50,
     "target_fitness": ".inf",
     "eval_episodes": 0,
     "final_episodes": 50,
@@ -72,14 +72,14 @@ CASES: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
     "deep": {
         **{
             f"gaussian, sigma {sigma}": ("cartpole", {**DEEP, "strategy.sigma": sigma})
-            for sigma in (0.001, 0.003, 0.01, 0.03, 0.1)
+            for sigma in (0.01, 0.03, 0.1, 0.2)
         },
         **{
             f"{mutation}, sigma {sigma}": (
                 "cartpole",
                 {**DEEP, "strategy.mutation": mutation, "strategy.sigma": sigma},
             )
-            for mutation, sigma in (("sm_g_sum", 0.03), ("sm_g_abs", 0.003), ("sm_g_abs", 0.01), ("sm_r", 0.1))
+            for mutation, sigma in (("sm_g_abs", 0.01), ("sm_g_sum", 0.01), ("sm_r", 0.1))
         },
     },
 }
