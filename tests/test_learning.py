@@ -51,12 +51,15 @@ def test_a_torn_line_does_not_count(tmp_path: Path) -> None:
     assert (run["timesteps_to"], run["timesteps"]) == ([100, None, None, None], 100)
 
 
-@pytest.mark.parametrize(("timesteps", "episodes", "score"), [(100, 12.5, 12.5), (50, 12.5, 15), (100, None, 15)])
+@pytest.mark.parametrize(
+    ("timesteps", "episodes", "score"), [(100, 12.5, 12.5), (100, 18, 18), (50, 18, 15), (100, None, 15)]
+)
 def test_the_score_is_that_of_the_last_episodes(
     timesteps: int, episodes: float | None, score: float, tmp_path: Path
 ) -> None:
     folder = made(tmp_path / "run", line(100, 15), ended("total_timesteps", timesteps, episodes))
-    assert LEARNING["figures"](folder, LEVELS)["score"] == score
+    run = LEARNING["figures"](folder, LEVELS)
+    assert (run["score"], run["best"]) == (score, max(score, 15))
 
 
 def test_a_run_without_any_generation(tmp_path: Path) -> None:

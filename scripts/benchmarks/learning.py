@@ -135,19 +135,19 @@ def figures(folder: Path, levels: Sequence[float]) -> dict[str, Any]:
     rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a crash may have torn the last one
     evaluated = [row for row in rows if "eval/mean" in row]
     scores = [row["eval/mean"] for row in evaluated]
-    run = {
+    timesteps = rows[-1]["timesteps"] if rows else 0
+    result = result_of(folder)
+    if result and result["timesteps"] == timesteps and result["eval_episodes"]:
+        scores.append(result["eval_mean"])  # of the last episodes
+    return {
         "timesteps_to": [
             next((row["timesteps"] for row in evaluated if row["eval/mean"] >= level), None) for level in levels
         ],
-        "timesteps": rows[-1]["timesteps"] if rows else 0,
+        "timesteps": timesteps,
         "score": scores[-1] if scores else None,
         "best": max(scores, default=None),
         "seconds": rows[-1]["seconds"] if rows else 0.0,
     }
-    result = result_of(folder)
-    if result and result["timesteps"] == run["timesteps"] and result["eval_episodes"]:
-        run["score"] = result["eval_mean"]
-    return run
 
 
 def median(runs: Sequence[Mapping[str, Any]], level: int) -> dict[str, Any]:
