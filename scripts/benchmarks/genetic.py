@@ -43,6 +43,7 @@ DEEP = {
     "eval_episodes": 0,
     "final_episodes": 50,
 }
+FRESH = {key: value for key, value in DEEP.items() if key != "strategy.parents"} | {"strategy": "RandomSearch"}
 # case -> name -> configuration file, and flags beside it
 CASES: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
     "cartpole": {
@@ -81,6 +82,7 @@ CASES: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
             )
             for mutation, sigma in (("sm_g_abs", 0.01), ("sm_g_sum", 0.01), ("sm_r", 0.1))
         },
+        "RandomSearch": ("cartpole", FRESH),
     },
 }
 
