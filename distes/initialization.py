@@ -4,8 +4,6 @@ Axes: P parameters, B members.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from distes.errors import ConfigurationError, did_you_mean
 from distes.layout import Slot
+from distes.one_thread import one_thread
 from distes.perturbations.base import Perturbation
 from distes.population import Floats
 
@@ -108,19 +107,8 @@ def orthogonal(noise: Tensor) -> Tensor:
     """The orthogonal factor of a matrix (of its transpose, where that is the taller one), float32, on the CPU."""
     matrix = noise.double().cpu()
     wide = matrix.shape[0] < matrix.shape[1]
-    with _one_thread():
+    with one_thread():
         q, r = torch.linalg.qr(matrix.T if wide else matrix)
     q = q * torch.where(r.diagonal() < 0, -1.0, 1.0)
     factor: Tensor = q.T if wide else q
     return factor.float()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """A factorisation is blocked among threads, and its bits would depend on how many there are."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -18,6 +18,7 @@ from torch.func import functional_call
 
 from distes.errors import ConfigurationError
 from distes.layout import Layout
+from distes.one_thread import one_thread
 from distes.policies.base import StatefulPolicy
 from distes.population import Floats
 
@@ -53,15 +54,15 @@ class Sensitivity:
         self._episodes: list[Tensor]
         if self._stateful:
             each = max(1, states // len(episodes))
-            self._episodes = [torch.from_numpy(episode[:each].copy()) for episode in episodes[:states]]
+            self._episodes = [torch.tensor(episode[:each]) for episode in episodes[:states]]
         else:
             seen = np.concatenate(list(episodes))
             chosen = np.unique(np.linspace(0, len(seen) - 1, min(states, len(seen))).astype(np.int64))
-            self._episodes = [torch.from_numpy(seen[chosen].copy())]
+            self._episodes = [torch.tensor(seen[chosen])]
 
     def answers(self, parameters_P: Floats) -> Tensor:
         """The answers of a parameter vector to all observations: (X, A)."""
-        with torch.no_grad():
+        with torch.no_grad(), one_thread():
             return torch.cat([self._answer(self._named(parameters_P), episode) for episode in self._episodes])
 
     def __call__(self, parameters_P: Floats, kind: Kind = "sum") -> Floats:
@@ -74,7 +75,8 @@ class Sensitivity:
                 do not, with a backward pass for each answer. The paper's equation of SM-G-SUM has a sum over x;
                 a mean leaves sigma its meaning whatever the number of observations.
         """
-        with torch.inference_mode(False), torch.enable_grad():  # children are made in the midst of a rollout
+        # Children are made in the midst of a rollout.
+        with torch.inference_mode(False), torch.enable_grad(), one_thread():
             return self._measured(parameters_P, kind)
 
     def _measured(self, parameters_P: Floats, kind: Kind) -> Floats:

@@ -26,6 +26,7 @@ LAYERS = [
     "spread",
     "population",
     "evaluation",
+    "one_thread",
     "noise",
     "noise_sum.numba_kernel",
     "noise_sum.triton_kernel",

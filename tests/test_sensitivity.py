@@ -95,6 +95,20 @@ def test_is_measured_in_the_midst_of_a_rollout_too() -> None:
     assert [x.tobytes() for x in within] == [sensitivity(at_P).tobytes(), sensitivity(at_P, "abs").tobytes()]
 
 
+def test_its_bits_depend_neither_on_threads_nor_on_where_the_observations_lie() -> None:
+    policy = MLP(64, 8, hidden_sizes=[256, 256])
+    at_P, seen_TO = Layout(policy).flatten(policy), np.random.default_rng(3).standard_normal((100, 64), np.float32)
+    memory, threads, bits = np.empty(seen_TO.size + 16, np.float32), torch.get_num_threads(), set[bytes]()
+    for number in (1, 2, 4):
+        for offset in range(0, 16, 3):
+            elsewhere_TO = memory[offset : offset + seen_TO.size].reshape(seen_TO.shape)
+            elsewhere_TO[...] = seen_TO
+            torch.set_num_threads(number)
+            bits.add(Sensitivity(policy, [elsewhere_TO])(at_P, "sum").tobytes())
+            torch.set_num_threads(threads)
+    assert len(bits) == 1
+
+
 def test_looks_at_so_many_observations() -> None:
     policy, layout, _ = made("MLP")
     episodes = [np.random.default_rng(2).standard_normal((250, 3)).astype(np.float32)] * 2

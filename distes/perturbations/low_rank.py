@@ -8,9 +8,8 @@ Axes: P parameters, N directions, B members, Q numbers of a direction, r rank, M
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -22,6 +21,7 @@ from distes.errors import ConfigurationError
 from distes.layout import Factors, Layout, Places, Slot
 from distes.noise import NoiseTable
 from distes.noise_sum import weighted_sum
+from distes.one_thread import one_thread
 from distes.perturbations.base import BLOCK, Floats, Perturbation, gather
 
 TILE = 256  # rows of a weight that one thread adds up at a time
@@ -174,7 +174,7 @@ class LowRank(Perturbation):
             for job in jobs:
                 job()
             return
-        with _one_thread_each():
+        with one_thread():
             if len(ids_N) * self.rank * sum(math.prod(_sides(slot)) for slot in self._thin) < INLINE:
                 for job in jobs:
                     job()
@@ -240,14 +240,3 @@ def _places(thin: tuple[Slot, ...], rest: tuple[Slot, ...], rank: int) -> tuple[
         place += slot.size
     factors = {slot.name: Factors(lefts[slot.name], rights[slot.name]) for slot in thin}
     return Places(place, dense, factors), scaled, start
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """A product's bits must not depend on how many threads made it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
