@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distes.initialization import Initialization
-from distes.mutations import Mutation
+from distes.mutations import Mutation, Parent
 from distes.population import Genome
 
 
@@ -30,7 +30,7 @@ class Decoder:
             device: Where vectors lie; the initialisation's.
         """
         self.initialization, self.mutation, self._device = initialization, mutation, torch.device(device)
-        self._vectors: OrderedDict[Genome, Tensor] = OrderedDict()  # the one used last stands last
+        self._parents: OrderedDict[Genome, Parent] = OrderedDict()  # the one used last stands last
         self._worth: frozenset[Genome] = frozenset()
 
     def expect(self, genomes: Sequence[Genome]) -> None:
@@ -44,33 +44,37 @@ class Decoder:
 
     def vector(self, genome: Genome) -> Tensor:
         """Its parameters, (P,), float32; not to be written to."""
-        known = next((n for n in range(len(genome), 0, -1) if genome[:n] in self._vectors), 0)
+        return self.parent(genome).vector_P
+
+    def parent(self, genome: Genome) -> Parent:
+        """The same, as mutations take it."""
+        known = next((n for n in range(len(genome), 0, -1) if genome[:n] in self._parents), 0)
         if known:
-            self._vectors.move_to_end(genome[:known])
-            vector_P = self._vectors[genome[:known]]
+            self._parents.move_to_end(genome[:known])
+            one = self._parents[genome[:known]]
         else:
-            known, vector_P = 1, self._empty()
-            self.initialization.write(np.array(genome[:1], np.int64), vector_P.unsqueeze(0))
-            self._remember(genome[:1], vector_P)
+            known, one = 1, Parent(self._empty())
+            self.initialization.write(np.array(genome[:1], np.int64), one.vector_P.unsqueeze(0))
+            self._remember(genome[:1], one)
         free_P: Tensor | None = None  # memory of a vector on the way that nobody remembers
         for n in range(known, len(genome)):
-            parent_P, vector_P = vector_P, self._empty() if free_P is None else free_P
-            self.mutation.write(parent_P, np.array(genome[n : n + 1], np.int64), vector_P.unsqueeze(0))
-            free_P = None if genome[:n] in self._vectors else parent_P
-            self._remember(genome[: n + 1], vector_P)
-        while len(self._vectors) > 2 * len(self._worth):
-            self._vectors.popitem(last=False)
-        return vector_P
+            before, one = one, Parent(self._empty() if free_P is None else free_P)
+            self.mutation.write(before, np.array(genome[n : n + 1], np.int64), one.vector_P.unsqueeze(0))
+            free_P = None if genome[:n] in self._parents else before.vector_P
+            self._remember(genome[: n + 1], one)
+        while len(self._parents) > 2 * len(self._worth):
+            self._parents.popitem(last=False)
+        return one
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_vectors": OrderedDict()}  # whoever gets a copy makes its own
+        return {**self.__dict__, "_parents": OrderedDict()}  # whoever gets a copy makes its own
 
     def _empty(self) -> Tensor:
         return torch.empty(self.initialization.size, device=self._device)
 
-    def _remember(self, genome: Genome, vector_P: Tensor) -> None:
+    def _remember(self, genome: Genome, one: Parent) -> None:
         if genome in self._worth:
-            self._vectors[genome] = vector_P
+            self._parents[genome] = one
 
 
 def _partings(genomes: Iterable[Genome]) -> list[Genome]:
@@ -124,7 +128,7 @@ class Origins:
         if origin < 0:
             self._decoder.initialization.write(ids_B, rows_BP)
         elif mutated:
-            self._decoder.mutation.write(self._decoder.vector(self._genomes[origin]), ids_B, rows_BP)
+            self._decoder.mutation.write(self._decoder.parent(self._genomes[origin]), ids_B, rows_BP)
         else:
             rows_BP.copy_(self._decoder.vector(self._genomes[origin]))
         if not side_by_side:

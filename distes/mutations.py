@@ -6,13 +6,13 @@ Safe mutations: Lehman, Chen, Clune and Stanley 2018, arXiv:1712.06563. Axes: P 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.weak import WeakIdKeyDictionary
 
 from distes.errors import ConfigurationError
 from distes.perturbations.base import Perturbation
@@ -23,15 +23,28 @@ STEPS = 15  # of the search for a mutation's length, as in the paper
 LOWEST, HIGHEST = -20.0, 10.0  # powers of two between which that length is sought
 
 
+@dataclass(eq=False)
+class Parent:
+    """A vector of parameters that others start from.
+
+    Attributes:
+        vector_P: float32; not to be written to.
+        scale_P: What a safe mutation by gradients has found out about it, or None.
+    """
+
+    vector_P: Tensor
+    scale_P: Tensor | None = None
+
+
 class Mutation(ABC):
     """How a number changes parameters: a child's are a function of its parent's, the number and sigma alone."""
 
     @abstractmethod
-    def write(self, parent_P: Tensor, ids_B: NDArray[np.int64], out_BP: Tensor) -> None:
+    def write(self, parent: Parent, ids_B: NDArray[np.int64], out_BP: Tensor) -> None:
         """Writes one parent's children, on its device.
 
         Args:
-            parent_P: float32; not to be written to.
+            parent: Whose.
             ids_B: Numbers of directions, one per child.
             out_BP: Where to; its rows do not overlap with the parent.
         """
@@ -50,10 +63,10 @@ class Gaussian(Mutation):
         """
         self._perturbation, self._sigma = perturbation, sigma
 
-    def write(self, parent_P: Tensor, ids_B: NDArray[np.int64], out_BP: Tensor) -> None:
+    def write(self, parent: Parent, ids_B: NDArray[np.int64], out_BP: Tensor) -> None:
         """Product and sum are rounded one after the other."""
         scale_B = torch.full((len(ids_B),), self._sigma, dtype=torch.float32, device=out_BP.device)
-        self._perturbation.perturb(parent_P, scale_B, ids_B, out_BP)
+        self._perturbation.perturb(parent.vector_P, scale_B, ids_B, out_BP)
 
 
 class SafeByGradient(Mutation):
@@ -72,22 +85,17 @@ class SafeByGradient(Mutation):
         """
         self._perturbation, self._sigma, self._kind = perturbation, np.float32(sigma), kind
         self._sensitivity = required(sensitivity)
-        self._scales: WeakIdKeyDictionary | None = None  # of the parents that are remembered elsewhere
 
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_scales": None}
-
-    def write(self, parent_P: Tensor, ids_B: NDArray[np.int64], out_BP: Tensor) -> None:
+    def write(self, parent: Parent, ids_B: NDArray[np.int64], out_BP: Tensor) -> None:
         """The parent's sensitivity is measured once, on a processor, wherever the children are made."""
-        if self._scales is None:
-            self._scales = WeakIdKeyDictionary()
-        if parent_P not in self._scales:
+        parent_P = parent.vector_P
+        if parent.scale_P is None:
             scale_P = self._sigma / safe(self._sensitivity(parent_P.cpu().numpy(), self._kind))
-            self._scales[parent_P] = torch.from_numpy(scale_P).to(parent_P.device)
-        zero_P, scale_P = torch.zeros_like(parent_P), self._scales[parent_P]
+            parent.scale_P = torch.from_numpy(scale_P).to(parent_P.device)
+        zero_P, scale_1P = torch.zeros_like(parent_P), parent.scale_P.unsqueeze(0)
         for b in range(len(ids_B)):  # one by one: their scales together would be as large as the children
             row_1P = out_BP[b : b + 1]
-            self._perturbation.perturb(zero_P, scale_P.unsqueeze(0), ids_B[b : b + 1], row_1P)
+            self._perturbation.perturb(zero_P, scale_1P, ids_B[b : b + 1], row_1P)
             row_1P.clamp_(-LIMIT, LIMIT).add_(parent_P)
 
 
@@ -104,9 +112,10 @@ class SafeByRescaling(Mutation):
         """
         self._perturbation, self._sigma, self._sensitivity = perturbation, sigma, required(sensitivity)
 
-    def write(self, parent_P: Tensor, ids_B: NDArray[np.int64], out_BP: Tensor) -> None:
+    def write(self, parent: Parent, ids_B: NDArray[np.int64], out_BP: Tensor) -> None:
         """Bisects the length's logarithm, with the policy's answers looked at on a processor."""
-        before, parent = self._sensitivity.answers(parent_P.cpu().numpy()), parent_P.cpu()
+        parent_P = parent.vector_P
+        before, start_P = self._sensitivity.answers(parent_P.cpu().numpy()), parent_P.cpu()
         one_1 = torch.ones(1, device=parent_P.device)
         for b in range(len(ids_B)):
             direction_1P = torch.empty(1, len(parent_P), device=parent_P.device)
@@ -115,11 +124,11 @@ class SafeByRescaling(Mutation):
             low, high = LOWEST, HIGHEST
             for _ in range(STEPS):
                 middle = (low + high) / 2
-                child_P = parent + direction_P * 2.0**middle
+                child_P = start_P + direction_P * 2.0**middle
                 change = (self._sensitivity.answers(child_P.numpy()) - before).double().square().mean().sqrt()
                 # What is no number has changed too much, too.
                 low, high = (middle, high) if bool(change < self._sigma) else (low, middle)
-            out_BP[b] = (parent + direction_P * 2.0**low).to(out_BP.device)
+            out_BP[b] = (start_P + direction_P * 2.0**low).to(out_BP.device)
 
 
 # By the name that travels with a population; from numbered directions, sigma, and a sensitivity where that is needed.

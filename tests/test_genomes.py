@@ -19,7 +19,7 @@ from distes.batched import Members
 from distes.errors import EvaluationError
 from distes.genomes import Decoder, Origins
 from distes.initialization import Initialization
-from distes.mutations import Gaussian, Mutation
+from distes.mutations import Gaussian, Mutation, Parent
 from distes.pools.ray_sync import array_bytes
 from distes.population import Chunk, Genome, Genomes, Population, centre_alone, one_alone
 from distes.strategies.deep_ga import DeepGA
@@ -39,9 +39,9 @@ class Counting(Mutation):
     def __init__(self, mutation: Mutation) -> None:
         self.mutation, self.children = mutation, 0
 
-    def write(self, parent_P: Tensor, ids_B: NDArray[np.int64], out_BP: Tensor) -> None:
+    def write(self, parent: Parent, ids_B: NDArray[np.int64], out_BP: Tensor) -> None:
         self.children += len(ids_B)
-        self.mutation.write(parent_P, ids_B, out_BP)
+        self.mutation.write(parent, ids_B, out_BP)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ class TestDecoder:
         for genome in genomes:
             warm.expect([*expected, genome])
             np.testing.assert_array_equal(warm.vector(genome).numpy(), by_hand(made, genome))
-            assert len(warm._vectors) <= 2 * len(warm._worth)
+            assert len(warm._parents) <= 2 * len(warm._worth)
 
     def test_a_parent_of_the_next_generation_costs_one_addition(self, made: Parts) -> None:
         memory, count = decoder(made)
@@ -142,7 +142,7 @@ class TestDecoder:
                 memory.vector(parent)
             assert count.children - before == (2 if generation else 0)
             parents = [(*parents[0], 100 + generation), (*parents[1], 200 + generation)]
-        assert len(memory._vectors) <= 4
+        assert len(memory._parents) <= 4
 
     def test_what_genomes_share_is_made_once(self, made: Parts) -> None:
         """After a resume a worker's memory is cold, and a population's genomes have most of their numbers in common."""
@@ -159,7 +159,7 @@ class TestDecoder:
         memory.expect([(1, 2, 3)])
         vector_P = memory.vector((1, 2, 3))
         copied = pickle.loads(pickle.dumps(memory))
-        assert memory._vectors and not copied._vectors
+        assert memory._parents and not copied._parents
         np.testing.assert_array_equal(copied.vector((1, 2, 3)), vector_P)
 
 
@@ -272,7 +272,7 @@ class TestWorker:
         worker = Worker(parts.experiment)
         worker.evaluate(a_population(parts), Chunk(0, 0, 8, each=1))
         (memory,) = worker._decoders.values()
-        assert set(memory._vectors) >= set(GENOMES)
+        assert set(memory._parents) >= set(GENOMES)
         mutation = memory.mutation = Counting(memory.mutation)
         child = (*GENOMES[0], 9)
         further = a_population(parts, 4, genomes=Genomes.of([child], "he"), centres_N=np.zeros(8, np.int32))

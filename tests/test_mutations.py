@@ -9,8 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
+from distes.genomes import Decoder
+from distes.initialization import Initialization
 from distes.layout import Layout
-from distes.mutations import LIMIT, MUTATIONS, Mutation, SafeByGradient
+from distes.mutations import LIMIT, MUTATIONS, Mutation, Parent, SafeByGradient
 from distes.noise import NoiseTable
 from distes.perturbations.dense import Dense
 from distes.policies.mlp import MLP
@@ -27,6 +29,7 @@ class Made:
         self.policy = MLP(3, 2, hidden_sizes=[8] * 6, output_scale=1.0) if policy is None else policy
         layout = Layout(self.policy)
         self.parent_P = torch.from_numpy(layout.flatten(self.policy))
+        self.parent = Parent(self.parent_P)
         self.dense = Dense(NoiseTable(size=2**16, seed=1), layout)
         episode = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
         self.sensitivity = Sensitivity(self.policy, [episode])
@@ -34,7 +37,7 @@ class Made:
 
     def children(self, ids_B: NDArray[np.int64] = IDS) -> NDArray[np.float32]:
         out_BP = torch.full((len(ids_B), len(self.parent_P)), np.nan)
-        self.mutation.write(self.parent_P, ids_B, out_BP)
+        self.mutation.write(self.parent, ids_B, out_BP)
         return out_BP.numpy()
 
 
@@ -84,9 +87,21 @@ def test_a_parent_s_sensitivity_is_measured_once(monkeypatch: pytest.MonkeyPatch
     assert isinstance(made.mutation, SafeByGradient)
     first = made.children()
     assert made.children().tobytes() == first.tobytes() and len(measured) == 1
-    made.parent_P = made.parent_P + 0.1
+    made.parent = Parent(made.parent_P + 0.1)
     made.children()
     assert len(measured) == 2
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_line_of_mutants_is_the_same_from_a_cold_memory_and_a_warm_one(name: str) -> None:
+    made, genome = Made(name, 0.05), (5, 77, 900, 31, 6, 2000, 13)
+    first = Initialization("policy", made.dense, made.parent_P.numpy())
+    cold, warm = Decoder(first, made.mutation), Decoder(first, Made(name, 0.05).mutation)
+    for length in range(1, len(genome) + 1):  # as generation after generation
+        warm.expect([genome[:length]])
+        last = warm.vector(genome[:length]).clone()
+    with torch.inference_mode():  # as in the midst of a rollout
+        assert torch.equal(cold.vector(genome), last)
 
 
 @pytest.mark.parametrize("name", SAFE)
