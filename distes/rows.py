@@ -89,10 +89,10 @@ class Rows:
             torch.mul(mapped_1P[0], scale, out=out_P).add_(centre_P)
 
 
-def members_around(perturbation: Perturbation, centre_P: Floats, rows: Rows, count: int | None = None) -> Floats:
-    """Materialises the first `count` members, or all of them: (B, P), float32."""
+def members_around(perturbation: Perturbation, centre_P: Floats, rows: Rows) -> Floats:
+    """Materialises all members: (B, P), float32."""
     centre = torch.from_numpy(centre_P)
-    out_BQ = torch.empty(len(rows) if count is None else count, perturbation.member_size)
-    rows.write(centre, np.arange(len(out_BQ)), out_BQ)
+    out_BQ = torch.empty(len(rows), perturbation.member_size)
+    rows.write(centre, np.arange(len(rows)), out_BQ)
     full_BP: Floats = perturbation.parameters(centre, out_BQ).numpy()
     return full_BP
