@@ -9,9 +9,10 @@ import textwrap
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from distes.configuration import (
     CLASSES,
@@ -26,6 +27,7 @@ from distes.configuration import (
 )
 from distes.errors import ConfigurationError, DistesError, DistesWarning
 from distes.signature import Argument, NoText, Text, shown, typed
+from distes.trust import only_own
 
 USAGE = """\
 usage: python scripts/launch.py [--config FILE.yaml] [--key value ...]
@@ -43,6 +45,7 @@ class Flags:
         configs: Files, in the order given.
         resume: A run directory, or None.
         replay: What of it to evaluate once more, or None.
+        trust: Whether the run that is resumed may name code that is no part of distes.
         help: None; "" for all of the help; a part of the configuration, such as `task`.
         layer: The values given.
     """
@@ -50,6 +53,7 @@ class Flags:
     configs: list[str] = field(default_factory=list)
     resume: str | None = None
     replay: str | None = None
+    trust: bool = False
     help: str | None = None
     layer: Layer = field(default_factory=Layer)
 
@@ -76,7 +80,11 @@ def read_flags(argv: Sequence[str]) -> Flags:
             value, equals = tokens.pop(0), "="
         key = re.sub(rf"^({parts})\.(?:class_path$|init_args(?=\.))", r"\1", key)  # as jsonargparse's users write it
         section, _, name = key.partition(".")
-        if section in CLASSES and name == "help":
+        if key == "trust":
+            if equals and typed(value) not in (True, False):
+                raise ConfigurationError(f"trust is a flag without a value, --trust; got {value!r}.")
+            flags.trust = not equals or bool(typed(value))
+        elif section in CLASSES and name == "help":
             flags.help = section
             if value:
                 flags.layer.add_class(section, value)
@@ -105,7 +113,37 @@ def configure(flags: Flags) -> Configuration:
         ConfigurationError: It is wrong in some way; the message says in which.
     """
     given = [*map(read_file, flags.configs), flags.layer]
-    return resolve([DEFAULTS, *given]) if flags.resume is None else resume(flags.resume, given)
+    if flags.resume is None:
+        return resolve([DEFAULTS, *given])
+    configuration = resume(flags.resume, given)
+    address = configuration["address"]
+    if address not in (None, "auto") and not flags.trust and not any("address" in layer.values for layer in given):
+        raise ConfigurationError(
+            f"{Path(flags.resume) / 'config.yaml'} has the address {address} of a Ray cluster, which would receive "
+            "this machine's token and whatever else the run sends: repeat with "
+            f"--address {address} if the cluster is yours."
+        )
+    return configuration
+
+
+def _trusted(flags: Flags) -> AbstractContextManager[None]:
+    """What a run that is resumed may import: distes's own, and what stands on the command line or in its files."""
+    if flags.resume is None or flags.trust:
+        return nullcontext()
+    named = set[str]()
+    for layer in [*map(read_file, flags.configs), flags.layer]:
+        values = [typed(value) if isinstance(value, Text) else value for value in layer.values.values()]
+        named.update(layer.classes.values(), _texts(values))
+    return only_own(str(Path(flags.resume) / "config.yaml"), named)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in nested lists and mappings."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
 
 
 def format_help(flags: Flags) -> str:
@@ -119,6 +157,7 @@ def format_help(flags: Flags) -> str:
     if not flags.help:
         text += USAGE + _entry("config", "FILE", "A YAML file of the same keys; flags win over it.")
         text += _entry("resume", "DIR", "Continue the run in a directory, with a longer budget if given.")
+        text += _entry("trust", "", "With --resume: the run may import and call code that is no part of distes.")
         text += _entry(
             "replay", "G[,PAIR,SIGN]", "With --resume: evaluate one member of generation G alone, or its centre."
         )
@@ -176,11 +215,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             if flags.help is not None:
                 print(format_help(flags), end="")
                 return 0
-            configuration = configure(flags)
-            debug = configuration["debug"]
-            from distes.launch import train
+            with _trusted(flags):
+                configuration = configure(flags)
+                debug = configuration["debug"]
+                from distes.launch import train
 
-            return train(configuration, resumed=flags.resume is not None, replay=flags.replay)
+                return train(configuration, resumed=flags.resume is not None, replay=flags.replay)
     except (DistesError, OSError, MemoryError) as error:  # the latter two: a full disk, a machine too small
         if debug:
             traceback.print_exc()
@@ -202,3 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         print("error: this is a bug in distes; please report it with the lines above.", file=sys.stderr)
         return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -6,11 +6,12 @@ import itertools
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from distes import files, yaml_text
+from distes import files, installation, trust, yaml_text
 from distes.archive import Archive
 from distes.build import Parts, build
 from distes.configuration import Configuration, own_arguments
@@ -37,7 +38,9 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
     Raises:
         DistesError: Something that the user can act on. A new run that could not start leaves no run behind.
     """
-    parts = build(configuration)
+    with trust.recorded() as foreign:
+        parts = build(configuration)
+    trusting = " --trust" if foreign else ""
     options = {name: configuration[name] for name in own_arguments(Trainer)}
     target = options["target_fitness"]
     target = parts.task.reward_threshold if target is None else target
@@ -92,16 +95,16 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
                 if resumed:
                     trainer.restore()
                 if replay is not None:
-                    with _named(path):
+                    with _named(path, trusting):
                         return _replay(trainer, replay, console)
                 if resumed:
                     directory.write_config(text)
                 monitors += start_monitors(directory, console, text, trainer.generation + 1 if resumed else None)
                 stack.pop_all()  # from here on there is a run
-                with _named(path):
+                with _named(path, trusting):
                     result = trainer.run()
                 write_result(directory, result)
-    console.say(summary(result, path, saved=archive.saved == result.generation))
+    console.say(summary(result, path, trusting, saved=archive.saved == result.generation))
     return 130 if result.reason == "interrupted" else 0
 
 
@@ -206,12 +209,13 @@ def start_monitors(directory: RunDirectory, console: Console, text: str, resumed
 
 
 @contextlib.contextmanager
-def _named(path: str) -> Iterator[None]:
-    """Puts the run directory into what a worker says, who does not know it."""
+def _named(path: str, trusting: str) -> Iterator[None]:
+    """Puts a command that works here into what a worker says, which knows neither the run nor this machine."""
     try:
         yield
     except EvaluationError as error:
-        raise EvaluationError(str(error).replace("RUN_DIR", path)) from error
+        command = f"{installation.script('launch')} --resume {shlex.quote(path)}{trusting}"
+        raise EvaluationError(str(error).replace("python scripts/launch.py --resume RUN_DIR", command)) from error
 
 
 def write_result(directory: RunDirectory, result: Result) -> None:
@@ -229,17 +233,26 @@ def new_run_dir(task: str) -> str:
     return next(path for path in candidates if not Path(path).exists())
 
 
-def summary(result: Result, path: str, *, saved: bool = True) -> str:
-    """The last line that a user sees; whether the state is saved, only the archive knows."""
+def summary(result: Result, path: str, trusting: str = "", *, saved: bool = True) -> str:
+    """The last line that a user sees, with commands that work in the current directory.
+
+    Args:
+        result: How the run ended.
+        path: The run directory.
+        trusting: The flag that resuming and playing need, where the run names code that is no part of distes.
+        saved: Whether the state of the last generation is on the disk.
+    """
+    run = shlex.quote(path)
     done = f"{result.generation:,} generations, {result.timesteps:,} timesteps and {duration(result.seconds)}"
     if result.reason == "interrupted":
         state = "the state is saved" if saved else "the state could not be saved, and the last checkpoint counts"
-        return f"Interrupted after {done}; {state}. To go on: python scripts/launch.py --resume {path}"
+        return f"Interrupted after {done}; {state}. To go on: {installation.script('launch')} --resume {run}{trusting}"
     mean = f"{number(result.eval_mean)} ± {number(result.eval_std)} over {result.eval_episodes} episodes"
     mean = f"evaluation {mean}" if result.eval_episodes else "not evaluated"
     return (
         f"Done ({result.reason}) after {done}: {mean}. It lies in {path}. "
-        f"To watch: tensorboard --logdir {path}. To replay: python scripts/play.py {path}"
+        f"To watch: {installation.program('tensorboard')} --logdir {run}. "
+        f"To replay: {installation.script('play')} {run}{trusting}"
     )
 
 

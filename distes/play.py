@@ -9,9 +9,10 @@ import ctypes.util
 import importlib
 import os
 import sys
+import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ import numpy as np
 
 from distes.build import build_policy, construct
 from distes.errors import CheckpointError, ConfigurationError, DistesError, EvaluationError
+from distes.installation import install
 from distes.monitor.console import number
-from distes.saved_policy import SavedPolicy, load_policy
+from distes.saved_policy import DESCRIPTION, SavedPolicy, Which, load_policy
 from distes.tasks.single import live
+from distes.trust import only_own
 
 FORMATS = (".mp4", ".gif")
 FRAMES_PER_SECOND = 30  # where an environment does not say
@@ -128,14 +131,14 @@ class Player:
             what = " ".join(f"{type(error).__name__}: {error}".split())
             hint = ""
             if "pygame" in what and type(error).__name__ in ("DependencyNotInstalled", "ModuleNotFoundError"):
-                hint = ". To draw it: pip install 'distes[render]'."
+                hint = f". To draw it: {install('render')}."
             elif "OpenGL" in what:
                 hint = ". Without a screen, MuJoCo draws with MUJOCO_GL=egl or MUJOCO_GL=osmesa in the environment."
             raise EvaluationError(f"The environment {self._task.name} raised {what}{hint}") from error
 
 
 class Film:
-    """A video file; one that cannot be finished is removed."""
+    """A video file, written under another name until it is whole."""
 
     def __init__(self, path: Path, frames_per_second: float) -> None:
         """Opens it.
@@ -145,12 +148,14 @@ class Film:
             frames_per_second: Its speed.
 
         Raises:
-            ConfigurationError: The ending is another, the folder is missing, or the extra is not installed.
+            ConfigurationError: The ending is another, the file cannot be written, or the extra is not installed.
         """
         if path.suffix.lower() not in FORMATS:
             raise ConfigurationError(f"record must name a file that ends in .mp4 or .gif; got {str(path)!r}.")
         if not path.parent.is_dir():
             raise ConfigurationError(f"record: there is no directory {path.parent}.")
+        if path.is_dir():
+            raise ConfigurationError(f"record must name a file; {path} is a directory.")
         try:
             imageio = importlib.import_module("imageio.v2")
             if path.suffix.lower() == ".mp4":
@@ -160,35 +165,85 @@ class Film:
                 options = {"duration": 1000 / frames_per_second, "loop": 0}  # milliseconds; 0: for ever
         except ModuleNotFoundError as error:
             raise ConfigurationError(
-                f"Recording needs {error.name}, which is not installed: pip install 'distes[video]'."
+                f"Recording needs {error.name}, which is not installed: {install('video')}."
             ) from error
-        self._path = path
-        self._writer = imageio.get_writer(path, **options)
-        self._whole = False
+        self._path, self._partial = path, path.with_name(f".{path.stem}.partial{path.suffix}")
+        with self._writing():
+            self._writer = imageio.get_writer(self._partial, **options)
 
     def add(self, frame: np.ndarray[Any, Any]) -> None:
-        """Appends one picture."""
-        self._writer.append_data(frame)
+        """Appends one picture, (height, width, 3) uint8.
+
+        Raises:
+            ConfigurationError: It cannot be written.
+        """
+        with self._writing():
+            self._writer.append_data(frame)
 
     def finish(self) -> None:
-        """Says that all pictures are there."""
-        self._whole = True
+        """Writes the end of the file and gives it its name, under which another film may have been until now.
+
+        Raises:
+            ConfigurationError: It cannot be written.
+        """
+        with self._writing():
+            self._writer.close()
+            self._partial.replace(self._path)
 
     def close(self) -> None:
-        """Writes the end of the file, or removes it."""
-        self._writer.close()
-        if not self._whole:
-            self._path.unlink(missing_ok=True)
+        """Removes what was not finished."""
+        with contextlib.suppress(OSError):
+            self._writer.close()
+        self._partial.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ConfigurationError(f"The film {self._path} cannot be written: {reason}.") from error
+
+
+class Progress:
+    """What is going on, on the terminal's error output: a line that changes, or elsewhere one every ten seconds."""
+
+    def __init__(self, episodes: int, doing: str) -> None:
+        """Says nothing yet.
+
+        Args:
+            episodes: How many will be played.
+            doing: What is done with them, such as `filming`.
+        """
+        self._episodes, self._doing, self._said = episodes, doing, time.monotonic()
+        self._live = sys.stderr.isatty()
+
+    def step(self, episode: int, steps: int) -> None:
+        """After each step of an episode (from 1)."""
+        now = time.monotonic()
+        if now - self._said >= (0.2 if self._live else 10):
+            self._said = now
+            line = f"{self._doing} episode {episode} of {self._episodes}, step {steps:,}"
+            print(
+                f"\r\033[K{line}" if self._live else line, end="" if self._live else "\n", file=sys.stderr, flush=True
+            )
+
+    def clear(self) -> None:
+        """Makes room for a line that stays."""
+        if self._live:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def play(
     run_dir: str,
     *,
-    policy: str = "best",
+    policy: Which = "best",
     episodes: int = 10,
     seed: int = 0,
     human: bool = False,
     record: Path | None = None,
+    trust: bool = False,
+    watch: Callable[[int, int], None] = lambda episode, steps: None,
 ) -> Iterator[tuple[float, int]]:
     """Plays a run's policy and yields return and length of each episode.
 
@@ -199,6 +254,9 @@ def play(
         seed: Of the first; each further one has the next number.
         human: Whether to open a window.
         record: Where to film all episodes, or None.
+        trust: Whether the run may import and call code that is no part of distes: its own policy, an environment or a
+            wrapper by import path.
+        watch: Called after each step with the number of the episode, from 1, and of the step.
 
     Raises:
         DistesError: Something is missing or does not fit; the message says what to do.
@@ -207,11 +265,18 @@ def play(
         raise ConfigurationError(
             "An environment is either shown in a window or filmed: leave out --render or --record."
         )
+    if policy not in ("best", "last"):
+        raise ConfigurationError(f"policy must be 'best' or 'last'; got {policy!r}.")
     if episodes < 1:
         raise ConfigurationError(f"episodes must be at least 1; got {episodes}.")
+    if human:
+        require_display()
     mode = "human" if human else None if record is None else "rgb_array"
     with contextlib.ExitStack() as stack:
-        player = Player(load_policy(run_dir, "last" if policy == "last" else "best"), mode)
+        saved = load_policy(run_dir, policy)
+        if not trust:
+            stack.enter_context(only_own(str(Path(run_dir) / "policy" / DESCRIPTION)))
+        player = Player(saved, mode)
         stack.callback(player.close)
         film = None
         if record is not None:
@@ -223,9 +288,24 @@ def play(
                 total, length = total + reward, length + 1
                 if film is not None:
                     film.add(player.frame())
+                watch(episode + 1, length)
             yield total, length
         if film is not None:
             film.finish()
+
+
+def require_display() -> None:
+    """Looks for a screen to open a window on; some simulators abort the process where there is none.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    if sys.platform in ("darwin", "win32") or os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"}:
+        return
+    raise ConfigurationError(
+        "There is no display to open a window on (neither DISPLAY nor WAYLAND_DISPLAY is set): film the episodes with "
+        "--record film.mp4 instead."
+    )
 
 
 def draw_without_a_screen() -> None:
@@ -250,12 +330,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first episode (default: %(default)s)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="film them: FILE.mp4 or FILE.gif")
     parser.add_argument("--render", choices=("human",), help="show them in a window")
+    parser.add_argument(
+        "--trust", action="store_true", help="let the run import and call code that is no part of distes"
+    )
     parser.add_argument("--debug", action="store_true", help="show where an error arose, not only what it is")
     flags = parser.parse_args(argv)
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # where a policy of one's own was found in training
     if flags.record is not None:
         draw_without_a_screen()
+    progress = Progress(flags.episodes, "playing" if flags.record is None else "filming")
     try:
         returns = []
         for total, length in play(
@@ -265,12 +349,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             seed=flags.seed,
             human=flags.render == "human",
             record=flags.record,
+            trust=flags.trust,
+            watch=progress.step,
         ):
+            progress.clear()
             returns.append(total)
             print(f"episode {len(returns)}: return {number(total)}, {length:,} steps", flush=True)
         print(f"mean {number(float(np.mean(returns)))} ± {number(float(np.std(returns)))} over {len(returns)} episodes")
         if flags.record is not None:
-            print(f"filmed in {flags.record}")
+            print(f"filmed in {flags.record}", flush=True)
     except DistesError as error:
         if flags.debug:
             traceback.print_exc()
@@ -283,3 +370,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("error: this is a bug in distes; please report it with the lines above.", file=sys.stderr)
         return 1
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

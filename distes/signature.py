@@ -17,6 +17,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from distes import yaml_text
 from distes.errors import ConfigurationError, did_you_mean
+from distes.trust import foreign_class
 
 MISSING = inspect.Parameter.empty
 
@@ -164,6 +165,7 @@ def import_class(section: str, path: str, base_path: str) -> type:
     Raises:
         ConfigurationError: The module cannot be imported, has no such class, or it is of another kind.
     """
+    foreign_class(path, section)
     found = import_object(section, path)
     base_module, _, base_name = base_path.rpartition(".")
     base = getattr(importlib.import_module(base_module), base_name)

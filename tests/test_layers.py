@@ -14,6 +14,8 @@ from tests.small import ROOT
 # each other.
 LAYERS = [
     "errors",
+    "installation",
+    "trust",
     "device",
     "gpu_memory",
     "captured",

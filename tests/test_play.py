@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from distes.errors import ConfigurationError, EvaluationError
+from distes.installation import install
 from distes.play import main, play
 from distes.population import Normalization
 from distes.saved_policy import save_policy
+from distes.tasks.gym import Gym
 
 ROOT = Path(__file__).parent.parent
 
@@ -96,30 +98,30 @@ def saved_run(
 def test_returns_are_those_of_the_saved_policy(tmp_path: Path) -> None:
     run = saved_run(tmp_path, factor=0.5)
     # Observations (seed, 0) and (seed, 1), actions half their sum.
-    assert list(play(run, episodes=2, seed=4)) == [(2.0 + 2.5, 2), (2.5 + 3.0, 2)]
+    assert list(play(run, episodes=2, seed=4, trust=True)) == [(2.0 + 2.5, 2), (2.5 + 3.0, 2)]
 
 
 def test_observations_are_normalised_and_clipped_as_in_training(tmp_path: Path) -> None:
     normalization = Normalization(np.array([1, 0], np.float32), np.array([2, 0.1], np.float32))
     run = saved_run(tmp_path, normalization=normalization)
     # (4 - 1) / 2 = 1.5; 0 and then 1 / 0.1 = 10, which is clipped to 5.
-    assert list(play(run, episodes=1, seed=4)) == [(1.5 + 6.5, 2)]
+    assert list(play(run, episodes=1, seed=4, trust=True)) == [(1.5 + 6.5, 2)]
 
 
 def test_training_s_noise_and_shift_are_left_out_and_its_limit_and_bounds_kept(tmp_path: Path) -> None:
     run = saved_run(tmp_path, factor=100.0, action_noise=5.0, reward_shift=3.0, max_steps=1)
-    assert list(play(run, episodes=1, seed=4)) == [(10.0, 1)]
+    assert list(play(run, episodes=1, seed=4, trust=True)) == [(10.0, 1)]
 
 
 def test_best_and_last_are_two_policies(tmp_path: Path) -> None:
     saved_run(tmp_path, factor=1.0)
     run = saved_run(tmp_path, factor=0.0, which="last")
-    assert list(play(run, episodes=1, seed=1)) == [(3.0, 2)]
-    assert list(play(run, episodes=1, seed=1, policy="last")) == [(0.0, 2)]
+    assert list(play(run, episodes=1, seed=1, trust=True)) == [(3.0, 2)]
+    assert list(play(run, episodes=1, seed=1, policy="last", trust=True)) == [(0.0, 2)]
 
 
 def test_the_command_line_prints_each_return_and_the_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([saved_run(tmp_path), "--episodes", "2", "--seed", "1"]) == 0
+    assert main([saved_run(tmp_path), "--trust", "--episodes", "2", "--seed", "1"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "episode 1: return 3.00, 2 steps",
         "episode 2: return 5.00, 2 steps",
@@ -133,18 +135,20 @@ def test_a_film_has_a_picture_for_each_step(tmp_path: Path, ending: str, capsys:
     if ending == "mp4":
         pytest.importorskip("imageio_ffmpeg", reason="needs the extra 'video'")
     film = tmp_path / f"film.{ending}"
-    assert main([saved_run(tmp_path), "--episodes", "3", "--record", str(film)]) == 0
+    assert main([saved_run(tmp_path), "--trust", "--episodes", "3", "--record", str(film)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"filmed in {film}"
     pictures = imageio.imread(film, index=None if ending == "gif" else ...)
     assert pictures.shape == (6, 34, 48, 3)
     assert pictures[:, 5, 5, 0] == pytest.approx([40, 80] * 3, abs=6)
 
 
-def test_an_unfinished_film_is_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unfinished_film_leaves_the_one_that_was_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("imageio", reason="needs the extra 'video'")
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "film.gif").write_bytes(b"an older one")
     run = saved_run(tmp_path, env_kwargs={"fail_at": 1})
-    assert main([run, "--record", str(tmp_path / "film.gif")]) == 2
-    assert not (tmp_path / "film.gif").exists()
+    assert main([run, "--trust", "--record", str(tmp_path / "films" / "film.gif")]) == 2
+    assert [file.read_bytes() for file in (tmp_path / "films").iterdir()] == [b"an older one"]
     assert "raised ZeroDivisionError: the motor is broken" in capsys.readouterr().err
 
 
@@ -162,9 +166,9 @@ def test_a_missing_extra_is_named(
     if missing != "imageio":
         pytest.importorskip("imageio", reason="needs the extra 'video'")
     monkeypatch.setattr(importlib, "import_module", without)
-    assert main([saved_run(tmp_path), "--record", str(tmp_path / f"film.{ending}")]) == 2
+    assert main([saved_run(tmp_path), "--trust", "--record", str(tmp_path / f"film.{ending}")]) == 2
     captured = capsys.readouterr()
-    assert captured.err == f"error: Recording needs {missing}, which is not installed: pip install 'distes[video]'.\n"
+    assert captured.err == f"error: Recording needs {missing}, which is not installed: {install('video')}.\n"
     assert captured.out == ""
 
 
@@ -173,6 +177,7 @@ def test_a_missing_extra_is_named(
     [
         ("Blind", ["--record", "film.gif"], "has no render mode 'rgb_array'; it has: none"),
         ("Tape", ["--render", "human"], "has no render mode 'human'; it has: rgb_array"),
+        ("Tape", ["--record", "policy.gif"], "record must name a file; policy.gif is a directory"),
         ("Tape", ["--record", "film.avi"], "ends in .mp4 or .gif; got 'film.avi'"),
         ("Tape", ["--record", "nowhere/film.gif"], "there is no directory nowhere"),
         ("Tape", ["--record", "film.gif", "--render", "human"], "leave out --render or --record"),
@@ -189,11 +194,12 @@ def test_what_cannot_be_done_is_a_sentence(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main([saved_run(tmp_path, env=f"{__name__}.{env}"), *flags]) == 2
+    (tmp_path / "policy.gif").mkdir()
+    assert main([saved_run(tmp_path, env=f"{__name__}.{env}"), "--trust", *flags]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert re.fullmatch(f"error: .*{message}.*\n", captured.err)
-    assert list(tmp_path.iterdir()) == [tmp_path / "policy"]
+    assert set(tmp_path.iterdir()) == {tmp_path / "policy", tmp_path / "policy.gif"}
 
 
 def test_what_draws_a_picture_may_be_missing(
@@ -205,8 +211,8 @@ def test_what_draws_a_picture_may_be_missing(
         raise gymnasium.error.DependencyNotInstalled("pygame is not installed")
 
     monkeypatch.setattr(Tape, "render", render)
-    assert main([saved_run(tmp_path), "--record", str(tmp_path / "film.gif")]) == 2
-    assert "pip install 'distes[render]'" in capsys.readouterr().err
+    assert main([saved_run(tmp_path), "--trust", "--record", str(tmp_path / "film.gif")]) == 2
+    assert f"To draw it: {install('render')}." in capsys.readouterr().err
 
 
 def test_a_directory_without_a_policy_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -217,19 +223,19 @@ def test_a_directory_without_a_policy_is_a_sentence(tmp_path: Path, capsys: pyte
 def test_a_function_is_nothing_to_play(tmp_path: Path) -> None:
     run = saved_run(tmp_path, task="distes.tasks.functions.Function")
     with pytest.raises(ConfigurationError, match=r"Only environments can be played; .*Function"):
-        list(play(run))
+        list(play(run, trust=True))
 
 
 def test_an_environment_that_has_changed_is_refused(tmp_path: Path) -> None:
     run = saved_run(tmp_path, env="CartPole-v1")
     with pytest.raises(ConfigurationError, match=r"not what it was in training: .*\(\(4,\), 2\).*\(\(2,\), 1\)"):
-        list(play(run))
+        list(play(run, trust=True))
 
 
 def test_an_environment_that_raises_is_a_sentence(tmp_path: Path) -> None:
     run = saved_run(tmp_path, env_kwargs={"fail_at": 0})
     with pytest.raises(EvaluationError, match="Tape raised ZeroDivisionError: the motor is broken"):
-        list(play(run))
+        list(play(run, trust=True))
 
 
 def test_the_script_runs(tmp_path: Path) -> None:
@@ -237,10 +243,50 @@ def test_the_script_runs(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     command = [sys.executable, str(ROOT / "scripts" / "play.py")]
     environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PATH": ""}
-    result = subprocess.run([*command, run, "--episodes", "1"], env=environment, capture_output=True, text=True)
+    result = subprocess.run(
+        [*command, run, "--trust", "--episodes", "1"], env=environment, capture_output=True, text=True
+    )
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines()[-1] == "mean 1.00 ± 0.00 over 1 episodes"
     result = subprocess.run([*command, str(tmp_path / "nothing")], env=environment, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("error: ")
     assert "Traceback" not in result.stderr
+
+
+def test_a_window_without_a_display_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert main([saved_run(tmp_path, env="HalfCheetah-v5"), "--render", "human"]) == 2
+    assert re.fullmatch(r"error: There is no display .*--record film\.mp4 instead\.\n", capsys.readouterr().err)
+
+
+def test_long_playing_is_not_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter(range(0, 1000, 8))
+    monkeypatch.setattr("distes.play.time.monotonic", lambda: next(clock))
+    assert main([saved_run(tmp_path), "--trust", "--episodes", "2"]) == 0
+    assert capsys.readouterr().err.splitlines() == ["playing episode 1 of 2, step 2", "playing episode 2 of 2, step 2"]
+
+
+@pytest.mark.parametrize("env", ["HalfCheetah-v5", "Ant-v5"])
+def test_a_film_follows_the_body(env: str) -> None:
+    pytest.importorskip("mujoco", reason="needs the extra 'mujoco'")
+    environment = Gym(env).make("rgb_array")
+    environment.reset(seed=0)
+    camera_id = environment.unwrapped.mujoco_renderer.camera_id  # type: ignore[attr-defined]
+    model = environment.unwrapped.model  # type: ignore[attr-defined]
+    tracks_the_centre_of_mass = 2  # mjCAMLIGHT_TRACKCOM
+    assert camera_id >= 0 and model.cam_mode[camera_id] == tracks_the_centre_of_mass
+    environment.close()
+
+
+def test_a_camera_of_the_user_s_own_is_kept() -> None:
+    pytest.importorskip("mujoco", reason="needs the extra 'mujoco'")
+    environment = Gym("Hopper-v5", env_kwargs={"camera_id": -1}).make("rgb_array")
+    assert environment.unwrapped.mujoco_renderer.camera_id == -1  # type: ignore[attr-defined]
+    environment.close()

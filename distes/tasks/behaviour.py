@@ -13,6 +13,7 @@ from torch import Tensor
 
 from distes.errors import ConfigurationError
 from distes.signature import import_object
+from distes.trust import foreign
 
 FINAL_OBSERVATION, INFO = "final_observation", "info:"
 
@@ -40,6 +41,7 @@ class Behaviour:
                     f"behaviour must be {FINAL_OBSERVATION}, {INFO}KEY (such as {INFO}position), or the import path of "
                     f"a callable (observation, info); got {what!r}."
                 )
+            foreign(what, "task.behaviour")
             self._call = import_object("behaviour", what)
 
     def __call__(self, seen_RO: Tensor, info: Mapping[str, Any]) -> Tensor:

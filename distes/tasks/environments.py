@@ -20,6 +20,7 @@ from distes.envs.mujoco import library
 from distes.errors import ConfigurationError, did_you_mean
 from distes.tasks.simulation import EnvPool, Foreign, Own, Simulation
 from distes.tasks.spaces import Action, Observation, action_of, observation_of
+from distes.trust import HARMLESS_WRAPPERS, KNOWN_MODULES, foreign
 
 EXTRAS = {
     "mujoco": "mujoco",
@@ -66,6 +67,8 @@ class Environments:
         module, _, id = self.env.rpartition(":")
         try:
             if module:
+                if module not in KNOWN_MODULES:
+                    foreign(self.env, "task.env")
                 _quiet(importlib.import_module(module))  # registers its environments
             spec = copy.deepcopy(gymnasium.spec(id))
         except ImportError as error:
@@ -130,7 +133,7 @@ class Environments:
             raise ConfigurationError(
                 f"The environment {self.env!r} is a simulator of many rows: it has no single one to play or to show."
             )
-        kwargs = self._kwargs if render_mode is None else {**self._kwargs, "render_mode": render_mode}
+        kwargs = self._kwargs if render_mode is None else {**self._showing, **self._kwargs, "render_mode": render_mode}
         with self._making():
             if self.spec is not None:
                 # The step limit and the order of calls are kept by `episodes.py`; the checker is for authors.
@@ -139,6 +142,13 @@ class Environments:
                 environment = self._import(self.env, "task.env")(**kwargs)
             wrapped: gymnasium.Env[Any, Any] = self._wrapped(environment)
         return wrapped
+
+    @property
+    def _showing(self) -> dict[str, Any]:
+        """What pictures need: a camera that follows the body, where MuJoCo's default one stays where it is."""
+        chosen = self._kwargs.keys() & {"camera_id", "camera_name", "default_camera_config"}
+        mujoco = self.spec is not None and str(self.spec.entry_point).startswith("gymnasium.envs.mujoco.")
+        return {"camera_name": "track"} if mujoco and self.spec.version == 5 and not chosen else {}
 
     def simulation(self, device: torch.device) -> Simulation:
         """Makes a simulator of many; the first one on the CPU is kept, and so is anybody else's.
@@ -273,6 +283,8 @@ class Environments:
 
     def _import(self, path: str, key: str) -> Callable[..., Any]:
         module, _, attribute = path.replace(":", ".").rpartition(".")
+        if path not in HARMLESS_WRAPPERS or key != "task.wrappers":
+            foreign(path, key)
         try:
             found = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError, ValueError) as error:
