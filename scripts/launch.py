@@ -5,10 +5,9 @@ import sys
 try:
     from distes.cli import main
 except ModuleNotFoundError as error:
-    print(
-        f"error: {error.name} is not installed for {sys.executable}: run `make setup` or `pip install -e .`",
-        file=sys.stderr,
-    )
+    from instead import instead
+
+    print(f"error: {error.name} is not installed for {sys.executable}: {instead(__file__)}", file=sys.stderr)
     sys.exit(2)
 
 if __name__ == "__main__":

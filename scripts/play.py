@@ -5,7 +5,10 @@ import sys
 try:
     from distes.play import main
 except ModuleNotFoundError as error:
-    sys.exit(f"error: {error.name} is not installed for {sys.executable}: run `make setup` or `pip install -e .`")
+    from instead import instead
+
+    print(f"error: {error.name} is not installed for {sys.executable}: {instead(__file__)}", file=sys.stderr)
+    sys.exit(2)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,6 +12,7 @@ is there twice: as it is, and moved so that its minimum is at 0, where float32's
 """
 
 import argparse
+import importlib.util
 import json
 import math
 import statistics
@@ -31,11 +32,6 @@ from distes.strategies.base import Strategy
 from distes.strategies.sep_cmaes import SepCMAES
 from distes.strategies.snes import SNES
 from distes.tasks.functions import FUNCTIONS
-
-try:
-    from cmaes import SepCMA
-except ImportError:
-    sys.exit("This compares with the package cmaes, which is not installed: pip install cmaes")
 
 LEVELS = [10.0**-exponent for exponent in range(11)]
 
@@ -96,6 +92,8 @@ def ours(strategy: Strategy, case: Case) -> Progress:
 
 
 def peer(case: Case, seed: int) -> Progress:
+    from cmaes import SepCMA  # here, since --help needs no peer
+
     progress = Progress(case.most)
     members = usual_population(case.dimension)
     peer = SepCMA(np.full(case.dimension, case.start), case.sigma, seed=seed, population_size=members)
@@ -127,6 +125,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if importlib.util.find_spec("cmaes") is None:
+        sys.exit("This compares with the package cmaes, which is not installed: pip install cmaes")
     noise, rows = NoiseTable(size=2**24), []
     print(
         f"{'function':<44}{'below':>7}{'SepCMAES':>10}{'cmaes':>10}{'ratio':>7}{'SNES':>10}   lowest: ours, cmaes, SNES"

@@ -13,12 +13,11 @@ outside the seconds and the timesteps. It needs an environment of its own, and i
 
 import argparse
 import time
+from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
-from evotorch.algorithms import PGPE
-from evotorch.neuroevolution import GymNE, VecGymNE
 
 CASES = {
     "cartpole": {"env": "CartPole-v1", "members": 64, "learning_rate": 0.05, "episodes": 20},
@@ -26,7 +25,7 @@ CASES = {
 }
 
 
-def score(problem: GymNE, centre: torch.Tensor, env: str, episodes: int) -> float:
+def score(problem: Any, centre: torch.Tensor, env: str, episodes: int) -> float:
     """Mean return of the centre without any noise."""
     policy, environment, returns = problem.to_policy(centre).float(), gymnasium.make(env), []
     for episode in range(episodes):
@@ -48,6 +47,9 @@ def main() -> None:
     parser.add_argument("case", choices=list(CASES))
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    from evotorch.algorithms import PGPE  # here, since --help needs no peer
+    from evotorch.neuroevolution import GymNE, VecGymNE
+
     case = CASES[options.case]
     env, cartpole = case["env"], options.case == "cartpole"
     torch.set_num_threads(1)

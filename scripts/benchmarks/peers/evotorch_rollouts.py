@@ -21,8 +21,6 @@ os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
 
 import ray
 import torch
-from evotorch.algorithms import PGPE
-from evotorch.neuroevolution import GymNE, VecGymNE
 
 NET = "Linear(obs_length, 64) >> Tanh() >> Linear(64, 64) >> Tanh() >> Linear(64, act_length)"
 VECTORS = ("HalfCheetah-v5", "Ant-v5", "Swimmer-v5", "Pendulum-v1")
@@ -36,6 +34,9 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=256)
     parser.add_argument("--seconds", type=float, default=20.0)
     options = parser.parse_args()
+    from evotorch.algorithms import PGPE  # here, since --help needs no peer
+    from evotorch.neuroevolution import GymNE, VecGymNE
+
     warnings.simplefilter("ignore")
     logging.disable(logging.INFO)
     torch.set_num_threads(1)
