@@ -1,8 +1,9 @@
 """TensorBoard event files, written through TensorBoard's own protocol buffers.
 
 TensorBoard's and torch's writers hand events to a thread, where the error of a full disk is lost or kills the thread,
-and importing them may import TensorFlow, banner and all, where that is installed. An event file is simple: records of
-(length, checksum, bytes, checksum), each an `Event`. So this file writes it: one event per generation, at once.
+and importing them may import TensorFlow, banner and all, where that is installed; its plain record writer imports absl.
+An event file is simple: records of (length, checksum, bytes, checksum), each an `Event`. So this file writes it: one
+event per generation, at once.
 """
 
 import os
@@ -27,6 +28,7 @@ from distes.monitor.base import Metrics, Monitor
 PROGRESS = ("generation", "timesteps", "episodes", "seconds")  # shown together, under progress/
 BINS = 30
 CASTAGNOLI = 0x82F63B78  # the polynomial of CRC-32C, bits reversed
+LEAST_RANGE = 1e-6  # of a histogram, relative to the values: far above float64's spacing
 
 
 class TensorBoard(Monitor):
@@ -93,22 +95,40 @@ def _timestamp(directory: Path) -> int:
 
 
 def _histogram(fitness_N2: NDArray[Any]) -> HistogramProto | None:
-    """The histogram of the finite values, or None where there is none to show."""
+    """The histogram of the finite values, or None without any."""
     values = np.asarray(fitness_N2, dtype=np.float64).ravel()
     values = values[np.isfinite(values)]
-    with np.errstate(over="ignore"):
-        if values.size == 0 or not np.isfinite(np.ptp(values)):
-            return None
-        counts, edges = np.histogram(values, bins=BINS)
-        return HistogramProto(
-            min=values.min(),
-            max=values.max(),
-            num=values.size,
-            sum=values.sum(),
-            sum_squares=values @ values,
-            bucket_limit=edges,  # the upper edges; the first, with an empty bucket, is the lower edge of the second
-            bucket=[0, *counts],
-        )
+    if values.size == 0:
+        return None
+    edges = _edges(values.min(), values.max())
+    counts, _ = np.histogram(values, bins=edges)
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond float64's range, sums stay at its ends
+        total, squares = np.nan_to_num([values.sum(), values @ values])
+    return HistogramProto(
+        min=values.min(),
+        max=values.max(),
+        num=values.size,
+        sum=total,
+        sum_squares=squares,
+        bucket_limit=edges,  # the upper edges; the first, with an empty bucket, is the lower edge of the second
+        bucket=[0, *counts],
+    )
+
+
+def _edges(low: np.float64, high: np.float64) -> NDArray[np.float64]:
+    """The edges of BINS equal bins from `low` to `high`, finite numbers.
+
+    A range narrower than a millionth of the larger of the two, in which there may be no BINS different float64, is
+    widened to that about its middle. Two zeros have bins from -0.5 to 0.5.
+    """
+    half, least = high / 2 - low / 2, LEAST_RANGE / 2 * max(abs(low), abs(high))
+    if half < least or half == 0:
+        middle, half = low / 2 + high / 2, least or np.float64(0.5)
+        with np.errstate(over="ignore"):
+            low, high = np.nan_to_num([middle - half, middle + half])
+    share = np.linspace(0, 1, BINS + 1)
+    edges: NDArray[np.float64] = low * (1 - share) + high * share  # without their difference, which may overflow
+    return edges
 
 
 def _text(tag: str, text: str) -> Summary.Value:
