@@ -28,7 +28,8 @@ from distes.monitor.base import Metrics, Monitor
 PROGRESS = ("generation", "timesteps", "episodes", "seconds")  # shown together, under progress/
 BINS = 30
 CASTAGNOLI = 0x82F63B78  # the polynomial of CRC-32C, bits reversed
-LEAST_RANGE = 1e-6  # of a histogram, relative to the values: far above float64's spacing
+# TensorBoard shows histograms in single precision.
+LARGEST, SMALLEST, LEAST_RANGE = 3.4e38, 1e-30, 1e-5
 
 
 class TensorBoard(Monitor):
@@ -95,40 +96,37 @@ def _timestamp(directory: Path) -> int:
 
 
 def _histogram(fitness_N2: NDArray[Any]) -> HistogramProto | None:
-    """The histogram of the finite values, or None without any."""
+    """The histogram of the finite values, or None without any. What is beyond LARGEST counts as LARGEST."""
     values = np.asarray(fitness_N2, dtype=np.float64).ravel()
-    values = values[np.isfinite(values)]
+    values = np.clip(values[np.isfinite(values)], -LARGEST, LARGEST)
     if values.size == 0:
         return None
     edges = _edges(values.min(), values.max())
     counts, _ = np.histogram(values, bins=edges)
-    with np.errstate(over="ignore", invalid="ignore"):  # beyond float64's range, sums stay at its ends
-        total, squares = np.nan_to_num([values.sum(), values @ values])
     return HistogramProto(
         min=values.min(),
         max=values.max(),
         num=values.size,
-        sum=total,
-        sum_squares=squares,
+        sum=values.sum(),
+        sum_squares=values @ values,
         bucket_limit=edges,  # the upper edges; the first, with an empty bucket, is the lower edge of the second
         bucket=[0, *counts],
     )
 
 
 def _edges(low: np.float64, high: np.float64) -> NDArray[np.float64]:
-    """The edges of BINS equal bins from `low` to `high`, finite numbers.
+    """The edges of BINS equal bins from `low` to `high`.
 
-    A range narrower than a millionth of the larger of the two, in which there may be no BINS different float64, is
-    widened to that about its middle. Two zeros have bins from -0.5 to 0.5.
+    A range of which BINS parts would not differ in single precision, as ties have it, is widened about its middle to
+    LEAST_RANGE times the larger of the two; about 0 it goes from -0.5 to 0.5.
     """
-    half, least = high / 2 - low / 2, LEAST_RANGE / 2 * max(abs(low), abs(high))
-    if half < least or half == 0:
-        middle, half = low / 2 + high / 2, least or np.float64(0.5)
-        with np.errstate(over="ignore"):
-            low, high = np.nan_to_num([middle - half, middle + half])
-    share = np.linspace(0, 1, BINS + 1)
-    edges: NDArray[np.float64] = low * (1 - share) + high * share  # without their difference, which may overflow
-    return edges
+    size = max(abs(low), abs(high))
+    if size < SMALLEST:
+        low, high = np.float64(-0.5), np.float64(0.5)
+    elif high - low < LEAST_RANGE * size:
+        middle, half = (low + high) / 2, LEAST_RANGE / 2 * size
+        low, high = middle - half, middle + half
+    return np.linspace(low, high, BINS + 1)
 
 
 def _text(tag: str, text: str) -> Summary.Value:

@@ -140,7 +140,8 @@ class GradientES(OneCentre):
 
     def _tell(self, evaluation: Evaluation) -> dict[str, float]:
         """Moves the centre along the estimated gradient."""
-        estimate = self._estimate(evaluation.fitness_N2)
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for when the gradient is put together
+            estimate = self._estimate(evaluation.fitness_N2)
         ids_N = self._ids(len(evaluation.fitness_N2))
         gradient_P = self._gradient(ids_N, estimate)
         self._optimizer.learning_rate = self._rate_schedule(self._generation)

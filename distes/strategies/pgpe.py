@@ -98,7 +98,8 @@ class PGPE(GradientES):
         ids_N, sigma_P = self._ids(len(evaluation.fitness_N2)), self._sigma_P
         adapted_P = sigma_P
         if self._sigma_rate > 0:
-            adapted_P = self._adapted(ids_N, self._shape(evaluation.fitness_N2))
+            with np.errstate(over="ignore", invalid="ignore"):
+                adapted_P = self._adapted(ids_N, self._shape(evaluation.fitness_N2))
             if not np.isfinite(adapted_P).all():
                 raise ConfigurationError(
                     f"strategy: a sigma is no longer finite after generation {self._generation + 1}; use a smaller "
@@ -129,8 +130,7 @@ class PGPE(GradientES):
         # The gradient is 1 / N sum_i u_i ((sigma eps_i)**2 - sigma**2) / sigma = sigma / N sum_i u_i (eps_i**2 - 1), of
         # which the 1 goes, since the mean utilities u_i of pairs are made to sum to zero.
         weights_N = utility_N2.mean(axis=1) - utility_N2.mean()
-        with np.errstate(over="ignore", invalid="ignore"):  # `_tell` looks at what comes of it
-            squares_P = self._perturbation.weighted_sum_of_squares(ids_N, weights_N)
+        squares_P = self._perturbation.weighted_sum_of_squares(ids_N, weights_N)
         change_P = np.float32(self._sigma_rate / len(ids_N)) * squares_P
         sigma_P: Floats = self._sigma_P + self._sigma_P * np.clip(change_P, -self._max_change, self._max_change)
         return sigma_P
