@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from distes.background_writer import BackgroundWriter
+from distes.best import Best
 from distes.checkpoint import Checkpoints
 from distes.errors import CheckpointError
 from distes.layout import Layout
@@ -87,12 +88,26 @@ class Archive:
         centre_P: Floats,
         normalization: Normalization | None,
         generation: int,
-        eval_mean: float | None,
+        best: Best | None,
     ) -> None:
-        """Saves a centre as the best or the last policy."""
+        """Saves a centre as the best or the last policy.
+
+        Args:
+            which: Of the two.
+            centre_P: The centre.
+            normalization: What observations were normalised with, or None.
+            generation: Whose centre it is.
+            best: The evaluation that makes it the best, or None.
+        """
         self._layout.load(self._module, centre_P)
         state = {name: tensor.detach().clone() for name, tensor in self._module.state_dict().items()}
-        meta = {**self._description, "generation": generation, "eval_mean": eval_mean}
+        meta = {
+            **self._description,
+            "generation": generation,
+            "eval_mean": None if best is None else best.mean,
+            "eval_episodes": None if best is None else best.episodes,
+            "outdone": None if best is None else best.outdone,
+        }
         self._hand_over(which, lambda: save_policy(self._directory.policy, which, state, normalization, meta))
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from distes.errors import EvaluationError
 from distes.population import SIGNS, Chunk, Floats, Population
 
 
@@ -28,6 +29,20 @@ class Moments:
     count: int
     mean_O: NDArray[np.float64]
     m2_O: NDArray[np.float64]
+
+    def require_finite(self) -> None:
+        """Refuses moments that would spoil all statistics they are merged into.
+
+        Raises:
+            EvaluationError: A mean or a sum of squares is NaN or infinite.
+        """
+        bad = np.flatnonzero(~(np.isfinite(self.mean_O) & np.isfinite(self.m2_O)))
+        if len(bad):
+            raise EvaluationError(
+                f"The moments of {self.count:,} observations are not finite: component {bad[0]} has the mean "
+                f"{self.mean_O[bad[0]]} and the sum of squares {self.m2_O[bad[0]]}. A task must leave observations "
+                "that are not finite out of its moments."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +83,7 @@ class Evaluation:
         busy_seconds: Worker time, summed over chunks.
         behaviour_N2D: What each member did, float32; None where the task describes none.
         eval_behaviour_ED: What the centre did in each episode.
+        last_N2: Which members are ranked last, see `ranked_last`; None where none is.
     """
 
     fitness_N2: NDArray[np.float64]
@@ -79,6 +95,7 @@ class Evaluation:
     busy_seconds: float = 0.0
     behaviour_N2D: Floats | None = None
     eval_behaviour_ED: Floats | None = None
+    last_N2: NDArray[np.bool_] | None = None
 
     @classmethod
     def of(
@@ -124,19 +141,45 @@ class Evaluation:
             moments=self.moments + other.moments,
             busy_seconds=self.busy_seconds + other.busy_seconds,
             behaviour_N2D=behaviour,
+            last_N2=None if self.last_N2 is other.last_N2 is None else np.concatenate([self._last, other._last]),
         )
 
+    @property
+    def _last(self) -> NDArray[np.bool_]:
+        return np.zeros(self.fitness_N2.shape, np.bool_) if self.last_N2 is None else self.last_N2
+
     def ranked_last(self) -> Self:
-        """With fitness just below the worst in place of whatever is no finite number; as it is where nothing is."""
-        finite_N2 = np.isfinite(self.fitness_N2)
-        worst = float(self.fitness_N2[finite_N2].min(initial=np.finfo(np.float32).max))
-        return dataclasses.replace(
-            self, fitness_N2=np.where(finite_N2, self.fitness_N2, np.nextafter(worst, -math.inf))
-        )
+        """Ranks members last that have a fitness or a behaviour with NaN or infinity in it; unchanged without any.
+
+        Their fitness becomes the next float64 below the worst finite one. Strategies that compare behaviours leave
+        theirs out, and count them as less novel than anybody else (`last_N2`).
+        """
+        last_N2 = ~np.isfinite(self.fitness_N2)
+        if self.behaviour_N2D is not None:
+            last_N2 |= ~np.isfinite(self.behaviour_N2D).all(axis=-1)
+        if not last_N2.any():
+            return self
+        return dataclasses.replace(self, fitness_N2=just_below(self.fitness_N2, last_N2), last_N2=last_N2)
+
+    @property
+    def ranked_last_count(self) -> int:
+        """How many members `ranked_last` has ranked last."""
+        return 0 if self.last_N2 is None else int(np.count_nonzero(self.last_N2))
 
     def without_moments(self) -> Self:
         """What a strategy is told: the moments of observations are for who keeps their statistics."""
         return dataclasses.replace(self, moments=())
+
+
+def just_below(scores: NDArray[np.float64], last: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Scores in which some are replaced by the next number below the worst of the others.
+
+    Args:
+        scores: Of any shape; the others' are finite.
+        last: Which to replace, of the same shape. Where that is all, they become equal.
+    """
+    worst = scores[~last].min() if not last.all() else 0.0
+    return np.where(last, max(np.nextafter(worst, -math.inf), np.finfo(np.float64).min), scores)
 
 
 def _rows(numbers: ArrayLike, *shape: int) -> Floats:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import math
 import os
 import re
 import shlex
@@ -57,6 +58,7 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
             max_seconds=options["max_seconds"],
             target_fitness=target,
             title=f"{parts.task.name} in {path}",
+            in_process=configuration["workers"] == 0,
         )
         for warning in directory.warnings:
             console.say(warning)
@@ -219,8 +221,11 @@ def _named(path: str, trusting: str) -> Iterator[None]:
 
 
 def write_result(directory: RunDirectory, result: Result) -> None:
-    """Leaves how the run ended for scripts, in `result.json`."""
-    values = {key: None if value != value else value for key, value in dataclasses.asdict(result).items()}
+    """Leaves how the run ended for scripts, in `result.json`, where null stands for NaN and infinity."""
+    values = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in dataclasses.asdict(result).items()
+    }
     with contextlib.suppress(OSError):  # the same was said in the terminal
         files.replace(directory.path / "result.json", (json.dumps(values, indent=2) + "\n").encode())
 

@@ -3,6 +3,7 @@
 Axes: N pairs, 2 the signs (+, -), E episodes of the centre.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,11 @@ def of_fitness(evaluation: Evaluation, fitness_E: NDArray[np.float64]) -> dict[s
         evaluation: Of the population.
         fitness_E: The centre's; empty where it was not evaluated.
     """
+    with np.errstate(over="ignore", invalid="ignore"):  # of huge numbers: it shows, as Infinity or NaN
+        return _of_fitness(evaluation, fitness_E)
+
+
+def _of_fitness(evaluation: Evaluation, fitness_E: NDArray[np.float64]) -> dict[str, float | int]:
     fitness_N2 = evaluation.fitness_N2
     metrics: dict[str, float | int] = {
         "fitness/mean": float(fitness_N2.mean()),
@@ -28,14 +34,16 @@ def of_fitness(evaluation: Evaluation, fitness_E: NDArray[np.float64]) -> dict[s
         "episode/length": float(evaluation.steps_N2.sum() / evaluation.episodes),
     }
     if len(fitness_E):
+        below_E = np.searchsorted(np.sort(fitness_N2, axis=None), fitness_E)
         metrics |= {
             "eval/mean": float(fitness_E.mean()),
             "eval/std": float(fitness_E.std()),
             "eval/min": float(fitness_E.min()),
             "eval/max": float(fitness_E.max()),
             "eval/episodes": len(fitness_E),
-            # the share of the population that the centre surpasses (Salimans et al.'s EvalPopRank)
-            "eval/rank": float((fitness_N2 < fitness_E.mean()).mean()),
+            # the share of the population that an episode of the centre surpasses, in the mean: the EvalPopRank of
+            # Salimans et al.'s released code
+            "eval/rank": float(below_E.mean() / fitness_N2.size) if np.isfinite(fitness_E).all() else math.nan,
         }
     return metrics
 

@@ -1,6 +1,6 @@
 """The shared-seed noise table: N(0, 1) numbers that every process of a run holds and nobody sends.
 
-As in Salmon et al. 2017 (OpenAI-ES, arXiv:1703.03864, section 2.1) and Uber's deep-neuroevolution, a direction is a
+As in Salimans et al. 2017 (OpenAI-ES, arXiv:1703.03864, section 2.1) and Uber's deep-neuroevolution, a direction is a
 slice of the table, named by an integer. The table is made on the CPU, block by block, each block by its own generator
 keyed by (seed, block): so it can be made by several threads, and a longer table begins with the shorter one. It lies
 in shared memory, once per node however many workers, and goes when the last process that uses it has gone.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distes.errors import ConfigurationError, EvaluationError
+from distes.evaluation import just_below
 from distes.population import Floats
 
 DISTANCES = 2**22  # computed at a time: 32 MB
@@ -55,7 +56,9 @@ class NoveltyArchive:
         self._check(behaviour_BD)
         self._behaviour_AD = np.concatenate([self._behaviour_AD, behaviour_BD]) if len(self) else behaviour_BD.copy()
 
-    def novelty(self, behaviour_BD: Floats, *, among: bool = False) -> NDArray[np.float64]:
+    def novelty(
+        self, behaviour_BD: Floats, *, among: bool = False, last_B: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float64]:
         """The mean Euclidean distance of each to its nearest neighbours, (B,).
 
         To fewer where fewer are known, and 0 where nothing is. What a behaviour gets depends neither on threads nor on
@@ -64,11 +67,16 @@ class NoveltyArchive:
         Args:
             behaviour_BD: Whose novelty is wanted, float32.
             among: Whether they are each other's neighbours, too, besides those in the archive.
+            last_B: Which of them are nobody's neighbours, and less novel than any other; their behaviour may be NaN.
 
         Raises:
             EvaluationError: As for `add`.
         """
         behaviour_BD = np.asarray(behaviour_BD, np.float32)
+        if last_B is not None:
+            novelty_B = np.zeros(len(behaviour_BD))
+            novelty_B[~last_B] = self.novelty(behaviour_BD[~last_B], among=among)
+            return just_below(novelty_B, last_B)
         self._check(behaviour_BD)
         known_AD = behaviour_BD[:0] if not len(self) else self._behaviour_AD
         if among:

@@ -66,6 +66,12 @@ class FlatOptimizer:
         self._centre.grad = torch.from_numpy(gradient_P)
         _step(self._optimizer)
 
+    def is_finite(self) -> bool:
+        """Whether the centre and the optimiser's own memory hold neither NaN nor infinity."""
+        memory = self._optimizer.state.get(self._centre, {}).values()
+        tensors = [self._centre, *(value for value in memory if isinstance(value, torch.Tensor))]
+        return all(bool(tensor.isfinite().all()) for tensor in tensors)
+
     def state_dict(self) -> dict[str, Any]:
         """The centre and the optimiser's own memory, copied."""
         memory = self._optimizer.state_dict()["state"].get(0, {})

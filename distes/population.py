@@ -117,7 +117,7 @@ class Population:
         genomes: What members and episodes of the centre start from, or None; the first is the centre.
         centres_N: Which genome each member starts from, int32; -1 for none.
         eval_centres_E: Which genome each episode of the centre is of, int32.
-        refuses_non_finite: Whether a member whose fitness is no finite number ends the run.
+        refuses_non_finite: Whether a member ends the run that sees, answers or gets a number that is not finite.
     """
 
     generation: int

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from distes.errors import CheckpointError
 from distes.evaluation import Moments
 from distes.population import Normalization
 
@@ -29,7 +30,12 @@ class RunningStat:
         self.m2_O = np.zeros(size)
 
     def merge(self, other: Moments) -> None:
-        """Takes in the moments of further observations."""
+        """Takes in the moments of further observations.
+
+        Raises:
+            EvaluationError: They are not finite; nothing has changed.
+        """
+        other.require_finite()
         if other.count == 0:
             return
         total = self.count + other.count
@@ -50,5 +56,14 @@ class RunningStat:
         return {"count": self.count, "mean_O": self.mean_O, "m2_O": self.m2_O}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` gave."""
+        """Takes over what `state_dict` gave.
+
+        Raises:
+            CheckpointError: A mean or a sum of squares is NaN or infinite.
+        """
+        if not (np.isfinite(state["mean_O"]).all() and np.isfinite(state["m2_O"]).all()):
+            raise CheckpointError(
+                "The checkpoint's statistics of observations are not finite, so a policy could see nothing: go on from "
+                "an older checkpoint, or start anew."
+            )
         self.count, self.mean_O, self.m2_O = int(state["count"]), np.array(state["mean_O"]), np.array(state["m2_O"])

@@ -15,6 +15,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal
 
 import numpy as np
@@ -45,6 +46,9 @@ class SavedPolicy:
         normalization: What observations are normalised with, or None.
         generation: The generation whose centre this is.
         eval_mean: The mean return of that centre's evaluation, or None if it was not evaluated.
+        eval_episodes: Of how many episodes; None also where an older version of distes wrote the file.
+        outdone: Mean and episodes of the evaluation, with more or fewer episodes, that this one outdid; or None. See
+            `distes.best`.
     """
 
     policy: dict[str, Any]
@@ -55,6 +59,8 @@ class SavedPolicy:
     normalization: Normalization | None
     generation: int
     eval_mean: float | None
+    eval_episodes: int | None = None
+    outdone: tuple[float, int] | None = None
 
 
 def save_policy(
@@ -72,7 +78,8 @@ def save_policy(
         module_state: `module.state_dict()`, or a copy of it if it goes on changing.
         normalization: What observations were normalised with, or None.
         meta: `policy` and `task` (each a dict of `class_path` and `init_args`), `observation_shape`, `action_size`,
-            `generation`, and `eval_mean` (a float, or None without an evaluation).
+            `generation`, and `eval_mean` (a float, or None without an evaluation). Where they are known also
+            `eval_episodes` and `outdone`, as `SavedPolicy` has them.
 
     Raises:
         CheckpointError: It could not be written; what was there before stays.
@@ -82,7 +89,12 @@ def save_policy(
         if clash := {MEAN, STD} & arrays.keys():
             raise ValueError(f"a module's parameter is called {min(clash)!r}, a name that distes keeps for itself")
         arrays |= {MEAN: normalization.mean_O, STD: normalization.std_O}
-    about = {"generation": int(meta["generation"]), "eval_mean": _number(meta["eval_mean"])}
+    about = {
+        "generation": int(meta["generation"]),
+        "eval_mean": _number(meta["eval_mean"]),
+        "eval_episodes": meta.get("eval_episodes"),
+        "outdone": meta.get("outdone"),
+    }
     bfloat16 = sorted(key for key, tensor in module_state.items() if tensor.dtype == torch.bfloat16)
     metadata = {"distes": json.dumps(about | {"bfloat16": bfloat16, "sha256": _digest(arrays)}, sort_keys=True)}
     try:
@@ -138,7 +150,19 @@ def _read_parameters(path: Path) -> tuple[dict[str, torch.Tensor], Normalization
     bfloat16 = frozenset(about["bfloat16"])
     module_state = {key: _tensor(array, key in bfloat16) for key, array in arrays.items()}
     eval_mean = None if about["eval_mean"] is None else float(about["eval_mean"])
-    return module_state, normalization, {"generation": about["generation"], "eval_mean": eval_mean}
+    episodes, outdone = about.get("eval_episodes"), about.get("outdone")  # older files have neither
+    if type(episodes) not in (int, NoneType):
+        raise ValueError("its number of evaluation episodes is not a whole number")
+    return (
+        module_state,
+        normalization,
+        {
+            "generation": about["generation"],
+            "eval_mean": eval_mean,
+            "eval_episodes": episodes,
+            "outdone": None if outdone is None else (float(outdone[0]), int(outdone[1])),
+        },
+    )
 
 
 def _describe(meta: Mapping[str, Any], saved: Mapping[str, Any]) -> bytes:

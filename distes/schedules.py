@@ -15,6 +15,8 @@ SHAPES: dict[str, Callable[[float, float, float], float]] = {
     "exponential": lambda t, start, end: start * (end / start) ** t,
     "cosine": lambda t, start, end: end + (start - end) * (1 + math.cos(math.pi * t)) / 2,
 }
+LARGEST = 3.4028234663852886e38  # in single precision, in which members and steps are made
+MAX_GENERATIONS = 2**53  # beyond it, a float counts no longer
 KEYS = ("schedule", "start", "end", "generations", "restarts", "lengthening")
 
 
@@ -87,8 +89,10 @@ def schedule_of(name: str, given: float | Mapping[str, Any], at_least: float | N
     end = _number(f"{name}.end", given.get("end", start), at_least)
     if shape == "exponential" and min(start, end) <= 0:
         raise ConfigurationError(f"strategy.{name}: an exponential schedule needs numbers above 0; got {start}, {end}.")
+    if shape == "exponential" and not 0 < end / start < math.inf:
+        raise ConfigurationError(f"strategy.{name}: end / start must be a positive number; got {end} / {start}.")
     generations, lengthening = given.get("generations", 1), given.get("lengthening", 1.0)
-    if not isinstance(generations, int | float) or generations != int(generations) or generations < 1:
+    if not isinstance(generations, int | float) or not 1 <= generations <= MAX_GENERATIONS or generations % 1:
         raise ConfigurationError(f"strategy.{name}.generations must be a whole number from 1; got {generations!r}.")
     if not isinstance(given.get("restarts", False), bool):
         raise ConfigurationError(f"strategy.{name}.restarts must be true or false; got {given['restarts']!r}.")
@@ -100,8 +104,13 @@ def schedule_of(name: str, given: float | Mapping[str, Any], at_least: float | N
 
 
 def _number(name: str, value: Any, at_least: float | None) -> float:
-    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-    if not math.isfinite(number) or (number <= 0 if at_least is None else number < at_least):
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if not abs(number) <= LARGEST or (number <= 0 if at_least is None else number < at_least):
         bound = "above 0" if at_least is None else f"at least {at_least:g}"
-        raise ConfigurationError(f"strategy.{name} must be a finite number {bound}; got {value}.")
-    return number
+        raise ConfigurationError(f"strategy.{name} must be a finite number {bound}; got {value}.{too_large(number)}")
+    return float(number)
+
+
+def too_large(number: float) -> str:
+    """A further sentence where a finite number is infinite in single precision, else nothing."""
+    return f" Single precision ends at {LARGEST:.2g}." if LARGEST < abs(number) != math.inf else ""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from distes.errors import ConfigurationError, did_you_mean
 
 Fitness = NDArray[np.float64]
+HUGE = 1e140
 
 
 def centered_rank(fitness_N2: Fitness) -> Fitness:
@@ -30,6 +31,9 @@ def centered_rank(fitness_N2: Fitness) -> Fitness:
 
 def zscore(fitness_N2: Fitness) -> Fitness:
     """Zero mean and unit variance; zeros where all members are equal."""
+    largest = float(np.abs(fitness_N2).max(initial=0))
+    if largest > HUGE:  # the sum of its squares would overflow
+        fitness_N2 = fitness_N2 / largest
     deviation = fitness_N2 - fitness_N2.mean()
     std = float(deviation.std())
     return deviation / std if std > 0 else np.zeros_like(fitness_N2)

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from distes.archive import Archive
+from distes.best import Best
 from distes.errors import ConfigurationError, EvaluationError
 from distes.evaluation import Evaluation
 from distes.metrics import of_fitness, of_time
-from distes.monitor.base import Metrics, Monitor
+from distes.monitor.base import Metrics, Monitor, Monitors
 from distes.noise import NoiseTable
 from distes.pools.base import Interrupted, Pool
 from distes.population import Normalization, Population, centre_alone, every_fraction, one_alone
@@ -55,7 +56,7 @@ class Trainer:
             strategy: What asks and is told.
             noise: The shared table, for its fingerprint.
             pool: Who evaluates.
-            monitors: Who watches.
+            monitors: Who watches. What one of them raises is a warning, and does not end the run.
             archive: Where checkpoints and policies go; None keeps nothing.
             seed: Of the run: of directions, episodes and the policy's first parameters.
             generations: Stop after so many; null for no limit.
@@ -66,11 +67,12 @@ class Trainer:
             eval_episodes: Episodes of the centre, without any noise, evaluated along with a generation.
             eval_every: In every how many-th generation.
             final_episodes: Episodes of the centre that confirm the target, or that are lived at the end.
-            non_finite: What becomes of a member whose fitness is no finite number: `refuse` ends the run and names it,
-                `worst` ranks it last, and counts it in `fitness/non_finite`.
+            non_finite: What becomes of a member that meets NaN or infinity, in an observation, in the policy's answer,
+                in a reward or in its behaviour: `refuse` ends the run and names it, `worst` ranks it last and counts
+                it in `fitness/non_finite`. With `worst`, an evaluation of the centre that meets one is NaN.
         """
         self._task, self._strategy, self._noise, self._pool = task, strategy, noise, pool
-        self._monitors, self._archive, self._seed = monitors, archive, seed
+        self._monitors, self._archive, self._seed = Monitors(monitors), archive, seed
         self._generations, self._total_timesteps, self._max_seconds = generations, total_timesteps, max_seconds
         self._target = task.reward_threshold if target_fitness is None else target_fitness
         self._refuses_non_finite = non_finite == "refuse"
@@ -79,7 +81,7 @@ class Trainer:
         self._stat = RunningStat(math.prod(task.observation_shape)) if task.observation_fraction else None
         self._generation = self._timesteps = self._episodes = 0
         self._seconds, self._started = 0.0, time.perf_counter()
-        self._best = -math.inf
+        self._best = Best()
         self._reached: Result | None = None
         self._recording = 0.0  # seconds that recording the last generation took
 
@@ -93,7 +95,7 @@ class Trainer:
             self._stat.load_state_dict(state["observations"])
         self._generation, self._timesteps = int(state["generation"]), int(state["timesteps"])
         self._episodes, self._seconds = int(state["episodes"]), float(state["seconds"])
-        self._best = float(state["best"])
+        self._best = Best.of_state(state["best"], self._eval_episodes)
         reached = state["reached"]
         if reached is not None and self._target is not None and reached["eval_mean"] >= self._target:
             self._reached = Result(**reached)
@@ -126,8 +128,7 @@ class Trainer:
                     centre_P = self._strategy.centre_P
                     self._archive.policy("last", centre_P, self._normalization(), self._generation, None)
                     self._archive.close()
-                for monitor in self._monitors:
-                    monitor.close()
+                self._monitors.close()
         return result
 
     def replay(self, pair: int | None, sign: int) -> Evaluation:
@@ -170,8 +171,9 @@ class Trainer:
         clock.append(time.perf_counter())
         if len(fitness_E):
             self._keep_best(population, fitness_E)
-        non_finite = int(np.count_nonzero(~np.isfinite(evaluation.fitness_N2)))
-        scalars = evaluation.without_moments().ranked_last() if non_finite else evaluation.without_moments()
+        scalars = evaluation.without_moments()
+        if not self._refuses_non_finite:
+            scalars = scalars.ranked_last()
         self._pool.told(population.generation, scalars)  # workers that follow take their step while this process does
         learned = self._strategy.tell(scalars)
         for moments in evaluation.moments:
@@ -191,14 +193,13 @@ class Trainer:
             "episodes": self._episodes,
             "seconds": self._seconds,
             **of_fitness(scalars, fitness_E),
-            **({} if self._refuses_non_finite else {"fitness/non_finite": non_finite}),
+            **({} if self._refuses_non_finite else {"fitness/non_finite": scalars.ranked_last_count}),
             **learned,
             **of_time(evaluation, self._pool.status(), phases),
             "params/sha256": self._digest(),
             "noise/fingerprint": self._noise.fingerprint,
         }
-        for monitor in self._monitors:
-            monitor.record(metrics, scalars.fitness_N2)
+        self._monitors.record(metrics, scalars.fitness_N2)
         if self._archive is not None:
             self._archive.checkpoint(self._generation, self._state)
         self._recording = time.perf_counter() - clock[-1]
@@ -244,7 +245,8 @@ class Trainer:
         return None if self._stat is None else self._stat.normalization()
 
     def _is_target(self, fitness_E: Any) -> bool:
-        return self._target is not None and float(fitness_E.mean()) >= self._target
+        mean = float(fitness_E.mean())
+        return self._target is not None and math.isfinite(mean) and mean >= self._target
 
     def _confirm(self, population: Population, signals: StopSignals) -> Any:
         """The centre's fitness in `final_episodes` further episodes."""
@@ -252,13 +254,13 @@ class Trainer:
         return self._pool.evaluate(centre_alone(population, seeds_E), signals.requested).eval_fitness_E
 
     def _keep_best(self, population: Population, fitness_E: Any) -> None:
-        mean = float(fitness_E.mean())
-        if mean > self._best:
-            self._best = mean
-            if self._archive is not None:
-                centre_P = self._strategy.centre_P if population.genomes is not None else population.centre_P
-                normalization = population.normalization
-                self._archive.policy("best", centre_P, normalization, population.generation, mean)
+        best = self._best.or_better(fitness_E)
+        if best is self._best:
+            return
+        self._best = best
+        if self._archive is not None:
+            centre_P = self._strategy.centre_P if population.genomes is not None else population.centre_P
+            self._archive.policy("best", centre_P, population.normalization, population.generation, best)
 
     def _reason_to_stop(self) -> str | None:
         if self._reached is not None:
@@ -304,6 +306,6 @@ class Trainer:
             "timesteps": self._timesteps,
             "episodes": self._episodes,
             "seconds": self._seconds,
-            "best": self._best,
+            "best": self._best.state_dict(),
             "reached": None if self._reached is None else dataclasses.asdict(self._reached),
         }

@@ -26,7 +26,7 @@ from distes.population import Chunk, ChunkPairs, Population
 from distes.replica import Outline, Replica, State, Told
 from distes.sensitivity import Sensitivity
 from distes.strategies.base import Strategy
-from distes.tasks.base import MemberError, Task, Terms
+from distes.tasks.base import MemberError, Outcome, Task, Terms
 
 # Pairs in a chunk whose environments live on a GPU: it takes thousands of rows to fill one.
 GPU_PAIRS_PER_CHUNK = ChunkPairs(256, 4096)
@@ -202,10 +202,7 @@ class Worker:
         refuses = population.refuses_non_finite
         terms = Terms(seeds_B, not chunk.of_centre, population.normalization, observed_B, refuses)
         try:
-            outcome = self._task.evaluate(members, terms)
-            bad = np.flatnonzero(~np.isfinite(outcome.fitness_B))
-            if len(bad) and refuses:
-                raise MemberError(int(bad[0]), f"its fitness is {outcome.fitness_B[bad[0]]}, which is no finite number")
+            outcome = _finite(self._task.evaluate(members, terms), refuses)
         except MemberError as error:
             raise EvaluationError(_sentence(population, chunk, error)) from error
         shape = (count,) if chunk.of_centre else (count, len(population.signs))
@@ -277,6 +274,29 @@ class Worker:
             f"{start}, nor would a single pair: use a smaller policy, a perturbation of low rank, fewer --workers per "
             "machine, or another --device."
         )
+
+
+def _finite(outcome: Outcome, refuses: bool) -> Outcome:
+    """Looks at what a task reports. A member with a number that is not finite is refused, or has the fitness NaN.
+
+    Raises:
+        MemberError: It is refused.
+        EvaluationError: The moments of observations are not finite; they are of many members.
+    """
+    if outcome.moments is not None:
+        outcome.moments.require_finite()
+    fitness_B, behaviour_BD = outcome.fitness_B, outcome.behaviour_BD
+    finite_B = np.isfinite(fitness_B)
+    if behaviour_BD is not None:
+        finite_B &= np.isfinite(behaviour_BD).all(axis=1)
+    if finite_B.all():
+        return outcome
+    if not refuses:
+        return dataclasses.replace(outcome, fitness_B=np.where(finite_B, fitness_B, np.nan))
+    first = int(np.flatnonzero(~finite_B)[0])
+    if behaviour_BD is None or not np.isfinite(fitness_B[first]):
+        raise MemberError(first, f"its fitness is {fitness_B[first]}, which is not a finite number")
+    raise MemberError(first, f"its behaviour {behaviour_BD[first].tolist()} has a number that is not finite")
 
 
 def _sentence(population: Population, chunk: Chunk, error: MemberError) -> str:

@@ -2,6 +2,7 @@
 
 centred_ranks          Salimans et al. 2017, arXiv:1703.03864, section 2.1 (ties: the mean of the ranks they cover)
 gradient               the same, algorithm 2, with the released code's scaling: over 2N, not over sigma
+population_rank        EvalPopRank of the released code of Salimans et al. 2017
 log_ranks              Wierstra et al. 2014, JMLR 15, section 3.1 (ties: the mean of what their ranks get)
 snes                   the same, algorithm 6
 sep_cma_es             Hansen, arXiv:1604.00772, equations 42 to 47 and table 1, with C diagonal and its learning rates
@@ -36,6 +37,11 @@ def centred_ranks(fitness: Sequence[float]) -> Vector:
         equal = sum(1 for other in fitness if other == mine) - 1  # besides itself
         ranks.append((below + equal / 2) / (len(fitness) - 1) - 0.5)
     return ranks
+
+
+def population_rank(fitness: Sequence[float], centre: Sequence[float]) -> float:
+    shares = [sum(one < episode for one in fitness) / len(fitness) for episode in centre]
+    return sum(shares) / len(shares)
 
 
 def weighted_sum(weights: Sequence[float], directions: Sequence[Sequence[float]]) -> Vector:

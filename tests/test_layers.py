@@ -28,6 +28,7 @@ LAYERS = [
     "spread",
     "population",
     "evaluation",
+    "best",
     "one_thread",
     "noise",
     "noise_sum.numba_kernel",

@@ -137,7 +137,7 @@ class TestOwnLoop:
         strategy, same = (made.strategy(population_size=4) for _ in range(2))
         before = strategy.centre_P.tobytes()
         fitness = [1.0, np.nan, 3.0, -np.inf]
-        with pytest.raises(EvaluationError, match=r"The fitness of member \(0, 1\) is nan, which is no finite number"):
+        with pytest.raises(EvaluationError, match=r"The fitness of member \(0, 1\) is nan, which is not a finite"):
             strategy.tell(fitness)
         assert strategy.centre_P.tobytes() == before
         strategy.tell(Evaluation.of(fitness).ranked_last())

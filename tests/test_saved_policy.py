@@ -41,7 +41,8 @@ def a_module() -> nn.Module:
 
 def test_a_policy_comes_back_bit_for_bit(tmp_path: Path) -> None:
     module = a_module()
-    save_policy(tmp_path / "policy", "best", module.state_dict(), NORMALIZATION, META)
+    evaluated = {**META, "eval_episodes": 10, "outdone": (2.5, 4)}
+    save_policy(tmp_path / "policy", "best", module.state_dict(), NORMALIZATION, evaluated)
     save_policy(tmp_path / "policy", "last", module.state_dict(), None, {**META, "generation": 9, "eval_mean": None})
     best, last = load_policy(tmp_path), load_policy(tmp_path, "last")
     for saved in (best, last):
@@ -55,12 +56,13 @@ def test_a_policy_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert best.normalization.std_O.tobytes() == NORMALIZATION.std_O.tobytes()
     assert last.normalization is None
     assert (best.generation, best.eval_mean, last.generation, last.eval_mean) == (7, 1.5, 9, None)
+    assert (best.eval_episodes, best.outdone, last.eval_episodes, last.outdone) == (10, (2.5, 4), None, None)
     assert (best.policy, best.task) == (META["policy"], META["task"])
     assert (best.observation_shape, best.action_size) == ((3,), 2)
     content = json.loads((tmp_path / "policy" / "policy.json").read_text())
     assert content["saved"] == {
-        "best": {"generation": 7, "eval_mean": 1.5},
-        "last": {"generation": 9, "eval_mean": None},
+        "best": {"generation": 7, "eval_mean": 1.5, "eval_episodes": 10, "outdone": [2.5, 4]},
+        "last": {"generation": 9, "eval_mean": None, "eval_episodes": None, "outdone": None},
     }
     assert sorted(os.listdir(tmp_path / "policy")) == ["best.safetensors", "last.safetensors", "policy.json"]
 

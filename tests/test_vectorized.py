@@ -346,13 +346,13 @@ def test_without_envpool_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class TestWhatGoesWrong:
-    def test_a_return_that_is_no_number(self) -> None:
+    def test_an_observation_that_is_not_finite(self) -> None:
         """The first such member of the chunk: both members of a pair have the same seed, so it is the one with +."""
         asked = population(made(DRIFTS).strategy(population_size=20))
         pair = 7
         seed = episode_seed(int(asked.seeds_N[pair]), 1)
         of = made(DRIFTS, env_kwargs={"nan_at": seed}, episodes_per_member=2)
-        reason = "its return is nan, which is not a finite number"
+        reason = "an observation has a number that is not finite"
         with pytest.raises(EvaluationError, match=rf"^Pair {pair}, sign \+, .*: {reason} \(episode seed {seed}\)\."):
             evaluate(SerialPool(of.experiment), asked)
 

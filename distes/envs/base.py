@@ -22,8 +22,13 @@ class BatchedEnv(VectorEnv[Tensor, Tensor, Tensor], ABC):
     Rows whose episode has ended are not reset by themselves (`AutoresetMode.DISABLED`): whoever steps them either
     resets them with a mask, lets them run on unheeded, or drops them with `narrow`. What a row does depends on its own
     seed, state and actions alone, never on the other rows.
+
+    Attributes:
+        always_finite: Whether observations of episodes that run are finite as long as actions are, so that nobody
+            needs to look.
     """
 
+    always_finite = False
     metadata = {"autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012, Gymnasium declares it so
 
     def __init__(

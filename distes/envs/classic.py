@@ -28,6 +28,7 @@ class Classic(BatchedEnv):
     same way in whole vectors, in their tails and with strides. It does not so for atan2 (torch 2.13): try others out.
     """
 
+    always_finite = True
     state_columns: tuple[int, ...]  # where in the block lie the numbers of Gymnasium's `state`, in its order
     clock_column: int
     columns: int  # C

@@ -33,6 +33,7 @@ class Console(Monitor):
         max_seconds: float | None = None,
         target_fitness: float | None = None,
         title: str = "distes",
+        in_process: bool = False,
         stream: TextIO | None = None,
         live: bool | None = None,
         line_seconds: float = 1.0,
@@ -45,13 +46,14 @@ class Console(Monitor):
             max_seconds: The budget of seconds.
             target_fitness: What the evaluation must reach; None or infinity for no target.
             title: What stands above the table.
+            in_process: Whether members are evaluated in this process, so that there are no workers to count.
             stream: Where to write; standard output by default.
             live: Whether to show the table; by default where the stream is a terminal and no debugger is attached.
             line_seconds: Plain lines come at least this far apart; the first and the last always come.
         """
         self._budgets = {"generation": generations, "timesteps": total_timesteps, "seconds": max_seconds}
         self._target = None if target_fitness == math.inf else target_fitness
-        self._title = title
+        self._title, self._in_process = title, in_process
         self._stream = sys.stdout if stream is None else stream
         self._terminal = rich.console.Console(file=self._stream)
         capable = self._terminal.is_terminal and not self._terminal.is_dumb_terminal
@@ -143,13 +145,13 @@ class Console(Monitor):
         yield "fitness", _spread(m, "fitness") + _optional(m, "fitness/max", ", best {}")
         if "eval/mean" in m:
             target = "" if self._target is None else f" (target {number(self._target)})"
-            yield "evaluation", _spread(m, "eval") + target
+            yield "evaluation", _spread(m, "eval") + _episodes(m) + target
         if "episode/length" in m:
             yield "episode length", number(m["episode/length"])
         if "rate/timesteps" in m:
             yield "speed", f"{m['rate/timesteps']:,.0f} steps/s" + _optional(m, "rate/episodes", ", {} episodes/s")
         if "workers/alive" in m:
-            yield "workers", _workers(m)
+            yield "workers", _workers(m, self._in_process)
         if "norm/step_over_centre" in m:
             yield "step / centre", f"{m['norm/step_over_centre']:.2g}"
         if "sigma" in m:
@@ -175,7 +177,9 @@ class Console(Monitor):
 
 
 def duration(seconds: float) -> str:
-    """Seconds for a person: `8.3s`, `4m 05s`, `3h 07m`, `2d 04h`."""
+    """Seconds for a person: `8.3s`, `4m 05s`, `3h 07m`, `2d 04h`; `inf` and `nan` as they are."""
+    if not math.isfinite(seconds):
+        return str(float(seconds))
     if seconds < 59.95:
         return f"{seconds:.1f}s"
     whole = round(seconds)
@@ -195,7 +199,7 @@ def _line(m: Mapping[str, Any]) -> str:
     parts = [f"generation {m['generation']:,}", f"{m['timesteps']:,} timesteps", duration(m["seconds"])]
     parts.append(f"fitness {_spread(m, 'fitness')}" + _optional(m, "fitness/max", " best {}"))
     if "eval/mean" in m:
-        parts.append(f"evaluation {_spread(m, 'eval')}")
+        parts.append(f"evaluation {_spread(m, 'eval')}{_episodes(m)}")
     if "rate/timesteps" in m:
         parts.append(f"{m['rate/timesteps']:,.0f} steps/s")
     return "  ".join(parts)
@@ -205,12 +209,16 @@ def _spread(m: Mapping[str, Any], group: str) -> str:
     return number(m[f"{group}/mean"]) + _optional(m, f"{group}/std", " ± {}")
 
 
+def _episodes(m: Mapping[str, Any]) -> str:
+    return f" over {m['eval/episodes']:,}" if "eval/episodes" in m else ""
+
+
 def _optional(m: Mapping[str, Any], key: str, form: str) -> str:
     return form.format(number(m[key])) if key in m else ""
 
 
-def _workers(m: Mapping[str, Any]) -> str:
-    text = "this process" if m["workers/alive"] == 0 else f"{m['workers/alive']:,}"
+def _workers(m: Mapping[str, Any], in_process: bool) -> str:
+    text = "this process" if in_process else f"{m['workers/alive']:,}"
     if "workers/utilisation" in m:
         text += f", {m['workers/utilisation']:.0%} busy"
     if m.get("workers/restarted"):

@@ -1,8 +1,9 @@
 """TensorBoard event files, written through TensorBoard's own protocol buffers.
 
 TensorBoard's and torch's writers hand events to a thread, where the error of a full disk is lost or kills the thread,
-and importing them may import TensorFlow, banner and all, where that is installed. An event file is simple: records of
-(length, checksum, bytes, checksum), each an `Event`. So this file writes it: one event per generation, at once.
+and importing them may import TensorFlow, banner and all, where that is installed; its plain record writer imports absl.
+An event file is simple: records of (length, checksum, bytes, checksum), each an `Event`. So this file writes it: one
+event per generation, at once.
 """
 
 import os
@@ -27,6 +28,8 @@ from distes.monitor.base import Metrics, Monitor
 PROGRESS = ("generation", "timesteps", "episodes", "seconds")  # shown together, under progress/
 BINS = 30
 CASTAGNOLI = 0x82F63B78  # the polynomial of CRC-32C, bits reversed
+# TensorBoard shows histograms in single precision.
+LARGEST, SMALLEST, LEAST_RANGE = 3.4e38, 1e-30, 1e-5
 
 
 class TensorBoard(Monitor):
@@ -93,22 +96,37 @@ def _timestamp(directory: Path) -> int:
 
 
 def _histogram(fitness_N2: NDArray[Any]) -> HistogramProto | None:
-    """The histogram of the finite values, or None where there is none to show."""
+    """The histogram of the finite values, or None without any. What is beyond LARGEST counts as LARGEST."""
     values = np.asarray(fitness_N2, dtype=np.float64).ravel()
-    values = values[np.isfinite(values)]
-    with np.errstate(over="ignore"):
-        if values.size == 0 or not np.isfinite(np.ptp(values)):
-            return None
-        counts, edges = np.histogram(values, bins=BINS)
-        return HistogramProto(
-            min=values.min(),
-            max=values.max(),
-            num=values.size,
-            sum=values.sum(),
-            sum_squares=values @ values,
-            bucket_limit=edges,  # the upper edges; the first, with an empty bucket, is the lower edge of the second
-            bucket=[0, *counts],
-        )
+    values = np.clip(values[np.isfinite(values)], -LARGEST, LARGEST)
+    if values.size == 0:
+        return None
+    edges = _edges(values.min(), values.max())
+    counts, _ = np.histogram(values, bins=edges)
+    return HistogramProto(
+        min=values.min(),
+        max=values.max(),
+        num=values.size,
+        sum=values.sum(),
+        sum_squares=values @ values,
+        bucket_limit=edges,  # the upper edges; the first, with an empty bucket, is the lower edge of the second
+        bucket=[0, *counts],
+    )
+
+
+def _edges(low: np.float64, high: np.float64) -> NDArray[np.float64]:
+    """The edges of BINS equal bins from `low` to `high`.
+
+    A range of which BINS parts would not differ in single precision, as ties have it, is widened about its middle to
+    LEAST_RANGE times the larger of the two; about 0 it goes from -0.5 to 0.5.
+    """
+    size = max(abs(low), abs(high))
+    if size < SMALLEST:
+        low, high = np.float64(-0.5), np.float64(0.5)
+    elif high - low < LEAST_RANGE * size:
+        middle, half = (low + high) / 2, LEAST_RANGE / 2 * size
+        low, high = middle - half, middle + half
+    return np.linspace(low, high, BINS + 1)
 
 
 def _text(tag: str, text: str) -> Summary.Value:

@@ -3,6 +3,7 @@
 Axes: P parameters, N members (or antithetic pairs), S the signs.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -97,7 +98,8 @@ class AdaptiveES(OneCentre, Generic[S]):
         with np.errstate(over="ignore", invalid="ignore"):  # looked for below
             self._state = self._after(evaluation.fitness_N2)
         after_P = self.centre_P
-        if not (np.isfinite(after_P).all() and np.isfinite(self._sigma()).all()):
+        travels = after_P, to_float32(np.asarray(self._sigma(), np.float64))
+        if not all(np.isfinite(numbers).all() for numbers in (*travels, *(value for _, value in _items(self._state)))):
             self._state = before  # what is saved now can be resumed
             raise ConfigurationError(
                 f"strategy: the centre or a sigma is no longer finite after generation {self._generation + 1}, since "
@@ -141,6 +143,14 @@ def to_float32(numbers: Doubles) -> Floats:
     """Rounded; what is too large becomes infinite."""
     with np.errstate(over="ignore"):
         return numbers.astype(np.float32)
+
+
+def exp(exponent: float) -> float:
+    """As `math.exp` to the last bit, but infinite where that overflows: `AdaptiveES` refuses such a state."""
+    try:
+        return math.exp(exponent)
+    except OverflowError:
+        return math.inf
 
 
 @dataclass(frozen=True)

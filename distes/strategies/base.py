@@ -62,7 +62,7 @@ class Strategy(ABC):
             evaluation: What a pool gave; or just the fitness of each member, in the order of `parameters`.
 
         Raises:
-            EvaluationError: There are too many or too few of them, or one is no finite number.
+            EvaluationError: There are too many or too few of them, or one is not a finite number.
         """
         if not isinstance(evaluation, Evaluation):
             evaluation = self._evaluation(evaluation)
@@ -70,8 +70,8 @@ class Strategy(ABC):
         if len(bad):
             place = tuple(bad[0].tolist())
             raise EvaluationError(
-                f"The fitness of member {place} is {evaluation.fitness_N2[place]}, which is no finite number: give it "
-                "one, or rank it last with Evaluation.ranked_last()."
+                f"The fitness of member {place} is {evaluation.fitness_N2[place]}, which is not a finite number: give "
+                "it one, or rank it last with Evaluation.ranked_last()."
             )
         return self._tell(evaluation)
 

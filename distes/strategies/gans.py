@@ -58,10 +58,11 @@ class GANS(DeepGA):
         if evaluation.behaviour_N2D is None:
             raise EvaluationError("GANS compares what members do: tell it an Evaluation with their behaviour.")
         behaviour_ND = evaluation.behaviour_N2D[:, 0]
-        novelty_N = self._archive.novelty(behaviour_ND, among=True)
+        last_N = np.zeros(len(offspring), np.bool_) if evaluation.last_N2 is None else evaluation.last_N2[:, 0]
+        novelty_N = self._archive.novelty(behaviour_ND, among=True, last_B=last_N)
         drawn_N = draw(self._seed, self._generation, Stream.ARCHIVE, len(offspring))
         uniform_N = (drawn_N >> np.uint64(11)) * 2.0**-53
-        self._archive.add(behaviour_ND[uniform_N < self._probability])
+        self._archive.add(behaviour_ND[(uniform_N < self._probability) & ~last_N])
         ranked = best_first(offspring, novelty_N)[: self._parent_count]
         return ranked, {
             "novelty/mean": float(novelty_N.mean()),

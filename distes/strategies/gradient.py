@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from distes.errors import ConfigurationError
+from distes.errors import ConfigurationError, EvaluationError
 from distes.evaluation import Evaluation
 from distes.optimizer import FlatOptimizer
 from distes.perturbations.base import Perturbation
 from distes.population import Floats
-from distes.schedules import Schedule
+from distes.schedules import LARGEST, Schedule, too_large
 from distes.strategies.one_centre import OneCentre
 
 
@@ -34,7 +34,18 @@ class Estimate(NamedTuple):
     metrics: Mapping[str, float] = {}
 
     def gradient(self, perturbation: Perturbation, ids_N: NDArray[np.int64]) -> Floats:
-        """The gradient, (P,), from the numbers of the directions."""
+        """The gradient, (P,), from the numbers of the directions.
+
+        Raises:
+            EvaluationError: What a pair counts, or the divisor, is beyond single precision.
+        """
+        with np.errstate(over="ignore"):  # looked for here
+            numbers = np.append(self.weights_N, self.divisor).astype(np.float32)
+        if not np.isfinite(numbers).all():
+            raise EvaluationError(
+                "The fitness of some members is so large that no step follows from it in single precision: scale "
+                "rewards down, or use a strategy or a strategy.fitness_shaping that goes by ranks."
+            )
         return perturbation.weighted_sum(ids_N, self.weights_N) / np.float32(self.divisor)
 
 
@@ -48,14 +59,15 @@ def ascend(optimizer: FlatOptimizer, gradient_P: Floats, l2_coeff: float, genera
         generation: Its number.
 
     Raises:
-        ConfigurationError: The step leads to a centre that is not finite; the optimiser is as it was before.
+        ConfigurationError: The step leads to a centre, or to a memory of the optimiser, that is not finite; the
+            optimiser is as it was before.
     """
     before = optimizer.state_dict()
     before_P: Floats = before["centre_P"]
     # The one minus sign: torch's optimisers minimise, and fitness is maximised.
     optimizer.step(-gradient_P + np.float32(l2_coeff) * before_P)
     after_P = optimizer.centre_P
-    if not np.isfinite(after_P).all():
+    if not optimizer.is_finite():
         optimizer.load_state_dict(before)  # what is saved now can be resumed
         raise not_finite(generation)
     return {
@@ -128,7 +140,8 @@ class GradientES(OneCentre):
 
     def _tell(self, evaluation: Evaluation) -> dict[str, float]:
         """Moves the centre along the estimated gradient."""
-        estimate = self._estimate(evaluation.fitness_N2)
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for when the gradient is put together
+            estimate = self._estimate(evaluation.fitness_N2)
         ids_N = self._ids(len(evaluation.fitness_N2))
         gradient_P = self._gradient(ids_N, estimate)
         self._optimizer.learning_rate = self._rate_schedule(self._generation)
@@ -164,19 +177,19 @@ def of_step(before_P: Floats, after_P: Floats) -> dict[str, float]:
     return {
         "norm/centre": centre,
         "norm/step": step,
-        "norm/step_over_centre": step / centre if centre > 0 else math.inf,
+        "norm/step_over_centre": step / centre if centre > 0 else math.inf if step > 0 else 0.0,
     }
 
 
 def require_finite(name: str, value: float, above: float = -math.inf, at_least: float = -math.inf) -> None:
-    """Refuses a number that is not finite, or too small.
+    """Refuses a number that is not finite in single precision, or too small.
 
     Raises:
         ConfigurationError: It is.
     """
-    if not (math.isfinite(value) and value > above and value >= at_least):
+    if not (abs(value) <= LARGEST and value > above and value >= at_least):
         bound = f"above {above:g}" if above > -math.inf else f"at least {at_least:g}"
-        raise ConfigurationError(f"strategy.{name} must be a finite number {bound}; got {value}.")
+        raise ConfigurationError(f"strategy.{name} must be a finite number {bound}; got {value}.{too_large(value)}")
 
 
 def norm(vector: Floats) -> float:

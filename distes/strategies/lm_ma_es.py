@@ -6,7 +6,6 @@ arXiv:1705.06693, algorithm 1. For few parameters the paper's rates would exceed
 Axes: P parameters, K vectors of the memory, M parents.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +20,7 @@ from distes.strategies.adaptive import (
     Doubles,
     Recombination,
     State,
+    exp,
     initial_sigma,
     path_after,
     usual_population,
@@ -122,7 +122,7 @@ class LMMAES(AdaptiveES[Memory]):
         squared_length = float(np.square(sigma_path_P).sum())
         return Memory(
             state.centre_P + state.sigma * step_P.astype(np.float64),
-            state.sigma * math.exp(self._c_sigma / 2 * (squared_length / len(mean_P) - 1)),
+            state.sigma * exp(self._c_sigma / 2 * (squared_length / len(mean_P) - 1)),
             sigma_path_P,
             *self._remembered(mean_P),
         )

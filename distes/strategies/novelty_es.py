@@ -147,7 +147,7 @@ class NoveltyES(OneCentre):
         """How much the rank of fitness counts in this generation, from 0 to 1; that of novelty counts the rest.
 
         Args:
-            fitness: The mean of the centre's episodes; minus infinity where that is no finite number.
+            fitness: The mean of the centre's episodes; minus infinity where that is not finite.
         """
 
     @property
@@ -185,7 +185,8 @@ class NoveltyES(OneCentre):
         of_centre = float(archive.novelty(did_D[None])[0])
         archive.add(did_D[None])
         pairs, signs = evaluation.fitness_N2.shape
-        novelty_N2 = archive.novelty(behaviour_N2D.reshape(pairs * signs, -1)).reshape(pairs, signs)
+        last_B = None if evaluation.last_N2 is None else evaluation.last_N2.ravel()
+        novelty_N2 = archive.novelty(behaviour_N2D.reshape(pairs * signs, -1), last_B=last_B).reshape(pairs, signs)
         weight = self._fitness_weight(self._fitness(evaluation))
         utility_N2 = weight * centered_rank(evaluation.fitness_N2) + (1 - weight) * centered_rank(novelty_N2)
         estimate = Estimate(utility_N2[:, 0] - utility_N2[:, 1], utility_N2.size)
@@ -215,7 +216,10 @@ class NoveltyES(OneCentre):
                 f"fitness and behaviour of the centre in the {self._rollouts} episodes it asks for (eval_seeds_E); got "
                 f"{'no' if behaviour_N2D is None else 'the'} behaviour of members, and {episodes} such episodes."
             )
-        return behaviour_N2D, did_ED[: self._rollouts].mean(axis=0, dtype=np.float64).astype(np.float32)
+        did_ED, finite_E = did_ED[: self._rollouts], np.isfinite(evaluation.eval_fitness_E[: self._rollouts])
+        if finite_E.any():  # where numbers that are not finite are put up with, their episodes have the fitness NaN
+            did_ED = did_ED[finite_E]
+        return behaviour_N2D, did_ED.mean(axis=0, dtype=np.float64).astype(np.float32)
 
     def _fitness(self, evaluation: Evaluation) -> float:
         mean = float(evaluation.eval_fitness_E[: self._rollouts].mean())

@@ -96,9 +96,17 @@ class PGPE(GradientES):
     def _tell(self, evaluation: Evaluation) -> dict[str, float]:
         """Moves the centre, then the standard deviations, both by what the generation says of where it was."""
         ids_N, sigma_P = self._ids(len(evaluation.fitness_N2)), self._sigma_P
-        metrics = super()._tell(evaluation)
+        adapted_P = sigma_P
         if self._sigma_rate > 0:
-            self._sigma_P = self._adapted(ids_N, self._shape(evaluation.fitness_N2))
+            with np.errstate(over="ignore", invalid="ignore"):
+                adapted_P = self._adapted(ids_N, self._shape(evaluation.fitness_N2))
+            if not np.isfinite(adapted_P).all():
+                raise ConfigurationError(
+                    f"strategy: a sigma is no longer finite after generation {self._generation + 1}; use a smaller "
+                    "sigma_learning_rate, or a fitness_shaping by ranks."
+                )
+        metrics = super()._tell(evaluation)
+        self._sigma_P = adapted_P
         return {**metrics, "sigma/min": float(sigma_P.min()), "sigma/max": float(sigma_P.max())}
 
     def state_dict(self) -> dict[str, Any]:

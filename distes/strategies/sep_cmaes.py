@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 
 from distes.perturbations.base import Perturbation
 from distes.population import Floats
-from distes.strategies.adaptive import AdaptiveES, Doubles, Recombination, State, initial_sigma, path_after, to_float32
+from distes.strategies.adaptive import (
+    AdaptiveES,
+    Doubles,
+    Recombination,
+    State,
+    exp,
+    initial_sigma,
+    path_after,
+    to_float32,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +103,7 @@ class SepCMAES(AdaptiveES[Paths]):
         keep = 1 - self._c_1 - self._c_mu + (1 - h) * self._c_1 * self._c_c * (2 - self._c_c)
         # Equation 47, of which only the diagonal is left; parents' steps are the root of C times their directions.
         variance_P = state.variance_P * (keep + self._c_mu * squares_P) + self._c_1 * np.square(path_P)
-        sigma = state.sigma * math.exp(self._c_sigma / self._damping * (length / self._usual_length - 1))  # equation 44
+        sigma = state.sigma * exp(self._c_sigma / self._damping * (length / self._usual_length - 1))  # equation 44
         # In a long curved valley sigma rises and C falls without end, though their product does not. By a power of two,
         # which changes no bit, C stays near I.
         unit = 2.0 ** math.frexp(math.sqrt(float(variance_P.mean())))[1]

@@ -16,6 +16,10 @@ from distes.errors import ConfigurationError
 from distes.evaluation import Moments
 from distes.population import PAIRS_PER_CHUNK, ChunkPairs, Floats, Normalization
 
+# Why a member has no fitness, besides a return that is NaN or infinite: parts of a sentence.
+NON_FINITE_OBSERVATION = "an observation has a number that is not finite"
+NON_FINITE_ANSWER = "the policy answered a number that is not finite"
+
 
 class MemberError(Exception):
     """A member's evaluation failed.
@@ -40,7 +44,8 @@ class Terms:
         training: True for the population; False for the centre, which acts without noise and is not shaped.
         normalization: Of observations, or None.
         observed_B: Whose observations' moments are wanted, or None.
-        refuses_non_finite: Whether a return that is no finite number is an error.
+        refuses_non_finite: Whether a member is an error that sees, answers or gets a number that is not finite (NaN or
+            infinity). Otherwise its fitness is NaN, and its episodes go on to their end.
     """
 
     seeds_B: NDArray[np.uint64]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from distes.batched import Members
 from distes.evaluation import Moments
 from distes.randomness import episode_seeds
-from distes.tasks.base import MemberError, Outcome, Terms
+from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Terms
 from distes.tasks.behaviour import Behaviour
 from distes.tasks.spaces import Action, Observation
 
@@ -82,7 +82,8 @@ class Lockstep:
         """Lives through all episodes of all members.
 
         Raises:
-            MemberError: If an environment raises, or an episode's return is not finite.
+            MemberError: If an environment raises; or if an observation, an answer or a return is not finite, and that
+                is refused.
         """
         per_member = self._rules.episodes_per_member
         jobs = len(members) * per_member  # job number = member * per_member + episode
@@ -192,6 +193,8 @@ class Lockstep:
         seen_RO, input_RO = self._seen_RO[:rows], self._input_RO[:rows]
         if sums is not None:
             sums.add(seen_RO)
+        if not (self._observation.always_finite or np.isfinite(seen_RO).all()):
+            self._mark(seen_RO, NON_FINITE_OBSERVATION)
         normalization = self._terms.normalization
         if normalization is None:
             input_RO[...] = seen_RO
@@ -206,7 +209,22 @@ class Lockstep:
             output_RKA, state_RKS = self._members.step(x_RKO, self._state_RS[: self._bound].unsqueeze(1))
             self._state_RS[: self._bound] = state_RKS[:, 0]
         numbers_RA: NDArray[np.float32] = output_RKA[:rows, 0].cpu().numpy()
+        if not np.isfinite(numbers_RA).all():
+            self._mark(numbers_RA, NON_FINITE_ANSWER)
+            numbers_RA = np.nan_to_num(numbers_RA)  # an environment must not see them
         return self._with_noise(rows, numbers_RA) if self._noisy else numbers_RA
+
+    def _mark(self, numbers_RX: NDArray[np.float32], reason: str) -> None:
+        """Makes the return NaN where a row's numbers are not finite.
+
+        Raises:
+            MemberError: If that is refused.
+        """
+        finite_R = np.isfinite(numbers_RX).reshape(len(numbers_RX), -1).all(axis=1)
+        for row in np.flatnonzero(~finite_R).tolist():
+            if self._terms.refuses_non_finite:
+                raise self._error(row, reason)
+            self._return_R[row] = np.nan
 
     def _with_noise(self, rows: int, numbers_RA: NDArray[np.float32]) -> NDArray[np.float32]:
         place_R = (self._clock - self._began_R[:rows]) % NOISE_BLOCK
@@ -253,7 +271,10 @@ class Lockstep:
 
 
 class _Sums:
-    """Sums of the observations of some rows, in float64; observations are gathered, and added up block by block."""
+    """Sums of the observations of some rows, in float64; observations are gathered, and added up block by block.
+
+    An observation with NaN or infinity in it is left out.
+    """
 
     def __init__(self, size: int) -> None:
         self._count, self._sum_O, self._squares_O = 0, np.zeros(size), np.zeros(size)
@@ -275,6 +296,9 @@ class _Sums:
     def _add_up(self) -> None:
         if self._block:
             x_TO = np.concatenate(self._block, dtype=np.float64)
+            finite_T = np.isfinite(x_TO).all(axis=1)
+            if not finite_T.all():
+                x_TO = x_TO[finite_T]
             self._count += len(x_TO)
             self._sum_O += x_TO.sum(0)
             self._squares_O += np.einsum("to,to->o", x_TO, x_TO)

@@ -119,4 +119,6 @@ class Function(Task):
             x_BKA = members(ones_BK) if state is None else members.step(ones_BK, state.expand(count, 1, -1))[0]
         x_BA = x_BKA[:, 0].cpu().numpy().astype(np.float64)
         behaviour_BD = x_BA.astype(np.float32) if self._behaviour else None
-        return Outcome(-FUNCTIONS[self.function](x_BA), np.ones(count, np.int64), count, behaviour_BD=behaviour_BD)
+        with np.errstate(over="ignore", invalid="ignore"):  # of points that are not finite, as whoever asked looks for
+            fitness_B = -FUNCTIONS[self.function](x_BA)
+        return Outcome(fitness_B, np.ones(count, np.int64), count, behaviour_BD=behaviour_BD)

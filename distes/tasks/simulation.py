@@ -25,12 +25,14 @@ class Simulation(ABC):
         most_rows: How many rows it can have at the most; None for any number.
         device: Where its observations are and its actions go, after the first reset.
         info: What the environment said of the last step.
+        always_finite: Whether observations of running rows are finite as long as actions are.
     """
 
     env: Any
     most_rows: int | None = None
     device = torch.device("cpu")
     info: Mapping[str, Any] = {}
+    always_finite: bool = False
 
     @abstractmethod
     def reset(self, seeds_R: list[int]) -> Any:
@@ -61,6 +63,7 @@ class Own(Simulation):
         """
         self._make, self.device = make, torch.device(device)
         self.env = make(num_envs=rows, device=self.device)
+        self.always_finite = self.env.always_finite
 
     def reset(self, seeds_R: list[int]) -> Any:
         """Surplus rows get a seed, too, and are dropped."""

@@ -8,8 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from distes.errors import EvaluationError
 from distes.policies.base import StatefulPolicy
 from distes.population import Normalization
+from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION
 from distes.tasks.episodes import CLIP
 from distes.tasks.spaces import Action, Observation
 
@@ -34,6 +36,9 @@ def live(
         seed: The episode's.
         normalization: Of what the policy sees, or None.
         max_steps: The episode ends after so many steps, or None.
+
+    Raises:
+        EvaluationError: An observation or an answer of the policy is not finite.
     """
     state = policy.initial_state(1) if isinstance(policy, StatefulPolicy) else None
     steps, ended = 0, False
@@ -41,6 +46,7 @@ def live(
     while not ended:
         row_O = np.zeros(observation.shape, np.float32)
         observation.write(seen, row_O)
+        _require_finite(row_O, NON_FINITE_OBSERVATION, steps, seed)
         given_O = row_O if normalization is None else normalized(row_O, normalization)
         x = torch.from_numpy(given_O).unsqueeze(0)
         with torch.inference_mode():
@@ -48,10 +54,17 @@ def live(
                 output = policy(x)
             else:
                 output, state = policy(x, state)
-        seen, reward, terminated, truncated, _ = environment.step(action.read_all(output.numpy())[0])
+        numbers_1A = output.numpy()
+        _require_finite(numbers_1A, NON_FINITE_ANSWER, steps, seed)
+        seen, reward, terminated, truncated, _ = environment.step(action.read_all(numbers_1A)[0])
         steps += 1
         ended = terminated or truncated or steps == max_steps
         yield row_O, float(reward)
+
+
+def _require_finite(numbers: NDArray[np.float32], reason: str, steps: int, seed: int) -> None:
+    if not np.isfinite(numbers).all():
+        raise EvaluationError(f"In step {steps + 1} of the episode with seed {seed}, {reason}.")
 
 
 def normalized(row_O: NDArray[np.float32], normalization: Normalization) -> NDArray[np.float32]:

@@ -23,9 +23,15 @@ Floats = NDArray[np.float32]
 
 
 class Observation(ABC):
-    """Writes an environment's observation into a float32 row of `shape`."""
+    """Writes an environment's observation into a float32 row of `shape`.
+
+    Attributes:
+        shape: Of a row.
+        always_finite: Whether a row is finite whatever the environment shows, so that nobody needs to look.
+    """
 
     shape: tuple[int, ...]
+    always_finite = False
 
     @abstractmethod
     def write(self, observation: Any, row: Floats) -> None:
@@ -69,6 +75,8 @@ class FlatObservation(Observation):
 class OneHotObservation(Observation):
     """A Discrete observation."""
 
+    always_finite = True
+
     def __init__(self, n: int, start: int) -> None:
         """Takes the number of values and the first one."""
         self.shape, self._start = (n,), start
@@ -108,6 +116,8 @@ class DictObservation(Observation):
 
 class ImageObservation(Observation):
     """A uint8 Box of two or three axes, scaled to [0, 1], channels first."""
+
+    always_finite = True
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         """Takes the Box's shape: (H, W), (C, H, W) or (H, W, C); the shortest side is the channels."""

@@ -18,7 +18,7 @@ from distes.errors import ConfigurationError
 from distes.evaluation import Moments
 from distes.population import Normalization
 from distes.randomness import episode_seeds
-from distes.tasks.base import MemberError, Outcome, Terms
+from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Terms
 from distes.tasks.behaviour import Behaviour
 from distes.tasks.episodes import CLIP, Rules
 from distes.tasks.simulation import Simulation
@@ -30,6 +30,8 @@ LOOK_EVERY = {"cpu": 1, "cuda": 16}  # steps between two looks at who is over: e
 DROP_CHEAP, DROP_DEAR = 1 / 3, 1 / 16
 NOISE_STEPS, NOISE_NUMBERS = 64, 2**20  # action noise is drawn for so many steps at a time, or so many numbers
 SUM_STEPS, SUM_NUMBERS = 64, 2**24  # observations are added up for so many steps at a time, or so many numbers
+
+MARKS = (NON_FINITE_OBSERVATION, NON_FINITE_ANSWER)
 
 
 class Vectorized:
@@ -57,13 +59,15 @@ class Vectorized:
         self._behaviour = behaviour
         self._simulation, self._observation, self._action, self._rules = simulation, observation, action, rules
         self._drop_share = drop_share
+        self._looks_at_observations = not (observation.always_finite or simulation.always_finite)
         self._room, self._devices = 0, (torch.device("cpu"), torch.device("cpu"))
 
     def run(self, members: Members, terms: Terms) -> Outcome:
         """Lives through all episodes of all members.
 
         Raises:
-            MemberError: If the simulator raises, or an episode's return is not finite.
+            MemberError: If the simulator raises; or if an observation, an answer or a return is not finite, and that is
+                refused.
         """
         per_member, most = self._rules.episodes_per_member, self._simulation.most_rows
         self._members, self._terms = members, terms
@@ -78,8 +82,7 @@ class Vectorized:
                 bad_J = np.flatnonzero(~np.isfinite(return_J)) if terms.refuses_non_finite else np.empty(0, np.int64)
                 for place in bad_J[:1].tolist():
                     member, episode = start + place // per_member, place % per_member
-                    reason = f"its return is {return_J[place]}, which is not a finite number"
-                    raise MemberError(member, reason, int(seeds_BK[member, episode]))
+                    raise MemberError(member, self._why(place, return_J), int(seeds_BK[member, episode]))
                 returns.append(return_J)
                 steps.append(steps_J)
                 if self._did_JD is not None:
@@ -121,7 +124,15 @@ class Vectorized:
             if (step + 1) % look_every == 0 and not self._look():
                 break
         self._settle()
+        self._return_J.masked_fill_(~self._marks_2J.isfinite().all(0), torch.nan)
         return self._return_J.cpu().numpy(), self._steps_J.cpu().numpy()
+
+    def _why(self, place: int, return_J: NDArray[np.float64]) -> str:
+        """Why an episode has no finite return, part of a sentence."""
+        for reason, finite in zip(MARKS, self._marks_2J[:, place].isfinite().tolist(), strict=True):
+            if not finite:
+                return reason
+        return f"its return is {return_J[place]}, which is not a finite number"
 
     def _begin(self, member_B: NDArray[np.int64], seeds_J: list[int]) -> None:
         """Makes room for these members' rows and starts counting."""
@@ -137,6 +148,7 @@ class Vectorized:
         self._job_R = torch.arange(rows, device=here)
         self._return_J = torch.zeros(rows, dtype=torch.float64, device=here)
         self._steps_J = torch.zeros(rows, dtype=torch.int64, device=here)
+        self._marks_2J = torch.zeros(2, rows, dtype=torch.float64, device=here)  # see `_mark`
         self._running_rows = rows
         self._did_JD: Tensor | None = None  # made when it is known how many numbers a behaviour has
         self._did_RD: Tensor | None = None
@@ -196,6 +208,8 @@ class Vectorized:
         """What all rows do next, on the simulator's device."""
         if self._sums is not None:
             self._sums.add(self._seen_RO, self._running_R)
+        if self._looks_at_observations:
+            self._mark(NON_FINITE_OBSERVATION, self._seen_RO)
         seen_RO = self._seen_RO
         if self._normalization is not None:
             mean_O, std_O = self._normalization
@@ -209,8 +223,22 @@ class Vectorized:
         numbers_RA = output_BKA.flatten(0, 1)
         if self._noise_steps:
             numbers_RA = torch.add(numbers_RA, self._noise(step), out=self._numbers_RA)
+        if self._mark(NON_FINITE_ANSWER, numbers_RA.to(self._devices[0])) and self._action.noisy:
+            numbers_RA = numbers_RA.nan_to_num()  # an environment must not see them
         self._action.read_batch(numbers_RA, self._actions_R)
         return self._actions_R.to(self._devices[0])
+
+    def _mark(self, reason: str, numbers_RX: Tensor) -> bool:
+        """Notes which running rows have a number that is not finite; returns whether there may be one.
+
+        On a GPU nobody looks: the sum of a row in float64, which finite float32 numbers cannot overflow, is added to
+        its job's, and these are looked at when all is over.
+        """
+        if numbers_RX.device.type == "cpu" and np.isfinite(numbers_RX.numpy()).all():
+            return False
+        sum_R = numbers_RX.flatten(1).sum(1, dtype=torch.float64)
+        self._marks_2J[MARKS.index(reason)].index_add_(0, self._job_R, torch.where(self._running_R, sum_R, self._zero))
+        return True
 
     def _noise(self, step: int) -> Tensor:
         """Of this step, (R, A): numbers step * A, step * A + 1, ... of each row's own sequence."""
@@ -278,7 +306,10 @@ class Vectorized:
 
 
 class _Sums:
-    """Sums of the observations of some rows, in float64; observations are gathered, and added up block by block."""
+    """Sums of the observations of some rows, in float64; observations are gathered, and added up block by block.
+
+    An observation with NaN or infinity in it is left out.
+    """
 
     def __init__(self, size: int, device: torch.device) -> None:
         self._size, self._filled = size, 0
@@ -319,9 +350,10 @@ class _Sums:
     def _add_up(self) -> None:
         if self._filled == 0:
             return
-        running_TW = self._running_TW[: self._filled]
-        x_TWO = self._block_TWO[: self._filled].double().masked_fill_(~running_TW.unsqueeze(-1), 0)
-        self._count += running_TW.sum()
+        block_TWO = self._block_TWO[: self._filled]
+        counts_TW = self._running_TW[: self._filled] & block_TWO.isfinite().all(-1)
+        x_TWO = block_TWO.double().masked_fill_(~counts_TW.unsqueeze(-1), 0)
+        self._count += counts_TW.sum()
         self._sum_O += x_TWO.sum((0, 1))
         self._squares_O += x_TWO.square_().sum((0, 1))
         self._filled = 0
