@@ -25,6 +25,7 @@ LAYERS = [
     "counter_random",
     "spread",
     "population",
+    "search_distribution",
     "evaluation",
     "one_thread",
     "noise",

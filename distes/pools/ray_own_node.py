@@ -59,14 +59,25 @@ class OwnNode:
         return not any(node["NodeID"] == self._name and node["Alive"] for node in nodes)
 
     def put(self, value: Any, seconds: float) -> Any:
-        """`ray.put`, if the node lives and takes no longer than so many seconds.
+        """`ray.put`, if the node lives and answers in time.
 
         Raises:
             ClusterError: It does not.
         """
+        return self._ask(lambda: ray.put(value), seconds)
+
+    def get(self, reference: Any, seconds: float) -> Any:
+        """`ray.get`, if the node lives and answers in time.
+
+        Raises:
+            ClusterError: It does not.
+        """
+        return self._ask(lambda: ray.get(reference), seconds)
+
+    def _ask(self, call: Callable[[], Any], seconds: float) -> Any:
         self.require()
         try:
-            return within(seconds, lambda: ray.put(value))
+            return within(seconds, call)
         except TimeoutError as error:
             raise ClusterError(
                 f"This process's own node of the Ray cluster has not answered for {seconds:.0f} seconds. The state is "

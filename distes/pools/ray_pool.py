@@ -116,7 +116,13 @@ class RayPool(Pool):
         share = gpu_share(count, gpus) if gpus else 0
         actor = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
         self._node = OwnNode()
-        self._sync, experiment = how_to_send(sync, experiment, lambda value: self._node.put(value, SILENT), say)
+        self._sync, experiment = how_to_send(
+            sync,
+            experiment,
+            lambda value: self._node.put(value, SILENT),
+            lambda reference: self._node.get(reference, SILENT),
+            say,
+        )
         self._workers = RayWorkers(actor, ray.put(experiment), count, with_address=elsewhere, say=say, show=show)
         self._open = False  # whether there have been enough workers to begin
         self._schedule = Schedule(chunk_timeout)
