@@ -89,7 +89,10 @@ LAYERS = [
     "pools.schedule",
     "pools.placement",
     "pools.ray_environment",
+    "pools.ray_thread",
+    "pools.ray_local",
     "pools.ray_cluster",
+    "pools.ray_connection",
     "pools.ray_own_node",
     "pools.ray_calls",
     "pools.ray_relay",
@@ -116,8 +119,12 @@ LAYERS = [
     "play",
     "cli",
 ]
+RAY = ("thread", "local", "cluster", "connection", "own_node", "calls", "relay", "workers", "pool")
 HOMES = {
-    "ray": [f"pools.ray_{name}" for name in ("cluster", "own_node", "calls", "relay", "workers", "pool")],
+    "ray": [
+        f"pools.ray_{name}"
+        for name in ("thread", "local", "cluster", "connection", "own_node", "calls", "relay", "workers", "pool")
+    ],
     "gymnasium": ["tasks.gym", "tasks.environments", "tasks.spaces", "envs"],
     "tensorboard": ["monitor.tensorboard"],
     "rich": ["monitor.console"],

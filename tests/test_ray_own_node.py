@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from distes.pools.ray_own_node import within
+from distes.pools.ray_thread import within
 from tests.small import ROOT
 
 
