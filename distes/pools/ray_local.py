@@ -6,12 +6,12 @@ What could not work is tried before Ray is started, since Ray then waits for min
 import logging
 import os
 import secrets
+import signal
 import socket
 import stat
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -115,20 +115,25 @@ def _own_way() -> Iterator[None]:
     later `ray start` could join; then everything listens on that, or on all addresses. It looks at a constant of its
     own, which its environment variable sets for good, and not only for a cluster that is started here.
 
-    A batch system sends SIGTERM to the whole group. Ray's node would stop at once, and this process dies with its
-    node, before the state of the run is saved.
+    A batch system sends SIGTERM to the whole group, and `ray stop` sends it to every node on the machine. The node
+    would stop, the connection to its object store break, and Ray then end this process before the state of the run is
+    saved. So the node does not hear it; it ends with this process, which does.
     """
     constants: Any = ray._private.ray_constants
     services: Any = ray._private.services
     before, popen = constants.ENABLE_RAY_CLUSTER, services.ConsolePopen
 
-    def in_a_session_of_its_own(*args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
-        process: subprocess.Popen[bytes] = popen(*args, **kwargs, start_new_session=True)
-        return process
+    def apart(command: Sequence[str], *args: Any, preexec_fn: Callable[[], None], **kwargs: Any) -> Any:
+        def prepare_child() -> None:
+            preexec_fn()
+            if command[0].endswith("/raylet"):
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+        return popen(command, *args, preexec_fn=prepare_child, start_new_session=True, **kwargs)
 
     constants.ENABLE_RAY_CLUSTER = False
     if sys.platform == "linux":  # elsewhere Ray finds its processes by their group when this one is killed
-        services.ConsolePopen = in_a_session_of_its_own
+        services.ConsolePopen = apart
     try:
         yield
     finally:

@@ -6,13 +6,15 @@ memory. A worker gets the number of a chunk, and returns scalars.
 
 import dataclasses
 import gc
+import signal
 import time
+import traceback
 from collections.abc import Callable, Sequence
 
 import ray
 
 from distes.device import Place, visible_gpus
-from distes.errors import ClusterError, ConfigurationError
+from distes.errors import ClusterError, ConfigurationError, EvaluationError
 from distes.evaluation import ChunkResult, Evaluation, reduce
 from distes.pools import ray_relay
 from distes.pools.base import Interrupted, Pool, Status
@@ -25,8 +27,9 @@ from distes.pools.ray_relay import RelayedCalls
 from distes.pools.ray_sync import SYNCS, array_bytes, how_to_send
 from distes.pools.ray_workers import RayWorkers
 from distes.pools.schedule import Schedule
-from distes.population import Population, chunks
-from distes.replica import OutOfStep
+from distes.population import Chunk, Population, chunks
+from distes.replica import Outline, OutOfStep, State, Told
+from distes.search_distribution import SearchDistribution
 from distes.worker import Experiment, Worker
 
 POLL = 0.5  # seconds between looks at whether to stop
@@ -35,12 +38,43 @@ POLL = 0.5  # seconds between looks at whether to stop
 class _Actor(Worker):
     """A worker that can say that it is ready, and where."""
 
+    def __init__(self, experiment: Experiment) -> None:
+        # A node that does not hear SIGTERM (see `ray_local`) has children that do not, and so would an environment's.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        super().__init__(experiment)
+
+    def evaluate(
+        self, population: Population | Outline, chunk: Chunk, *news: Told | State | SearchDistribution
+    ) -> ChunkResult:
+        """As any worker does.
+
+        Raises:
+            EvaluationError: Also where something asks for the end of the process. Ray would take KeyboardInterrupt for
+                a chunk that was taken back, and hand it out again for ever; and others for the death of a worker.
+        """
+        try:
+            return super().evaluate(population, chunk, *news)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise EvaluationError(_interrupted(chunk, error)) from None  # which Ray could not send
+
     def ready(self, with_address: bool) -> tuple[Place, str]:
         gc.freeze()  # what is imported stays; looking through it again and again costs two per cent of the time
         place, node = self.place, ray.get_runtime_context().get_node_id()
         if with_address:
             place = dataclasses.replace(place, node=f"{place.node} ({ray.util.get_node_ip_address()})")
         return place, node
+
+
+def _interrupted(chunk: Chunk, error: BaseException) -> str:
+    what = "An episode of the centre" if chunk.of_centre else "A member"
+    raised = traceback.extract_tb(error.__traceback__)[-1]
+    said = traceback.format_exception_only(error)[-1].strip()  # also of those that cannot be made a string
+    return (
+        f"{what} could not be evaluated: {said} was raised in {raised.filename}, line {raised.lineno}, as if to end "
+        "the process. To see it alone: python scripts/launch.py --resume RUN_DIR --workers 0"
+    )
 
 
 class RayPool(Pool):
