@@ -6,18 +6,16 @@ centre, compared in every generation, shows who has come to other bits; that one
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from distes.errors import DistesError, EvaluationError
 from distes.evaluation import Evaluation
 from distes.perturbations.base import Perturbation
-from distes.population import Floats, Population
+from distes.population import Population
+from distes.search_distribution import SearchDistribution
 from distes.strategies.base import Strategy
 
 
@@ -58,8 +56,8 @@ class Outline:
     """A population without what grows with the number of parameters.
 
     Attributes:
-        rest: All but the centre, and but sigma where it is a vector, and but the spread.
-        digest: Of what is missing.
+        rest: All but the search distribution (see `SearchDistribution.without`).
+        digest: Of the search distribution.
     """
 
     rest: Population
@@ -67,10 +65,8 @@ class Outline:
 
     @classmethod
     def of(cls, population: Population) -> "Outline":
-        """Leaves it out."""
-        sigma = 0.0 if is_vector(population.sigma) else population.sigma
-        rest = dataclasses.replace(population, centre_P=np.empty(0, np.float32), sigma=sigma, spread=None)
-        return cls(rest, digest(population))
+        """Takes the search distribution out."""
+        return cls(SearchDistribution.without(population), digest(population))
 
 
 class Replica:
@@ -128,12 +124,7 @@ class Replica:
                 )
             self._generation = None
             raise OutOfStep("This worker's parameters are not the driver's.")
-        return dataclasses.replace(
-            outline.rest,
-            centre_P=made.centre_P,
-            sigma=made.sigma if is_vector(made.sigma) else outline.rest.sigma,
-            spread=made.spread,
-        )
+        return SearchDistribution.of(made).put_into(outline.rest)
 
     def _made(self, wanted: str) -> Population | None:
         """What has this digest: what the strategy asks for, or (in the final evaluation) what it shows; else None."""
@@ -148,19 +139,6 @@ class Replica:
             self.__dict__.pop(name, None)
 
 
-def is_vector(sigma: float | Floats) -> bool:
-    """Whether each parameter has its own."""
-    return np.ndim(sigma) > 0
-
-
 def digest(population: Population) -> str:
-    """SHA-256 of what an outline leaves out; and of genomes, which show who is out of step."""
-    hashed = hashlib.sha256(np.ascontiguousarray(population.centre_P).data)
-    if is_vector(population.sigma):
-        hashed.update(np.ascontiguousarray(population.sigma).data)
-    if population.spread is not None:
-        for array in (population.spread.basis_KP, population.spread.mixing_KK, np.array(population.spread.scale)):
-            hashed.update(np.ascontiguousarray(array).data)
-    if population.genomes is not None:
-        hashed.update(population.genomes.ids_G.tobytes() + population.genomes.lengths_M.tobytes())
-    return hashed.hexdigest()
+    """SHA-256 of a population's search distribution; two copies of a strategy that are in step have the same one."""
+    return SearchDistribution.of(population).digest

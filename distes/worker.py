@@ -24,6 +24,7 @@ from distes.noise import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.population import Chunk, ChunkPairs, Population
 from distes.replica import Outline, Replica, State, Told
+from distes.search_distribution import SearchDistribution
 from distes.sensitivity import Sensitivity
 from distes.strategies.base import Strategy
 from distes.tasks.base import MemberError, Outcome, Task, Terms
@@ -141,13 +142,15 @@ class Worker:
         if self._replica is not None:
             self._replica.hear(news)
 
-    def evaluate(self, population: Population | Outline, chunk: Chunk, *news: Told | State) -> ChunkResult:
+    def evaluate(
+        self, population: Population | Outline, chunk: Chunk, *news: Told | State | SearchDistribution
+    ) -> ChunkResult:
         """Evaluates pairs (both members of each, + first) or episodes of the centre.
 
         Args:
-            population: The generation, or its outline, for a worker that has a copy of the strategy.
+            population: The generation; or its outline, for a worker that has a copy of the strategy.
             chunk: Which part of it.
-            news: What such a worker may not know yet.
+            news: What such a worker may not know yet; or the search distribution of a population that has none.
 
         Raises:
             OutOfStep: The copy is not where the outline is.
@@ -155,8 +158,11 @@ class Worker:
                 does not fit into memory; says how many members would.
         """
         if isinstance(population, Outline):
-            self.follow(*news)
+            self.follow(*(item for item in news if not isinstance(item, SearchDistribution)))
             population = self._completed(population)
+        for item in news:
+            if isinstance(item, SearchDistribution):
+                population = item.put_into(population)
         count = chunk.evaluations
         self._memory.begin()
         try:

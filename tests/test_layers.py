@@ -27,6 +27,7 @@ LAYERS = [
     "counter_random",
     "spread",
     "population",
+    "search_distribution",
     "evaluation",
     "best",
     "one_thread",
@@ -91,7 +92,10 @@ LAYERS = [
     "pools.schedule",
     "pools.placement",
     "pools.ray_environment",
+    "pools.ray_thread",
+    "pools.ray_local",
     "pools.ray_cluster",
+    "pools.ray_connection",
     "pools.ray_own_node",
     "pools.ray_calls",
     "pools.ray_relay",
@@ -118,8 +122,12 @@ LAYERS = [
     "play",
     "cli",
 ]
+RAY = ("thread", "local", "cluster", "connection", "own_node", "calls", "relay", "workers", "pool")
 HOMES = {
-    "ray": [f"pools.ray_{name}" for name in ("cluster", "own_node", "calls", "relay", "workers", "pool")],
+    "ray": [
+        f"pools.ray_{name}"
+        for name in ("thread", "local", "cluster", "connection", "own_node", "calls", "relay", "workers", "pool")
+    ],
     "gymnasium": ["tasks.gym", "tasks.environments", "tasks.spaces", "envs"],
     "tensorboard": ["monitor.tensorboard"],
     "rich": ["monitor.console"],

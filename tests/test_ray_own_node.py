@@ -3,10 +3,11 @@
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
-from distes.pools.ray_own_node import within
+from distes.pools.ray_thread import Thread, within
 from tests.small import ROOT
 
 
@@ -20,23 +21,52 @@ def test_what_a_call_answers_or_raises_arrives() -> None:
     gate.set()
 
 
-@pytest.mark.parametrize(("raises", "code"), [("", 0), ("raise ClusterError", 2)])
-def test_a_connection_that_does_not_close_does_not_hold_up_the_end(raises: str, code: int) -> None:
-    """Nor does what was registered for the end before, as Ray does."""
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [("", 0), ("raise KeyError", 1), ("sys.exit(2)", 2), ("sys.exit(130)", 130)],
+    ids=["finished", "a bug", "a mistake", "interrupted"],
+)
+def test_a_connection_that_does_not_close_neither_holds_up_the_end_nor_changes_its_code(end: str, code: int) -> None:
+    """Ray's own shutdown, at the end of the process, would wait for this one."""
     program = f"""
-import atexit, contextlib, sys, time
-atexit.register(time.sleep, 600)
-from distes.errors import ClusterError
-from distes.pools.ray_own_node import OwnNode
-class Pool:
-    def close(self):
-        OwnNode.leave(None, lambda: time.sleep(600), 0.05)
-try:
-    with contextlib.closing(Pool()):
-        {raises or "pass"}
-except ClusterError:
-    print("a sentence")
-sys.exit({code})
+import sys, threading
+import ray
+from distes.pools.ray_thread import leave
+gate = threading.Event()
+def hang():
+    with ray._private.worker._connect_or_shutdown_lock:
+        gate.wait()
+leave(hang, 0.05)
+print("a sentence")
+{end}
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout) == (code, "a sentence\n" if raises else ""), done.stderr
+    assert (done.returncode, done.stdout) == (code, "a sentence\n"), done.stderr
+
+
+class TestAThreadThatStays:
+    def test_says_what_is_waited_for_and_gives_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("distes.pools.ray_thread.PATIENCE", 0.05)
+        said, gate = list[str](), threading.Event()
+        thread = Thread(gate.wait)
+        with pytest.raises(TimeoutError, match="no answer for 0 seconds"):
+            thread.wait(0.1, said.append, "Ray is still starting")
+        assert said == ["Ray is still starting; it is given up after 0 seconds (--start_timeout)."]
+        gate.set()
+        thread.wait(10, said.append, "not said any more")
+        thread.end()
+        assert len(said) == 1
+
+    def test_whatever_it_raises_arrives(self) -> None:
+        thread = Thread(lambda: sys.exit(15))
+        with pytest.raises(SystemExit):
+            thread.wait(10, print, "")
+        thread.end()
+
+    def test_what_a_call_that_hangs_has_started_ends_with_it(self) -> None:
+        started = list[subprocess.Popen[bytes]]()
+        thread = Thread(lambda: started.append(subprocess.Popen(["sleep", "600"])) or started[0].wait())
+        while not started:
+            time.sleep(0.01)
+        thread.end()
+        assert started[0].wait(10) == -9

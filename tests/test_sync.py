@@ -134,7 +134,7 @@ def test_what_travels_does_not_grow_with_the_parameters() -> None:
         for name in ("broadcast", "replay"):
             made = sphere(dimension)
             strategy = made.strategy(population_size=16)
-            sync: Sync = Broadcast(put) if name == "broadcast" else Replay(put, strategy, made.perturbation)
+            sync: Sync = Broadcast(put, put) if name == "broadcast" else Replay(put, strategy, made.perturbation)
             down[name, dimension] = {one_generation(sync, strategy)[0] for _ in range(4)}
     assert down["replay", 10] == down["replay", 5_000] == {8 * (8 + 8) + 16 * (8 + 8)}  # ids, seeds; fitness, steps
     assert down["broadcast", 5_000] == {4 * 5_000 + 8 * (8 + 8)}
@@ -190,6 +190,6 @@ def test_decides_by_size_and_device(
     monkeypatch.setattr(ray_sync, "PAYS_FROM", pays_from)
     made, said = sphere(10), list[str]()
     experiment = replace(following(made, made.strategy()), device=device)
-    how, settled = how_to_send(sync, experiment, put, said.append)
+    how, settled = how_to_send(sync, experiment, put, put, said.append)
     assert type(how) is expected
     assert (settled.strategy is not None) == (expected is Replay) == any("10 parameters" in line for line in said)

@@ -1,18 +1,13 @@
 """The node that this process itself is connected to: it may die or freeze like any other, and Ray then says nothing."""
 
-import atexit
-import contextlib
-import os
 import socket
-import sys
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
 import ray
 
 from distes.errors import ClusterError
+from distes.pools.ray_thread import within
 
 
 class OwnNode:
@@ -22,8 +17,13 @@ class OwnNode:
     frozen, most calls of Ray wait for ever. So it is asked before, and what may wait does so in a thread.
     """
 
-    def __init__(self) -> None:
-        """Looks up its name and its socket."""
+    def __init__(self, local: bool) -> None:
+        """Looks up its name and its socket.
+
+        Args:
+            local: Whether this process has started it.
+        """
+        self._advice = "The state is saved: " + ("" if local else "start a cluster, and ") + "go on with --resume."
         self._name = ray.get_runtime_context().get_node_id()
         self._socket = next(str(node["RayletSocketName"]) for node in ray.nodes() if node["NodeID"] == self._name)
 
@@ -37,10 +37,7 @@ class OwnNode:
             ClusterError: It is dead.
         """
         if not self._listens() or (ask_head and self._is_given_up()):
-            raise ClusterError(
-                "This process's own node of the Ray cluster has died. The state is saved: start a cluster, and go on "
-                "with --resume."
-            )
+            raise ClusterError(f"This process's own node of the Ray cluster has died. {self._advice}")
 
     def _listens(self) -> bool:
         with socket.socket(socket.AF_UNIX) as knock:
@@ -59,54 +56,26 @@ class OwnNode:
         return not any(node["NodeID"] == self._name and node["Alive"] for node in nodes)
 
     def put(self, value: Any, seconds: float) -> Any:
-        """`ray.put`, if the node lives and takes no longer than so many seconds.
+        """`ray.put`, if the node lives and answers in time.
 
         Raises:
             ClusterError: It does not.
         """
+        return self._ask(lambda: ray.put(value), seconds)
+
+    def get(self, reference: Any, seconds: float) -> Any:
+        """`ray.get`, if the node lives and answers in time.
+
+        Raises:
+            ClusterError: It does not.
+        """
+        return self._ask(lambda: ray.get(reference), seconds)
+
+    def _ask(self, call: Callable[[], Any], seconds: float) -> Any:
         self.require()
         try:
-            return within(seconds, lambda: ray.put(value))
+            return within(seconds, call)
         except TimeoutError as error:
             raise ClusterError(
-                f"This process's own node of the Ray cluster has not answered for {seconds:.0f} seconds. The state is "
-                "saved: start a cluster, and go on with --resume."
+                f"This process's own node of the Ray cluster has not answered for {seconds:.0f} seconds. {self._advice}"
             ) from error
-
-    def leave(self, close: Callable[[], None], seconds: float) -> None:
-        """Closes the connection; if that takes longer, the process will end without it, and without what Ray does then.
-
-        Args:
-            close: Does it.
-            seconds: How long it may take.
-        """
-        code = 0 if sys.exc_info()[0] is None else 2
-        try:
-            within(seconds, close)
-        except TimeoutError:
-            atexit.register(_end, code)  # comes before what Ray has registered
-
-
-def within(seconds: float, call: Callable[[], Any]) -> Any:
-    """Calls something in a thread, and returns or raises what it does.
-
-    Raises:
-        TimeoutError: It takes longer; the thread is left to itself.
-    """
-    answer: Future[Any] = Future()
-
-    def wait() -> None:
-        try:
-            answer.set_result(call())
-        except Exception as error:
-            answer.set_exception(error)
-
-    threading.Thread(target=wait, daemon=True).start()  # of no executor, which would be waited for at the end
-    return answer.result(seconds)
-
-
-def _end(code: int) -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):
-            stream.flush()
-    os._exit(code)

@@ -6,26 +6,30 @@ memory. A worker gets the number of a chunk, and returns scalars.
 
 import dataclasses
 import gc
+import signal
 import time
+import traceback
 from collections.abc import Callable, Sequence
 
 import ray
 
 from distes.device import Place, visible_gpus
-from distes.errors import ClusterError, ConfigurationError, DistesError
+from distes.errors import ClusterError, ConfigurationError, EvaluationError
 from distes.evaluation import ChunkResult, Evaluation, reduce
 from distes.pools import ray_relay
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.placement import gpu_share
 from distes.pools.ray_calls import Answer, Calls, DirectCalls
-from distes.pools.ray_cluster import SILENT, Watch, connect, hear, inventory
+from distes.pools.ray_cluster import SILENT, Watch, inventory
+from distes.pools.ray_connection import Connection
 from distes.pools.ray_own_node import OwnNode
 from distes.pools.ray_relay import RelayedCalls
 from distes.pools.ray_sync import SYNCS, array_bytes, how_to_send
 from distes.pools.ray_workers import RayWorkers
 from distes.pools.schedule import Schedule
-from distes.population import Population, chunks
-from distes.replica import OutOfStep
+from distes.population import Chunk, Population, chunks
+from distes.replica import Outline, OutOfStep, State, Told
+from distes.search_distribution import SearchDistribution
 from distes.worker import Experiment, Worker
 
 POLL = 0.5  # seconds between looks at whether to stop
@@ -34,12 +38,43 @@ POLL = 0.5  # seconds between looks at whether to stop
 class _Actor(Worker):
     """A worker that can say that it is ready, and where."""
 
+    def __init__(self, experiment: Experiment) -> None:
+        # A node that does not hear SIGTERM (see `ray_local`) has children that do not, and so would an environment's.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        super().__init__(experiment)
+
+    def evaluate(
+        self, population: Population | Outline, chunk: Chunk, *news: Told | State | SearchDistribution
+    ) -> ChunkResult:
+        """As any worker does.
+
+        Raises:
+            EvaluationError: Also where something asks for the end of the process. Ray would take KeyboardInterrupt for
+                a chunk that was taken back, and hand it out again for ever; and others for the death of a worker.
+        """
+        try:
+            return super().evaluate(population, chunk, *news)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise EvaluationError(_interrupted(chunk, error)) from None  # which Ray could not send
+
     def ready(self, with_address: bool) -> tuple[Place, str]:
         gc.freeze()  # what is imported stays; looking through it again and again costs two per cent of the time
         place, node = self.place, ray.get_runtime_context().get_node_id()
         if with_address:
             place = dataclasses.replace(place, node=f"{place.node} ({ray.util.get_node_ip_address()})")
         return place, node
+
+
+def _interrupted(chunk: Chunk, error: BaseException) -> str:
+    what = "An episode of the centre" if chunk.of_centre else "A member"
+    raised = traceback.extract_tb(error.__traceback__)[-1]
+    said = traceback.format_exception_only(error)[-1].strip()  # also of those that cannot be made a string
+    return (
+        f"{what} could not be evaluated: {said} was raised in {raised.filename}, line {raised.lineno}, as if to end "
+        "the process. To see it alone: python scripts/launch.py --resume RUN_DIR --workers 0"
+    )
 
 
 class RayPool(Pool):
@@ -98,32 +133,53 @@ class RayPool(Pool):
         if not elsewhere:
             experiment = experiment.settled(visible_gpus())
         say("Starting Ray on this machine ..." if address is None else f"Joining the Ray cluster at {address} ...")
-        hear(say)
         gpus_here = visible_gpus() if experiment.device == "cuda" else None
-        connect(address, gpus_here, experiment.forward.layout.size)
+        size = experiment.forward.layout.size
+        self._connection = Connection(address, gpus_here, size, seconds=start_timeout, say=say)
         try:
-            if elsewhere:
-                experiment = experiment.settled(int(ray.cluster_resources().get("GPU", 0)), "the Ray cluster")
-            count, gpus = self._how_many(workers, experiment.device == "cuda", elsewhere, oversubscribe)
-        except DistesError:
-            ray.shutdown()
+            self._set_up(experiment, workers, min_workers, oversubscribe, sync, show, elsewhere)
+        except BaseException:
+            self._connection.close()
             raise
+        self._start_timeout = start_timeout
+        self._open = False  # whether there have been enough workers to begin
+        self._schedule = Schedule(chunk_timeout)
+        self._astray = set[int]()  # those whose copy of the strategy went another way
+        self._bytes_up, self._next_look, self._enough = 0, 0.0, time.monotonic()
+
+    def _set_up(
+        self,
+        experiment: Experiment,
+        workers: int | None,
+        min_workers: int,
+        oversubscribe: bool,
+        sync: str,
+        show: Callable[[Sequence[str], Sequence[Sequence[str]]], None] | None,
+        elsewhere: bool,
+    ) -> None:
+        """What is done on the cluster to begin with."""
+        if elsewhere:
+            experiment = experiment.settled(int(ray.cluster_resources().get("GPU", 0)), "the Ray cluster")
+        count, gpus = self._how_many(workers, experiment.device == "cuda", elsewhere, oversubscribe)
+        self._elsewhere = elsewhere
         self._grows = elsewhere and workers is None and not gpus
         # A cluster may still grow to it; on this machine it was said how many workers fit.
         self._minimum = min_workers if elsewhere else min(min_workers, count)
-        self._start_timeout = start_timeout
         self.device, self._usual = experiment.device, experiment.pairs_per_chunk
         share = gpu_share(count, gpus) if gpus else 0
         actor = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
-        self._node = OwnNode()
-        self._sync, experiment = how_to_send(sync, experiment, lambda value: self._node.put(value, SILENT), say)
-        self._workers = RayWorkers(actor, ray.put(experiment), count, with_address=elsewhere, say=say, show=show)
-        self._open = False  # whether there have been enough workers to begin
-        self._schedule = Schedule(chunk_timeout)
+        self._node = OwnNode(local=not elsewhere)
+        self._sync, experiment = how_to_send(
+            sync,
+            experiment,
+            lambda value: self._node.put(value, SILENT),
+            lambda reference: self._node.get(reference, SILENT),
+            self._say,
+        )
+        reference = self._node.put(experiment, SILENT)
+        self._workers = RayWorkers(actor, reference, count, with_address=elsewhere, say=self._say, show=show)
         self._calls: Calls = RelayedCalls() if count >= ray_relay.FROM else DirectCalls()
-        self._astray = set[int]()  # those whose copy of the strategy went another way
-        self._bytes_up, self._next_look, self._enough = 0, 0.0, time.monotonic()
-        self._watch = Watch() if elsewhere else None
+        self._watch = Watch(local=not elsewhere)
 
     def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
         """Keeps two chunks in flight per worker; what a dead, hung or slow worker has is done again elsewhere."""
@@ -168,12 +224,9 @@ class RayPool(Pool):
         )
 
     def close(self) -> None:
-        """Kills the actors, and the embedded cluster."""
-        self._node.leave(self._let_go, SILENT)
-
-    def _let_go(self) -> None:
-        self._workers.kill()
-        ray.shutdown()
+        """Kills the actors, and the embedded cluster; the process is as it was before."""
+        self._sync.close()
+        self._connection.close(self._workers.kill)
 
     def _how_many(self, workers: int | None, on_gpus: bool, elsewhere: bool, oversubscribe: bool) -> tuple[int, int]:
         """How many workers to start, and on how many GPUs."""
@@ -289,8 +342,8 @@ class RayPool(Pool):
         for worker in self._schedule.hung(now):
             self._lose(worker, "has not answered for too long and is given up")
         self._workers.start_missing()
-        heard = self._watch is not None and self._watch.look()
-        if self._watch is not None and not self._watch.answers:
+        heard = self._watch.look()
+        if not self._watch.answers:
             return
         if len(self._workers.ready) >= max(self._minimum, 1):
             self._enough = now
@@ -300,5 +353,5 @@ class RayPool(Pool):
                 f"({len(self._workers.ready)} of {self._workers.count}); the cluster has {inventory()}. Add nodes, or "
                 "ask for less (--workers, --min_workers), or wait for longer (--start_timeout)."
             )
-        if heard and not self._workers.joining:
+        if heard and self._elsewhere and not self._workers.joining:
             self._workers.fill(int(ray.available_resources().get("CPU", 0)), more=self._grows)

@@ -1,6 +1,8 @@
 """How a generation comes to the workers: the centre itself, or what a copy of the strategy needs to make it.
 
-Either lies in the object store once, and goes from there once to each node.
+Either lies in the object store once, and goes from there once to each node. The search distribution (the centre, and
+what else grows with the number of parameters) is an object of its own: further rounds of a generation, and the episodes
+that confirm the target, bring only their directions and seeds.
 """
 
 import dataclasses
@@ -16,10 +18,12 @@ from distes.evaluation import Evaluation
 from distes.perturbations.base import Perturbation
 from distes.population import Population
 from distes.replica import Outline, State, Told
+from distes.search_distribution import SearchDistribution
 from distes.strategies.base import Strategy
 from distes.worker import Experiment
 
 Put = Callable[[Any], Any]
+Get = Callable[[Any], Any]
 SYNCS = ("auto", "broadcast", "replay")
 # From so many parameters on, and on GPUs, `auto` has workers take the step by themselves: a GPU adds up a thousand
 # slices of noise in the time in which a network carries one. A processor does not.
@@ -54,6 +58,10 @@ class Sync(ABC):
         """It is; whoever has it still keeps it."""
         self._shared = None
 
+    def close(self) -> None:
+        """Lets go of everything in the object store."""
+        self._shared = None
+
     @abstractmethod
     def _form(self, population: Population) -> Population | Outline:
         """What of it travels."""
@@ -80,10 +88,38 @@ class Sync(ABC):
 
 
 class Broadcast(Sync):
-    """The centre goes to each node."""
+    """The search distribution goes to each node once per generation."""
+
+    def __init__(self, put: Put, get: Get) -> None:
+        """Nothing yet.
+
+        Args:
+            put: As above.
+            get: Reads what a reference refers to.
+        """
+        super().__init__(put)
+        self._get = get
+        self._distribution: Any = None  # reference to that of the population before
 
     def _form(self, population: Population) -> Population:
-        return population
+        """Its rest. The search distribution stays where it is if it is that of the generation's round before.
+
+        The bits in the object store are compared, since a strategy may have changed its arrays in place.
+        """
+        wanted, first = SearchDistribution.of(population), self.bytes_down == 0
+        if first or self._distribution is None or not wanted.has_same_bits(self._get(self._distribution)):
+            self._distribution = None  # makes room for the next one
+            self._distribution = self._put(wanted)
+        return SearchDistribution.without(population)
+
+    def arguments(self, worker: int) -> tuple[Any, list[Any]]:
+        """The rest of the population, and its search distribution."""
+        return self._shared, [self._distribution]
+
+    def close(self) -> None:
+        """Lets go of the search distribution, too."""
+        super().close()
+        self._distribution = None
 
 
 class Replay(Sync):
@@ -103,14 +139,20 @@ class Replay(Sync):
         self._at: dict[int, int | None] = {}  # worker -> the generation that it is known to have reached
         self._told: dict[int, Any] = {}  # generation -> reference to what was told after it
         self._state: Any = None
+        self._state_of, self._digest = -1, ""  # its generation, and the digest of the search distribution asked for
 
     def _form(self, population: Population) -> Outline:
-        return Outline.of(population)
+        """Its outline. A state that somebody had to have serves the generation's further rounds, too."""
+        generation, outline = self._generation, Outline.of(population)
+        if (generation, outline.digest) != (self._state_of, self._digest):
+            self._state, self._state_of, self._digest = None, generation, outline.digest
+        return outline
 
-    def end(self) -> None:
-        """Also drops the state, if somebody had to have it."""
-        super().end()
+    def close(self) -> None:
+        """Lets go of what was told, too."""
+        super().close()
         self._state = None
+        self._told.clear()
 
     def arguments(self, worker: int) -> tuple[Any, list[Any]]:
         """The outline, and what was told since the worker's last answer, or all that the strategy knows."""
@@ -137,19 +179,22 @@ class Replay(Sync):
         self._at[worker] = None
 
 
-def how_to_send(sync: str, experiment: Experiment, put: Put, say: Callable[[str], None]) -> tuple[Sync, Experiment]:
+def how_to_send(
+    sync: str, experiment: Experiment, put: Put, get: Get, say: Callable[[str], None]
+) -> tuple[Sync, Experiment]:
     """Decides, and takes the strategy out of an experiment whose workers need none.
 
     Args:
         sync: One of SYNCS.
         experiment: With its device settled.
         put: Puts something into the object store.
+        get: Reads what a reference refers to.
         say: Takes a line for the user.
     """
     size, strategy = experiment.forward.layout.size, experiment.strategy
     pays = size >= PAYS_FROM and experiment.device == "cuda" and visible_gpus() > 0  # the driver's, for equal bits
     if strategy is None or sync == "broadcast" or (sync == "auto" and not pays):
-        return Broadcast(put), dataclasses.replace(experiment, strategy=None)
+        return Broadcast(put, get), dataclasses.replace(experiment, strategy=None)
     say(f"Fitnesses travel, and each worker updates its own copy of the {size:,} parameters (sync: replay).")
     return Replay(put, strategy, experiment.perturbation), experiment
 

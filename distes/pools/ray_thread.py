@@ -1,0 +1,130 @@
+"""Calls of Ray that may never return: made in threads, so that nobody has to wait for them."""
+
+import atexit
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import ray
+
+PATIENCE = 20.0  # seconds until it is said that Ray is still waited for
+
+
+class Thread:
+    """A call in a thread that stays until it is told to end: Ray's processes end with the thread that started them."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        """Begins.
+
+        Args:
+            call: What to do.
+        """
+        self._answer: futures.Future[None] = futures.Future()
+        self._told = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(call,), daemon=True)
+        self._thread.start()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the call has returned, or raised."""
+        return self._answer.done()
+
+    def wait(self, seconds: float, say: Callable[[str], None], what: str) -> None:
+        """Waits for the call, and says so if that takes long; raises what it raises.
+
+        Raises:
+            TimeoutError: It takes longer than these seconds.
+        """
+        with _terminable():
+            if not self._has_finished_in(min(PATIENCE, seconds)):
+                say(f"{what}; it is given up after {seconds:.0f} seconds (--start_timeout).")
+                if not self._has_finished_in(seconds - PATIENCE):
+                    raise TimeoutError(f"no answer for {seconds:.0f} seconds")
+        self._answer.result()
+
+    def end(self) -> None:
+        """Ends the thread, and with it all that it has started. If it waits for Ray even then, it is left to itself."""
+        self._told.set()
+        self._thread.join(0 if not self.finished else 5)
+        for _ in range(5):
+            if not self._thread.is_alive():
+                return
+            for child in _children(self._thread):  # without them, Ray does not wait for much longer
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+            self._thread.join(1)
+        forget_at_exit()
+
+    def _has_finished_in(self, seconds: float) -> bool:
+        return not futures.wait([self._answer], max(0.0, seconds)).not_done
+
+    def _run(self, call: Callable[[], Any]) -> None:
+        try:
+            call()
+            self._answer.set_result(None)
+        except BaseException as error:
+            self._answer.set_exception(error)
+        self._told.wait()
+
+
+def _children(thread: threading.Thread) -> list[int]:
+    """Process numbers of those that a thread has started; none where there is no /proc to tell."""
+    listed = Path(f"/proc/self/task/{thread.native_id}/children")
+    return [int(number) for number in listed.read_text().split()] if listed.exists() else []
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Has SIGTERM do what Ctrl-C does, where nobody else listens to it."""
+    if threading.current_thread() is not threading.main_thread() or (
+        signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def within(seconds: float, call: Callable[[], Any]) -> Any:
+    """Calls something in a thread, and returns or raises what it does.
+
+    Raises:
+        TimeoutError: It takes longer; the thread is left to itself.
+    """
+    answer: futures.Future[Any] = futures.Future()
+
+    def wait() -> None:
+        try:
+            answer.set_result(call())
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=wait, daemon=True).start()  # of no executor, which would be waited for at the end
+    return answer.result(seconds)
+
+
+def leave(close: Callable[[], None], seconds: float) -> None:
+    """Closes a connection; if that takes longer, the process will end without what Ray does then.
+
+    Args:
+        close: Does it.
+        seconds: How long it may take.
+    """
+    try:
+        within(seconds, close)
+    except TimeoutError:
+        forget_at_exit()
+
+
+def forget_at_exit() -> None:
+    """Has Ray not shut down when this process ends: it would wait for a node that does not answer."""
+    private: Any = ray._private.worker
+    atexit.unregister(private.shutdown)

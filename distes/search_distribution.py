@@ -1,0 +1,91 @@
+"""The part of a population that grows with the number of parameters, apart from the directions that are drawn from it.
+
+Axes: P parameters.
+"""
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distes.population import Floats, Genomes, Population
+from distes.spread import Spread
+
+
+@dataclass(frozen=True, eq=False)
+class SearchDistribution:
+    """What the members of a generation are drawn from. All rounds of a generation have it in common.
+
+    Attributes:
+        centre_P: The centre, float32; empty where there are genomes.
+        sigma_P: A standard deviation for each parameter, float32; None where a single number serves all.
+        spread: A linear map of directions, or None.
+        genomes: What members start from, or None.
+    """
+
+    centre_P: Floats
+    sigma_P: Floats | None = None
+    spread: Spread | None = None
+    genomes: Genomes | None = None
+
+    @classmethod
+    def of(cls, population: Population) -> Self:
+        """Takes it from a population; nothing is copied."""
+        sigma_P = population.sigma if isinstance(population.sigma, np.ndarray) and population.sigma.ndim else None
+        return cls(population.centre_P, sigma_P, population.spread, population.genomes)
+
+    @staticmethod
+    def without(population: Population) -> Population:
+        """The same population with an empty centre, and no vector sigma, spread or genomes."""
+        sigma = 0.0 if np.ndim(population.sigma) else population.sigma
+        nothing_P = np.empty(0, np.float32)
+        return dataclasses.replace(population, centre_P=nothing_P, sigma=sigma, spread=None, genomes=None)
+
+    def put_into(self, rest: Population) -> Population:
+        """Undoes `without`."""
+        return dataclasses.replace(
+            rest,
+            centre_P=self.centre_P,
+            sigma=rest.sigma if self.sigma_P is None else self.sigma_P,
+            spread=self.spread,
+            genomes=self.genomes,
+        )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all arrays, as 64 hexadecimal digits."""
+        hashed = hashlib.sha256()
+        for array in self._arrays():
+            hashed.update(np.ascontiguousarray(array).data)
+        return hashed.hexdigest()
+
+    def has_same_bits(self, other: Self) -> bool:
+        """Whether members drawn from the other are the same to the last bit; 0.0 and -0.0 differ."""
+        mine, others = self._arrays(), other._arrays()
+        return (
+            self._kind() == other._kind()
+            and len(mine) == len(others)
+            and all(one is two or np.array_equal(_bits(one), _bits(two)) for one, two in zip(mine, others, strict=True))
+        )
+
+    def _kind(self) -> tuple[Any, ...]:
+        of_genomes = None if self.genomes is None else (self.genomes.initialization, self.genomes.mutation)
+        return self.sigma_P is None, self.spread is None, of_genomes
+
+    def _arrays(self) -> list[NDArray[Any]]:
+        arrays: list[NDArray[Any]] = [self.centre_P]
+        if self.sigma_P is not None:
+            arrays.append(self.sigma_P)
+        if self.spread is not None:
+            arrays += [self.spread.basis_KP, self.spread.mixing_KK, np.array(self.spread.scale)]
+        if self.genomes is not None:
+            arrays += [self.genomes.ids_G, self.genomes.lengths_M]
+        return arrays
+
+
+def _bits(array: NDArray[Any]) -> NDArray[Any]:
+    """The same memory as integers, for numbers compare 0.0 and -0.0 as equal, and NaN and NaN as different."""
+    return np.ascontiguousarray(array).view(f"u{array.itemsize}")
