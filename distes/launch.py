@@ -15,18 +15,19 @@ from distes.archive import Archive
 from distes.build import Parts, build
 from distes.configuration import Configuration, own_arguments
 from distes.device import settle, visible_gpus
-from distes.errors import ConfigurationError, EvaluationError
+from distes.errors import ConfigurationError, EvaluationError, RunDirectoryError
 from distes.monitor.base import Monitor
 from distes.monitor.console import Console, duration, number
 from distes.pools.base import Pool
 from distes.result import Result, require_end
 from distes.run_directory import RunDirectory
+from distes.stopping import INTERRUPTED
 from distes.trainer import Trainer
 from distes.worker import Experiment
 
 
 def train(configuration: Configuration, *, resumed: bool = False, replay: str | None = None) -> int:
-    """Trains, and returns the exit code: 0 finished, 130 interrupted.
+    """Trains, and returns the exit code: 0 finished with the result on the disk, 130 interrupted.
 
     Args:
         configuration: Resolved.
@@ -95,14 +96,20 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
                     with _named(path):
                         return _replay(trainer, replay, console)
                 if resumed:
+                    forget_result(directory)
                     directory.write_config(text)
                 monitors += start_monitors(directory, console, text, trainer.generation + 1 if resumed else None)
                 stack.pop_all()  # from here on there is a run
                 with _named(path):
                     result = trainer.run()
-                write_result(directory, result)
-    console.say(summary(result, path, saved=archive.saved == result.generation))
-    return 130 if result.reason == "interrupted" else 0
+                lost = write_result(directory, result)
+    saved = archive.saved == result.generation
+    console.say(summary(result, path, saved=saved))
+    if result.reason == "interrupted":
+        return INTERRUPTED
+    if lost or not saved:
+        raise RunDirectoryError(lost or f"The last checkpoint could not be written to {directory.checkpoints}.")
+    return 0
 
 
 def early_device(configuration: Configuration, parts: Parts) -> str:
@@ -214,11 +221,30 @@ def _named(path: str) -> Iterator[None]:
         raise EvaluationError(str(error).replace("RUN_DIR", path)) from error
 
 
-def write_result(directory: RunDirectory, result: Result) -> None:
-    """Leaves how the run ended for scripts, in `result.json`."""
+def write_result(directory: RunDirectory, result: Result) -> str | None:
+    """Leaves how the run ended for scripts, in `result.json`; returns a sentence where that is not possible."""
     values = {key: None if value != value else value for key, value in dataclasses.asdict(result).items()}
-    with contextlib.suppress(OSError):  # the same was said in the terminal
-        files.replace(directory.path / "result.json", (json.dumps(values, indent=2) + "\n").encode())
+    path = directory.path / "result.json"
+    try:
+        files.replace(path, (json.dumps(values, indent=2) + "\n").encode())
+    except OSError as error:
+        return f"{path} could not be written: {files.reason(error)}."
+    return None
+
+
+def forget_result(directory: RunDirectory) -> None:
+    """Removes the `result.json` of an earlier end: from now on the run has none.
+
+    Raises:
+        RunDirectoryError: It cannot be removed.
+    """
+    path = directory.path / "result.json"
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{path}, of the run's earlier end, cannot be removed: {files.reason(error)}."
+        ) from error
 
 
 def new_run_dir(task: str) -> str:

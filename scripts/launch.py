@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from distes.cli import main
+    from distes.__main__ import main
 except ModuleNotFoundError as error:
     print(
         f"error: {error.name} is not installed for {sys.executable}: run `make setup` or `pip install -e .`",

@@ -14,6 +14,8 @@ from tests.small import ROOT
 # each other.
 LAYERS = [
     "errors",
+    "terminal",
+    "stopping",
     "device",
     "gpu_memory",
     "captured",
@@ -106,7 +108,6 @@ LAYERS = [
     "monitor.tensorboard",
     "monitor",
     "metrics",
-    "stopping",
     "result",
     "trainer",
     "configuration",
@@ -114,6 +115,7 @@ LAYERS = [
     "launch",
     "play",
     "cli",
+    "__main__",
 ]
 HOMES = {
     "ray": [f"pools.ray_{name}" for name in ("cluster", "own_node", "calls", "relay", "workers", "pool")],
