@@ -25,7 +25,7 @@ from distes.configuration import (
     resume,
     schema,
 )
-from distes.errors import ConfigurationError, DistesError, DistesWarning, is_users, raised
+from distes.errors import ConfigurationError, DistesError, DistesWarning, RunDirectoryError, is_users, raised
 from distes.signature import Argument, NoText, Text, shown, typed
 from distes.stopping import BEFORE_TRAINING, INTERRUPTED, StopSignals
 from distes.terminal import tell
@@ -165,12 +165,19 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def surroundings() -> Iterator[None]:
-    """Has classes found in the current directory, and leaves the path and the environment as they were."""
+    """Has classes found in the current directory, and leaves the path and the environment as they were.
+
+    Raises:
+        RunDirectoryError: There is no current directory.
+    """
     variables, path = dict(os.environ), list(sys.path)
-    with suppress(OSError):  # the directory has been removed: nothing is found there
-        if str(Path.cwd()) not in sys.path:
-            sys.path.append(str(Path.cwd()))  # last, so it hides nothing
     try:
+        try:
+            here = str(Path.cwd())
+        except OSError as error:  # oneMKL, too, would end the process, with words of its own
+            raise RunDirectoryError("The current directory has been removed: change to one that exists.") from error
+        if here not in sys.path:
+            sys.path.append(here)  # last, so it hides nothing
         yield
     finally:
         sys.path[:] = path
@@ -188,11 +195,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: Without the program's name; those of this process where None.
     """
-    with surroundings(), StopSignals(raises=True) as signals:
-        flags = None
+    flags = None
+    with StopSignals("raises") as signals:
         try:
             flags = read_flags(sys.argv[1:] if argv is None else argv)
-            with quiet():
+            with surroundings(), quiet():
                 if flags.help is not None:
                     tell(format_help(flags), sys.stdout)
                     return 0

@@ -21,7 +21,7 @@ from distes.monitor.console import Console, duration, number
 from distes.pools.base import Pool
 from distes.result import Result, require_end
 from distes.run_directory import RunDirectory
-from distes.stopping import INTERRUPTED
+from distes.stopping import INTERRUPTED, clean_up_first
 from distes.trainer import Trainer
 from distes.worker import Experiment
 
@@ -47,6 +47,7 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
     configuration = {**configuration, "device": early_device(configuration, parts)}
     text = yaml_text.write({**configuration, "run_dir": None})  # so that --config takes it as it is
     path = configuration["run_dir"] or new_run_dir(parts.task.name)
+    clean_up_first()
     directory = RunDirectory.open(path) if resumed else RunDirectory.create(path, text)
     with directory:
         console = Console(

@@ -168,9 +168,9 @@ def test_an_environment_must_not_end_the_process(
     """Ctrl-C ends the process; a KeyboardInterrupt that an environment raises is not Ctrl-C."""
     task.raises = kind("enough")
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(EvaluationError, match=rf"^Pairs 3 to 5 of generation 1 .* raised {kind.__name__}: enough \("):
-        with StopSignals():
-            Worker(made.experiment).evaluate(population(made.strategy(population_size=12)), Chunk(0, 3, 6))
+    said = rf"^Pairs 3 to 5 of generation 1 .* raised {kind.__name__}: enough \("
+    with StopSignals(), pytest.raises(EvaluationError, match=said):
+        Worker(made.experiment).evaluate(population(made.strategy(population_size=12)), Chunk(0, 3, 6))
     assert signal.getsignal(signal.SIGINT) is before
 
 

@@ -19,6 +19,19 @@ OBJECT_STORE = 256 * 2**20  # bytes of an embedded cluster's object store,
 SETS = 6  # and float32 numbers for each parameter: this population's, the last one's, and what an optimiser remembers
 
 
+@contextmanager
+def _signals_stay() -> Iterator[None]:
+    """Keeps Ray from listening to SIGTERM in place of whoever does (ray 2.60): it would end this process with 15."""
+    private: Any = ray._private.utils
+    before = private.set_sigterm_handler
+    private.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        private.set_sigterm_handler = before
+
+
+@_signals_stay()
 def connect(address: str | None, gpus: int | None, parameters: int = 0) -> None:
     """Joins the cluster at the address, or starts one on this machine that listens on loopback only.
 
