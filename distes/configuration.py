@@ -10,7 +10,6 @@ import errno
 import math
 import os
 import select
-import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from typing import Any, Literal
 from distes import files, yaml_text
 from distes.errors import ConfigurationError, did_you_mean
 from distes.noise import NoiseTable
+from distes.randomness import MAX_EPISODES
 from distes.signature import MISSING, Argument, Text, arguments, import_class, shown, typed
 
 Configuration = dict[str, Any]
@@ -127,9 +127,9 @@ RANGES = {
     "total_timesteps": (1, math.inf),
     "max_seconds": (0, math.inf),
     "target_fitness": (-math.inf, math.inf),
-    "eval_episodes": (0, 10**6),
+    "eval_episodes": (0, MAX_EPISODES),
     "eval_every": (1, math.inf),
-    "final_episodes": (0, 10**6),
+    "final_episodes": (0, MAX_EPISODES),
     "chunk_size": (2, math.inf),
     "checkpoint_seconds": (0, math.inf),
     "keep_checkpoints": (1, math.inf),
@@ -193,10 +193,12 @@ def read_file(path: str | Path) -> Layer:
         content = yaml_text.read(_text(Path(path)))
     except OSError as error:
         raise ConfigurationError(f"The configuration {path} cannot be read: {files.reason(error)}.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"The configuration {path} is not a text in UTF-8.") from error
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}, {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"The configuration {path} is not a text in UTF-8.") from error
+    except ValueError as error:  # of a path: a character that none may have
+        raise ConfigurationError(f"The configuration {str(path)!r} cannot be read: {error}.") from error
     if not isinstance(content, dict | None):
         raise ConfigurationError(f"The configuration {path} must be a mapping of keys to values.")
     layer = Layer(str(path))
@@ -216,23 +218,20 @@ def _text(path: Path) -> str:
     """The content of a file or a pipe (as in `--config <(sed ... base.yaml)`), if it is not longer than `MAX_BYTES`.
 
     Raises:
-        OSError: It cannot be read, or is a pipe that nobody writes to.
+        OSError: It cannot be read, or is a pipe out of which nothing comes.
         ConfigurationError: It is longer.
         UnicodeDecodeError: It is not in UTF-8.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # so that opening a pipe does not wait for its writer
     with os.fdopen(descriptor, "rb", buffering=0) as file:
-        is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
         content = b""
         while len(content) <= MAX_BYTES:
             if not select.select([descriptor], [], [], PIPE_SECONDS)[0]:
-                raise TimeoutError(errno.ETIMEDOUT, f"nothing has come out of it for {PIPE_SECONDS:.0f} seconds")
+                raise TimeoutError(errno.ETIMEDOUT, f"nothing has come out of it for {PIPE_SECONDS:g} seconds")
             block = file.read(MAX_BYTES + 1)
             if not block:
                 break
             content += block
-    if is_pipe and not content:
-        raise BrokenPipeError(errno.EPIPE, "it is a pipe that nobody writes to")
     if len(content) > MAX_BYTES:
         raise ConfigurationError(f"the file is longer than {MAX_BYTES:,} bytes, which no configuration is.")
     return content.decode("utf-8-sig")

@@ -27,16 +27,12 @@ _INT = re.compile(
     r"^[-+]?(?:0|[1-9][0-9_]*|0b_*[01][01_]*|0o_*[0-7][0-7_]*|0x_*[0-9a-fA-F][0-9a-fA-F_]*)$",
 )
 _NUMBERS = [("tag:yaml.org,2002:float", _FLOAT), ("tag:yaml.org,2002:int", _INT)]
-# What PyYAML reads as something else than a text, without dates (texts here) and "=" (which it cannot construct).
-_PYYAML = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":value"))]
+_TEXTS = (":float", ":int", ":timestamp", ":value")  # of PyYAML's own rules; "=" is a value that it cannot construct
+_READ = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(_TEXTS)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_READ = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":float", ":int"))]
-    for first, resolvers in _PYYAML.items()
-}
-_WRITE = dict(_PYYAML)  # so that a text is quoted that looks like a number to us or to PyYAML
+_WRITE = dict(yaml.SafeLoader.yaml_implicit_resolvers)  # so that a text is quoted that another reader would misread
 for _first in "-+0123456789.":
     _READ[_first] = [*_NUMBERS, *_READ.get(_first, [])]
     _WRITE[_first] = [*_NUMBERS, *_WRITE.get(_first, [])]
@@ -78,9 +74,10 @@ class _Loader(yaml.SafeLoader):
                 hint = " (a value that begins with a brace needs quotes)" if key_node.flow_style else ""
                 raise _wrong(f"a {key_node.id} stands where a key should{hint}", key_node)
             key = key_node.value if key_node.tag == _MERGE else self.construct_object(key_node)
-            if key != key or key in seen:
-                problem = "cannot be a key" if key != key else "stands twice"
-                raise _wrong(f"{_short(key_node.value)} {problem}", key_node)
+            if key != key or not isinstance(key, str | int | float | None):
+                raise _wrong(f"{_short(key_node.value)} cannot be a key", key_node)
+            if key in seen:
+                raise _wrong(f"{_short(key_node.value)} stands twice", key_node)
             seen.add(key)
         return [child for _, child in node.value]
 
