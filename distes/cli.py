@@ -3,13 +3,14 @@
 Exit codes: 0 finished, 2 a user's mistake, 130 interrupted (state saved), 1 a bug.
 """
 
+import os
 import re
 import sys
 import textwrap
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ from distes.configuration import (
     resume,
     schema,
 )
-from distes.errors import ConfigurationError, DistesError, DistesWarning
+from distes.errors import ConfigurationError, DistesError, DistesWarning, RunDirectoryError, is_users, raised
 from distes.signature import Argument, NoText, Text, shown, typed
+from distes.stopping import BEFORE_TRAINING, INTERRUPTED, StopSignals
+from distes.terminal import tell
 from distes.trust import only_own
 
 USAGE = """\
@@ -195,54 +198,87 @@ def quiet() -> Iterator[None]:
         if not sys.warnoptions:  # who runs python -W wants to see them
             warnings.simplefilter("ignore")
             warnings.filterwarnings("default", category=DistesWarning)
-            warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+            warnings.showwarning = lambda message, *_: tell(f"warning: {message}\n", sys.stderr)
         yield
 
 
+@contextmanager
+def surroundings() -> Iterator[None]:
+    """Has classes found in the current directory, and leaves the path and the environment as they were.
+
+    Raises:
+        RunDirectoryError: There is no current directory.
+    """
+    variables, path = dict(os.environ), list(sys.path)
+    try:
+        try:
+            here = str(Path.cwd())
+        except OSError as error:  # oneMKL, too, would end the process, with words of its own
+            raise RunDirectoryError("The current directory has been removed: change to one that exists.") from error
+        if here not in sys.path:
+            sys.path.append(here)  # last, so it hides nothing
+        yield
+    finally:
+        sys.path[:] = path
+        for name in os.environ.keys() - variables.keys():
+            del os.environ[name]
+        os.environ.update(variables)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line and returns the exit code.
+    """Runs a command line and returns the exit code; never raises, and leaves the process as it was.
+
+    May be called in any thread. Signals are heard in the main one: before training they end it with 130, during
+    training as `Trainer.run` says.
 
     Args:
         argv: Without the program's name; those of this process where None.
     """
-    debug = False
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # where `--policy my_module.MyPolicy` is looked for; last, so it hides nothing
-    try:
-        flags = read_flags(sys.argv[1:] if argv is None else argv)
-        debug = flags.layer.values.get("debug", "false") in ("", "true")
-        with quiet():
-            if flags.help is not None:
-                print(format_help(flags), end="")
-                return 0
-            with _trusted(flags):
-                configuration = configure(flags)
-                debug = configuration["debug"]
-                from distes.launch import train
+    flags = None
+    with StopSignals("raises") as signals:
+        try:
+            flags = read_flags(sys.argv[1:] if argv is None else argv)
+            with surroundings(), quiet():
+                if flags.help is not None:
+                    tell(format_help(flags), sys.stdout)
+                    return 0
+                with _trusted(flags):
+                    configuration = configure(flags)
+                    from distes.launch import train
 
-                return train(configuration, resumed=flags.resume is not None, replay=flags.replay)
-    except (DistesError, OSError, MemoryError) as error:  # the latter two: a full disk, a machine too small
-        if debug:
-            traceback.print_exc()
-        kind = "" if isinstance(error, DistesError) else f"{type(error).__name__}: "
+                    return train(configuration, resumed=flags.resume is not None, replay=flags.replay)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and signals.requested():
+                tell(BEFORE_TRAINING, sys.stderr)
+                return INTERRUPTED
+            code, sentence = judge(error)
+            if code == 1 or (flags is not None and _debugged(flags)):
+                tell("".join(traceback.format_exception(error)), sys.stderr)
+            tell(f"error: {sentence}\n", sys.stderr)
+            return code
+
+
+def judge(error: BaseException) -> tuple[int, str]:
+    """What ended a command, as an exit code (2 where the user can act on it, 1 for a bug) and a sentence."""
+    if isinstance(error, DistesError):
         hint = " (--help shows all keys)" if isinstance(error, ConfigurationError) else ""
-        print(f"error: {kind}{' '.join(str(error).split())}{hint}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Interrupted before training began.", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # of torch, in this process: workers have sentences of their own
-            print(
-                "error: the update does not fit on the driver's GPU beside what else is there: start fewer --workers "
-                "on it, choose a smaller --noise.size, or set --device cpu.",
-                file=sys.stderr,
-            )
-            return 2
-        traceback.print_exc()
-        print("error: this is a bug in distes; please report it with the lines above.", file=sys.stderr)
-        return 1
+        return 2, f"{' '.join(str(error).split())}{hint}"
+    if isinstance(error, OSError | MemoryError):  # a full disk, a machine too small
+        return 2, f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if type(error).__name__ == "OutOfMemoryError":  # of torch, in this process: workers have sentences of their own
+        return 2, (
+            "the update does not fit on the driver's GPU beside what else is there: start fewer --workers on it, "
+            "choose a smaller --noise.size, or set --device cpu."
+        )
+    # distes itself raises no SystemExit and the like, so it is the code that it calls.
+    if is_users(error) or not isinstance(error, Exception):
+        return 2, f"code that is not part of distes {raised(error)}. --debug shows the traceback."
+    return 1, "this is a bug in distes; please report it with the lines above."
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _debugged(flags: Flags) -> bool:
+    """Whether errors are to be shown with their traceback, also those of the configuration that would say so."""
+    given = [*flags.layer.values.items()]
+    with suppress(Exception):
+        given = [*(item for path in flags.configs for item in read_file(path).values.items()), *given]
+    return dict(given).get("debug") in (True, "", "true")

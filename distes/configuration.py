@@ -6,19 +6,26 @@ arguments that earlier layers gave for that part go with the class they were mea
 A configuration is a dict of plain values: `{"seed": 0, ..., "task": {"class_path": ..., "init_args": {...}}, ...}`.
 """
 
+import errno
 import math
+import os
+import select
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from distes import yaml_text
+from distes import files, yaml_text
 from distes.errors import ConfigurationError, did_you_mean
 from distes.noise import NoiseTable
+from distes.randomness import MAX_EPISODES
 from distes.signature import MISSING, Argument, Text, arguments, import_class, shown, typed
 
 Configuration = dict[str, Any]
+
+MAX_BYTES = 2**20  # of a file: PyYAML takes seconds for that much
+PIPE_SECONDS = 10.0  # without a byte from it
 
 # The classes that have a short name. Only the one that is chosen is imported.
 CLASSES = {
@@ -120,9 +127,9 @@ RANGES = {
     "total_timesteps": (1, math.inf),
     "max_seconds": (0, math.inf),
     "target_fitness": (-math.inf, math.inf),
-    "eval_episodes": (0, 10**6),
+    "eval_episodes": (0, MAX_EPISODES),
     "eval_every": (1, math.inf),
-    "final_episodes": (0, 10**6),
+    "final_episodes": (0, MAX_EPISODES),
     "chunk_size": (2, math.inf),
     "checkpoint_seconds": (0, math.inf),
     "keep_checkpoints": (1, math.inf),
@@ -183,13 +190,15 @@ def read_file(path: str | Path) -> Layer:
         ConfigurationError: It cannot be read, or is not a mapping of keys to values.
     """
     try:
-        content = yaml_text.read(Path(path).read_text(encoding="utf-8"))
+        content = yaml_text.read(_text(Path(path)))
     except OSError as error:
-        raise ConfigurationError(f"The configuration {path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"The configuration {path} is not a text in UTF-8.") from error
+        raise ConfigurationError(f"The configuration {path} cannot be read: {files.reason(error)}.") from error
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}, {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"The configuration {path} is not a text in UTF-8.") from error
+    except ValueError as error:  # of a path: a character that none may have
+        raise ConfigurationError(f"The configuration {str(path)!r} cannot be read: {error}.") from error
     if not isinstance(content, dict | None):
         raise ConfigurationError(f"The configuration {path} must be a mapping of keys to values.")
     layer = Layer(str(path))
@@ -203,6 +212,29 @@ def read_file(path: str | Path) -> Layer:
         else:
             layer.values[str(key)] = value
     return layer
+
+
+def _text(path: Path) -> str:
+    """The content of a file or a pipe (as in `--config <(sed ... base.yaml)`), if it is not longer than `MAX_BYTES`.
+
+    Raises:
+        OSError: It cannot be read, or is a pipe out of which nothing comes.
+        ConfigurationError: It is longer.
+        UnicodeDecodeError: It is not in UTF-8.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # so that opening a pipe does not wait for its writer
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        content = b""
+        while len(content) <= MAX_BYTES:
+            if not select.select([descriptor], [], [], PIPE_SECONDS)[0]:
+                raise TimeoutError(errno.ETIMEDOUT, f"nothing has come out of it for {PIPE_SECONDS:g} seconds")
+            block = file.read(MAX_BYTES + 1)
+            if not block:
+                break
+            content += block
+    if len(content) > MAX_BYTES:
+        raise ConfigurationError(f"the file is longer than {MAX_BYTES:,} bytes, which no configuration is.")
+    return content.decode("utf-8-sig")
 
 
 def chosen_class(section: str, path: str) -> type:
@@ -360,6 +392,8 @@ def _by_argument(
         if owner is None or not isinstance(base, dict | None):
             raise ConfigurationError(_unknown(key, known, classes, origins[key]))
         *inner, last = key.removeprefix(f"{owner}.").split(".")
+        if len(inner) > yaml_text.MAX_DEPTH:
+            raise ConfigurationError(f"{shown(key)} is nested too deeply, by more than {yaml_text.MAX_DEPTH} levels.")
         mapping = given[owner] = dict(base or {})
         for name in inner:
             mapping[name] = dict(mapping[name]) if isinstance(mapping.get(name), dict) else {}

@@ -5,7 +5,17 @@ traceback and exits with 2; any other exception is a bug of ours and exits with 
 """
 
 import difflib
-from collections.abc import Iterable
+import linecache
+import sysconfig
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import CodeType
+
+PACKAGE = Path(__file__).parent
+STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
+PACKAGE_FOLDERS = {"site-packages", "dist-packages"}
+LONGEST_MESSAGE = 1000  # characters; an exception may show a whole array
 
 
 class DistesError(Exception):
@@ -41,3 +51,56 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     names = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.65)
     return f" Did you mean {names[near[0]]!r}?" if near else ""
+
+
+def raised(error: BaseException) -> str:
+    """Returns what was raised and where, such as `"raised TypeError: unhashable type: 'list' (nets.py:12)"`.
+
+    The place is the innermost line of a user's file, or the innermost line at all where no user's file is involved.
+    An exception without a message shows the line's source instead. The result is one line.
+    """
+    name, frames = type(error).__name__, list(_frames(error))
+    users = [frame for frame in frames if _is_users(frame[0])]
+    place = (users or frames)[-1] if frames else None
+    try:
+        message = " ".join(str(error).split())
+    except Exception as second:
+        message = f"a message that cannot be read, since its __str__ raises {type(second).__name__}"
+    if len(message) > LONGEST_MESSAGE:
+        message = f"{message[:LONGEST_MESSAGE]}..."
+    source = where = ""
+    if place is not None:
+        filename, line = place[0].co_filename, place[1]
+        source, where = linecache.getline(filename, line).strip(), f" ({_shown(filename)}:{line})"
+    what = f": {message}" if message else f" in {source!r}" if source else ""
+    return f"raised {name}{what}{where}"
+
+
+def is_users(error: BaseException) -> bool:
+    """Whether the exception came through a function of a user's file, as far as its traceback goes back.
+
+    A traceback begins where the exception is caught. So this is for exceptions that are caught in distes.
+    """
+    return any(_is_users(code) for code, _ in _frames(error))
+
+
+def _frames(error: BaseException) -> Iterator[tuple[CodeType, int]]:
+    """The functions that an exception came through and the line in each, the innermost last."""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        yield frame.f_code, line
+
+
+def _is_users(code: CodeType) -> bool:
+    """Whether the function is neither distes' nor the standard library's nor an installed package's."""
+    path = Path(code.co_filename)
+    if not path.is_absolute() or PACKAGE in path.parents or PACKAGE_FOLDERS.intersection(path.parts):
+        return False
+    return STANDARD_LIBRARY not in path.parents
+
+
+def _shown(filename: str) -> str:
+    """The path, relative where the file lies below the current directory."""
+    try:
+        return str(Path(filename).relative_to(Path.cwd()))
+    except (ValueError, OSError):  # elsewhere; or the current directory is gone
+        return filename

@@ -17,18 +17,19 @@ from distes.archive import Archive
 from distes.build import Parts, build
 from distes.configuration import Configuration, own_arguments
 from distes.device import settle, visible_gpus
-from distes.errors import ConfigurationError, EvaluationError
+from distes.errors import ConfigurationError, EvaluationError, RunDirectoryError
 from distes.monitor.base import Monitor
 from distes.monitor.console import Console, duration, number
 from distes.pools.base import Pool
 from distes.result import Result, require_end
 from distes.run_directory import RunDirectory
+from distes.stopping import INTERRUPTED, clean_up_first
 from distes.trainer import Trainer
 from distes.worker import Experiment
 
 
 def train(configuration: Configuration, *, resumed: bool = False, replay: str | None = None) -> int:
-    """Trains, and returns the exit code: 0 finished, 130 interrupted.
+    """Trains, and returns the exit code: 0 finished with the result on the disk, 130 interrupted.
 
     Args:
         configuration: Resolved.
@@ -50,6 +51,7 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
     configuration = {**configuration, "device": early_device(configuration, parts)}
     text = yaml_text.write({**configuration, "run_dir": None})  # so that --config takes it as it is
     path = configuration["run_dir"] or new_run_dir(parts.task.name)
+    clean_up_first()
     directory = RunDirectory.open(path) if resumed else RunDirectory.create(path, text)
     with directory:
         console = Console(
@@ -100,14 +102,20 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
                     with _named(path, trusting):
                         return _replay(trainer, replay, console)
                 if resumed:
+                    forget_result(directory)
                     directory.write_config(text)
                 monitors += start_monitors(directory, console, text, trainer.generation + 1 if resumed else None)
                 stack.pop_all()  # from here on there is a run
                 with _named(path, trusting):
                     result = trainer.run()
-                write_result(directory, result)
-    console.say(summary(result, path, trusting, saved=archive.saved == result.generation))
-    return 130 if result.reason == "interrupted" else 0
+                lost = write_result(directory, result)
+    saved = archive.saved == result.generation
+    console.say(summary(result, path, trusting, saved=saved))
+    if result.reason == "interrupted":
+        return INTERRUPTED
+    if lost or not saved:
+        raise RunDirectoryError(lost or f"The last checkpoint could not be written to {directory.checkpoints}.")
+    return 0
 
 
 def early_device(configuration: Configuration, parts: Parts) -> str:
@@ -220,14 +228,37 @@ def _named(path: str, trusting: str) -> Iterator[None]:
         raise EvaluationError(str(error).replace("python scripts/launch.py --resume RUN_DIR", command)) from error
 
 
-def write_result(directory: RunDirectory, result: Result) -> None:
-    """Leaves how the run ended for scripts, in `result.json`, where null stands for NaN and infinity."""
+def write_result(directory: RunDirectory, result: Result) -> str | None:
+    """Leaves how the run ended for scripts, in `result.json`, where null stands for NaN and infinity.
+
+    Returns:
+        A sentence where that is not possible.
+    """
     values = {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in dataclasses.asdict(result).items()
     }
-    with contextlib.suppress(OSError):  # the same was said in the terminal
-        files.replace(directory.path / "result.json", (json.dumps(values, indent=2) + "\n").encode())
+    path = directory.path / "result.json"
+    try:
+        files.replace(path, (json.dumps(values, indent=2) + "\n").encode())
+    except OSError as error:
+        return f"{path} could not be written: {files.reason(error)}."
+    return None
+
+
+def forget_result(directory: RunDirectory) -> None:
+    """Removes the `result.json` of an earlier end: from now on the run has none.
+
+    Raises:
+        RunDirectoryError: It cannot be removed.
+    """
+    path = directory.path / "result.json"
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{path}, of the run's earlier end, cannot be removed: {files.reason(error)}."
+        ) from error
 
 
 def new_run_dir(task: str) -> str:

@@ -91,13 +91,18 @@ class Layout:
         """Reads the parameters' names and shapes; the module is not kept.
 
         Raises:
-            ConfigurationError: If the module has no parameters, or one that is not a float.
+            ConfigurationError: If the module has no parameters, or one that is not a float or holds no number.
         """
         turned, as_it_lies = _weights(module)
         slots, start = [], 0
         for name, parameter in module.named_parameters():
             if not parameter.is_floating_point():
                 raise ConfigurationError(f"A policy's parameters must be floats; {name} is {parameter.dtype}.")
+            if not parameter.numel():
+                raise ConfigurationError(
+                    f"A policy's parameters must hold numbers; {name} has the shape {tuple(parameter.shape)}: one of "
+                    f"the sizes of {type(module).__name__} is 0."
+                )
             transposed = name in turned
             shape = tuple(parameter.shape)[::-1] if transposed else tuple(parameter.shape)
             matrix = None

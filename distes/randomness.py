@@ -10,6 +10,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_EPISODES = 10**6  # of one member, or of a centre, in a generation
+
 
 class Stream(IntEnum):
     """What a draw is for; streams of one generation are independent of each other."""

@@ -37,7 +37,8 @@ def require_end(
     Raises:
         ConfigurationError: If there is none.
     """
-    if generations is None and total_timesteps is None and max_seconds is None and target in (None, math.inf):
+    none = (None, math.inf)
+    if generations is None and total_timesteps is None and max_seconds in none and target in none:
         raise ConfigurationError(
             "This run would never end: set generations, total_timesteps, max_seconds, or target_fitness with "
             "eval_episodes above 0."

@@ -20,6 +20,7 @@ from distes.errors import ConfigurationError, did_you_mean
 from distes.trust import foreign_class
 
 MISSING = inspect.Parameter.empty
+LARGEST = 2**64  # whole numbers are smaller, and not below -LARGEST / 2: a seed takes 64 bits, a size 63
 
 
 class Text(str):
@@ -77,8 +78,10 @@ class Argument:
         # `--run_dir 7` means the text "7", since a number would not do; `--seed 7` means the number.
         for value in (typed(given), str(given)) if isinstance(given, Text) else (given,):
             try:
-                return self._parse(value)
-            except (ArgumentError, TypeError, ValueError, RecursionError):
+                return self._within_reach(self._parse(value))
+            except ConfigurationError:
+                raise
+            except Exception:  # whatever jsonargparse, or a class that it makes of the value, has against it
                 continue
         names = [name for name in get_args(self.hint) if isinstance(name, str)]
         raise ConfigurationError(
@@ -100,6 +103,17 @@ class Argument:
             return value
         namespace = self._parser.parse_object({"value": copy.deepcopy(value)})
         return self._parser.instantiate(namespace).value
+
+    def _within_reach(self, parsed: Any) -> Any:
+        """Returns the value if its numbers are such as something can be computed with."""
+        for number in () if self._takes_anything else _numbers(parsed):
+            if number != number:
+                raise ConfigurationError(f"{self.key} must be a number; got {shown(parsed)}.")
+            if type(number) is int and not -LARGEST // 2 <= number < LARGEST:
+                raise ConfigurationError(
+                    f"{self.key} must be {self.type_name}; a whole number of {len(str(number))} digits is too large."
+                )
+        return parsed
 
     def _parse(self, value: Any) -> Any:
         kinds = set(_kinds(self.hint))
@@ -215,6 +229,18 @@ def _kinds(hint: Any) -> Iterator[Any]:
             yield from _kinds(part)
     else:
         yield hint
+
+
+def _numbers(value: Any) -> Iterator[int | float]:
+    """All numbers in a plain value."""
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _numbers(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _numbers(item)
+    elif type(value) in (int, float):
+        yield value
 
 
 def _in_words(hint: Any) -> str:

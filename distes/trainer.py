@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from distes.archive import Archive
 from distes.best import Best
@@ -17,6 +16,7 @@ from distes.evaluation import Evaluation
 from distes.metrics import of_fitness, of_time
 from distes.monitor.base import Metrics, Monitor, Monitors
 from distes.noise import NoiseTable
+from distes.one_thread import one_thread
 from distes.pools.base import Interrupted, Pool
 from distes.population import Normalization, Population, centre_alone, every_fraction, one_alone
 from distes.randomness import Stream, draw
@@ -113,9 +113,8 @@ class Trainer:
             EvaluationError: If a member cannot be evaluated; the state before its generation is saved.
             ClusterError: If no worker is left; likewise.
         """
-        torch.set_num_threads(1)  # the update's bits must not depend on how many cores there are
         self._started = time.perf_counter() - self._seconds
-        with StopSignals() as signals:
+        with one_thread(), StopSignals() as signals:  # the update's bits must not depend on how many cores there are
             try:
                 while (reason := self._reason_to_stop()) is None:
                     self._one_generation(signals)

@@ -13,7 +13,7 @@ from torch import nn
 
 from distes.batched import Forward, Members, population_forward
 from distes.device import Place, Resident, place_of, prepare, settle
-from distes.errors import EvaluationError
+from distes.errors import EvaluationError, raised
 from distes.evaluation import ChunkResult
 from distes.genomes import Decoder, Origins
 from distes.gpu_memory import GpuMemory, out_of_memory, release, requested_bytes
@@ -21,11 +21,13 @@ from distes.initialization import Initialization
 from distes.layout import Layout
 from distes.mutations import MUTATIONS
 from distes.noise import NoiseTable
+from distes.one_thread import one_thread
 from distes.perturbations.base import Perturbation
 from distes.population import Chunk, ChunkPairs, Population
 from distes.replica import Outline, Replica, State, Told
 from distes.search_distribution import SearchDistribution
 from distes.sensitivity import Sensitivity
+from distes.stopping import is_ctrl_c
 from distes.strategies.base import Strategy
 from distes.tasks.base import MemberError, Outcome, Task, Terms
 
@@ -109,7 +111,11 @@ class Experiment:
 
 
 class Worker:
-    """Holds a task, a policy and the noise; evaluates chunks of any generation."""
+    """Holds a task, a policy and the noise; evaluates chunks of any generation.
+
+    It computes with one thread of torch's: workers share the cores, and a product's bits must not depend on how many
+    threads made it.
+    """
 
     def __init__(self, experiment: Experiment) -> None:
         """Checks its noise against the driver's.
@@ -117,8 +123,6 @@ class Worker:
         Raises:
             EvaluationError: If its noise table differs from the driver's, or its GPU is missing or too small for it.
         """
-        # One thread: workers share the cores, and a product's bits must not depend on how many threads made it.
-        torch.set_num_threads(1)
         got = experiment.noise.fingerprint
         if got != experiment.fingerprint:
             raise EvaluationError(
@@ -137,11 +141,13 @@ class Worker:
         if self._device.type == "cuda":
             self._settle_on_gpu(experiment)
 
+    @one_thread()
     def follow(self, *news: Told | State) -> None:
         """Takes the driver's step along with it; what goes wrong shows when a chunk comes."""
         if self._replica is not None:
             self._replica.hear(news)
 
+    @one_thread()
     def evaluate(
         self, population: Population | Outline, chunk: Chunk, *news: Told | State | SearchDistribution
     ) -> ChunkResult:
@@ -173,6 +179,12 @@ class Worker:
             failed_bytes = requested_bytes(error)
             release(error)
             self._forward = copy.deepcopy(self._forward)  # without its memory
+        except (
+            BaseException
+        ) as error:  # such as SystemExit, by which an environment would end this process, and the run
+            if isinstance(error, KeyboardInterrupt) and is_ctrl_c():
+                raise
+            raise EvaluationError(_ended(population, chunk, error)) from None
         else:
             self._memory.end(count)
             return result
@@ -303,6 +315,15 @@ def _finite(outcome: Outcome, refuses: bool) -> Outcome:
     if behaviour_BD is None or not np.isfinite(fitness_B[first]):
         raise MemberError(first, f"its fitness is {fitness_B[first]}, which is not a finite number")
     raise MemberError(first, f"its behaviour {behaviour_BD[first].tolist()} has a number that is not finite")
+def _ended(population: Population, chunk: Chunk, error: BaseException) -> str:
+    """The sentence for an exception that is no error of one member, but the wish to end the process."""
+    first = chunk.start if chunk.of_centre else population.first_pair + chunk.start
+    last = first + chunk.stop - chunk.start - 1
+    what = f"The centre's episodes {first} to {last}" if chunk.of_centre else f"Pairs {first} to {last}"
+    return (
+        f"{what} of generation {population.generation + 1} could not be evaluated: the environment, the policy or what "
+        f"they call {raised(error)}. It may raise errors, but must not end the process."
+    )
 
 
 def _sentence(population: Population, chunk: Chunk, error: MemberError) -> str:

@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from distes.cli import main
+    from distes.__main__ import main
 except ModuleNotFoundError as error:
     from instead import instead
 

@@ -16,6 +16,8 @@ LAYERS = [
     "errors",
     "installation",
     "trust",
+    "terminal",
+    "stopping",
     "device",
     "gpu_memory",
     "captured",
@@ -113,7 +115,6 @@ LAYERS = [
     "monitor.tensorboard",
     "monitor",
     "metrics",
-    "stopping",
     "result",
     "trainer",
     "configuration",
@@ -121,6 +122,7 @@ LAYERS = [
     "launch",
     "play",
     "cli",
+    "__main__",
 ]
 RAY = ("thread", "local", "cluster", "connection", "own_node", "calls", "relay", "workers", "pool")
 HOMES = {

@@ -3,6 +3,7 @@
 Axes: B members evaluated together, N pairs.
 """
 
+import signal
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,9 +17,10 @@ from distes.errors import ConfigurationError, EvaluationError
 from distes.evaluation import Moments
 from distes.noise import NoiseTable
 from distes.population import PAIRS_PER_CHUNK, Chunk, ChunkPairs, Normalization
+from distes.stopping import StopSignals
 from distes.tasks.base import MemberError, Outcome, Task, Terms
 from distes.worker import Experiment, Worker
-from tests.small import Parts, parts, population
+from tests.small import Parts, parts, population, train
 
 NORMALIZATION = Normalization(np.zeros(1, np.float32), np.ones(1, np.float32))
 
@@ -29,7 +31,7 @@ class Recorder(Task):
 
     asked: list[tuple[Any, Terms]] = field(default_factory=list)
     bad: dict[int, float] = field(default_factory=dict)
-    raises: Exception | None = None
+    raises: BaseException | None = None
     on_device: bool = False
     pairs_per_chunk: ChunkPairs = PAIRS_PER_CHUNK
 
@@ -140,10 +142,42 @@ def test_a_worker_with_other_noise_is_refused_by_name(made: Parts) -> None:
         Worker(other)
 
 
-def test_a_worker_has_one_thread(made: Parts) -> None:
-    torch.set_num_threads(2)
-    Worker(made.experiment)
-    assert torch.get_num_threads() == 1
+def test_a_worker_computes_with_one_thread_and_leaves_torch_as_it_was(
+    task: Recorder, made: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, before = [], torch.get_num_threads()
+    evaluate = task.evaluate
+
+    def look(members: Members, terms: Terms) -> Outcome:
+        seen.append(torch.get_num_threads())
+        return evaluate(members, terms)
+
+    monkeypatch.setattr(Recorder, "evaluate", lambda _, *given: look(*given))
+    torch.set_num_threads(3)
+    try:
+        train(made, generations=2)
+        assert set(seen) == {1} and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, GeneratorExit, KeyboardInterrupt])
+def test_an_environment_must_not_end_the_process(
+    task: Recorder, made: Parts, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+) -> None:
+    """Ctrl-C ends the process; a KeyboardInterrupt that an environment raises is not Ctrl-C."""
+    task.raises = kind("enough")
+    before = signal.getsignal(signal.SIGINT)
+    said = rf"^Pairs 3 to 5 of generation 1 .* raised {kind.__name__}: enough \("
+    with StopSignals(), pytest.raises(EvaluationError, match=said):
+        Worker(made.experiment).evaluate(population(made.strategy(population_size=12)), Chunk(0, 3, 6))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_is_itself_where_nobody_listens(task: Recorder, made: Parts) -> None:
+    task.raises = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        Worker(made.experiment).evaluate(population(made.strategy()), Chunk(0, 0, 1))
 
 
 def test_an_experiment_knows_its_table_s_fingerprint(made: Parts) -> None:

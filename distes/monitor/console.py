@@ -1,5 +1,6 @@
 """The terminal: a live table for a person, plain lines for a file or a pipe."""
 
+import contextlib
 import math
 import sys
 import time
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from distes.monitor.base import Metrics, Monitor
+from distes.terminal import UNWRITABLE, write
 
 REFRESH_SECONDS = 0.125  # of the table: 8 times a second is as much as an eye can use
 PHASES = ("time/evaluate", "time/update", "time/ask", "time/record")
@@ -56,7 +58,7 @@ class Console(Monitor):
         self._title, self._in_process = title, in_process
         self._stream = sys.stdout if stream is None else stream
         self._terminal = rich.console.Console(file=self._stream)
-        capable = self._terminal.is_terminal and not self._terminal.is_dumb_terminal
+        capable = self._terminal.is_terminal and not self._terminal.is_dumb_terminal and _knows_letters(self._stream)
         self._is_live = live if live is not None else capable and sys.gettrace() is None
         self._line_seconds = line_seconds
         self._live: Live | None = None
@@ -76,22 +78,15 @@ class Console(Monitor):
             self._draw()
 
     def say(self, line: str) -> None:
-        """Shows one line, above the table if there is one.
-
-        Raises:
-            OSError: The terminal or pipe is gone.
-        """
-        if self._live is not None:
-            self._live.console.print(Text(line), soft_wrap=True)
-        else:
-            self._print(line)
+        """Shows one line, above the table if there is one; where the terminal or pipe is gone, to nobody."""
+        with contextlib.suppress(*UNWRITABLE):
+            if self._live is not None:
+                self._live.console.print(Text(line), soft_wrap=True)
+            else:
+                self._print(line)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Shows a small table, above the live one if there is one; line by line in a file or a pipe.
-
-        Raises:
-            OSError: The terminal or pipe is gone.
-        """
+        """Shows a small table, above the live one if there is one; line by line in a file or a pipe."""
         if not self._is_live:
             for row in rows:
                 self.say(", ".join(f"{column} {value}" for column, value in zip(columns, row, strict=True)))
@@ -101,7 +96,8 @@ class Console(Monitor):
             table.add_column(column, overflow="fold")
         for row in rows:
             table.add_row(*map(Text, row))
-        (self._terminal if self._live is None else self._live.console).print(table)
+        with contextlib.suppress(*UNWRITABLE):
+            (self._terminal if self._live is None else self._live.console).print(table)
 
     def close(self) -> None:
         """Shows the last generation if it was not shown, and leaves it on the screen."""
@@ -124,9 +120,7 @@ class Console(Monitor):
         self._live.update(self._table(), refresh=True)
 
     def _print(self, line: str) -> None:
-        encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        self._stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
-        self._stream.flush()
+        write(f"{line}\n", self._stream)
 
     def _table(self) -> Table:
         width = min(50, self._terminal.width)  # at least: a table that changes its width with its numbers flickers
@@ -174,6 +168,15 @@ class Console(Monitor):
             if budget is not None and done > 0:
                 left.append((budget - self._latest[key]) / done * elapsed)
         return f", at most {duration(max(0.0, min(left)))} left" if left else ""
+
+
+def _knows_letters(stream: TextIO | None) -> bool:
+    """Whether the stream can write what the live table is made of."""
+    try:
+        "±╭─".encode(getattr(stream, "encoding", None) or "utf-8")
+    except (UnicodeError, LookupError):
+        return False
+    return True
 
 
 def duration(seconds: float) -> str:

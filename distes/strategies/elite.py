@@ -21,7 +21,7 @@ from distes.initialization import Initialization
 from distes.mutations import MUTATIONS
 from distes.perturbations.base import Perturbation
 from distes.population import SIGNS, Floats, Genome, Genomes, Population
-from distes.randomness import Stream, draw
+from distes.randomness import MAX_EPISODES, Stream, draw
 from distes.rows import Rows, members_around
 from distes.sensitivity import Sensitivity
 from distes.strategies.base import Strategy
@@ -72,10 +72,10 @@ class EliteSearch(Strategy):
             raise ConfigurationError(
                 f"strategy.candidates must be from 1 to {population_size}, the population_size; got {candidates}."
             )
-        if validation_episodes < 0:
+        if not 0 <= validation_episodes <= MAX_EPISODES:
             raise ConfigurationError(
-                "strategy.validation_episodes must be at least 1, or 0 to trust a single score; got "
-                f"{validation_episodes}."
+                f"strategy.validation_episodes must be at least 1 and at most {MAX_EPISODES:,}, or 0 to trust a single "
+                f"score; got {validation_episodes:,}."
             )
         self._perturbation, self._seed, self._generation = perturbation, seed, 0
         self._offspring, self._sigma, self._mutation = population_size, sigma, mutation

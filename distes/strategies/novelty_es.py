@@ -32,7 +32,7 @@ from distes.novelty import NoveltyArchive
 from distes.optimizer import FlatOptimizer
 from distes.perturbations.base import Perturbation
 from distes.population import Floats, Population
-from distes.randomness import Stream, draw
+from distes.randomness import MAX_EPISODES, Stream, draw
 from distes.schedules import schedule_of
 from distes.shaping import centered_rank
 from distes.strategies.gradient import Estimate, ascend, require_finite
@@ -120,8 +120,8 @@ class NoveltyES(OneCentre):
             max_population: No round begins that would lead beyond so many members; null: no limit.
         """
         for name, count in (("agents", agents), ("rollouts", rollouts)):
-            if count < 1:
-                raise ConfigurationError(f"strategy.{name} must be at least 1; got {count}.")
+            if not 1 <= count <= MAX_EPISODES:
+                raise ConfigurationError(f"strategy.{name} must be from 1 to {MAX_EPISODES:,}; got {count:,}.")
         if selection not in SELECTIONS:
             raise ConfigurationError(f"strategy.selection must be one of {', '.join(SELECTIONS)}; got {selection!r}.")
         require_finite("l2_coeff", l2_coeff, at_least=0)

@@ -13,6 +13,7 @@ from distes.batched import Members
 from distes.errors import ConfigurationError
 from distes.evaluation import Moments
 from distes.population import PAIRS_PER_CHUNK, ChunkPairs, Floats
+from distes.randomness import MAX_EPISODES
 from distes.running_stat import RunningStat
 from distes.tasks.base import Outcome, Task, Terms
 from distes.tasks.behaviour import Behaviour
@@ -74,6 +75,10 @@ class Gym(Task):
         for name, value, least in (("episodes_per_member", episodes_per_member, 1), ("slots", slots, 1)):
             if value < least:
                 raise ConfigurationError(f"{name} must be at least {least}; got {value}.")
+        if episodes_per_member > MAX_EPISODES:
+            raise ConfigurationError(
+                f"episodes_per_member must be at most {MAX_EPISODES:,}; got {episodes_per_member:,}."
+            )
         if max_steps is not None and max_steps < 1:
             raise ConfigurationError(f"max_steps must be at least 1, or null for the environment's; got {max_steps}.")
         if not 0 <= action_noise < np.inf:

@@ -1,0 +1,27 @@
+"""The command line as a program of its own: `python -m distes`, `scripts/launch.py` and the command `distes`."""
+
+import sys
+
+from distes.stopping import program
+from distes.terminal import tell
+
+
+def main() -> int:
+    """Runs the command line of this process and returns its exit code; signals are heard before the first import."""
+    return program(_main)
+
+
+def _main() -> int:
+    try:
+        from distes.cli import main
+    except ModuleNotFoundError as error:
+        tell(
+            f"error: {error.name} is not installed for {sys.executable}: run `make setup` or `pip install -e .`\n",
+            sys.stderr,
+        )
+        return 2
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
