@@ -85,6 +85,7 @@ LAYERS = [
     "worker",
     "pools.base",
     "pools.pace",
+    "pools.trial",
     "pools.schedule",
     "pools.placement",
     "pools.ray_environment",
