@@ -15,7 +15,7 @@ from distes.archive import Archive
 from distes.build import Parts, build
 from distes.configuration import Configuration, own_arguments
 from distes.device import settle, visible_gpus
-from distes.errors import ConfigurationError, EvaluationError
+from distes.errors import ClusterError, ConfigurationError, EvaluationError
 from distes.monitor.base import Monitor
 from distes.monitor.console import Console, duration, number
 from distes.pools.base import Pool
@@ -210,8 +210,8 @@ def _named(path: str) -> Iterator[None]:
     """Puts the run directory into what a worker says, who does not know it."""
     try:
         yield
-    except EvaluationError as error:
-        raise EvaluationError(str(error).replace("RUN_DIR", path)) from error
+    except (EvaluationError, ClusterError) as error:
+        raise type(error)(str(error).replace("RUN_DIR", path)) from error
 
 
 def write_result(directory: RunDirectory, result: Result) -> None:

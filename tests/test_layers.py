@@ -85,12 +85,14 @@ LAYERS = [
     "worker",
     "pools.base",
     "pools.pace",
+    "pools.blame",
     "pools.trial",
     "pools.schedule",
     "pools.placement",
     "pools.ray_environment",
     "pools.ray_cluster",
     "pools.ray_own_node",
+    "pools.ray_deaths",
     "pools.ray_calls",
     "pools.ray_relay",
     "pools.ray_sync",
@@ -117,7 +119,7 @@ LAYERS = [
     "cli",
 ]
 HOMES = {
-    "ray": [f"pools.ray_{name}" for name in ("cluster", "own_node", "calls", "relay", "workers", "pool")],
+    "ray": [f"pools.ray_{name}" for name in ("cluster", "own_node", "deaths", "calls", "relay", "workers", "pool")],
     "gymnasium": ["tasks.gym", "tasks.environments", "tasks.spaces", "envs"],
     "tensorboard": ["monitor.tensorboard"],
     "rich": ["monitor.console"],

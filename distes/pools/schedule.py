@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from distes.errors import ClusterError, EvaluationError
+from distes.pools.blame import nothing_comes_back, verdict
 from distes.pools.pace import Pace
 from distes.pools.trial import LOSSES, SUSPECT, Trial, beginning
 from distes.population import Chunk
@@ -80,7 +81,7 @@ class Schedule:
         self._numbers = (0, 0)  # the generation's, and its first pair's
         self._losses = Counter[int]()
         self._trials: dict[int, Trial] = {}  # by index of the chunk
-        self._proven = set[int]()  # workers that have brought something back
+        self._proven = Counter[int]()  # worker -> members or episodes that it has brought back at once
         self._samples: dict[bool, Chunk] = {}  # of the centre or not -> something that has come back
         self._heard: float | None = None  # when something has come back the last time
         self._gone = list[str]()  # since then: why workers died,
@@ -160,7 +161,7 @@ class Schedule:
         for trial in self._trials.values():
             trial.lived(chunk.evaluations)
         if issue.worker in self.hands:
-            self._proven.add(issue.worker)
+            self._proven[issue.worker] = max(self._proven[issue.worker], chunk.evaluations)
         wanted = self.wants(issue)
         sample = self._samples.get(chunk.of_centre, chunk)
         if issue.generation == self._generation and chunk.evaluations >= sample.evaluations:
@@ -219,8 +220,8 @@ class Schedule:
         hand = self.hands.pop(worker, [])
         for room in self._room:
             room.pop(worker, None)
-        proven = worker in self._proven
-        self._proven.discard(worker)
+        proven = bool(hand) and self._is_proven(worker, hand[0].chunk)
+        self._proven.pop(worker, None)
         self._gone.append(cause)
         self._longest = max([self._longest, *(issue.age(now) for issue in hand[:1])])
         if hand and not outside and self._suspects(hand[0], cause, proven):
@@ -252,12 +253,7 @@ class Schedule:
         silent = 0.0 if self._heard is None else now - self._heard
         if len(self._gone) < LOSSES or silent <= max(patience, LOSSES * self._longest):
             return
-        causes = "; ".join(f"{count} times: {cause}" for cause, count in Counter(self._gone).most_common(3))
-        raise ClusterError(
-            f"{len(self._gone)} workers died or hung in {silent:.0f} seconds, and none of them has evaluated anything. "
-            f"{causes}. The state is saved. To see whether the task itself ends its process: python scripts/launch.py "
-            "--resume RUN_DIR --workers 0"
-        )
+        raise ClusterError(nothing_comes_back(len(self._gone), silent, self._gone[-1]))
 
     def _suspects(self, issue: Issue, cause: str, proven: bool) -> bool:
         """Counts a death over what a worker had in hand; returns whether that is on trial now, which has it back.
@@ -268,7 +264,7 @@ class Schedule:
         chunk, wanted = issue.chunk, self.wants(issue)
         for index, trial in self._trials.items():
             if not wanted or index != chunk.index:
-                trial.died_elsewhere()
+                trial.died_elsewhere(chunk.evaluations)
         if not wanted:
             return False
         trial_of_it = self._trials.get(chunk.index)
@@ -281,7 +277,7 @@ class Schedule:
             return True
         trial_of_it.died(chunk, proven=proven)
         if trial_of_it.guilty(chunk):
-            raise EvaluationError(_verdict(chunk, trial_of_it.losses(chunk), *self._numbers, cause))
+            raise EvaluationError(verdict(chunk, trial_of_it.losses(chunk), *self._numbers, cause))
         return True
 
     def _give_back(self, issues: list[Issue]) -> None:
@@ -297,12 +293,14 @@ class Schedule:
 
     def _try_parts(self, now: float) -> list[Issue]:
         """Gives parts on trial to idle workers that have proved themselves."""
-        idle = [worker for worker in self._room[0] if worker in self._proven]
-        parts = [trial for trial in self._trials.values() for _ in trial.waiting]
-        return [
-            self._give(worker, trial.waiting.popleft(), now, for_trial=True)
-            for worker, trial in zip(idle, parts, strict=False)
-        ]
+        issues = []
+        for trial in self._trials.values():
+            for part in list(trial.waiting):
+                worker = next((idle for idle in self._room[0] if self._is_proven(idle, part)), None)
+                if worker is not None:
+                    trial.waiting.remove(part)
+                    issues.append(self._give(worker, part, now, for_trial=True))
+        return issues
 
     def _prove(self, now: float) -> list[Issue]:
         """Has idle workers do once more what has come back already, as large as the part that waits for one of them.
@@ -314,10 +312,19 @@ class Schedule:
         issues = []
         for worker, trial in zip(list(self._room[0]), parts, strict=False):
             part = trial.waiting[0]
-            sample = self._samples.get(part.of_centre) or self._samples.get(not part.of_centre)
+            sample = self._sample(part)
             work = trial.waiting.popleft() if sample is None else beginning(sample, part.stop - part.start)
             issues.append(self._give(worker, work, now, for_trial=True))
         return issues
+
+    def _sample(self, part: Chunk) -> Chunk | None:
+        """The largest of what has come back in this generation; of the same kind, if there is any."""
+        return self._samples.get(part.of_centre) or self._samples.get(not part.of_centre)
+
+    def _is_proven(self, worker: int, part: Chunk) -> bool:
+        """Whether a worker has done work as large as the part, or as the largest that there is to prove itself on."""
+        sample = self._sample(part) or part
+        return self._proven[worker] >= min(part.evaluations, sample.evaluations)
 
     def _takes_a_second(self, first: Issue) -> bool:
         """Whether a chunk may wait beside what its worker is at: of this generation, and nothing that may kill it."""
@@ -369,25 +376,3 @@ class Schedule:
             self._moved(issue.worker, len(hand) + 1)
             if hand and hand[0].since is None:
                 hand[0].since = now
-
-
-def _verdict(part: Chunk, losses: int, generation: int, first_pair: int, cause: str) -> str:
-    count = part.stop - part.start
-    what = "episode of the centre" if part.of_centre else "pair" if part.each > 1 else "member"
-    first = part.start + (0 if part.of_centre else first_pair)
-    last = first + count - 1
-    if count > 1:
-        which = f"{what.replace('episode', 'episodes')}{'' if part.of_centre else 's'} {first} to {last}"
-        advice = (
-            "None of them costs a worker where fewer are evaluated together: they may need more memory than there is; "
-            f"a new run with --chunk_size {max(1, part.evaluations // 4)} would evaluate fewer together. To see why"
-        )
-    else:
-        which, advice = f"{what} {first}", "To evaluate it alone"
-    replay = f"{generation}" if part.of_centre else f"{generation},{first},+"
-    both = f" (and {generation},{first},-)" if count == 1 and part.each > 1 and not part.of_centre else ""
-    return (
-        f"{losses} workers in a row died or hung over {which} of generation {generation}, while others did other work "
-        f"well. Of the last one: {cause}. {advice}: python scripts/launch.py --resume RUN_DIR --workers 0"
-        + (f" --replay {replay}{both}" if count == 1 else "")
-    )

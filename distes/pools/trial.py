@@ -39,7 +39,7 @@ class Trial:
         self._lived = Counter[int]()  # by members (or episodes of the centre): what workers have come back from
         self._deaths = Counter[Chunk]()  # over parts, whoever died
         self._losses = Counter[Chunk]()  # of workers that had done other work well
-        self._deaths_elsewhere = 0
+        self._elsewhere = Counter[int]()  # by members: what workers died over besides
 
     def lived(self, evaluations: int) -> None:
         """A worker has evaluated so many members, of whatever chunk or part, and lives."""
@@ -65,9 +65,9 @@ class Trial:
             self.open.discard(part)
             self._put(*halves(part))
 
-    def died_elsewhere(self) -> None:
-        """A worker died or hung over something else."""
-        self._deaths_elsewhere += 1
+    def died_elsewhere(self, evaluations: int) -> None:
+        """A worker died or hung over so many members of something else."""
+        self._elsewhere[evaluations] += 1
 
     def returned(self, part: Chunk) -> None:
         """A worker has the part no longer, for a reason that is not the part's."""
@@ -87,12 +87,14 @@ class Trial:
 
         Of all attempts since the trial began, `losses` at the part have failed, and elsewhere `deaths` have failed and
         `lived` have not. If the failures are spread by chance, they include all attempts at the part with the
-        probability C(deaths + lived, deaths) / C(losses + deaths + lived, losses + deaths): Fisher's exact test. Who
-        lived through something smaller than the part shows nothing; through something larger, more.
+        probability C(deaths + lived, deaths) / C(losses + deaths + lived, losses + deaths): Fisher's exact test. An
+        attempt at something smaller than the part does not compare; to live through something larger is worth more.
         """
-        deaths = self._deaths_elsewhere
-        deaths += sum(count for other, count in self._deaths.items() if not _contains(other, part))
-        lived = sum(count * (evaluations // part.evaluations) for evaluations, count in self._lived.items())
+        size = part.evaluations
+        deaths = sum(count for evaluations, count in self._elsewhere.items() if evaluations >= size)
+        for other, count in self._deaths.items():
+            deaths += count if other.evaluations >= size and not _contains(other, part) else 0
+        lived = sum(count * (evaluations // size) for evaluations, count in self._lived.items())
         return math.prod((deaths + i) / (deaths + lived + i) for i in range(1, self._losses[part] + 1))
 
     def _put(self, *parts: Chunk) -> None:
