@@ -17,7 +17,7 @@ from distes.archive import Archive
 from distes.build import Parts, build
 from distes.configuration import Configuration, own_arguments
 from distes.device import settle, visible_gpus
-from distes.errors import ConfigurationError, EvaluationError, RunDirectoryError
+from distes.errors import ClusterError, ConfigurationError, EvaluationError, RunDirectoryError
 from distes.monitor.base import Monitor
 from distes.monitor.console import Console, duration, number
 from distes.pools.base import Pool
@@ -223,9 +223,9 @@ def _named(path: str, trusting: str) -> Iterator[None]:
     """Puts a command that works here into what a worker says, which knows neither the run nor this machine."""
     try:
         yield
-    except EvaluationError as error:
+    except (EvaluationError, ClusterError) as error:
         command = f"{installation.script('launch')} --resume {shlex.quote(path)}{trusting}"
-        raise EvaluationError(str(error).replace("python scripts/launch.py --resume RUN_DIR", command)) from error
+        raise type(error)(str(error).replace("python scripts/launch.py --resume RUN_DIR", command)) from error
 
 
 def write_result(directory: RunDirectory, result: Result) -> str | None:

@@ -315,6 +315,8 @@ def _finite(outcome: Outcome, refuses: bool) -> Outcome:
     if behaviour_BD is None or not np.isfinite(fitness_B[first]):
         raise MemberError(first, f"its fitness is {fitness_B[first]}, which is not a finite number")
     raise MemberError(first, f"its behaviour {behaviour_BD[first].tolist()} has a number that is not finite")
+
+
 def _ended(population: Population, chunk: Chunk, error: BaseException) -> str:
     """The sentence for an exception that is no error of one member, but the wish to end the process."""
     first = chunk.start if chunk.of_centre else population.first_pair + chunk.start

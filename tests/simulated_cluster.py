@@ -1,10 +1,12 @@
 """A cluster that is not there: workers that die, hang, are slow, leave and come back, under a clock of its own.
 
-What happens is a function of a seed. Messages take their time, so answers overtake each other.
+What happens is a function of a seed. Messages take their time, so answers overtake each other. Storms kill workers from
+outside, and killers are pairs (or episodes of the centre) that cost whoever evaluates them.
 """
 
 import heapq
 import random
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ from distes.population import Chunk
 
 POLL = 0.5  # seconds between two looks at the clock where nothing happens
 TURNS = 20_000  # of a generation: none takes as many
+PATIENCE = 300.0  # seconds for which nothing at all may come back
+SECONDS = 1 / 8  # of a member, or an episode of the centre
 
 
 def answer(generation: int, chunk: Chunk) -> ChunkResult:
@@ -27,7 +31,19 @@ def answer(generation: int, chunk: Chunk) -> ChunkResult:
 class SimulatedCluster:
     """Carries out what a schedule decides."""
 
-    def __init__(self, seed: int, schedule: Schedule, workers: int, faults: int, slow: float = 0.2) -> None:
+    def __init__(
+        self,
+        seed: int,
+        schedule: Schedule,
+        workers: int,
+        faults: int,
+        slow: float = 0.2,
+        *,
+        seconds: float = SECONDS,
+        restart: float = 5.0,
+        kills: Callable[[Chunk], bool] = lambda chunk: False,
+        hangs: bool = False,
+    ) -> None:
         """Workers join within two seconds, and faults happen within thirty.
 
         Args:
@@ -36,8 +52,13 @@ class SimulatedCluster:
             workers: How many there are to begin with; each that is lost is replaced.
             faults: How many deaths, hangs and slowdowns.
             slow: The share of workers that are ten times slower than the others.
+            seconds: What a member takes, or an episode of the centre.
+            restart: Until a dead worker is replaced, at most.
+            kills: Whether a worker that evaluates these dies over them.
+            hangs: Whether it hangs instead.
         """
         self.random, self.schedule, self.now, self._slow = random.Random(seed), schedule, 0.0, slow
+        self._seconds, self._restart, self._kills, self._hangs = seconds, restart, kills, hangs
         self._events: list[tuple[float, int, tuple[Any, ...]]] = []
         self._happened = self._named = 0
         self._hands: dict[int, list[Issue]] = {}  # of the workers that live, as they themselves see it
@@ -50,10 +71,16 @@ class SimulatedCluster:
         for _ in range(faults):
             self._send(30 * self.random.random(), self.random.choice(["dies", "hangs", "slows down"]))
 
+    def storm(self, every: float, start: float, stop: float, *, all_at_once: bool = False) -> None:
+        """Kills a worker about every so many seconds, or all that there are."""
+        moment = start
+        while (moment := moment + (every if all_at_once else self.random.expovariate(1 / every))) < stop:
+            self._send(moment - self.now, "all die" if all_at_once else "dies")
+
     def evaluate(self, generation: int, cut: list[Chunk]) -> list[ChunkResult]:
         """Plays until the schedule says that all is done."""
         schedule, results = self.schedule, dict[int, ChunkResult]()
-        schedule.begin(cut)
+        schedule.begin(cut, generation + 1)
         for _ in range(TURNS):
             if schedule.finished:
                 return [results[chunk.index] for chunk in cut]
@@ -64,6 +91,7 @@ class SimulatedCluster:
             assert all(schedule.hands.values()) or not schedule.waiting, "a worker is idle while a chunk waits"
             for worker in schedule.hung(self.now):
                 self._lose(worker, 1.0)
+            schedule.require_progress(self.now, PATIENCE)
             if not self._events or self._events[0][0] > self.now + POLL:
                 self.now += POLL
                 continue
@@ -81,6 +109,11 @@ class SimulatedCluster:
                 self._look(*about)
             elif what == "ends":
                 self._end(*about)
+            elif what == "is killed":
+                self._killed(*about)
+            elif what == "all die":
+                for worker in sorted(self._hands):
+                    self._lose(worker, self._restart * self.random.random())
             elif alive := sorted(self._hands):
                 self._fail(what, self.random.choice(alive))
         raise AssertionError("the generation has no end")
@@ -103,8 +136,13 @@ class SimulatedCluster:
         if worker not in self._hands or worker in self._busy or worker in self._hung or not self._hands[worker]:
             return
         issue = self._busy[worker] = self._hands[worker][0]
-        seconds = self._pace[worker] * self.random.uniform(0.8, 1.2) * issue.chunk.evaluations / 8
-        self._send(seconds, "ends", worker, issue)
+        seconds = self._pace[worker] * self.random.uniform(0.8, 1.2) * issue.chunk.evaluations * self._seconds
+        if not self._kills(issue.chunk):
+            self._send(seconds, "ends", worker, issue)
+        elif self._hangs:
+            self._hung.add(worker)
+        else:
+            self._send(seconds * self.random.random(), "is killed", worker, issue)
 
     def _end(self, worker: int, issue: Issue) -> None:
         if self._busy.get(worker) is not issue or worker in self._hung:
@@ -113,6 +151,10 @@ class SimulatedCluster:
         self._hands[worker].remove(issue)
         self._send(0.05 * self.random.random(), "answers", issue, answer(issue.generation - 1, issue.chunk))
         self._look(worker)
+
+    def _killed(self, worker: int, issue: Issue) -> None:
+        if self._busy.get(worker) is issue and worker not in self._hung:
+            self._lose(worker, self._restart * self.random.random())
 
     def _take_back(self) -> None:
         """Only what its worker has not begun can be taken back."""
@@ -124,7 +166,7 @@ class SimulatedCluster:
 
     def _fail(self, how: str, worker: int) -> None:
         if how == "dies":
-            self._lose(worker, 5 * self.random.random())
+            self._lose(worker, self._restart * self.random.random())
         elif how == "hangs":
             self._hung.add(worker)
         else:
@@ -135,5 +177,5 @@ class SimulatedCluster:
         self._busy.pop(worker, None)
         self._hung.discard(worker)
         self.losses += 1
-        self.schedule.lost(worker)
+        self.schedule.lost(worker, self.now)
         self._send(replaced_after, "joins", self._new())

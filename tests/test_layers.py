@@ -91,6 +91,8 @@ LAYERS = [
     "worker",
     "pools.base",
     "pools.pace",
+    "pools.blame",
+    "pools.trial",
     "pools.schedule",
     "pools.placement",
     "pools.ray_environment",
@@ -99,6 +101,7 @@ LAYERS = [
     "pools.ray_cluster",
     "pools.ray_connection",
     "pools.ray_own_node",
+    "pools.ray_deaths",
     "pools.ray_calls",
     "pools.ray_relay",
     "pools.ray_sync",
@@ -124,12 +127,9 @@ LAYERS = [
     "cli",
     "__main__",
 ]
-RAY = ("thread", "local", "cluster", "connection", "own_node", "calls", "relay", "workers", "pool")
+RAY = ("thread", "local", "cluster", "connection", "own_node", "deaths", "calls", "relay", "workers", "pool")
 HOMES = {
-    "ray": [
-        f"pools.ray_{name}"
-        for name in ("thread", "local", "cluster", "connection", "own_node", "calls", "relay", "workers", "pool")
-    ],
+    "ray": [f"pools.ray_{name}" for name in RAY],
     "gymnasium": ["tasks.gym", "tasks.environments", "tasks.spaces", "envs"],
     "tensorboard": ["monitor.tensorboard"],
     "rich": ["monitor.console"],

@@ -2,7 +2,7 @@
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
 from distes.errors import DistesError
 from distes.evaluation import ChunkResult
+from distes.pools.ray_deaths import Death
 from distes.pools.schedule import Issue
 
 
@@ -32,12 +33,14 @@ class Answer:
         fate: How it ended; who is lost does not answer.
         result: Where it is DONE.
         error: Where it FAILED.
+        death: The worker's, where the call is LOST.
     """
 
     issue: Issue
     fate: Fate
     result: ChunkResult | None = None
     error: Exception | None = None
+    death: Death | None = None
 
 
 class Calls(ABC):
@@ -68,7 +71,7 @@ class Calls(ABC):
         """References to wait for."""
 
     @abstractmethod
-    def collect(self, ready: Sequence[Any]) -> tuple[list[Answer], list[int]]:
+    def collect(self, ready: Sequence[Any]) -> tuple[list[Answer], dict[int, Death]]:
         """Takes answers from those of these references that are its own, and names workers that were found dead."""
 
     @abstractmethod
@@ -111,7 +114,7 @@ class DirectCalls(Calls):
         """One for each call."""
         return list(self._flying)
 
-    def collect(self, ready: Sequence[Any]) -> tuple[list[Answer], list[int]]:
+    def collect(self, ready: Sequence[Any]) -> tuple[list[Answer], dict[int, Death]]:
         """All at once, if nothing went wrong with any of them."""
         mine = {reference: self._flying.pop(reference) for reference in ready if reference in self._flying}
         try:
@@ -128,24 +131,29 @@ class DirectCalls(Calls):
         self._flying = {reference: issue for reference, issue in self._flying.items() if issue.worker != worker}
 
 
-def sift(answers: Sequence[Answer]) -> tuple[list[Answer], list[int]]:
-    """Tells those that answer from workers that are lost, each of which is named once."""
-    lost = {answer.issue.worker: None for answer in answers if answer.fate is Fate.LOST}
-    return [answer for answer in answers if answer.fate is not Fate.LOST], list(lost)
+def sift(answers: Sequence[Answer]) -> tuple[list[Answer], dict[int, Death]]:
+    """Tells those that answer from workers that are lost, each with its death."""
+    lost = {answer.issue.worker: answer.death for answer in answers if answer.death is not None}
+    return [answer for answer in answers if answer.fate is not Fate.LOST], lost
 
 
 def _answer_to(issue: Issue, reference: Any) -> Answer:
     try:
         return Answer(issue, Fate.DONE, ray.get(reference))
     except RayError as error:
-        fate, cause = what_became(error)
-        return Answer(issue, fate, error=cause)
+        return ending(issue, *what_became(error))
 
 
-def what_became(error: RayError) -> tuple[Fate, Exception | None]:
-    """The fate of a call that ended with an error of Ray's, and the error behind it where that matters."""
+def ending(issue: Issue, fate: Fate, what: Any) -> Answer:
+    """The answer to a call with that fate, and what came with it: a result, an error, a death or nothing."""
+    names: Mapping[Fate, str] = {Fate.DONE: "result", Fate.FAILED: "error", Fate.LOST: "death"}
+    return Answer(issue, fate, **({names[fate]: what} if fate in names else {}))
+
+
+def what_became(error: RayError) -> tuple[Fate, Exception | Death | None]:
+    """The fate of a call that ended with an error of Ray's, and the error or the death behind it."""
     if isinstance(error, TaskCancelledError):
         return Fate.TAKEN_BACK, None
     if isinstance(error, RayTaskError):
         return Fate.FAILED, error.cause if isinstance(error.cause, DistesError) else RuntimeError(str(error))
-    return Fate.LOST, None
+    return Fate.LOST, Death.of(error)

@@ -18,10 +18,12 @@ from distes.errors import ClusterError, ConfigurationError, EvaluationError
 from distes.evaluation import ChunkResult, Evaluation, reduce
 from distes.pools import ray_relay
 from distes.pools.base import Interrupted, Pool, Status
+from distes.pools.blame import named
 from distes.pools.placement import gpu_share
-from distes.pools.ray_calls import Answer, Calls, DirectCalls
+from distes.pools.ray_calls import Answer, Calls, DirectCalls, Fate
 from distes.pools.ray_cluster import SILENT, Watch, inventory
 from distes.pools.ray_connection import Connection
+from distes.pools.ray_deaths import Death
 from distes.pools.ray_own_node import OwnNode
 from distes.pools.ray_relay import RelayedCalls
 from distes.pools.ray_sync import SYNCS, array_bytes, how_to_send
@@ -109,7 +111,8 @@ class RayPool(Pool):
             address: HOST:PORT of a running cluster, or `auto`; None starts one on this machine, on loopback.
             oversubscribe: Whether to start all of them even where there are fewer CPUs.
             pairs_per_chunk: As in `distes.population.chunks`.
-            start_timeout: Seconds for which fewer than `min_workers` are put up with.
+            start_timeout: Seconds for which fewer than `min_workers` are put up with, or that all die of which nothing
+                has come back.
             chunk_timeout: Seconds after which a chunk's worker counts as hung; None decides by how long others took.
             sync: `broadcast` sends the centre to each node, `replay` has workers take the experiment's strategy's steps
                 by themselves, `auto` decides by size and device.
@@ -143,6 +146,7 @@ class RayPool(Pool):
             raise
         self._start_timeout = start_timeout
         self._open = False  # whether there have been enough workers to begin
+        self._numbers = (0, 0)  # of the generation, and of its first pair
         self._schedule = Schedule(chunk_timeout)
         self._astray = set[int]()  # those whose copy of the strategy went another way
         self._bytes_up, self._next_look, self._enough = 0, 0.0, time.monotonic()
@@ -184,8 +188,9 @@ class RayPool(Pool):
     def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
         """Keeps two chunks in flight per worker; what a dead, hung or slow worker has is done again elsewhere."""
         cut = chunks(population, self._pairs_per_chunk, self._usual)
-        self._hint(len(population.ids_N))
-        self._schedule.begin(cut)
+        self._hint(len(population.ids_N) * len(population.signs) // 2)
+        self._numbers = population.generation + 1, population.first_pair  # people count from 1
+        self._schedule.begin(cut, *self._numbers)
         results: dict[int, ChunkResult] = {}
         self._sync.begin(population)
         try:
@@ -291,8 +296,11 @@ class RayPool(Pool):
             ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
         answers, lost = self._calls.collect(ready)
         failures = [error for answer in answers if (error := self._take(answer, results)) is not None]
-        for worker in lost:  # it died, or its node did, or is cut off
-            self._lose(worker, "died")
+        for worker, death in lost.items():
+            try:
+                self._lose(worker, death)
+            except EvaluationError as error:
+                failures.append(error)
         for number in self._workers.join([reference for reference in ready if reference in self._workers.joining]):
             self._calls.joined(number, self._workers.ready[number], self._workers.nodes[number])
             self._schedule.joined(number)
@@ -313,26 +321,39 @@ class RayPool(Pool):
         self._schedule.taken_back(issue, now)
         if not self._schedule.wants(issue):  # it failed elsewhere as well, and that was said
             return None
+        if answer.fate is Fate.TAKEN_BACK and not issue.unwanted:  # which is what Ray makes of a KeyboardInterrupt
+            generation, first_pair = self._numbers
+            return EvaluationError(
+                f"Something in the task raised KeyboardInterrupt in a worker, over {named(issue.chunk, first_pair)} of "
+                f"generation {generation}. To see where: python scripts/launch.py --resume RUN_DIR --workers 0"
+            )
         if isinstance(answer.error, OutOfStep):
             self._bring_back(issue.worker)
             return None
         return answer.error
 
-    def _lose(self, worker: int, how: str) -> None:
-        """What it had is done again, and another one starts in its place."""
+    def _lose(self, worker: int, death: Death, how: str = "died") -> None:
+        """What it had is done again, and another one starts in its place.
+
+        Raises:
+            EvaluationError: What it had is to blame.
+        """
         if worker not in self._workers.ready:
             return
         self._node.require(ask_head=True)  # if it was the driver's own node, there is nobody to start another one
+        death = self._workers.death_of(worker, death)
         self._calls.drop(worker)
-        self._schedule.lost(worker)
         self._sync.forget(worker)
-        self._workers.replace(worker, how)
+        self._workers.replace(worker, f"{how}: {death.cause}")
+        self._schedule.lost(worker, time.monotonic(), death.cause, outside=death.outside)
 
     def _look_after(self) -> None:
         """Are there enough workers? Has the cluster grown? Does it still answer?
 
         Raises:
-            ClusterError: If there were too few workers for too long, or the cluster's head is gone.
+            ClusterError: If there were too few workers for too long, or all of them died, or the cluster's head is
+                gone.
+            EvaluationError: If what a hung worker had is to blame.
         """
         now = time.monotonic()
         if now < self._next_look:
@@ -340,7 +361,8 @@ class RayPool(Pool):
         self._next_look = now + POLL
         self._node.require()
         for worker in self._schedule.hung(now):
-            self._lose(worker, "has not answered for too long and is given up")
+            self._lose(worker, Death("it did not answer"), "has not answered for too long and is given up")
+        self._schedule.require_progress(now, self._start_timeout)
         self._workers.start_missing()
         heard = self._watch.look()
         if not self._watch.answers:

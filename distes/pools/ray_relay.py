@@ -15,7 +15,8 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from distes.pools.ray_calls import Answer, Calls, Fate, sift, what_became
+from distes.pools.ray_calls import Answer, Calls, Fate, ending, sift, what_became
+from distes.pools.ray_deaths import Death
 from distes.pools.schedule import Issue
 from distes.population import Chunk
 
@@ -24,7 +25,7 @@ BEAT = 2.0  # seconds after which a relay says something even if there is nothin
 SILENT = 60.0  # seconds after which a relay that says nothing counts as dead, and its workers with it
 
 Call = tuple[int, int, Any, Chunk, list[Any]]  # key, worker, population, chunk, news
-Word = tuple[int, Fate, Any]  # key, fate, result or error
+Word = tuple[int, Fate, Any]  # key, fate, result or error or death
 
 
 class _Relay:
@@ -77,7 +78,7 @@ class _Relay:
         return words
 
     async def _call(self, key: int, worker: int, population: Any, chunk: Chunk, news: Sequence[Any]) -> None:
-        word: Word = key, Fate.LOST, None
+        word: Word = key, Fate.LOST, Death("it was given up", outside=True)
         actor = await self._worker(worker)
         if actor is not None:
             self._flying[key] = actor.evaluate.remote(population, chunk, *news)
@@ -155,28 +156,30 @@ class RelayedCalls(Calls):
         """One for each node."""
         return [node.exchange for node in self._nodes.values() if node.exchange is not None]
 
-    def collect(self, ready: Sequence[Any]) -> tuple[list[Answer], list[int]]:
+    def collect(self, ready: Sequence[Any]) -> tuple[list[Answer], dict[int, Death]]:
         """Unpacks what relays say; where one is dead or silent, all its workers are."""
-        answers, lost = list[Answer](), list[int]()
+        answers, lost = list[Answer](), dict[int, Death]()
         for identity, node in list(self._nodes.items()):
             if node.exchange is None:
                 continue
             if node.exchange in ready:
                 try:
                     words: list[Word] = ray.get(node.exchange)
-                except RayError:
-                    lost += self._nodes.pop(identity).workers
+                except RayError as error:
+                    gone = Death(f"its relay died: {Death.of(error).cause}", outside=True)
+                    lost |= dict.fromkeys(self._nodes.pop(identity).workers, gone)
                     continue
                 node.exchange = None
                 answers += [self._unpacked(*word) for word in words if word[0] in self._flying]
             elif time.monotonic() - node.since > SILENT:
                 ray.kill(node.relay)
-                lost += self._nodes.pop(identity).workers
+                gone = Death(f"its relay has said nothing for {SILENT:.0f} seconds", outside=True)
+                lost |= dict.fromkeys(self._nodes.pop(identity).workers, gone)
                 continue
             if node.exchange is None and any(self._at.get(issue.worker) is node for issue in self._flying.values()):
                 self._ask(node, [])
         answers, dead = sift(answers)
-        return answers, lost + dead
+        return answers, lost | dead
 
     def drop(self, worker: int) -> None:
         """Its relay forgets it, too."""
@@ -190,5 +193,4 @@ class RelayedCalls(Calls):
         node.exchange, node.since = node.relay.exchange.remote(bundle), time.monotonic()
 
     def _unpacked(self, key: int, fate: Fate, content: Any) -> Answer:
-        issue = self._flying.pop(key)
-        return Answer(issue, fate, *((content, None) if fate is Fate.DONE else (None, content)))
+        return ending(self._flying.pop(key), fate, content)

@@ -11,8 +11,11 @@ from distes.device import Place
 from distes.errors import ClusterError
 from distes.pools.placement import COLUMNS, mixed, table
 from distes.pools.ray_cluster import last_line
+from distes.pools.ray_deaths import Death
 
 PATIENCE = 20.0  # seconds until the table of workers no longer waits for the last of them
+FIRST = 20  # deaths that are said one by one; then at most one
+EVERY = 5.0  # in so many seconds
 
 
 class RayWorkers:
@@ -22,6 +25,7 @@ class RayWorkers:
         count: How many there are to be.
         ready: Actors that can be given work, by number.
         nodes: On which node, by number.
+        places: The same for people, with the process.
         joining: Reference to the answer of an actor that is not ready yet -> its number and itself.
         restarted: How many died or were given up.
     """
@@ -51,13 +55,15 @@ class RayWorkers:
         self.count, self.restarted = count, 0
         self.ready: dict[int, Any] = {}
         self.nodes: dict[int, str] = {}
+        self.places: dict[int, Place] = {}
         self.joining: dict[Any, tuple[int, Any]] = {}
         self._started = self._missing = 0
         self._refusals = set[str]()  # why workers could not start
         self._unready = ""  # why a worker died before it was ready, the last time
         self._places: dict[int, Place] = {}  # of workers that are ready, and not in the table yet
         self._shown: list[Place] = []
-        self._began = time.monotonic()
+        self._began = self._told = time.monotonic()  # the latter: when a death was said
+        self._untold = 0  # deaths since then
         for _ in range(count):
             self._start()
 
@@ -72,11 +78,22 @@ class RayWorkers:
             self._start()
         self.count = max(self.count, len(self.ready) + len(self.joining))
 
+    def death_of(self, number: int, death: Death) -> Death:
+        """The same with what is known of the worker's process."""
+        here = self.nodes[number] == ray.get_runtime_context().get_node_id()
+        return death.of_process(self.places[number].pid, self.places[number].node, here=here)
+
     def replace(self, number: int, how: str) -> None:
-        """Gives one up, says how it came to that, and starts another."""
+        """Gives one up, says how it came to that, and starts another. Where many die, not each of them is said."""
         ray.kill(self.ready.pop(number))
         self.restarted += 1
-        self._say(f"Worker {number} {how}; its chunks are done again, and another worker starts.")
+        now = time.monotonic()
+        if self.restarted <= FIRST or now - self._told > EVERY:
+            others = f" ({self._untold} others died since the last line.)" if self._untold else ""
+            self._say(f"Worker {number} {how}; its chunks are done again, and another worker starts.{others}")
+            self._told, self._untold = now, 0
+        else:
+            self._untold += 1
         self._start()
 
     def start_missing(self) -> None:
@@ -118,7 +135,8 @@ class RayWorkers:
     def _join(self, reference: Any) -> int | None:
         number, actor = self.joining.pop(reference)
         try:
-            self._places[number], self.nodes[number] = ray.get(reference)
+            self.places[number], self.nodes[number] = ray.get(reference)
+            self._places[number] = self.places[number]
         except RayError as error:
             reason = last_line(error)
             if not getattr(error, "actor_init_failed", True):  # its node went, or its process: no fault of its own

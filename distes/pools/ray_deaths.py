@@ -1,0 +1,108 @@
+"""Why a worker died, as far as Ray and its log say (ray 2.60: by the words of its errors, since it has no codes)."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayError
+
+SILENTLY = (
+    "its process ended without a word: it crashed, called os._exit, or was killed (by the system, say, for its memory)"
+)
+MEMORY = re.compile(r"([\d.]+GB) used / ([\d.]+GB) limit")
+SELECTED = re.compile(r"Selected to kill:.*?pid=(\d+), actual memory used=([\d.]+)GB")
+FRAME = re.compile(r'^  File "(.+)", line (\d+),? in (\S+)')
+
+
+@dataclass(frozen=True)
+class Death:
+    """The end of a worker.
+
+    Attributes:
+        cause: What is known of it, a part of a sentence.
+        outside: Whether what the worker was evaluating has certainly nothing to do with it.
+        held: Gigabytes by process, where Ray ended these processes for the memory of their node.
+    """
+
+    cause: str
+    outside: bool = False
+    held: dict[int, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, error: RayError) -> "Death":
+        """Reads an error that Ray has raised for a call to a worker."""
+        text = str(error)
+        if isinstance(error, OutOfMemoryError):
+            found = MEMORY.search(text)
+            used = f" ({found[1]} of {found[2]} used)" if found else ""
+            held = {int(pid): float(size) for pid, size in SELECTED.findall(text)}
+            return cls(f"Ray ended its process because its node ran out of memory{used}", held=held)
+        preempted = getattr(error, "preempted", False)
+        if isinstance(error, NodeDiedError) or preempted or "node has died" in text or "node is dead" in text:
+            return cls("its node died or was taken away", outside=True)
+        if isinstance(error, ActorUnavailableError):
+            return cls("the link to it broke", outside=True)
+        if "ray.kill" in text:
+            return cls("it was ended through Ray", outside=True)
+        if "SIGTERM" in text:
+            return cls("its process was told to end (SIGTERM)", outside=True)
+        if (code := re.search(r"exit code (\d+)", text)) is not None:
+            return cls(f"its process exited with code {code[1]}")
+        if "connection error" in text:
+            return cls(SILENTLY)
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return cls(lines[-1] if lines else type(error).__name__)
+
+    def of_process(self, pid: int, node: str, *, here: bool) -> "Death":
+        """The same with what is known of the process.
+
+        Args:
+            pid: Its number.
+            node: Its node's name, for people.
+            here: Whether its log is on this machine.
+        """
+        cause, outside = self.cause, self.outside
+        if self.held:  # Ray ends several at once; only the largest may have had too much to evaluate
+            outside = pid in self.held and self.held[pid] < max(self.held.values())
+            cause += f", {self.held[pid]:g} GB of it by this process" if pid in self.held else ""
+        if cause == SILENTLY and here and (crash := crash_in(_log_lines(pid))) is not None:
+            cause = crash
+        return Death(f"{cause} (process {pid} on {node})", outside, self.held)
+
+
+def crash_in(lines: Iterable[str]) -> str | None:
+    """What Python's fault handler wrote as the process crashed, with the innermost line that is no library's, or None.
+
+    Args:
+        lines: Of the process's log of errors.
+    """
+    signal, frames, reading = "", list[tuple[str, str, str]](), False
+    for line in lines:
+        if line.startswith("Fatal Python error: "):
+            signal, frames = line.removeprefix("Fatal Python error: ").strip(), []
+        elif signal and "most recent call first" in line:
+            reading = not frames and not line.startswith("Thread ")  # the thread that crashed, and not the others
+        elif reading and (frame := FRAME.match(line)) is not None:
+            frames.append((frame[1], frame[2], frame[3]))
+    if not signal:
+        return None
+    own = [frame for frame in frames if "site-packages" not in frame[0] and "/lib/python" not in frame[0]]
+    where = "".join(f" at {file}:{line} in {function}" for file, line, function in (own or frames)[:1])
+    return f"its process crashed: {signal}{where}"
+
+
+def _log_lines(pid: int) -> list[str]:
+    """Of a worker process of the node that this process is connected to; empty where the log is not found."""
+    node: Any = ray._private.worker._global_node
+    if node is None:
+        return []
+    try:
+        logs = Path(node.get_logs_dir_path())
+        return [
+            line for log in logs.glob(f"worker-*-{pid}.err") for line in log.read_text("utf-8", "replace").split("\n")
+        ]
+    except OSError:  # somebody else's: the cause stays what it is
+        return []
