@@ -192,11 +192,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("Interrupted before training began.", file=sys.stderr)
         return 130
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # of torch, in this process: workers have sentences of their own
+        from distes.cuda_errors import failure, out_of_memory
+
+        if out_of_memory(error):  # in this process: workers have sentences of their own
             print(
                 "error: the update does not fit on the driver's GPU beside what else is there: start fewer --workers "
                 "on it, choose a smaller --noise.size, or set --device cpu.",
                 file=sys.stderr,
+            )
+            return 2
+        if reason := failure(error):
+            print(
+                f"error: the driver's GPU failed: {reason}. --resume goes on from the last checkpoint.", file=sys.stderr
             )
             return 2
         traceback.print_exc()

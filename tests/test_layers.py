@@ -15,6 +15,7 @@ from tests.small import ROOT
 LAYERS = [
     "errors",
     "device",
+    "cuda_errors",
     "gpu_memory",
     "captured",
     "files",

@@ -210,18 +210,25 @@ class TestDevices:
         self, task: Recorder, made: Parts, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         on_gpu = replace(made.experiment, device="cuda")
-        assert on_gpu.pairs_per_chunk == made.experiment.pairs_per_chunk == task.pairs_per_chunk
+        assert on_gpu.pairs_per_chunk(2) == made.experiment.pairs_per_chunk(2) == task.pairs_per_chunk
         task.on_device = True
-        assert made.experiment.pairs_per_chunk == task.pairs_per_chunk
-        assert on_gpu.pairs_per_chunk == worker_module.GPU_PAIRS_PER_CHUNK
+        assert made.experiment.pairs_per_chunk(1) == task.pairs_per_chunk
+        assert on_gpu.pairs_per_chunk(2) == worker_module.GPU_PAIRS_PER_CHUNK
         monkeypatch.setattr(worker_module, "GPU_ROWS", 2 * 100 * made.layout.size)  # 100 pairs of its parameters
-        assert on_gpu.pairs_per_chunk[:2] == (100, 100)
+        assert on_gpu.pairs_per_chunk(2)[:2] == (100, 100)
         monkeypatch.setattr(worker_module, "GPU_ROWS", 1)
-        assert on_gpu.pairs_per_chunk[:2] == (1, 1)
+        assert on_gpu.pairs_per_chunk(2)[:2] == (1, 1)
+
+    def test_one_worker_on_a_gpu_gets_a_population_in_as_few_chunks_as_there_is_memory_for(
+        self, task: Recorder, made: Parts
+    ) -> None:
+        task.on_device = True
+        alone = replace(made.experiment, device="cuda").pairs_per_chunk(1)
+        assert [alone.pairs(count) for count in (3, 300, 4000, 10_000)] == [256, 300, 4000, 4096]
 
     def test_a_task_that_insists_on_a_size_has_it_on_a_gpu_too(self, made: Parts) -> None:
         insists = Recorder(on_device=True, pairs_per_chunk=ChunkPairs(7, 7))
-        assert replace(made.experiment, task=insists, device="cuda").pairs_per_chunk == (7, 7, 8)
+        assert replace(made.experiment, task=insists, device="cuda").pairs_per_chunk(2) == (7, 7, 8)
 
     def test_what_a_gpu_worker_keeps_there_changes_no_number(self, task: Recorder, made: Parts) -> None:
         """Tried on the processor: its own copy of the policy, the noise, and a centre that follows the generation."""

@@ -112,7 +112,7 @@ class RayPool(Pool):
         # A cluster may still grow to it; on this machine it was said how many workers fit.
         self._minimum = min_workers if elsewhere else min(min_workers, count)
         self._start_timeout = start_timeout
-        self.device, self._usual = experiment.device, experiment.pairs_per_chunk
+        self.device, self._usual = experiment.device, experiment.pairs_per_chunk(count)
         share = gpu_share(count, gpus) if gpus else 0
         actor = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
         self._node = OwnNode()

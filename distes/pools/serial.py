@@ -26,7 +26,7 @@ class SerialPool(Pool):
         experiment = experiment.settled(visible_gpus())
         alone = dataclasses.replace(experiment, strategy=None)  # nobody has to follow the one that is here
         self._worker, self._pairs_per_chunk = Worker(alone), pairs_per_chunk
-        self.device, self._usual = experiment.device, experiment.pairs_per_chunk
+        self.device, self._usual = experiment.device, experiment.pairs_per_chunk(1)
 
     @property
     def place(self) -> Place:
