@@ -145,8 +145,8 @@ class Forward:
         """
         held = self._memory.get(name)
         if held is None or len(held) < rows or held.shape[1] != size or held.device != device:
-            self._unbind()  # else the layers' views would hold the old memory while the new is made
-            held = None
+            self._unbind()  # else layers and tenant would hold the old memory while the new is made
+            held = self.tenant = None
             self._memory.pop(name, None)
             held = self._memory[name] = _allocate(rows, size, device)
         return held

@@ -1,4 +1,4 @@
-"""CUDA graphs on a processor: what was recorded is repeated on the same addresses, and memory that is gone is noticed."""
+"""CUDA graphs on a processor: a record is repeated on the same addresses, and memory that is gone is noticed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Made:
 
 
 class PointerGraphs(TorchDispatchMode):
-    """A recorder for `Captured`: takes down the operations of a call, and repeats them."""
+    """A recorder for `Captured`: takes down the operations of a call, and repeats them into the same outputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,44 +53,70 @@ class PointerGraphs(TorchDispatchMode):
 
     def __call__(self, call: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
         self.graphs += 1
-        self._operations: list[tuple[Any, Any, Any]] = []
-        self._made: dict[int, Made] = {}
-        self._alive: list[Any] = []
-        with torch.inference_mode(False), torch.no_grad(), self:
+        one = PointerGraphs()
+        one.begin()
+        try:
             output = call()
-        answers = output if isinstance(output, tuple) else (output,)
-        operations, places = self._operations, [self._made[id(x)] for x in answers]
-        self._alive.clear()
+        finally:
+            one.end()
 
         def replay() -> None:
             self.replays += 1
-            with torch.inference_mode(False), torch.no_grad():
-                results: list[Any] = []
-                for operation, args, kwargs in operations:
-                    given = tree_map(lambda x: _found(x, results), (args, kwargs))
-                    result = operation(*given[0], **given[1])
-                    results.append(result if isinstance(result, tuple | list) else [result])
-                for answer, made in zip(answers, places, strict=True):
-                    answer.copy_(results[made.number][made.place])
+            one.replay()
 
         return output, replay
+
+    def begin(self) -> None:
+        """All operations from here on."""
+        self._operations: list[tuple[Any, Any, Any]] = []
+        self._made: dict[int, Made] = {}  # by identity
+        self._known = set[int]()  # addresses
+        self._memory: list[tuple[Tensor, Made]] = []  # the graph's own
+        self._alive: list[Any] = []  # until the end, so that no two tensors have one identity or address
+        self.__enter__()  # type: ignore[no-untyped-call]
+
+    def end(self) -> None:
+        """No more. What has come from outside, nobody holds here any longer."""
+        self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        self._alive.clear()
+
+    def replay(self) -> None:
+        """Repeats them on the same memory.
+
+        Raises:
+            Freed: Some of it is gone.
+        """
+        results: list[Any] = []
+        with torch.inference_mode():
+            for operation, args, kwargs in self._operations:
+                given, named = tree_map(lambda x: _found(x, results), (args, kwargs))
+                result = operation(*given, **named)
+                results.append(result if isinstance(result, tuple | list) else [result])
+            for x, made in self._memory:
+                x.copy_(results[made.number][made.place])
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         taken = tree_map(self._taken_down, (args, kwargs or {}))
         output = func(*args, **(kwargs or {}))
-        number = len(self._operations)
-        self._operations.append((func, *taken))
         for place, x in enumerate(output if isinstance(output, tuple | list) else [output]):
             self._alive.append(x)
             if isinstance(x, Tensor):
-                self._made[id(x)] = Made(number, place)
+                made = self._made[id(x)] = Made(len(self._operations), place)
+                address = x.untyped_storage().data_ptr()
+                if address not in self._known:  # new, and no view of what was there
+                    self._known.add(address)
+                    self._memory.append((x, made))
+        self._operations.append((func, *taken))
         return output
 
     def _taken_down(self, x: Any) -> Any:
         if not isinstance(x, Tensor):
             return x
+        if id(x) in self._made:
+            return self._made[id(x)]
         self._alive.append(x)
-        return self._made.get(id(x)) or Address.of(x)
+        self._known.add(x.untyped_storage().data_ptr())
+        return Address.of(x)
 
 
 def _found(x: Any, results: list[Any]) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 import distes.layers
 from distes.batched import Members, population_forward
@@ -81,7 +82,7 @@ def test_a_graph_serves_the_members_of_the_next_chunk(name: str, make: Make) -> 
 @pytest.mark.parametrize("make", [Dense, LowRank])
 @pytest.mark.parametrize("name", ALL)
 def test_layers_read_what_is_named_and_nothing_else(name: str, make: Make) -> None:
-    forward, members, answers = made(name, make)
+    forward, members, _ = made(name, make)
     chosen = members(0)
     buffers = [*forward.module.buffers(), *([] if forward.vmapped else forward._call.buffers())]
     x_BK = torch.randn(5, 2, *ALL[name][1])
@@ -91,6 +92,18 @@ def test_layers_read_what_is_named_and_nothing_else(name: str, make: Make) -> No
     with torch.inference_mode(), reads:
         forward(*given)
     assert [tuple(x.shape) for x in reads.outside] == []
+
+
+@pytest.mark.parametrize("make", [Dense, LowRank])
+@pytest.mark.parametrize("name", ALL)
+def test_memory_is_free_at_once_and_not_when_python_looks_for_cycles(name: str, make: Make) -> None:
+    forward, members, answers = made(name, make)
+    chosen = members(0)
+    answers(chosen)
+    memory = [StorageWeakRef(x.untyped_storage()) for x in forward.storage]
+    forward.free()
+    del chosen
+    assert memory and all(one.expired() for one in memory)
 
 
 def kinds(of: type[MemberLayer]) -> Iterator[type[MemberLayer]]:
