@@ -1,10 +1,13 @@
 """What goes wrong on a GPU, tried on the processor: whom it is blamed on, and what is left afterwards."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from distes import launch
 from distes.captured import WARM_UP, Captured
 from distes.errors import EvaluationError
 from distes.policies.mlp import MLP
@@ -85,3 +88,13 @@ def test_rewards_in_single_precision_are_added_up_in_double() -> None:
     np.testing.assert_allclose(single.fitness, double.fitness, rtol=1e-5)
     np.testing.assert_array_equal(single.steps, double.steps)
     assert single.fitness.dtype == np.float64 and (single.fitness != double.fitness).any()
+
+
+@pytest.mark.parametrize(("device", "lines"), [("cpu", 1), ("cuda", 2)])
+def test_a_member_replayed_alone_on_a_gpu_comes_with_a_warning_about_its_bits(device: str, lines: int) -> None:
+    said: list[str] = []
+    trainer = SimpleNamespace(generation=6, replay=lambda *_: SimpleNamespace(fitness_N2=np.ones((1, 2))))
+    console = SimpleNamespace(say=said.append)
+    assert launch._replay(trainer, "7,12,+", console, device) == 0  # type: ignore[arg-type]
+    assert said[0] == "fitness 1" and len(said) == lines
+    assert all("may differ in its last bits from itself among others" in line for line in said[1:])
