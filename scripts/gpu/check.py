@@ -5,8 +5,8 @@
 
 Needs Python 3.11 or newer, NumPy, and a torch with CUDA; distes need not be installed. A step that needs more is
 skipped where that is missing, and says what it is; `pack.py` makes a file with all of it. The steps are in `steps.py`
-and `warp_steps.py`, the most telling first. Each runs in a process of its own with a time limit, so neither a crash nor
-a GPU that has failed spoils the next. The JSON file has the figures of all steps so far, and is written anew after each.
+and `warp_steps.py`, the most telling first. Each runs in a process of its own with a time limit: neither a crash nor a
+GPU that has failed spoils the next. The JSON file has the figures of all steps so far and is written anew after each.
 With `--device cpu --tiny` the script tries itself out. Exit code 0: no step failed; 1: one did.
 """
 
