@@ -60,14 +60,10 @@ def bare(tmp_path: Path) -> Path:
 
 
 def test_runs_from_end_to_end(tmp_path: Path) -> None:
-    done, report = check(
-        tmp_path, "--only", "machine", "batches", "products", "syncs", "forward", "training", "physics"
-    )
+    steps = ["machine", "batches", "products", "syncs", "forward", "training"]
+    done, report = check(tmp_path, "--only", *steps, "physics")
     assert done.returncode == 0, done.stdout
-    assert outcomes(report) == {
-        **dict.fromkeys(["machine", "batches", "products", "syncs", "forward", "training"], "ok"),
-        "physics": "skipped",
-    }
+    assert outcomes(report) == {**dict.fromkeys(steps, "ok"), "physics": "skipped"}
     assert report["device"] == "cpu" and report["tiny"] and "torch" in report["versions"]
     assert report["steps"][-1]["figures"]["reason"].startswith("needs warp")
     *_, training, _ = report["steps"]
@@ -88,11 +84,12 @@ def test_a_plain_machine_skips_what_needs_more_and_says_what(tmp_path: Path, bar
     assert "== syncs: skipped: needs gymnasium\n" in done.stdout
 
 
-class TestOneStep:
-    @pytest.fixture(scope="class")
-    def script(self) -> types.ModuleType:
-        return module("check")
+@pytest.fixture(scope="module")
+def script() -> types.ModuleType:
+    return module("check")
 
+
+class TestOneStep:
     def run(self, script: types.ModuleType, call: Any, limit: float = 20) -> Any:
         steps = sys.modules["steps"]
         return script.run(steps.Step("a step", "tries it", limit, call), steps.Case("cpu", True), limit)
@@ -116,10 +113,10 @@ class TestOneStep:
 
     def test_that_dies_has_failed_by_a_signal(self, script: types.ModuleType) -> None:
         def step(case: Any) -> Any:
-            os.kill(os.getpid(), signal.SIGSEGV)
+            os.kill(os.getpid(), signal.SIGKILL)
 
         result = self.run(script, step)
-        assert (result["outcome"], result["figures"]) == ("failed", {"signal": "SIGSEGV"})
+        assert (result["outcome"], result["figures"]) == ("failed", {"signal": "SIGKILL"})
 
     def test_that_takes_too_long_is_ended_with_all_that_it_started(
         self, script: types.ModuleType, tmp_path: Path
@@ -173,7 +170,7 @@ def test_what_is_packed_is_unpacked_by_the_commands_that_are_printed(tmp_path: P
         "import os, pathlib, sys, fake_simulator\n"
         "kernels = pathlib.Path(os.environ['WARP_CACHE_PATH'], 'sm90', 'step.cubin').read_text()\n"
         "print(fake_simulator.worlds, kernels, sys.argv[1:])\n"
-        "import warp\nprint(sorted(p.name for p in pathlib.Path(warp.__file__).parent.rglob('*')))\n"
+        "import warp\nprint(sorted(p.name for p in pathlib.Path(warp.__file__).parent.rglob('*.[ps][yo]')))\n"
     )
     command = [sys.executable, str(SCRIPTS / "pack.py"), "parts of it", "--wheels", str(wheels), "--part", "0.06"]
     packed = subprocess.run(
@@ -190,7 +187,7 @@ def test_what_is_packed_is_unpacked_by_the_commands_that_are_printed(tmp_path: P
         assert done.returncode == 0, done.stderr
         assert f"{site}/distes-carry.tar.xz: OK\n" in done.stdout
         assert "7 compiled ['--json', 'check.json']\n" in done.stdout
-        assert done.stdout.splitlines()[-1] == "['__init__.py']" or "__pycache__" in done.stdout
+        assert done.stdout.splitlines()[-1] == "['__init__.py']"  # neither tests nor the compiler for processors
         parts[1].write_bytes(os.urandom(60_000))  # one that was damaged on its way
         done = subprocess.run(["bash", "-c", script], cwd=there, capture_output=True, text=True, timeout=100)
         assert done.returncode == 1 and "FAILED" in done.stdout and "compiled" not in done.stdout
