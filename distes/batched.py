@@ -48,7 +48,7 @@ class Members:
             spread: A linear map of directions, or None.
             origins: What each member starts from, in place of the centre, which may then be empty; or None.
         """
-        self.device = torch.device(device)
+        self.device = torch.empty(0, device=device).device  # `cuda` is `cuda:0`, as tensors have it
         self._forward, self._perturbation, self._centre_P = forward, perturbation, centre_P
         self._rows = Rows(perturbation, sigma, ids_B, signs_B, spread, origins)
         self._held = np.empty(0, np.int64)  # which member each row of the matrix holds

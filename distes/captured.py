@@ -4,20 +4,27 @@ A policy of a few thousand parameters is some ten kernels of a few microseconds 
 takes longer than that. A graph records the kernels of a call once, and then launches all of them at one go.
 """
 
+import contextlib
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from distes.cuda_errors import out_of_memory
 from distes.errors import DistesWarning
 
 AFTER = 100  # calls until one is recorded: recording takes as long as some hundred launches by hand
 WARM_UP = 3  # the last of these calls run as recording will: libraries choose and allocate in the first ones
 KEPT = 8  # graphs at a time; each holds memory of its own
+SYNCHRONISES = "called a synchronizing CUDA operation"  # torch's own warning
+WAITS = "it waits for the GPU, as .item(), .cpu() and branches on values do"
 
 Replay = Callable[[], None]
 Record = Callable[[Callable[[], Any]], tuple[Any, Replay]]
@@ -25,9 +32,20 @@ Record = Callable[[Callable[[], Any]], tuple[Any, Replay]]
 
 @dataclass
 class _Graph:
+    """A recorded call.
+
+    Attributes:
+        inputs: What each call's inputs are copied into.
+        output: What it returned; overwritten by each replay.
+        replay: Repeats it.
+        reads: What else it reads and nobody promises to keep: a graph knows addresses alone, and does not notice when
+            the memory there is freed.
+    """
+
     inputs: tuple[Tensor, ...]
     output: Any
     replay: Replay
+    reads: list[Tensor]
 
 
 class Captured:
@@ -37,9 +55,11 @@ class Captured:
     overwrites it. The first calls run as they are, so shapes that come up a few times only are never recorded, and a
     function that changes its own state in place changes it once per call, recorded or not.
 
-    The function must do the same kernels on the same memory at every call: no `.item()`, no branch on values. What else
-    it reads or writes must be named by `storage`, so that a new graph is recorded when that has moved. Where recording
-    fails, a warning says so once, and the function runs as it is from then on.
+    The function must do the same kernels on the same memory at every call: no `.item()`, no branch on values. Memory
+    that may move between calls must be named by `storage`, so that a new graph is recorded when it has moved; any other
+    tensor that a recorded call has read is kept alive as long as its graph. A function that waits for the GPU is never
+    recorded, since a recording that fails leaves torch's allocator unfit (before torch 2.12). Where a function waits,
+    or recording fails, a warning says so once, and the function runs as it is from then on.
     """
 
     def __init__(
@@ -55,7 +75,7 @@ class Captured:
         Args:
             function: Takes tensors of one device; returns a tensor, or a tuple of them.
             storage: The tensors beside its inputs that the function reads or writes as it stands: bound weights, state.
-            after: How many calls with the same shapes run as they are; at least 3.
+            after: How many calls with the same shapes run as they are, before one is recorded; at least 3.
             record: How to record a call that takes no arguments: returns what it returned, and what repeats it. None
                 makes CUDA graphs, on GPUs only.
         """
@@ -66,8 +86,12 @@ class Captured:
         self._eager = False
 
     def __call__(self, *inputs: Tensor) -> Any:
-        """Calls the function, or repeats what it did for other tensors of these shapes."""
-        if self._eager or not inputs or (inputs[0].device.type != "cuda" and self._record is None):
+        """Calls the function, or repeats what it did for other tensors of these shapes.
+
+        Raises:
+            torch.OutOfMemoryError: Memory runs out, while it is recorded, too.
+        """
+        if self._eager or not inputs or (self._record is None and not _on_gpu(inputs[0])):
             return self._function(*inputs)
         key = *map(_form, inputs), *map(_where, self._storage())
         graph = self._graphs.get(key)
@@ -75,16 +99,18 @@ class Captured:
             count = self._seen[key] = self._seen.pop(key, 0) + 1
             if len(self._seen) > 4 * KEPT:
                 self._seen.popitem(last=False)
-            if count <= self._after:
-                return self._warm_up(inputs) if count > self._after - WARM_UP else self._function(*inputs)
-            graph = self._capture(inputs)
-            if graph is None:
+            if count <= self._after - WARM_UP:
                 return self._function(*inputs)
-            self._graphs[key] = graph
-            if len(self._graphs) > KEPT:
-                self._seen.pop(self._graphs.popitem(last=False)[0], None)
-        else:
-            self._graphs.move_to_end(key)
+            if count <= self._after:
+                with _aside(inputs[0]):
+                    return self._function(*inputs)
+            output, graph = self._run_and_record(inputs)
+            if graph is not None:
+                self._graphs[key] = graph
+                if len(self._graphs) > KEPT:
+                    self._seen.pop(self._graphs.popitem(last=False)[0], None)
+            return output
+        self._graphs.move_to_end(key)
         for static, given in zip(graph.inputs, inputs, strict=True):
             if static is not given:
                 static.copy_(given)
@@ -96,58 +122,136 @@ class Captured:
         self._graphs.clear()
         self._seen.clear()
 
-    def _warm_up(self, inputs: tuple[Tensor, ...]) -> Any:
-        """On a stream of its own, as recording will be: libraries keep workspaces per stream."""
-        if inputs[0].device.type != "cuda":
-            return self._function(*inputs)
-        current, side = torch.cuda.current_stream(), _side_stream(inputs[0].device)
-        side.wait_stream(current)
-        with torch.cuda.stream(side):
-            output = self._function(*inputs)
-        current.wait_stream(side)  # and each stream waits for the other before it uses memory again
-        return output
-
-    def _capture(self, inputs: tuple[Tensor, ...]) -> _Graph | None:
+    def _run_and_record(self, inputs: tuple[Tensor, ...]) -> tuple[Any, _Graph | None]:
+        """Runs the function once more as it is, watched; then records it, which runs nothing, if it can be."""
         with torch.inference_mode(False):  # else nobody outside of inference mode could write into them
             static = tuple(torch.empty_like(x) for x in inputs)
         for mine, given in zip(static, inputs, strict=True):
             mine.copy_(given)
+        named = [*static, *self._storage()]
+        waits, reads = _Waits(inputs[0]), _Reads(named)
+        with _aside(inputs[0]), waits, reads:
+            output = self._function(*static)
+        if waits.found:
+            self._give_up(WAITS)
+            return output, None
+        record = self._record or (lambda call: _record(call, inputs[0].device))
         try:
-            output, replay = (self._record or _record)(lambda: self._function(*static))
-        except torch.OutOfMemoryError:
-            raise
+            recorded, replay = record(lambda: self._function(*static))
         except Exception as error:
-            self._eager = True
-            self.forget()
-            name = getattr(self._function, "__qualname__", type(self._function).__name__)
-            reason = " ".join(str(error.__context__ or error).partition("\n")[0].split())
-            warnings.warn(
-                f"{name} cannot be captured as a CUDA graph, so that each of its kernels is launched by itself, which "
-                f"is slower for a small policy: {reason}",
-                DistesWarning,
-                stacklevel=3,
-            )
-            return None
-        return _Graph(static, output, replay)
+            if out_of_memory(error):  # which may hide behind the end of a recording that it has broken off
+                raise
+            self._give_up(" ".join(str(error.__context__ or error).partition("\n")[0].split()))
+            return output, None
+        return output, _Graph(static, recorded, replay, reads.outside)
+
+    def _give_up(self, reason: str) -> None:
+        self._eager = True
+        self.forget()
+        name = getattr(self._function, "__qualname__", type(self._function).__name__)
+        warnings.warn(
+            f"{name} cannot be captured as a CUDA graph, so that each of its kernels is launched by itself, which "
+            f"is slower for a small policy: {reason}",
+            DistesWarning,
+            stacklevel=4,
+        )
 
 
-def _record(call: Callable[[], Any]) -> tuple[Any, Replay]:
-    """Records a call as a CUDA graph; nothing runs until it is replayed."""
-    graph = torch.cuda.CUDAGraph()
-    # Of this thread alone: what others do on the GPU meanwhile, such as Ray's, is none of its business.
-    with torch.cuda.graph(graph, stream=_side_stream(torch.device("cuda")), capture_error_mode="thread_local"):
-        output = call()
+class _Reads(TorchDispatchMode):
+    """Notes the tensors that a call takes from outside, but for those that are named."""
+
+    def __init__(self, named: Sequence[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.outside: list[Tensor] = []
+        self._known = {_memory(x) for x in named}
+        self._made: list[Tensor] = []  # alive until the end, so that no address is given out twice
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        self._meet((args, kwargs), self.outside)
+        output = func(*args, **kwargs)
+        self._meet(output, self._made)
+        return output
+
+    def __exit__(self, *error: Any) -> None:
+        self._made.clear()
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+
+    def _meet(self, tree: Any, kind: list[Tensor]) -> None:
+        for x in tree_leaves(tree):
+            if isinstance(x, Tensor) and x.layout is torch.strided and (place := _memory(x)) not in self._known:
+                self._known.add(place)
+                kind.append(x)
+
+
+class _Waits:
+    """Finds out whether what runs within waits for the GPU. It goes through all the same, and changes state once."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.found, self._like = False, like
+
+    def __enter__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        if _on_gpu(self._like):
+            self._seen = self._stack.enter_context(warnings.catch_warnings(record=True))
+            warnings.simplefilter("always")
+            self._stack.callback(torch.cuda.set_sync_debug_mode, torch.cuda.get_sync_debug_mode())
+            torch.cuda.set_sync_debug_mode("warn")
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.close()
+        for warning in self._seen if _on_gpu(self._like) else ():
+            if SYNCHRONISES in str(warning.message):
+                self.found = True
+            else:  # the function's own
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def _record(call: Callable[[], Any], device: torch.device) -> tuple[Any, Replay]:
+    """Records a call as a CUDA graph; nothing runs until it is replayed. Leaves stream and allocator as they were."""
+    graph, pool, before = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle(), torch.cuda.current_stream(device)
+    with torch.cuda.device(device):
+        try:
+            # Of this thread alone: what others do on the GPU meanwhile, such as Ray's, is none of its business.
+            with torch.cuda.graph(graph, pool, _side_stream(device), capture_error_mode="thread_local"):
+                output = call()
+        except BaseException:
+            # Before torch 2.12 an aborted recording leaves the allocator believing that it goes on, and then memory
+            # that is cached is never freed. Later releases end it by themselves, and raise here.
+            with contextlib.suppress(RuntimeError):
+                torch._C._cuda_endAllocateToPool(device.index, pool)
+            raise
+        finally:
+            torch.cuda.set_stream(before)  # which torch.cuda.graph does not, where its end raises
     return output, graph.replay
 
 
-_STREAMS: dict[int, torch.cuda.Stream] = {}
+@contextmanager
+def _aside(like: Tensor) -> Iterator[None]:
+    """On a stream of its own, as recording will be, if on a GPU: libraries keep workspaces per stream."""
+    if not _on_gpu(like):
+        yield
+        return
+    current, side = torch.cuda.current_stream(like.device), _side_stream(like.device)
+    side.wait_stream(current)
+    with torch.cuda.stream(side):
+        yield
+    current.wait_stream(side)  # and each stream waits for the other before it uses memory again
+
+
+_STREAMS: dict[torch.device, torch.cuda.Stream] = {}  # nobody else's: recording is a property of a stream
 
 
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    index = torch.cuda.current_device() if device.index is None else device.index
-    if index not in _STREAMS:
-        _STREAMS[index] = torch.cuda.Stream(index)
-    return _STREAMS[index]
+    if device not in _STREAMS:
+        _STREAMS[device] = torch.cuda.Stream(device)
+    return _STREAMS[device]
+
+
+def _on_gpu(x: Tensor) -> bool:
+    return x.device.type == "cuda"
 
 
 def _form(x: Tensor) -> tuple[Any, ...]:
@@ -156,3 +260,8 @@ def _form(x: Tensor) -> tuple[Any, ...]:
 
 def _where(x: Tensor) -> tuple[Any, ...]:
     return x.data_ptr(), x.shape, x.stride(), x.dtype
+
+
+def _memory(x: Tensor) -> int:
+    """The address of the memory that a tensor is a view of."""
+    return x.untyped_storage().data_ptr()

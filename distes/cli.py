@@ -265,11 +265,15 @@ def judge(error: BaseException) -> tuple[int, str]:
         return 2, f"{' '.join(str(error).split())}{hint}"
     if isinstance(error, OSError | MemoryError):  # a full disk, a machine too small
         return 2, f"{type(error).__name__}: {' '.join(str(error).split())}"
-    if type(error).__name__ == "OutOfMemoryError":  # of torch, in this process: workers have sentences of their own
+    from distes.cuda_errors import failure, out_of_memory
+
+    if out_of_memory(error):  # in this process: workers have sentences of their own
         return 2, (
             "the update does not fit on the driver's GPU beside what else is there: start fewer --workers on it, "
             "choose a smaller --noise.size, or set --device cpu."
         )
+    if isinstance(error, Exception) and (reason := failure(error)):
+        return 2, f"the driver's GPU failed: {reason}. --resume goes on from the last checkpoint."
     # distes itself raises no SystemExit and the like, so it is the code that it calls.
     if is_users(error) or not isinstance(error, Exception):
         return 2, f"code that is not part of distes {raised(error)}. --debug shows the traceback."

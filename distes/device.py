@@ -52,21 +52,33 @@ class Resident:
     def of(self, vector_P: NDArray[np.float32]) -> Tensor:
         """Returns the copy, (P,), float32; read-only by convention.
 
-        Bits are compared, which takes a thousandth of a second for millions of numbers: a population that Ray hands
-        over is another object in every chunk, and two runs may share a worker.
+        Bits are compared, which takes a thousandth of a second for millions of numbers, since a population that Ray
+        hands over is another object in every chunk.
+
+        Args:
+            vector_P: float32, of the length of the first one.
+
+        Raises:
+            ValueError: It has another length. The copy stays what it was.
         """
         if self._sent_P is None:
             self._copy_P = torch.empty(len(vector_P), device=self._device)
+        elif len(vector_P) != len(self._sent_P):
+            raise ValueError(f"a resident vector of {len(self._sent_P)} numbers cannot become one of {len(vector_P)}")
         elif np.array_equal(vector_P.view(np.int32), self._sent_P.view(np.int32)):
             return self._copy_P
+        self._copy_P.copy_(torch.tensor(vector_P))
         self._sent_P = vector_P.copy()
-        self._copy_P.copy_(torch.from_numpy(self._sent_P))
         return self._copy_P
 
 
 def visible_gpus() -> int:
-    """How many GPUs torch sees from this process; starts nothing on them."""
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    """How many GPUs there are for this process; starts nothing on them, nor CUDA itself.
+
+    Asks the driver's management library, where `torch.cuda.is_available` starts CUDA: a process that has done so cannot
+    be forked any more. Whether torch can use them shows in `prepare`.
+    """
+    return torch.cuda.device_count()
 
 
 def settle(asked: str, gpus: int, *, on_tensors: bool, parameters: int, where: str = "this machine") -> str:
@@ -111,6 +123,14 @@ def prepare(device: str) -> torch.device:
             f"The worker on {socket.gethostname()} sees no GPU{_reason()} (CUDA_VISIBLE_DEVICES is "
             f"{os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}): set --device cpu, or mend its driver or its torch."
         )
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:  # such as a driver that is too old for this torch
+        reason = " ".join(str(error).partition("\n")[0].split()).rstrip(".")
+        raise EvaluationError(
+            f"The worker on {socket.gethostname()} cannot use its GPU: {reason}. Set --device cpu, or mend its driver "
+            "or its torch."
+        ) from error
     torch.set_float32_matmul_precision("highest")  # no TF32, whose ten bits would drown small perturbations
     torch.backends.cudnn.allow_tf32 = False  # torch allows it in convolutions
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False

@@ -4,7 +4,9 @@ Axes: B members, K rows per member, P parameters, Q numbers of a member's row. E
 LayerNorm, GroupNorm, RMSNorm, GRUCell, LSTMCell and RNNCell of the user's module is replaced by a layer that applies
 every member's own weights to its own rows; the module's own forward then runs as written, on B * K rows. A module with
 parameters elsewhere runs through `torch.func.vmap`: correct, and slower. What a member's rows give does not depend on
-which other members run beside it; to the last bit, where all its parameters are written out and it runs on a CPU.
+which other members run beside it; to the last bit, where all its parameters are written out and it runs on a CPU. On a
+GPU its last bits depend on how many run beside it, since cuBLAS and cuDNN choose an algorithm by the size of the batch:
+the same chunk gives the same bits again, and a member that is replayed alone may differ from itself in the chunk.
 """
 
 import copy
@@ -143,14 +145,28 @@ class Forward:
         """
         held = self._memory.get(name)
         if held is None or len(held) < rows or held.shape[1] != size or held.device != device:
+            self._unbind()  # else layers and tenant would hold the old memory while the new is made
+            held = self.tenant = None
             self._memory.pop(name, None)
             held = self._memory[name] = _allocate(rows, size, device)
         return held
+
+    def free(self) -> None:
+        """Lets go of the members' memory and of all recorded graphs. The next members to move in make it anew."""
+        self._unbind()
+        self._memory, self._centre, self.tenant = {}, (), None
+        if self._captured is not None:
+            self._captured.forget()
 
     @property
     def storage(self) -> list[Tensor]:
         """All memory that calls read beside their inputs; a call does the same on it until it is bound anew."""
         return [*self._memory.values(), *self._centre]
+
+    def _unbind(self) -> None:
+        self._parameters = {}
+        for layer in () if self.vmapped else self._layers:
+            layer.unbind()
 
     def bind(self, rows_BQ: Tensor, places: Places, centre_P: Tensor | None = None) -> None:
         """Points all layers at the members that run next.

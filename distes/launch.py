@@ -16,7 +16,7 @@ from distes import files, installation, trust, yaml_text
 from distes.archive import Archive
 from distes.build import Parts, build
 from distes.configuration import Configuration, own_arguments
-from distes.device import settle, visible_gpus
+from distes.device import prepare, settle, visible_gpus
 from distes.errors import ClusterError, ConfigurationError, EvaluationError, RunDirectoryError
 from distes.monitor.base import Monitor
 from distes.monitor.console import Console, duration, number
@@ -100,7 +100,7 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
                     trainer.restore()
                 if replay is not None:
                     with _named(path, trusting):
-                        return _replay(trainer, replay, console)
+                        return _replay(trainer, replay, console, pool.device)
                 if resumed:
                     forget_result(directory)
                     directory.write_config(text)
@@ -156,9 +156,9 @@ def start_pool(configuration: Configuration, parts: Parts, console: Console, syn
         if serial.device == "cuda":
             console.say(f"Members are evaluated in this process, on {serial.place}.")
         return serial
-    from distes.pools.ray_environment import prepare
+    from distes.pools import ray_environment
 
-    prepare()
+    ray_environment.prepare()
     from distes.pools.ray_pool import RayPool
 
     return RayPool(
@@ -184,6 +184,7 @@ def sum_on(parts: Parts, device: str, say: Callable[[str], None]) -> None:
     """
     if device == "cuda":
         if visible_gpus():
+            prepare("cuda")  # as workers do, whose updates are to have the same bits
             parts.perturbation.device = "cuda"
         else:
             say("This process sees no GPU: it forms the update on its processor, whose last bits may be other ones.")
@@ -292,7 +293,7 @@ def summary(result: Result, path: str, trusting: str = "", *, saved: bool = True
     )
 
 
-def _replay(trainer: Trainer, what: str, console: Console) -> int:
+def _replay(trainer: Trainer, what: str, console: Console, device: str) -> int:
     match = re.fullmatch(r"(\d+)(?:,(\d+),([+-]))?", what)
     if match is None:
         raise ConfigurationError(f"replay must be GENERATION, or GENERATION,PAIR,SIGN such as 7,12,+; got {what!r}.")
@@ -306,6 +307,11 @@ def _replay(trainer: Trainer, what: str, console: Console) -> int:
     else:
         fitness = trainer.replay(int(match[2]), 1 if match[3] == "+" else -1).fitness_N2[:, 0]
     console.say(f"fitness {', '.join(map(number, fitness.tolist()))}")
+    if device == "cuda":
+        console.say(
+            "Alone on a GPU a member may differ in its last bits from itself among others, since the GPU's algorithms "
+            "are chosen by how many run together: over a long episode the fitness may, too."
+        )
     return 0
 
 

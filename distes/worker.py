@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import torch
 from torch import nn
 
 from distes.batched import Forward, Members, population_forward
+from distes.cuda_errors import failure, out_of_memory, release, requested_bytes
 from distes.device import Place, Resident, place_of, prepare, settle
 from distes.errors import EvaluationError, raised
 from distes.evaluation import ChunkResult
 from distes.genomes import Decoder, Origins
-from distes.gpu_memory import GpuMemory, out_of_memory, release, requested_bytes
+from distes.gpu_memory import GpuMemory
 from distes.initialization import Initialization
 from distes.layout import Layout
 from distes.mutations import MUTATIONS
@@ -101,7 +101,7 @@ class Experiment:
 
     @property
     def pairs_per_chunk(self) -> ChunkPairs:
-        """How many pairs a worker evaluates together where the user does not say."""
+        """How many pairs a worker evaluates together where the user does not say; the same for any number of workers."""
         usual = self.task.pairs_per_chunk
         if self.device == "cpu" or not self.task.on_device or usual.least == usual.most:  # the task insists
             return usual
@@ -174,14 +174,15 @@ class Worker:
         try:
             result = self._evaluate(population, chunk)
         except Exception as error:
+            if reason := failure(error):
+                raise EvaluationError(self._failed(chunk, count, reason)) from error
             if not out_of_memory(error):
                 raise
             failed_bytes = requested_bytes(error)
             release(error)
-            self._forward = copy.deepcopy(self._forward)  # without its memory
-        except (
-            BaseException
-        ) as error:  # such as SystemExit, by which an environment would end this process, and the run
+            self._forward.free()
+        except BaseException as error:
+            # Such as SystemExit, by which an environment would end this process, and the run.
             if isinstance(error, KeyboardInterrupt) and is_ctrl_c():
                 raise
             raise EvaluationError(_ended(population, chunk, error)) from None
@@ -270,12 +271,25 @@ class Worker:
             self._forward = copy.deepcopy(experiment.forward).to(self._device)  # the driver's may stay where it is
             experiment.noise.tensor(self._device)
             self._centre = Resident(self._device)
-        except torch.OutOfMemoryError as error:
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
             megabytes = experiment.noise.size * experiment.noise.dtype.itemsize / 1e6
             raise EvaluationError(
                 f"A noise table of {megabytes:,.0f} MB does not fit on the GPU of the worker on {self.place.node} "
                 f"({self.place}): choose a smaller --noise.size, --noise.dtype float16, or fewer --workers per GPU."
             ) from error
+
+    def _failed(self, chunk: Chunk, count: int, reason: str) -> str:
+        """The sentence for a GPU that has failed: nobody can tell for whom it was working."""
+        what = "episodes of the centre" if chunk.of_centre else "members"
+        return (
+            f"The GPU of the worker on {self.place.node} ({self.place}, process {self.place.pid}) failed while "
+            f"{count:,} {what} were evaluated together: {reason}. Such an error shows late, at whatever is called "
+            "next: with CUDA_LAUNCH_BLOCKING=1 in the environment it shows where it happens. A device-side assert or "
+            "an illegal memory access comes from an index that is out of range in the policy or the environment; if "
+            "it does not come again, suspect the GPU (nvidia-smi, dmesg)."
+        )
 
     def _does_not_fit(self, chunk: Chunk, count: int) -> str:
         """The sentence for a chunk that takes more memory than there is."""

@@ -1,10 +1,21 @@
 """What all tests share."""
 
+import pytest
 import torch
 from hypothesis import settings
 
 # A machine that is busy with other things is no reason to fail.
 settings.register_profile("distes", deadline=None)
 settings.load_profile("distes")
+
+
+@pytest.fixture(autouse=True)
+def _gpu_as_a_worker_has_it(request: pytest.FixtureRequest) -> None:
+    """Float32 throughout and repeatable: torch by itself takes TF32 for convolutions."""
+    if request.node.get_closest_marker("gpu"):
+        from distes.device import prepare
+
+        prepare("cuda")
+
 
 torch.set_num_threads(1)  # as in every worker; the serial pool does the same to the process it runs in

@@ -60,14 +60,14 @@ def test_on_a_processor_it_just_calls() -> None:
         assert captured(x).tolist() == [2 * n, 2 * n] and calls[-1] is x
 
 
-def test_is_recorded_after_so_many_calls_and_right_all_along(recorder: Recorder) -> None:
+def test_is_recorded_with_the_next_call_after_so_many_and_right_all_along(recorder: Recorder) -> None:
     captured = Captured(lambda x, y: (x + y, x * y), after=5, record=recorder)
     for n in range(12):
         x, y = torch.full((2, 3), float(n)), torch.arange(3.0)
         total, product = captured(x, y)
         assert torch.equal(total, x + y) and torch.equal(product, x * y)
         assert recorder.recorded == (n >= 5)
-    assert recorder.replayed == 7
+    assert recorder.replayed == 6
 
 
 def test_a_function_that_changes_its_state_does_so_once_per_call(recorder: Recorder) -> None:
@@ -82,7 +82,7 @@ def test_a_function_that_changes_its_state_does_so_once_per_call(recorder: Recor
 def test_what_it_returns_stays_in_its_place(recorder: Recorder) -> None:
     captured = Captured(lambda x: x + 1, after=WARM_UP, record=recorder)
     outputs = [captured(torch.tensor([float(n)])) for n in range(6)]
-    assert len({id(output) for output in outputs[3:]}) == 1
+    assert len({id(output) for output in outputs[WARM_UP + 1 :]}) == 1
     assert captured(outputs[-1]).item() == 7  # its own output may be its input
 
 

@@ -568,9 +568,12 @@ def test_the_device_of_a_cluster_is_left_to_the_cluster(monkeypatch):
 )
 def test_the_update_is_formed_on_the_driver_s_gpu(monkeypatch, device, gpus, expected, lines):
     monkeypatch.setattr("distes.launch.visible_gpus", lambda: gpus)
+    prepared = []
+    monkeypatch.setattr("distes.launch.prepare", prepared.append)
     parts, said = build(parse(*FUNCTION, "--noise.size", "1000")), []
     sum_on(parts, device, said.append)
     assert vars(parts.perturbation).get("device", "cpu") == expected
+    assert prepared == ["cuda"] * (expected == "cuda")  # so that its bits are those of a run in one process
     assert len(said) == lines and all("sees no GPU: it forms the update on its processor" in line for line in said)
 
 

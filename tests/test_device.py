@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from distes import device
-from distes.device import PAYS_FROM, Place, Resident, place_of, prepare, settle
+from distes.device import PAYS_FROM, Place, Resident, place_of, prepare, settle, visible_gpus
 from distes.errors import ConfigurationError, EvaluationError
 
 
@@ -52,6 +52,31 @@ def test_a_worker_that_sees_no_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> N
         prepare("cuda")
 
 
+def test_a_gpu_that_torch_cannot_use_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).\nPlease update it.")
+
+    monkeypatch.setattr(device, "visible_gpus", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "init", refuse)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "so that it is taken back")
+    with pytest.raises(EvaluationError, match=r"cannot use its GPU: The NVIDIA driver .* 11040\)\. Set --device cpu"):
+        prepare("cuda")
+
+
+def test_counting_gpus_does_not_start_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has started it cannot be forked any more."""
+
+    def refuse(*_: object) -> int:
+        raise AssertionError("CUDA is started")
+
+    monkeypatch.setattr(torch.cuda, "_is_compiled", lambda: True)
+    monkeypatch.setattr(torch.cuda, "_device_count_nvml", lambda: 2)
+    for name in ("_cuda_getDeviceCount", "_cuda_init"):
+        monkeypatch.setattr(torch._C, name, refuse, raising=False)
+    assert visible_gpus() == 2
+    assert not torch.cuda.is_initialized()
+
+
 def test_a_processor_needs_no_preparation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     assert prepare("cpu") == torch.device("cpu")
@@ -60,6 +85,7 @@ def test_a_processor_needs_no_preparation(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_computes_in_float32_and_repeatably(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "visible_gpus", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
     torch.set_float32_matmul_precision("high")
@@ -94,6 +120,15 @@ def test_a_resident_vector_is_sent_when_its_bits_change_and_stays_in_its_place()
     vector_P[3] = -0.0  # in place, and equal but for its sign
     assert np.signbit(resident.of(vector_P).numpy()).tolist() == [False, False, False, True]
     assert resident.of(vector_P).data_ptr() == place
+
+
+def test_a_vector_of_another_length_is_refused_and_the_copy_stays() -> None:
+    resident = Resident(torch.device("cpu"))
+    resident.of(np.arange(3, dtype=np.float32))
+    for _ in range(2):  # and it is not remembered as sent
+        with pytest.raises(ValueError, match="of 3 numbers cannot become one of 4"):
+            resident.of(np.arange(4, dtype=np.float32))
+    assert resident.of(np.arange(3, dtype=np.float32)).tolist() == [0, 1, 2]
 
 
 def test_a_vector_that_cannot_be_written_is_sent_all_the_same() -> None:

@@ -281,7 +281,7 @@ class TestWorker:
         assert mutation.children == 1 + 8  # the one new parent, and its offspring
 
     def test_of_another_sigma_it_remembers_nothing(self, task: Recorder, parts: Parts) -> None:
-        """Two runs may share a worker."""
+        """The centre is replayed with none; and what was decoded with another sigma would be wrong."""
         worker = Worker(parts.experiment)
         worker.evaluate(a_population(parts), Chunk(0, 0, 8, each=1))
         worker.evaluate(a_population(parts, sigma=0.0), Chunk(0, 0, 1, each=1))

@@ -1,7 +1,10 @@
 """What only a GPU can show: workers, graphs, memory and whole runs on one."""
 
 import json
+import subprocess
+import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,18 +14,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from distes.batched import Members
+from distes.batched import Members, population_forward
 from distes.captured import WARM_UP, Captured
 from distes.cli import main
 from distes.device import visible_gpus
 from distes.errors import DistesWarning, EvaluationError
+from distes.layout import Layout
+from distes.noise import NoiseTable
+from distes.perturbations.dense import Dense
+from distes.perturbations.low_rank import LowRank
 from distes.policies.cnn import CNN
 from distes.policies.mlp import MLP
 from distes.pools.serial import SerialPool
 from distes.population import Chunk
 from distes.tasks.base import Outcome, Task, Terms
 from distes.worker import Worker
-from tests.small import Parts, evaluate, parts, population
+from tests.policies import OF_KNOWN_LAYERS
+from tests.small import ROOT, Parts, evaluate, parts, population
 
 pytestmark = [
     pytest.mark.gpu,
@@ -115,6 +123,50 @@ def test_memory_that_runs_out_is_a_sentence_and_the_advice_is_good() -> None:
     fit = int(str(e.value).rstrip(".").rpartition(" ")[2])
     assert 24 <= fit <= 40
     assert worker.evaluate(asked, Chunk(0, 0, fit // 2)).fitness.shape == (fit // 2, 2)
+
+
+def answers(name: str, make: Any, count: int, device: str, who: Sequence[int]) -> Tensor:
+    """What some of many members answer."""
+    policy, shape = OF_KNOWN_LAYERS[name]
+    torch.manual_seed(0)
+    module = policy()
+    layout = Layout(module)
+    forward = population_forward(module, layout, shape).to(device)
+    noise = NoiseTable(size=2**18, seed=41)
+    signs_B = np.resize([1, -1], count)
+    members = Members(forward, make(noise, layout), layout.flatten(module), 0.1, np.arange(count), signs_B, device)
+    chosen = np.arange(count) if device == "cuda" else np.array(who)
+    members.select(chosen)
+    x_BK = torch.randn(1, 1, *shape).expand(len(chosen), -1, *shape).to(device)
+    start_S = members.initial_state()
+    with torch.inference_mode():
+        got = members(x_BK) if start_S is None else members.step(x_BK, start_S.expand(len(chosen), 1, -1))[0]
+    return got.cpu() if device == "cpu" else got[list(who)].cpu()
+
+
+@pytest.mark.parametrize("make", [Dense, LowRank])
+@pytest.mark.parametrize(
+    ("name", "count"), [("LayerNorm", 65_535), ("LayerNorm", 131_072), *((name, 65_536) for name in OF_KNOWN_LAYERS)]
+)
+def test_more_members_than_a_grid_has_rows_of_blocks(name: str, make: Any, count: int) -> None:
+    """CUDA's grids end at 65,535 in two of three directions, and a batch lies along one of them."""
+    who = [0, 1, count // 2, 65_534, count - 1]
+    got, expected = (answers(name, make, count, device, who) for device in ("cuda", "cpu"))
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_asynchronous_error_is_the_gpu_s_and_no_member_s() -> None:
+    """In a process of its own: whoever made it can compute nothing any more."""
+    code = """
+import torch
+from distes.cuda_errors import failure, out_of_memory
+try:
+    torch.zeros(4, device="cuda")[torch.tensor([4], device="cuda")].cpu()
+except Exception as error:
+    print(failure(error), out_of_memory(error))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert "CUDA error: device-side assert triggered False" in done.stdout, done.stderr
 
 
 class TestCaptured:

@@ -19,6 +19,7 @@ LAYERS = [
     "terminal",
     "stopping",
     "device",
+    "cuda_errors",
     "gpu_memory",
     "captured",
     "files",

@@ -6,6 +6,7 @@ Axes: N slices, L numbers of a slice.
 import re
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -191,16 +192,56 @@ def test_torch_s_form_agrees(noise: NoiseTable, squared: bool) -> None:
     np.testing.assert_allclose(out, plain_loop(noise.numbers, starts_N, weights_N, 1000, squared), atol=2e-5)
 
 
-def test_a_missing_triton_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delitem(sys.modules, "distes.noise_sum.triton_kernel", raising=False)
-    gpu._triton_kernel.cache_clear()
-    try:
-        with pytest.warns(DistesWarning, match=r"Triton cannot be imported \(.*triton.*several times slower") as said:
-            assert gpu._triton_kernel() is None and gpu._triton_kernel() is None
-        assert len(said) == 1
-    finally:
+class TestTritonThatDoesNotWork:
+    @pytest.fixture(autouse=True)
+    def _first_use(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        monkeypatch.delitem(sys.modules, "distes.noise_sum.triton_kernel", raising=False)
         gpu._triton_kernel.cache_clear()
+        yield
+        gpu._triton_kernel.cache_clear()
+
+    def said(self, reason: str) -> None:
+        cpu = torch.device("cpu")
+        with pytest.warns(DistesWarning, match=rf"Triton does not work here \({reason}.*several times slower") as said:
+            assert gpu._triton_kernel(cpu) is None and gpu._triton_kernel(cpu) is None
+        assert len(said) == 1
+
+    def test_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "triton", None)
+        self.said("ModuleNotFoundError: .*triton")
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            RuntimeError("Failed to find C compiler. Please specify via CC environment variable."),
+            OSError(30, "Read-only file system"),
+            subprocess.CalledProcessError(1, "ptxas"),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
+    def test_it_cannot_compile(self, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Which shows at the first launch."""
+
+        def refuse(*_: object) -> None:
+            raise error
+
+        kernel = types.SimpleNamespace(add_slices=refuse)
+        monkeypatch.setitem(sys.modules, "distes.noise_sum.triton_kernel", kernel)
+        self.said(type(error).__name__)
+
+    def test_it_computes_something_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        kernel = types.SimpleNamespace(add_slices=lambda *_: None)
+        monkeypatch.setitem(sys.modules, "distes.noise_sum.triton_kernel", kernel)
+        self.said(r"RuntimeError: 1 \* 1 is 0\.0")
+
+    def test_a_gpu_that_failed_before_is_not_blamed_on_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: object) -> None:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+        kernel = types.SimpleNamespace(add_slices=refuse)
+        monkeypatch.setitem(sys.modules, "distes.noise_sum.triton_kernel", kernel)
+        with pytest.raises(RuntimeError, match="illegal memory access"):
+            gpu._triton_kernel(torch.device("cpu"))
 
 
 def run(code: str, home: Path, **environment: str) -> str:
@@ -284,7 +325,9 @@ for number, squared in (("fp32", False), ("fp16", False), ("fp32", True), ("fp16
     constants = {"SQUARED": squared, "BLOCK": kernel.BLOCK, "UNROLL": kernel.UNROLL}
     source = ASTSource(fn=kernel._compiled, signature=signature, constexprs=constants)
     options = {"num_warps": kernel.WARPS, "maxnreg": kernel.REGISTERS, "enable_fp_fusion": False}
-    print(compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"])
+    made = compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+    assert made.asm["cubin"].startswith(b"\x7fELF")  # assembled, too
+    print(made.asm["ptx"])
 """
     assembly = run(code, tmp_path)
     found = re.findall(r"\b(fma|mul|add)\.\w*\.?f32", assembly)

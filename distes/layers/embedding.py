@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812, torch's own abbreviation
 
@@ -22,11 +21,12 @@ class Embedding(MemberLayer):
         """Looks up rows of the member's table; or of the centre's, and adds a number of `left` times `right`."""
         weight, members = bound.weight(self._slot), bound.members
         if not isinstance(weight, Thin):
-            table_BEF = weight
-            member_B1 = torch.arange(members, device=weight.device).unsqueeze(1)
+            table_BEF, features = weight, weight.shape[-1]
 
+            # Reads the members' rows and its input alone: a recorded graph does not keep other memory alive.
             def dense(x: Tensor) -> Tensor:
-                return table_BEF[member_B1, x.reshape(members, -1)].view(*x.shape, -1)
+                place_BM1 = x.reshape(members, -1, 1).long()
+                return table_BEF.gather(1, place_BM1.expand(-1, -1, features)).view(*x.shape, -1)
 
             return dense
         centre_EF, left_BRE, right_BRF = weight.centre, weight.left_BRM, weight.right_BRN

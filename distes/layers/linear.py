@@ -39,12 +39,22 @@ def linear_map(bound: Bound, weight: Slot, bias: Slot | None) -> Map:
     return _dense_product(W, bias_B1O, bound.members)
 
 
-def _by_member(run: Map, members: int, x: Tensor) -> Tensor:
-    """Runs rows that are not (B, K, I) yet."""
-    if x.dim() == 2:
-        rows = x.unsqueeze(1) if len(x) == members else x.reshape(members, -1, x.shape[-1])
-        return run(rows).flatten(0, 1)
-    return run(x.reshape(members, -1, x.shape[-1])).view(*x.shape[:-1], -1)
+def _by_member(product: Map, members: int) -> Map:
+    """Makes a product of (B, K, I) one that takes (B*K, ..., I), too.
+
+    No function here refers to itself: that would keep its tensors, whole matrices of members, until Python looks for
+    cycles.
+    """
+
+    def run(x: Tensor) -> Tensor:
+        if x.dim() == 3 and x.size(0) == members:
+            return product(x)
+        if x.dim() == 2:
+            rows = x.unsqueeze(1) if len(x) == members else x.reshape(members, -1, x.shape[-1])
+            return product(rows).flatten(0, 1)
+        return product(x.reshape(members, -1, x.shape[-1])).view(*x.shape[:-1], -1)
+
+    return run
 
 
 def _dense_product(weight_BIO: Tensor, bias_B1O: Tensor | None, members: int) -> Map:
@@ -53,16 +63,14 @@ def _dense_product(weight_BIO: Tensor, bias_B1O: Tensor | None, members: int) ->
     few = weight_BIO.device.type == "cpu" and outputs >= LONG and inputs * outputs < SMALL
     rows_B1O = weight_BIO.split(1, dim=1) if few else ()
 
-    def run(x: Tensor) -> Tensor:
-        if x.dim() != 3 or x.size(0) != members:
-            return _by_member(run, members, x)
+    def product(x: Tensor) -> Tensor:
         if bias_B1O is None:
             return bmm(x, weight_BIO)
         if few and x.size(1) * inputs * outputs < SMALL:
             return _sum_of_rows(bias_B1O, x, rows_B1O)
         return baddbmm(bias_B1O, x, weight_BIO)
 
-    return run
+    return _by_member(product, members)
 
 
 def _sum_of_rows(bias_B1O: Tensor, x_BKI: Tensor, rows_B1O: Sequence[Tensor]) -> Tensor:
@@ -88,16 +96,12 @@ def _thin_product(weight: Thin, bias_B1O: Tensor | None, members: int) -> Map:
     dots = _many_dots(left_BI) if on_cpu and inputs >= WIDE else None
 
     def rank_one(x: Tensor) -> Tensor:
-        if x.dim() != 3 or x.size(0) != members:
-            return _by_member(rank_one, members, x)
         t_BK1 = dots(x) if dots is not None and x.size(1) == 1 else bmm(x, left_BIR)
         y_BKO = t_BK1 * right_B1O if bias_B1O is None else addcmul(bias_B1O, t_BK1, right_B1O)
         y_BKO.view(-1, outputs).addmm_(x.reshape(-1, inputs), weight_IO)
         return y_BKO
 
     def any_rank(x: Tensor) -> Tensor:
-        if x.dim() != 3 or x.size(0) != members:
-            return _by_member(any_rank, members, x)
         t_BKR = bmm(x, left_BIR)
         if on_cpu and t_BKR.shape[1] * rank * outputs < SMALL:
             y_BKO = t_BKR[..., :1] * right_B1O if bias_B1O is None else addcmul(bias_B1O, t_BKR[..., :1], right_B1O)
@@ -108,7 +112,7 @@ def _thin_product(weight: Thin, bias_B1O: Tensor | None, members: int) -> Map:
         y_BKO.view(-1, outputs).addmm_(x.reshape(-1, inputs), weight_IO)
         return y_BKO
 
-    return rank_one if rank == 1 else any_rank
+    return _by_member(rank_one if rank == 1 else any_rank, members)
 
 
 def _many_dots(left_BI: Tensor) -> Map:

@@ -5,8 +5,10 @@ import warnings
 from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from distes.cuda_errors import failure
 from distes.errors import DistesWarning
 
 
@@ -15,7 +17,7 @@ def add_slices(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor, 
 
     All on one device.
     """
-    kernel = _triton_kernel() if out.device.type == "cuda" else None
+    kernel = _triton_kernel(out.device) if out.device.type == "cuda" else None
     add = kernel.add_slices if kernel else add_in_torch
     add(table, starts_N, weights_N, out, squared)
 
@@ -28,15 +30,29 @@ def add_in_torch(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor
 
 
 @cache
-def _triton_kernel() -> Any:
-    """The module, or None where Triton is missing. Torch's CUDA builds for Linux bring it."""
+def _triton_kernel(device: torch.device) -> Any:
+    """The module, or None where Triton does not work. Torch's CUDA builds for Linux bring it.
+
+    It is tried out once: Triton compiles at the first launch, for which it needs a C compiler, an assembler that knows
+    the GPU, and a folder to write to.
+    """
     try:
-        return importlib.import_module("distes.noise_sum.triton_kernel")
-    except ImportError as error:
+        kernel = importlib.import_module("distes.noise_sum.triton_kernel")
+        one, start, out = torch.ones(1, device=device), torch.zeros(1, dtype=torch.int64, device=device), torch.zeros(1)
+        out = out.to(device)
+        kernel.add_slices(one, start, one, out, False)
+        if out.item() != 1:
+            raise RuntimeError(f"1 * 1 is {out.item()}")
+    except Exception as error:
+        if failure(error):  # of the GPU, perhaps long before this
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         warnings.warn(
-            f"Triton cannot be imported ({error}), so gradients are summed on the GPU slice by slice, which is several "
-            "times slower; install the triton that belongs to your torch.",
+            f"Triton does not work here ({reason}), so gradients are summed on the GPU slice by slice, which is "
+            "several times slower, and whose last bits may differ; install the triton that belongs to your torch, and "
+            "a C compiler.",
             DistesWarning,
             stacklevel=2,
         )
         return None
+    return kernel

@@ -34,7 +34,8 @@ def _add_slices(  # type: ignore[no-untyped-def]
 
 # Were the alignment of `out` known, a thread would take four neighbours of it, and read them one by one from the
 # unaligned slice, a quarter of each memory transaction at a time.
-_compiled = triton.jit(_add_slices, do_not_specialize_on_alignment=["out"])
+# And lengths are compiled for in general: else each of 1, of multiples of 16 and of others takes a second or two.
+_compiled = triton.jit(_add_slices, do_not_specialize=["n", "length"], do_not_specialize_on_alignment=["out"])
 
 
 def add_slices(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor, squared: bool) -> None:

@@ -191,7 +191,11 @@ class Gym(Task):
                 DROP_CHEAP if self.on_device else DROP_DEAR,
                 self._behaviour,
             )
-        return self._vectorized[members.device].run(members, terms)
+        try:
+            return self._vectorized[members.device].run(members, terms)
+        except BaseException:
+            del self._vectorized[members.device]  # it holds the members' rows, and memory may have run out
+            raise
 
     def observation_and_action(self) -> tuple[Observation, Action]:
         """The translators between the environment and a policy."""

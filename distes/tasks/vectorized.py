@@ -114,7 +114,7 @@ class Vectorized:
                 place = int(member - member_B[0]) * self._rules.episodes_per_member
                 raise MemberError(int(member), _raised(error, "", len(self._member_B)), seeds_J[place]) from error
             self._observation.write_batch(observation, self._seen_RO)
-            torch.where(self._running_R, reward_R, self._zero, out=self._reward_R)
+            torch.where(self._running_R, reward_R.double(), self._zero, out=self._reward_R)
             self._return_R.add_(self._reward_R)
             self._steps_R.add_(self._running_R)
             if self._behaviour is not None:

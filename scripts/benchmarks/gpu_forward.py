@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from distes.batched import Members, population_forward
+from distes.batched import Forward, Members, population_forward
 from distes.captured import WARM_UP, Captured
 from distes.device import prepare
 from distes.layout import Layout
@@ -96,8 +96,8 @@ def bandwidth(device: torch.device, seconds: float) -> float:
     return 2 * 4 * len(source) / seconds_of(lambda: target.copy_(source), device, seconds)
 
 
-def members_of(module: nn.Module, shape: tuple[int, ...], form: str, count: int, device: torch.device) -> Members:
-    """Members about the module's parameters, selected."""
+def forward_of(module: nn.Module, shape: tuple[int, ...], form: str, count: int, device: torch.device) -> Forward:
+    """The module for many members about its parameters, who are bound."""
     layout = Layout(module)
     perturbation = FORMS[form](NoiseTable(size=max(2**24, 3 * layout.size)), layout)
     ids_B = np.random.default_rng(0).integers(perturbation.number_of_directions, size=-(-count // 2)).repeat(2)[:count]
@@ -105,11 +105,11 @@ def members_of(module: nn.Module, shape: tuple[int, ...], form: str, count: int,
     forward = population_forward(module, layout, shape).to(device)
     members = Members(forward, perturbation, layout.flatten(module), 0.02, ids_B, signs_B, device=device)
     members.select(np.arange(count))
-    return members
+    return forward
 
 
 def recorded(call: Callable[..., Any], *inputs: torch.Tensor) -> Call:
-    """The call, recorded as a CUDA graph."""
+    """The call, recorded as a CUDA graph. It must not record itself, as `Forward.run` does."""
     captured = Captured(call, after=WARM_UP)
     for _ in range(WARM_UP + 1):
         captured(*inputs)
@@ -121,12 +121,12 @@ def measure(net: str, form: str, count: int, device: torch.device, copy: float, 
     make, shape = NETS[net]
     torch.manual_seed(0)
     module = make()
-    members = members_of(module, shape, form, count, device)
+    forward = forward_of(module, shape, form, count, device)
     x_BK = torch.rand(count, 1, *shape, device=device)
-    calls = {"launched": partial(members, x_BK)}
+    calls = {"launched": partial(forward, x_BK)}  # never `run`, which goes over to a graph after some calls
     shared = {"launched": partial(module.to(device).requires_grad_(False), x_BK[:, 0])}
     if device.type == "cuda":
-        calls["recorded"] = recorded(members, x_BK)
+        calls["recorded"] = recorded(forward, x_BK)
         shared["recorded"] = recorded(module, x_BK[:, 0])
     took = {name: seconds_of(call, device, seconds) for name, call in calls.items()}
     best = min(took.values())
