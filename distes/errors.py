@@ -53,11 +53,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {names[near[0]]!r}?" if near else ""
 
 
-def raised(error: BaseException) -> str:
+def raised(error: BaseException, longest: int = LONGEST_MESSAGE) -> str:
     """Returns what was raised and where, such as `"raised TypeError: unhashable type: 'list' (nets.py:12)"`.
 
     The place is the innermost line of a user's file, or the innermost line at all where no user's file is involved.
     An exception without a message shows the line's source instead. The result is one line.
+
+    Args:
+        error: The exception.
+        longest: Characters of its message.
     """
     name, frames = type(error).__name__, list(_frames(error))
     users = [frame for frame in frames if _is_users(frame[0])]
@@ -66,8 +70,8 @@ def raised(error: BaseException) -> str:
         message = " ".join(str(error).split())
     except Exception as second:
         message = f"a message that cannot be read, since its __str__ raises {type(second).__name__}"
-    if len(message) > LONGEST_MESSAGE:
-        message = f"{message[:LONGEST_MESSAGE]}..."
+    if len(message) > longest:
+        message = f"{message[:longest]}..."
     source = where = ""
     if place is not None:
         filename, line = place[0].co_filename, place[1]

@@ -72,6 +72,10 @@ class MemberLayer(nn.Module, ABC):
         """Points the layer at members."""
         self._run = self.bound_to(bound)
 
+    def unbind(self) -> None:
+        """Lets go of the members."""
+        self.__dict__.pop("_run", None)
+
     @abstractmethod
     def bound_to(self, bound: Bound) -> Callable[..., Any]:
         """Makes the function from B * K rows, member by member, to what the layer answers; or from (B, K, ...)."""
