@@ -24,7 +24,7 @@ from distes.configuration import (
     resume,
     schema,
 )
-from distes.errors import ConfigurationError, DistesError, DistesWarning
+from distes.errors import ConfigurationError, DistesError, DistesWarning, blame, is_users
 from distes.signature import Argument, NoText, Text, shown, typed
 
 USAGE = """\
@@ -198,6 +198,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "on it, choose a smaller --noise.size, or set --device cpu.",
                 file=sys.stderr,
             )
+            return 2
+        if is_users(error):
+            if debug:
+                traceback.print_exc()
+            print(f"error: {blame(error)} --debug shows the traceback.", file=sys.stderr)
             return 2
         traceback.print_exc()
         print("error: this is a bug in distes; please report it with the lines above.", file=sys.stderr)

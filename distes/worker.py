@@ -1,5 +1,6 @@
 """Evaluates one chunk. Plain Python that knows no Ray: a pool makes it an actor, or just calls it."""
 
+import contextlib
 import copy
 import dataclasses
 import socket
@@ -13,9 +14,10 @@ from torch import nn
 
 from distes.batched import Forward, Members, population_forward
 from distes.device import Place, Resident, place_of, prepare, settle
-from distes.errors import EvaluationError
+from distes.errors import EvaluationError, users_code
 from distes.evaluation import ChunkResult
 from distes.genomes import Decoder, Origins
+from distes.global_randomness import seeded
 from distes.gpu_memory import GpuMemory, out_of_memory, release, requested_bytes
 from distes.initialization import Initialization
 from distes.layout import Layout
@@ -155,12 +157,14 @@ class Worker:
                 does not fit into memory; says how many members would.
         """
         if isinstance(population, Outline):
-            self.follow(*news)
-            population = self._completed(population)
+            with users_code("A worker could not take the strategy's step along with the driver"):
+                self.follow(*news)
+                population = self._completed(population)
         count = chunk.evaluations
         self._memory.begin()
         try:
-            result = self._evaluate(population, chunk)
+            with users_code(f"{_named(population, chunk)} could not be evaluated"):
+                result = self._evaluate(population, chunk)
         except Exception as error:
             if not out_of_memory(error):
                 raise
@@ -202,7 +206,8 @@ class Worker:
         refuses = population.refuses_non_finite
         terms = Terms(seeds_B, not chunk.of_centre, population.normalization, observed_B, refuses)
         try:
-            outcome = self._task.evaluate(members, terms)
+            with seeded(int(seeds_B[0])) if self._forward.draws else contextlib.nullcontext():
+                outcome = self._task.evaluate(members, terms)
             bad = np.flatnonzero(~np.isfinite(outcome.fitness_B))
             if len(bad) and refuses:
                 raise MemberError(int(bad[0]), f"its fitness is {outcome.fitness_B[bad[0]]}, which is no finite number")
@@ -277,6 +282,13 @@ class Worker:
             f"{start}, nor would a single pair: use a smaller policy, a perturbation of low rank, fewer --workers per "
             "machine, or another --device."
         )
+
+
+def _named(population: Population, chunk: Chunk) -> str:
+    """The chunk at the beginning of a sentence."""
+    first = chunk.start if chunk.of_centre else population.first_pair + chunk.start
+    what = "The centre's episodes" if chunk.of_centre else "Pairs"
+    return f"{what} {first} to {first + chunk.stop - chunk.start - 1} of generation {population.generation + 1}"
 
 
 def _sentence(population: Population, chunk: Chunk, error: MemberError) -> str:
