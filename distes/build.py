@@ -52,6 +52,7 @@ def build(configuration: Configuration) -> Parts:
     with _blame("task", type(task)):
         getattr(task, "check", lambda: None)()  # such as: can the environment be made?
         shape, size = task.observation_shape, task.action_size
+        _check_sizes(shape, size)
     policy = build_policy(configuration["policy"], shape, size, seed)
     layout = Layout(policy)
     centre_P = layout.flatten(policy)
@@ -74,6 +75,18 @@ def build(configuration: Configuration) -> Parts:
             "--task.behaviour, such as final_observation or info:KEY."
         )
     return Parts(task, policy, forward, noise, perturbation, strategy)
+
+
+def _check_sizes(shape: object, size: object) -> None:
+    """Checks what a task says of its observations and actions.
+
+    Raises:
+        ValueError: They are no sizes.
+    """
+    if not isinstance(shape, tuple) or not all(type(side) is int and side > 0 for side in shape):
+        raise ValueError(f"its observation_shape must be a tuple of positive whole numbers; got {shape!r}")
+    if type(size) is not int or size < 1:
+        raise ValueError(f"its action_size must be a positive whole number; got {size!r}")
 
 
 def _sensitivity(task: Task, policy: nn.Module, seed: int) -> Sensitivity:

@@ -54,6 +54,22 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {names[near[0]]!r}?" if near else ""
 
 
+def require_instance(name: str, value: object, kind: type) -> None:
+    """Checks an argument of the Python API, which may be a user's class, function or instance.
+
+    Raises:
+        ConfigurationError: It is no instance of that class.
+    """
+    if isinstance(value, kind):
+        return
+    got = f"an instance of {type(value).__module__}.{type(value).__qualname__}"
+    if isinstance(value, type):
+        got = f"the class {value.__name__}: call it with its arguments"
+    elif callable(value):
+        got = f"the callable {getattr(value, '__name__', type(value).__name__)}"
+    raise ConfigurationError(f"{name} must be an instance of {kind.__module__}.{kind.__qualname__}; got {got}.")
+
+
 def raised(error: BaseException, longest: int = LONGEST_MESSAGE) -> str:
     """Returns what was raised and where, such as `"raised TypeError: unhashable type: 'list' (nets.py:12)"`.
 

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,8 @@ class Replica:
         """
         # What Ray has brought lies in memory that cannot be written to; a strategy may write to its own arrays.
         self._strategy, self._perturbation = copy.deepcopy(strategy, {id(perturbation): perturbation}), perturbation
-        self._failure: Exception | None = None  # of a foreign strategy's tell, which is shown when a chunk comes
+        # Of a foreign strategy's tell, with the traceback from there on; it is shown when a chunk comes.
+        self._failure: tuple[Exception, TracebackType | None] | None = None
         self._generation: int | None = self._asked.generation
         self._restored: int | None = None  # the generation for which the whole state came
 
@@ -118,7 +120,7 @@ class Replica:
             self._strategy.tell(evaluation)
         except Exception as error:
             if is_users(error):
-                self._failure = error
+                self._failure = error, error.__traceback__
             raise
 
     def complete(self, outline: Outline) -> Population:
@@ -129,7 +131,8 @@ class Replica:
             EvaluationError: They are not, though the whole state has just come.
         """
         if self._failure is not None:
-            raise self._failure
+            error, traceback = self._failure
+            raise error.with_traceback(traceback)
         generation = outline.rest.generation
         made = self._made(outline.digest) if self._generation == generation else None
         if made is None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from distes.batched import Forward, Members, population_forward
 from distes.device import Place, Resident, place_of, prepare, settle
-from distes.errors import EvaluationError, users_code
+from distes.errors import EvaluationError, require_instance, users_code
 from distes.evaluation import ChunkResult
 from distes.genomes import Decoder, Origins
 from distes.global_randomness import seeded
@@ -28,7 +28,7 @@ from distes.population import Chunk, ChunkPairs, Population
 from distes.replica import Outline, Replica, State, Told
 from distes.sensitivity import Sensitivity
 from distes.strategies.base import Strategy
-from distes.tasks.base import MemberError, Task, Terms
+from distes.tasks.base import MemberError, Task, Terms, checked
 
 # Pairs in a chunk whose environments live on a GPU: it takes thousands of rows to fill one.
 GPU_PAIRS_PER_CHUNK = ChunkPairs(256, 4096)
@@ -78,7 +78,16 @@ class Experiment:
             noise: The table that they come from.
             device: `cpu`, `cuda` or `auto`.
             strategy: For workers that follow it, and for the sensitivity that its mutations need.
+
+        Raises:
+            ConfigurationError: One of them is something else, or the policy does not fit the task's observations.
         """
+        require_instance("task", task, Task)
+        require_instance("policy", policy, nn.Module)
+        require_instance("perturbation", perturbation, Perturbation)
+        require_instance("noise", noise, NoiseTable)
+        if strategy is not None:
+            require_instance("strategy", strategy, Strategy)
         forward = population_forward(policy, Layout(policy), task.observation_shape)
         sensitivity = None if strategy is None else strategy.sensitivity
         return cls(task, forward, perturbation, noise, noise.fingerprint, device, strategy, sensitivity)
@@ -207,7 +216,7 @@ class Worker:
         terms = Terms(seeds_B, not chunk.of_centre, population.normalization, observed_B, refuses)
         try:
             with seeded(int(seeds_B[0])) if self._forward.draws else contextlib.nullcontext():
-                outcome = self._task.evaluate(members, terms)
+                outcome = checked(self._task, self._task.evaluate(members, terms), len(members))
             bad = np.flatnonzero(~np.isfinite(outcome.fitness_B))
             if len(bad) and refuses:
                 raise MemberError(int(bad[0]), f"its fitness is {outcome.fitness_B[bad[0]]}, which is no finite number")
