@@ -95,6 +95,7 @@ LAYERS = [
     "pools.ray_calls",
     "pools.ray_relay",
     "pools.ray_sync",
+    "pools.ray_sendable",
     "pools.ray_workers",
     "pools",
     "checkpoint",
@@ -118,7 +119,7 @@ LAYERS = [
     "cli",
 ]
 HOMES = {
-    "ray": [f"pools.ray_{name}" for name in ("cluster", "own_node", "calls", "relay", "workers", "pool")],
+    "ray": [f"pools.ray_{name}" for name in ("cluster", "own_node", "calls", "relay", "sendable", "workers", "pool")],
     "gymnasium": ["tasks.gym", "tasks.environments", "tasks.spaces", "envs"],
     "tensorboard": ["monitor.tensorboard"],
     "rich": ["monitor.console"],

@@ -3,6 +3,7 @@
 import dataclasses
 import pickle
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from distes.cli import main
 from distes.errors import ConfigurationError, DistesWarning, EvaluationError
@@ -17,6 +19,7 @@ from distes.evaluation import Evaluation, Moments
 from distes.noise import NoiseTable
 from distes.policies.linear import Linear
 from distes.pools.ray_calls import Fate, what_became
+from distes.pools.ray_pool import RayPool
 from distes.pools.serial import SerialPool
 from distes.population import Chunk, Genomes, Normalization, Population, ReadOnly
 from distes.replica import Outline, Replica, Told
@@ -138,6 +141,29 @@ def test_lists_and_other_floats_will_do() -> None:
     assert got.fitness_N2.tolist() == [[0, 1], [2, 3]] and got.fitness_N2.dtype == np.float64
     assert got.steps_N2.tolist() == [[3, 3], [3, 3]] and got.behaviour_N2D is not None
     assert got.behaviour_N2D.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"task": "lock"},
+            "The task Ones cannot be sent to workers, since pickling it raised TypeError: cannot pickle",
+        ),
+        ({"policy": "weight_norm"}, "The policy Sequential cannot be sent .* Serialization of parametrized modules"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::distes.errors.DistesWarning", "ignore:There is a performance drop:UserWarning")
+def test_what_cannot_be_sent_is_refused_before_a_cluster_is_joined(changes: dict[str, str], sentence: str) -> None:
+    task, policy = Ones(), None
+    if "task" in changes:
+        task.lock = threading.Lock()  # type: ignore[attr-defined]
+    else:
+        policy = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(1, 1)))
+    made = parts(task, policy)
+    with pytest.raises(ConfigurationError, match=sentence):
+        RayPool(made.experiment, workers=1)
+    assert evaluate(SerialPool(made.experiment), population(made.strategy(population_size=4))).episodes == 4
 
 
 def test_a_task_need_not_select() -> None:
