@@ -5,15 +5,16 @@ Axes: B members, K rows per member, P parameters, Q numbers of a member's row.
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from distes.forward import Forward, population_forward
+from distes.forward import Forward
 from distes.genomes import Origins
 from distes.perturbations.base import Perturbation
 from distes.policies.base import StatefulPolicy
 from distes.rows import Rows
 from distes.spread import Spread
+from distes.trial import population_forward
 
 __all__ = ["Forward", "Members", "population_forward"]
 
@@ -21,7 +22,10 @@ Floats = NDArray[np.float32]
 
 
 class Members:
-    """What a task evaluates: B members of one chunk, made from the shared noise when they are needed."""
+    """What a task evaluates: B members of one chunk, made from the shared noise when they are needed.
+
+    At first all of them are selected; `select` narrows to those that still run, or gives each several rows.
+    """
 
     def __init__(
         self,
@@ -52,17 +56,33 @@ class Members:
         self._forward, self._perturbation, self._centre_P = forward, perturbation, centre_P
         self._rows = Rows(perturbation, sigma, ids_B, signs_B, spread, origins)
         self._held = np.empty(0, np.int64)  # which member each row of the matrix holds
-        self._selected = 0
+        self._bound = 0  # rows that the forward is bound to
+        self._selected = np.arange(len(self._rows))
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def select(self, indices: NDArray[np.int64]) -> None:
+    def select(self, indices: ArrayLike) -> None:
         """Narrows to the members that run: row r of later calls belongs to member indices[r].
 
         Only rows whose member changes are written, so replacing one finished member costs one row.
+
+        Args:
+            indices: Whole numbers from 0 to B - 1, at least one; a member may have several rows.
+
+        Raises:
+            IndexError: They are not.
         """
-        forward, count = self._forward, len(indices)
+        wanted = np.asarray(indices)
+        whole = wanted.ndim == 1 and len(wanted) > 0 and wanted.dtype.kind in "iu"
+        if not whole or wanted.min() < 0 or wanted.max() >= len(self):
+            raise IndexError(f"members.select takes numbers of members, from 0 to {len(self) - 1}; got {indices!r}.")
+        self._selected = wanted.astype(np.int64)  # a copy: the caller may go on writing to its own
+        self._bind()
+
+    def _bind(self) -> None:
+        """Writes the selected members' rows where others are, and has the forward read them."""
+        forward, indices, count = self._forward, self._selected, len(self._selected)
         moved_in = forward.tenant is not self
         if moved_in or count > len(self._held):
             self._move_in(count)
@@ -70,10 +90,10 @@ class Members:
         if len(changed):
             self._write(changed, indices[changed])
             self._held[changed] = indices[changed]
-        if moved_in or count != self._selected:
+        if moved_in or count != self._bound:
             rows_B = (self._rows_BQ if self._full_BP is None else self._full_BP)[:count]
             forward.bind(rows_B, self._perturbation.places, self._centre)
-            self._selected = count
+            self._bound = count
 
     def _move_in(self, count: int) -> None:
         """Takes the forward's memory; what others held there is gone, and so is what we held."""
@@ -85,10 +105,10 @@ class Members:
             self._centre = forward.memory("centre", 1, len(self._centre_P), self.device)[0]
             self._centre.copy_(torch.tensor(self._centre_P))
         self._rows_BQ = forward.memory("rows", rows, places.size, self.device)
-        materialised = forward.vmapped and bool(places.factors)
+        materialised = forward.materialises and bool(places.factors)
         self._full_BP = forward.memory("members", rows, forward.layout.size, self.device) if materialised else None
         self._held = np.full(rows, -1, np.int64)
-        self._selected = 0
+        self._bound = 0
         forward.tenant = self
 
     def _write(self, rows: NDArray[np.int64], members: NDArray[np.int64]) -> None:
@@ -111,14 +131,40 @@ class Members:
         self._rows.write(self._centre, members, out_BQ)
 
     def __call__(self, x_BK: Tensor) -> Tensor:
-        """Runs a policy without memory on K rows per selected member: (B, K, ...) -> (B, K, A)."""
+        """Runs a policy without memory on K rows per selected member: (B, K, ...) -> (B, K, A).
+
+        Raises:
+            ValueError: B is not the number of selected members.
+            TypeError: The policy has a memory.
+        """
+        if len(x_BK) != self._bound or self._forward.tenant is not self or self._forward.stateful:
+            self._prepare("members(x)", x_BK, stateful=False)
         output: Tensor = self._forward.run(x_BK)
         return output
 
     def step(self, x_BK: Tensor, state_BK: Tensor) -> tuple[Tensor, Tensor]:
-        """Runs a policy with memory: (B, K, ...), (B, K, S) -> (B, K, A), (B, K, S)."""
+        """Runs a policy with memory: (B, K, ...), (B, K, S) -> (B, K, A), (B, K, S).
+
+        Raises:
+            ValueError: B is not the number of selected members.
+            TypeError: The policy has no memory.
+        """
+        if len(x_BK) != self._bound or self._forward.tenant is not self or not self._forward.stateful:
+            self._prepare("members.step(x, state)", x_BK, stateful=True)
         output, state = self._forward.run(x_BK, state_BK)
         return output, state
+
+    def _prepare(self, call: str, x_BK: Tensor, *, stateful: bool) -> None:
+        """Binds the selected members, if others were bound last; and refuses what does not fit them."""
+        if self._forward.stateful != stateful:
+            right = "has a memory: call members.step(x, state)" if not stateful else "has no memory: call members(x)"
+            raise TypeError(f"{call} does not fit the policy {type(self._forward.module).__name__}, which {right}.")
+        if len(x_BK) != len(self._selected):
+            raise ValueError(
+                f"{call} takes x of shape (B, K, ...) for the B = {len(self._selected)} selected members; got shape "
+                f"{tuple(x_BK.shape)}."
+            )
+        self._bind()
 
     def initial_state(self) -> Tensor | None:
         """The memory at an episode's start, (S,); None for a policy without memory."""
@@ -126,7 +172,11 @@ class Members:
         return module.initial_state(1)[0].to(self.device) if isinstance(module, StatefulPolicy) else None
 
     def parameters(self) -> Floats:
-        """Materialises all members, (B, P), float32; a copy."""
-        self.select(np.arange(len(self)))
+        """Materialises all members, (B, P), float32; a copy. Those that are selected stay so."""
+        selected, self._selected = self._selected, np.arange(len(self))
+        self._bind()
         full_BP = self._perturbation.parameters(self._centre, self._rows_BQ[: len(self)])
-        return full_BP.cpu().numpy().copy()
+        copied_BP: Floats = full_BP.cpu().numpy().copy()
+        self._selected = selected
+        self._bind()
+        return copied_BP

@@ -13,7 +13,7 @@ from torch import nn
 
 from distes.batched import Forward, population_forward
 from distes.configuration import Configuration, chosen_class
-from distes.errors import ConfigurationError, DistesError
+from distes.errors import ConfigurationError, DistesError, is_users, raised
 from distes.layout import Layout
 from distes.noise import NoiseTable
 from distes.perturbations.base import Perturbation
@@ -52,6 +52,7 @@ def build(configuration: Configuration) -> Parts:
     with _blame("task", type(task)):
         getattr(task, "check", lambda: None)()  # such as: can the environment be made?
         shape, size = task.observation_shape, task.action_size
+        _check_sizes(shape, size)
     policy = build_policy(configuration["policy"], shape, size, seed)
     layout = Layout(policy)
     centre_P = layout.flatten(policy)
@@ -74,6 +75,18 @@ def build(configuration: Configuration) -> Parts:
             "--task.behaviour, such as final_observation or info:KEY."
         )
     return Parts(task, policy, forward, noise, perturbation, strategy)
+
+
+def _check_sizes(shape: object, size: object) -> None:
+    """Checks what a task says of its observations and actions.
+
+    Raises:
+        ValueError: They are no sizes.
+    """
+    if not isinstance(shape, tuple) or not all(type(side) is int and side > 0 for side in shape):
+        raise ValueError(f"its observation_shape must be a tuple of positive whole numbers; got {shape!r}")
+    if type(size) is not int or size < 1:
+        raise ValueError(f"its action_size must be a positive whole number; got {size!r}")
 
 
 def _sensitivity(task: Task, policy: nn.Module, seed: int) -> Sensitivity:
@@ -107,21 +120,58 @@ def build_policy(
         )
         policy.eval()  # nothing here trains by backpropagation: no dropout, no batch statistics
         name, row = type(policy).__name__, torch.zeros(1, *observation_shape)
+        if row.dtype is not torch.float32:
+            raise ConfigurationError(
+                f"torch's default dtype is {str(row.dtype).removeprefix('torch.')}, and distes computes in float32: "
+                "leave out torch.set_default_dtype, and convert inside of the policy instead."
+            )
         try:
             with torch.no_grad():
-                answer = policy(row, policy.initial_state(1))[0] if isinstance(policy, StatefulPolicy) else policy(row)
+                state = policy.initial_state(1) if isinstance(policy, StatefulPolicy) else None
+                answer = policy(row) if state is None else policy(row, state)
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
             raise ConfigurationError(
-                f"The policy {name} fails on an observation of shape {tuple(row.shape)} (one row): {reason}."
+                f"The policy {name} fails on an observation of shape {tuple(row.shape)} (one row): it {raised(error)}."
             ) from error
-    shape = tuple(answer.shape) if isinstance(answer, torch.Tensor) else f"a {type(answer).__name__}"
-    if shape != (1, action_size):
-        raise ConfigurationError(
-            f"The policy {name} must answer one observation with shape {(1, action_size)}, as the task wants; got "
-            f"{shape}."
-        )
+    _check_answer(f"The policy {name}", answer, state, action_size)
     return policy
+
+
+def _check_answer(start: str, answer: Any, state: torch.Tensor | None, action_size: int) -> None:
+    """Checks what a policy answers one observation, and the memory that it keeps.
+
+    Raises:
+        ConfigurationError: It has another shape, or is no tensor of real numbers.
+    """
+    if state is not None:
+        if _form(state) != ("float32", (1, *state.shape[1:])) or state.dim() != 2:
+            raise ConfigurationError(
+                f"{start} must have an initial_state(rows) of shape (rows, S), float32; got {_in_words(state)} for one "
+                "row."
+            )
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise ConfigurationError(
+                f"{start} has a memory, so it must answer with (output, state); got {_in_words(answer)}."
+            )
+        answer, after = answer
+        if _form(after) != _form(state):
+            raise ConfigurationError(
+                f"{start} must answer with a state like its initial_state, {_in_words(state)}; got {_in_words(after)}."
+            )
+    if not isinstance(answer, torch.Tensor) or answer.shape != (1, action_size) or answer.is_complex():
+        raise ConfigurationError(
+            f"{start} must answer one observation with shape {(1, action_size)}, as the task wants; got "
+            f"{_in_words(answer)}."
+        )
+
+
+def _form(value: Any) -> tuple[str, tuple[int, ...]] | None:
+    return (str(value.dtype).removeprefix("torch."), tuple(value.shape)) if isinstance(value, torch.Tensor) else None
+
+
+def _in_words(value: Any) -> str:
+    form = _form(value)
+    return f"a {type(value).__name__}" if form is None else f"{form[1]}, {form[0]}"
 
 
 def construct(section: str, part: Mapping[str, Any], **supplied: Any) -> Any:
@@ -152,7 +202,8 @@ def _blame(section: str, component: type) -> Iterator[None]:
             raise ConfigurationError(f"{section}.{error}") from error
         raise
     except Exception as error:
-        if component.__module__.startswith("distes.") and not isinstance(error, REFUSALS):
+        own = component.__module__.startswith("distes.")
+        if own and not isinstance(error, REFUSALS) and not is_users(error):
             raise
-        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        reason = str(error) if own and isinstance(error, ValueError) else f"it {raised(error)}."
         raise ConfigurationError(f"{section}: {component.__name__} cannot be made: {reason}") from error

@@ -26,7 +26,7 @@ from distes.configuration import (
     resume,
     schema,
 )
-from distes.errors import ConfigurationError, DistesError, DistesWarning, RunDirectoryError, is_users, raised
+from distes.errors import ConfigurationError, DistesError, DistesWarning, RunDirectoryError, blame, raised
 from distes.signature import Argument, NoText, Text, shown, typed
 from distes.stopping import BEFORE_TRAINING, INTERRUPTED, StopSignals
 from distes.terminal import tell
@@ -274,8 +274,9 @@ def judge(error: BaseException) -> tuple[int, str]:
         )
     if isinstance(error, Exception) and (reason := failure(error)):
         return 2, f"the driver's GPU failed: {reason}. --resume goes on from the last checkpoint."
-    # distes itself raises no SystemExit and the like, so it is the code that it calls.
-    if is_users(error) or not isinstance(error, Exception):
+    if sentence := blame(error):
+        return 2, f"{sentence} --debug shows the traceback."
+    if not isinstance(error, Exception):  # distes itself raises no SystemExit and the like: the code that it calls does
         return 2, f"code that is not part of distes {raised(error)}. --debug shows the traceback."
     return 1, "this is a bug in distes; please report it with the lines above."
 

@@ -9,6 +9,7 @@ import linecache
 import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType
 
@@ -53,11 +54,31 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {names[near[0]]!r}?" if near else ""
 
 
-def raised(error: BaseException) -> str:
+def require_instance(name: str, value: object, kind: type) -> None:
+    """Checks an argument of the Python API, which may be a user's class, function or instance.
+
+    Raises:
+        ConfigurationError: It is no instance of that class.
+    """
+    if isinstance(value, kind):
+        return
+    got = f"an instance of {type(value).__module__}.{type(value).__qualname__}"
+    if isinstance(value, type):
+        got = f"the class {value.__name__}: call it with its arguments"
+    elif callable(value):
+        got = f"the callable {getattr(value, '__name__', type(value).__name__)}"
+    raise ConfigurationError(f"{name} must be an instance of {kind.__module__}.{kind.__qualname__}; got {got}.")
+
+
+def raised(error: BaseException, longest: int = LONGEST_MESSAGE) -> str:
     """Returns what was raised and where, such as `"raised TypeError: unhashable type: 'list' (nets.py:12)"`.
 
     The place is the innermost line of a user's file, or the innermost line at all where no user's file is involved.
     An exception without a message shows the line's source instead. The result is one line.
+
+    Args:
+        error: The exception.
+        longest: Characters of its message.
     """
     name, frames = type(error).__name__, list(_frames(error))
     users = [frame for frame in frames if _is_users(frame[0])]
@@ -66,8 +87,8 @@ def raised(error: BaseException) -> str:
         message = " ".join(str(error).split())
     except Exception as second:
         message = f"a message that cannot be read, since its __str__ raises {type(second).__name__}"
-    if len(message) > LONGEST_MESSAGE:
-        message = f"{message[:LONGEST_MESSAGE]}..."
+    if len(message) > longest:
+        message = f"{message[:longest]}..."
     source = where = ""
     if place is not None:
         filename, line = place[0].co_filename, place[1]
@@ -76,12 +97,47 @@ def raised(error: BaseException) -> str:
     return f"raised {name}{what}{where}"
 
 
-def is_users(error: BaseException) -> bool:
-    """Whether the exception came through a function of a user's file, as far as its traceback goes back.
+def blame(error: BaseException) -> str | None:
+    """Returns a sentence such as `"my_task.Sine.evaluate, which is not part of distes, raised KeyError: 'x' (...)."`.
 
-    A traceback begins where the exception is caught. So this is for exceptions that are caught in distes.
+    It is for exceptions that are caught in distes, since a traceback begins where the exception is caught: one that
+    came through a function of a user's file, called by distes, is the user's to mend. None for any other: a bug.
     """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if _is_users(frame.f_code):
+            name = f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_qualname}"
+            return f"{name}, which is not part of distes, {raised(error)}."
+    return None
+
+
+def is_users(error: BaseException) -> bool:
+    """Whether `blame` has a sentence for the exception."""
     return any(_is_users(code) for code, _ in _frames(error))
+
+
+@contextmanager
+def users_code(start: str) -> Iterator[None]:
+    """Turns what a user's class raises into an EvaluationError; errors of distes pass as they are.
+
+    Args:
+        start: Of the sentence, such as "Pairs 0 to 7 could not be evaluated".
+    """
+    try:
+        yield
+    except DistesError:
+        raise
+    except Exception as error:
+        sentence = blame(error)
+        if sentence is None:
+            raise
+        raise EvaluationError(f"{start}: {sentence}{_advice(error)}") from error
+
+
+def _advice(error: Exception) -> str:
+    """What to do about an array of another process: Ray's shared memory cannot be written to."""
+    if "read-only" not in str(error):
+        return ""
+    return " What comes to a worker through Ray and the records that distes hands over are read-only: write to a copy."
 
 
 def _frames(error: BaseException) -> Iterator[tuple[CodeType, int]]:

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distes.errors import EvaluationError
-from distes.population import SIGNS, Chunk, Floats, Population
+from distes.population import SIGNS, Chunk, Floats, Population, ReadOnly
 
 
 @dataclass(frozen=True, eq=False)
-class Moments:
+class Moments(ReadOnly):
     """Count, mean and sum of squared deviations of observations.
 
     Attributes:
@@ -70,8 +70,10 @@ class ChunkResult:
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class Evaluation(ReadOnly):
     """A generation's results in the order of its pairs, whoever computed them and whenever they came.
+
+    All arrays are read-only.
 
     Attributes:
         fitness_N2: float64; column 0 is the sign +, column 1 the sign -; one column where members come alone.

@@ -3,14 +3,15 @@
 Axes: B members, K rows per member, P parameters, Q numbers of a member's row. Each Linear, Conv1d, Conv2d, Embedding,
 LayerNorm, GroupNorm, RMSNorm, GRUCell, LSTMCell and RNNCell of the user's module is replaced by a layer that applies
 every member's own weights to its own rows; the module's own forward then runs as written, on B * K rows. A module with
-parameters elsewhere runs through `torch.func.vmap`: correct, and slower. What a member's rows give does not depend on
-which other members run beside it; to the last bit, where all its parameters are written out and it runs on a CPU. On a
-GPU its last bits depend on how many run beside it, since cuBLAS and cuDNN choose an algorithm by the size of the batch:
-the same chunk gives the same bits again, and a member that is replayed alone may differ from itself in the chunk.
+parameters elsewhere runs through `torch.func.vmap`, and one that vmap cannot run member by member: correct, and slower.
+`distes.trial` chooses the form. What a member's rows give does not depend on which other members run beside it; to the
+last bit, where all its parameters are written out and it runs on a CPU. On a GPU its last bits depend on how many run
+beside it, since cuBLAS and cuDNN choose an algorithm by the size of the batch: the same chunk gives the same bits
+again, and a member that is replayed alone may differ from itself in the chunk.
 """
 
 import copy
-import warnings
+import enum
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from distes.captured import Captured
-from distes.errors import ConfigurationError, DistesWarning
+from distes.errors import ConfigurationError, raised
 from distes.layers.base import Bound, MemberLayer
 from distes.layers.cells import GRUCell, LSTMCell, RNNCell
 from distes.layers.convolution import Convolution
@@ -33,12 +34,21 @@ from distes.policies.base import StatefulPolicy
 ALIGNMENT = 16  # floats in 64 bytes
 LARGE_PAGES = 2**20  # floats in 4 MiB; what is not touched takes no memory
 LAUNCH_BOUND = 2**24  # floats of rows below which a GPU takes longer to launch a layer than to read its weights
-LEFT_OVER = "it has parameters outside the layers that have a form for many members"
 CELLS: dict[type, Callable[..., MemberLayer]] = {
     nn.GRUCell: GRUCell,
     nn.LSTMCell: LSTMCell,
     nn.RNNCell: RNNCell,
 }
+
+
+class Form(enum.Enum):
+    """How a module runs for many members, from the fastest to the one that every module allows."""
+
+    LAYERS = "with its layers replaced"
+    VMAP = "through torch.func.vmap"
+    VMAP_OF_ROWS = "through torch.func.vmap, each row as a batch of its own"
+    MEMBERS = "member by member"
+    ROWS = "row by row"
 
 
 def member_layer(name: str, layer: nn.Module, slots: dict[str, Slot]) -> MemberLayer | None:
@@ -91,22 +101,45 @@ def _replace_layers(module: nn.Module, layout: Layout) -> tuple[nn.Module, list[
 
 
 class Forward:
-    """Runs a module for rows of a matrix; chosen once per module."""
+    """Runs a module for rows of a matrix; chosen once per module.
+
+    Attributes:
+        module: A copy of the policy, with its first parameters.
+        layout: Of its parameters.
+        stateful: Whether it is a `StatefulPolicy`.
+        form: How it runs.
+        keeps_axes: Whether the module may be given (B, K, ...) as it is.
+        writes_input: Whether the module changes its input in place, so that it is given a copy.
+        draws: Whether the module draws random numbers of its own.
+    """
 
     def __init__(self, module: nn.Module, layout: Layout) -> None:
-        """Replaces the module's layers, or prepares vmap.
+        """Replaces the module's layers where all of them have a form for many members.
 
         Args:
             module: The policy; not changed.
             layout: Of its parameters.
+
+        Raises:
+            ConfigurationError: The module cannot be copied.
         """
-        self.module = copy.deepcopy(module).requires_grad_(False).eval()
+        try:
+            with torch.no_grad():  # else the parameters' copies in a module of torch.jit have a history
+                self.module = copy.deepcopy(module).eval()
+            for parameter in self.module.parameters():  # nn.Module's own method refuses modules of torch.jit
+                parameter.requires_grad_(False)
+        except Exception as error:
+            raise ConfigurationError(
+                f"The policy {type(module).__name__} cannot be copied, and workers need a copy: copy.deepcopy "
+                f"{raised(error)}."
+            ) from error
         self.layout = layout
         self.stateful = isinstance(module, StatefulPolicy)
         replaced = _replace_layers(self.module, layout)
-        self.vmapped = replaced is None
-        self.keeps_axes = False  # whether the module may be given (B, K, ...) as it is; tried in `population_forward`
-        self._parameters: dict[str, Tensor] = {}  # for vmap: those of each member, in torch's own shapes
+        self.form = Form.VMAP if replaced is None else Form.LAYERS
+        self.keeps_axes = self.writes_input = self.draws = False
+        self._parameters: dict[str, Tensor] = {}  # beside LAYERS: those of each member, in torch's own shapes
+        self._single: nn.Module | None = None  # what becomes one member after the other, in MEMBERS and ROWS
         self._memory: dict[str, Tensor] = {}
         self.tenant: object = None  # whose members the memory holds
         self._centre: tuple[Tensor, ...] = ()
@@ -118,17 +151,36 @@ class Forward:
             called = self._call._forward_hooks or self._call._forward_pre_hooks or isinstance(self._call, MemberLayer)
             self._enter: Callable[..., Any] = self._call if called else self._call.forward
 
+    @property
+    def materialises(self) -> bool:
+        """Whether each member needs all its parameters written out."""
+        return self.form is not Form.LAYERS
+
+    def fall_back(self, form: Form) -> None:
+        """Runs in a slower form from now on."""
+        self.form, self.keeps_axes = form, False
+        if form is not Form.LAYERS and "_call" in self.__dict__:
+            del self._call, self._layers, self._enter
+
+    def forget(self) -> None:
+        """Lets go of the members that it was bound to; it must be bound anew."""
+        self._parameters, self._single = {}, None
+        for layer in self._layers if self.form is Form.LAYERS else ():
+            layer.unbind()
+
     def __getstate__(self) -> dict[str, Any]:
         # What is bound stays here: each view would take its whole matrix along to the workers.
         nothing: dict[str, Any] = {"_parameters": {}, "_memory": {}, "_centre": (), "tenant": None, "_captured": None}
-        return {**self.__dict__, **nothing}
+        return {**self.__dict__, **nothing, "_single": None}
 
     def to(self, device: str | torch.device) -> Self:
         """Moves the module to a device; members must live there, too."""
         self.module.to(device)
-        if not self.vmapped:
+        self._single = None
+        if not self.materialises:
             self._call.to(device)
-        self._captured = Captured(self, lambda: self.storage) if torch.device(device).type == "cuda" else None
+        recordable = torch.device(device).type == "cuda" and self.form not in (Form.MEMBERS, Form.ROWS)
+        self._captured = Captured(self, lambda: self.storage) if recordable and not self.draws else None
         return self
 
     def memory(self, name: str, rows: int, size: int, device: torch.device) -> Tensor:
@@ -145,7 +197,7 @@ class Forward:
         """
         held = self._memory.get(name)
         if held is None or len(held) < rows or held.shape[1] != size or held.device != device:
-            self._unbind()  # else layers and tenant would hold the old memory while the new is made
+            self.forget()  # else layers and tenant would hold the old memory while the new is made
             held = self.tenant = None
             self._memory.pop(name, None)
             held = self._memory[name] = _allocate(rows, size, device)
@@ -153,7 +205,7 @@ class Forward:
 
     def free(self) -> None:
         """Lets go of the members' memory and of all recorded graphs. The next members to move in make it anew."""
-        self._unbind()
+        self.forget()
         self._memory, self._centre, self.tenant = {}, (), None
         if self._captured is not None:
             self._captured.forget()
@@ -163,49 +215,88 @@ class Forward:
         """All memory that calls read beside their inputs; a call does the same on it until it is bound anew."""
         return [*self._memory.values(), *self._centre]
 
-    def _unbind(self) -> None:
-        self._parameters = {}
-        for layer in () if self.vmapped else self._layers:
-            layer.unbind()
-
     def bind(self, rows_BQ: Tensor, places: Places, centre_P: Tensor | None = None) -> None:
         """Points all layers at the members that run next.
 
         Args:
-            rows_BQ: A row per member; through vmap it holds all parameters.
+            rows_BQ: A row per member; in all forms but `LAYERS` it holds all parameters.
             places: What a row holds.
             centre_P: What thin factors are added to; needed where there are any.
         """
         self._centre = () if centre_P is None else (centre_P,)
         self._small = rows_BQ.numel() < LAUNCH_BOUND
-        if not self.vmapped:
+        if not self.materialises:
             bound = Bound(rows_BQ, places, centre_P)
             for layer in self._layers:
                 layer.bind(bound)
             return
         for slot in self.layout.slots:
             value = slot.view(rows_BQ)
-            self._parameters[slot.name] = value.transpose(1, 2) if slot.transposed else value
+            value = value.transpose(1, 2) if slot.transposed else value
+            self._parameters[slot.name] = value if slot.shape else value[..., 0]
 
     def run(self, x_BK: Tensor, *state: Tensor) -> Any:
         """As a call; on a GPU small populations run as one recorded graph, whose next run overwrites the answer."""
         return self._captured(x_BK, *state) if self._small and self._captured is not None else self(x_BK, *state)
 
     def __call__(self, x_BK: Tensor, *state: Tensor) -> Any:
-        """Maps rows (B, K, ...) (and state (B, K, S)) to (B, K, A) (and state)."""
+        """Maps rows (B, K, ...) (and state (B, K, S)) to (B, K, A) (and state), float32."""
         if self.keeps_axes:
             return self._enter(x_BK, *state)
-        if self.vmapped:
-            run: Callable[..., Any] = vmap(self._one_member, randomness="different")
-            return run(self._parameters, x_BK, *state)
-        output = self._call(x_BK.flatten(0, 1), *(s.flatten(0, 1) for s in state))
-        members, rows = x_BK.shape[:2]
-        if self.stateful:
-            return tuple(part.view(members, rows, *part.shape[1:]) for part in output)
-        return output.view(members, rows, *output.shape[1:])
+        inputs = tuple(part.clone() for part in (x_BK, *state)) if self.writes_input else (x_BK, *state)
+        answer = self._run(*inputs)
+        return tuple(part.float() for part in answer) if self.stateful else answer.float()
+
+    def _run(self, *inputs: Tensor) -> Any:
+        match self.form:
+            case Form.LAYERS:
+                answer, sides = self._call(*(part.flatten(0, 1) for part in inputs)), inputs[0].shape[:2]
+                return _each(lambda part: part.view(*sides, *part.shape[1:]), answer)
+            case Form.VMAP:
+                return vmap(self._one_member, randomness="different")(self._parameters, *inputs)
+            case Form.VMAP_OF_ROWS:
+                in_dims = (None, *(0 for _ in inputs))
+                one_member: Callable[..., Any] = vmap(self._one_row, in_dims, randomness="different")
+                return vmap(one_member, randomness="different")(self._parameters, *inputs)
+            case Form.MEMBERS:
+                return _stacked([self._as_member(b)(*rows) for b, rows in enumerate(zip(*inputs, strict=True))])
+            case Form.ROWS:
+                members = []
+                for b, rows in enumerate(zip(*inputs, strict=True)):
+                    member, single_rows = self._as_member(b), zip(*(part.split(1) for part in rows), strict=True)
+                    answers = _stacked([member(*row) for row in single_rows])
+                    members.append(_each(lambda part: part[:, 0], answers))
+                return _stacked(members)
 
     def _one_member(self, parameters: dict[str, Tensor], *inputs: Tensor) -> Any:
-        return functional_call(self.module, parameters, inputs)
+        own = {name: value.to(self.layout.dtypes[name]) for name, value in parameters.items()}
+        return functional_call(self.module, own, inputs)
+
+    def _one_row(self, parameters: dict[str, Tensor], *inputs: Tensor) -> Any:
+        answer = self._one_member(parameters, *(part.unsqueeze(0) for part in inputs))
+        return _each(lambda part: part[0], answer)
+
+    def _as_member(self, member: int) -> nn.Module:
+        """A copy of the module that holds a bound member's parameters until the next call."""
+        if self._single is None:
+            with torch.inference_mode(False), torch.no_grad():  # it is written to in both modes
+                self._single = copy.deepcopy(self.module)
+        own = dict(self._single.named_parameters())
+        for name, value in self._parameters.items():
+            own[name].copy_(value[member])
+        return self._single
+
+
+def _each(change: Callable[[Tensor], Tensor], answer: Any) -> Any:
+    """Changes an answer, or both parts of one with a state."""
+    return tuple(map(change, answer)) if isinstance(answer, tuple) else change(answer)
+
+
+def _stacked(answers: list[Any]) -> Any:
+    """Puts answers, or both their parts, along a new first axis."""
+    if isinstance(answers[0], tuple):
+        return tuple(torch.stack(parts) for parts in zip(*answers, strict=True))
+    return torch.stack(answers)
 
 
 def _allocate(rows: int, size: int, device: torch.device) -> Tensor:
@@ -218,81 +309,3 @@ def _allocate(rows: int, size: int, device: torch.device) -> Tensor:
         raw = np.zeros(max(rows * stride, LARGE_PAGES) + ALIGNMENT, np.float32)
         start = -(raw.ctypes.data // 4) % ALIGNMENT
         return torch.from_numpy(raw)[start : start + rows * stride].view(rows, stride)[:, :size]
-
-
-def population_forward(module: nn.Module, layout: Layout, observation_shape: tuple[int, ...]) -> Forward:
-    """Chooses the many-member form of a module, and tries it on two members before it is trusted.
-
-    A module may use its layers in a way that replacing them breaks (reading `layer.weight`, mixing rows). So both forms
-    are run once; where they differ, vmap is used, and a warning says so.
-
-    Raises:
-        ConfigurationError: If the module cannot run on rows of this shape at all.
-    """
-    forward = Forward(module, layout)
-    reason = LEFT_OVER
-    generator = torch.Generator().manual_seed(0)
-    centre_P = torch.from_numpy(layout.flatten(module))
-    parameters_2P = centre_P + 0.1 * torch.randn(2, layout.size, generator=generator)
-    x_2K = torch.randn(2, 1, *observation_shape, generator=generator)
-    state = (module.initial_state(2).unsqueeze(1),) if isinstance(module, StatefulPolicy) else ()
-    with torch.inference_mode():
-        try:
-            expected = _one_by_one(forward, parameters_2P, x_2K, *state)
-        except Exception as error:
-            raise ConfigurationError(
-                f"The policy {type(module).__name__} cannot take observations of shape {observation_shape}: {error}"
-            ) from error
-        layout.load(forward.module, centre_P.numpy())  # workers, too, may ask how it was at first
-        if not forward.vmapped:
-            try:
-                forward.bind(parameters_2P, layout.places)
-                got = forward(x_2K, *state)
-                got = got[0] if forward.stateful else got
-                agrees = _agree(got, expected)
-            except Exception:  # whatever a foreign forward raises, vmap is the answer
-                agrees = False
-            if not agrees:
-                reason = "its forward does not run with its layers replaced"
-                forward.vmapped = True
-                del forward._call, forward._layers, forward._enter
-            else:
-                forward.keeps_axes = _can_keep_axes(forward, observation_shape, generator)
-    if forward.vmapped:
-        warnings.warn(
-            f"The policy {type(module).__name__} runs through torch.func.vmap, which is slower: {reason}.",
-            DistesWarning,
-            stacklevel=2,
-        )
-    return forward
-
-
-def _can_keep_axes(forward: Forward, observation_shape: tuple[int, ...], generator: torch.Generator) -> bool:
-    """Whether the module gives the same for (B, K, ...) as for (B * K, ...): that spares it a dozen views per step."""
-    x_BK = torch.randn(2, 3, *observation_shape, generator=generator)
-    module = forward.module
-    state = (module.initial_state(6).unflatten(0, (2, 3)),) if isinstance(module, StatefulPolicy) else ()
-    expected = forward(x_BK, *state)
-    forward.keeps_axes = True
-    try:
-        got = forward(x_BK, *state)
-    except Exception:  # whatever a foreign forward raises, it wants its rows in one axis
-        return False
-    finally:
-        forward.keeps_axes = False
-    pairs = zip(got, expected, strict=True) if forward.stateful else [(got, expected)]
-    return all(_agree(a, b) for a, b in pairs)
-
-
-def _agree(got: Tensor, expected: Tensor) -> bool:
-    return got.shape == expected.shape and torch.allclose(got, expected, rtol=1e-3, atol=1e-4)
-
-
-def _one_by_one(forward: Forward, parameters_BP: Tensor, x_BK: Tensor, *state_BK: Tensor) -> Tensor:
-    """The obvious way: load each member into the module and run its rows."""
-    outputs = []
-    for parameters_P, *inputs in zip(parameters_BP, x_BK, *state_BK, strict=True):
-        forward.layout.load(forward.module, parameters_P.numpy())
-        output = forward.module(*inputs)
-        outputs.append(output[0] if forward.stateful else output)
-    return torch.stack(outputs)

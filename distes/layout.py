@@ -85,17 +85,30 @@ class Places:
 
 
 class Layout:
-    """The places of all parameters of a module in its flat vector."""
+    """The places of a module's parameters in its flat vector.
+
+    Parameters with `requires_grad=False` are not searched: like buffers they have no place, and keep their values.
+
+    Attributes:
+        slots: One for each parameter that is searched.
+        size: P.
+        dtypes: Of each parameter in the module; in the flat vector all are float32.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         """Reads the parameters' names and shapes; the module is not kept.
 
         Raises:
-            ConfigurationError: If the module has no parameters, or one that is not a float or holds no number.
+            ConfigurationError: If the module has no parameters to search, or one that is not a real float or is empty.
         """
         turned, as_it_lies = _weights(module)
-        slots, start = [], 0
+        slots, start, frozen = [], 0, 0
+        self.dtypes: dict[str, torch.dtype] = {}
         for name, parameter in module.named_parameters():
+            if not parameter.requires_grad:
+                frozen += 1
+                continue
+            self.dtypes[name] = parameter.dtype
             if not parameter.is_floating_point():
                 raise ConfigurationError(f"A policy's parameters must be floats; {name} is {parameter.dtype}.")
             if not parameter.numel():
@@ -110,10 +123,9 @@ class Layout:
                 matrix = shape[0], parameter.numel() // max(shape[0], 1)
             slots.append(Slot(name, shape, start, transposed, matrix))
             start += parameter.numel()
-        if not slots:
-            raise ConfigurationError(
-                f"The policy {type(module).__name__} has no parameters: there is nothing to train."
-            )
+        if not start:
+            why = f": all {frozen} of them have requires_grad=False, which keeps them as they are" * bool(frozen)
+            raise ConfigurationError(f"The policy {type(module).__name__} has no parameters to train{why}.")
         self.slots = tuple(slots)
         self.size = start
 

@@ -4,11 +4,13 @@ Axes: N pairs, 2 the signs (+, -), E episodes of the centre.
 """
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Container, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distes.errors import DistesWarning
 from distes.evaluation import Evaluation
 from distes.pools.base import Status
 
@@ -74,3 +76,33 @@ def of_time(evaluation: Evaluation, status: Status, phases: Sequence[float]) -> 
         "bytes/down": status.bytes_down,
         "bytes/up": status.bytes_up,
     }
+
+
+def of_strategy(strategy: object, returned: object, taken: Container[str]) -> dict[str, float | int]:
+    """What a strategy's `tell` returned, without what cannot be recorded, which a warning names.
+
+    Args:
+        strategy: Whose they are.
+        returned: Metrics by name; a foreign strategy may return anything.
+        taken: Names that distes itself records.
+    """
+    name = type(strategy).__name__
+    if not isinstance(returned, Mapping):
+        _warn(f"{name}.tell must return a dictionary of metrics; it returned a {type(returned).__name__}")
+        return {}
+    metrics: dict[str, float | int] = {}
+    for key, value in returned.items():
+        if not isinstance(key, str) or key in taken or key.startswith("eval/"):
+            _warn(f"{name}.tell returned the metric {key!r}, and distes records one of that name itself")
+        elif isinstance(value, int | float):
+            metrics[key] = value
+        else:
+            try:
+                metrics[key] = float(value)  # of NumPy and torch
+            except Exception:
+                _warn(f"{name}.tell returned the metric {key!r}, which is a {type(value).__name__} and no number")
+    return metrics
+
+
+def _warn(sentence: str) -> None:
+    warnings.warn(f"{sentence}: it is not recorded.", DistesWarning, stacklevel=3)

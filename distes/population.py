@@ -47,8 +47,28 @@ class ChunkPairs(NamedTuple):
 PAIRS_PER_CHUNK = ChunkPairs(4, 16)
 
 
+class ReadOnly:
+    """Base of records whose arrays cannot be written to: in this process, in a worker and after they have travelled.
+
+    The record holds views: who made an array may go on writing to it.
+    """
+
+    def __post_init__(self) -> None:
+        """Seals the arrays that the constructor was given."""
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray) and value.flags.writeable:
+                sealed = value.view()
+                sealed.flags.writeable = False
+                self.__dict__[name] = sealed
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Seals the arrays that pickle has made."""
+        self.__dict__.update(state)
+        ReadOnly.__post_init__(self)
+
+
 @dataclass(frozen=True, eq=False)
-class Normalization:
+class Normalization(ReadOnly):
     """Frozen for a generation: a policy sees clip((observation - mean) / std, -5, 5).
 
     Attributes:
@@ -61,7 +81,7 @@ class Normalization:
 
 
 @dataclass(frozen=True, eq=False)
-class Genomes:
+class Genomes(ReadOnly):
     """Centres that are made from the shared noise, each from a few integers (Such et al. 2017, arXiv:1712.06567).
 
     The first number of a genome gives the initialisation, each further one a mutation of what was there before, with
@@ -95,12 +115,14 @@ class Genomes:
 
 
 @dataclass(frozen=True, eq=False)
-class Population:
+class Population(ReadOnly):
     """How workers make the members of one generation from the shared noise; travels down once per node.
 
     Member (i, s) is centre_P + s * sigma * direction(ids_N[i]) for s in signs. Both members of a pair live through
     episodes with the same seeds (common random numbers). With a spread it is centre_P + s * sigma * T direction(...);
     with genomes it is the mutant of genome centres_N[i], or where that is -1 the initialisation, by number ids_N[i].
+
+    All arrays are read-only.
 
     Attributes:
         generation: Its number, from 0.

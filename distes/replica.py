@@ -5,13 +5,15 @@ directions, and takes the same step by itself. What travels does not depend on t
 centre, compared in every generation, shows who has come to other bits; that one, and a newcomer, gets the whole state.
 """
 
+import copy
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from types import TracebackType
 from typing import Any
 
-from distes.errors import DistesError, EvaluationError
+from distes.errors import DistesError, EvaluationError, is_users
 from distes.evaluation import Evaluation
 from distes.perturbations.base import Perturbation
 from distes.population import Population
@@ -79,7 +81,10 @@ class Replica:
             strategy: As the driver's was when workers were first started.
             perturbation: Its own, which this worker has.
         """
-        self._strategy, self._perturbation = strategy, perturbation
+        # What Ray has brought lies in memory that cannot be written to; a strategy may write to its own arrays.
+        self._strategy, self._perturbation = copy.deepcopy(strategy, {id(perturbation): perturbation}), perturbation
+        # Of a foreign strategy's tell, with the traceback from there on; it is shown when a chunk comes.
+        self._failure: tuple[Exception, TracebackType | None] | None = None
         self._generation: int | None = self._asked.generation
         self._restored: int | None = None  # the generation for which the whole state came
 
@@ -96,15 +101,23 @@ class Replica:
         for item in news:
             if isinstance(item, State):
                 if self._generation is None or item.generation > self._generation:
-                    self._strategy.load_state_dict(item.state)
+                    self._strategy.load_state_dict(copy.deepcopy(item.state))
                     self._restored = item.generation
                     self._moved(item.generation)
             elif item.generation == self._generation:
                 self._generation = None  # what fails in between has no state that could be relied on
                 self._perturbation.device = item.device
-                self._strategy.tell(item.evaluation)
+                self._tell(item.evaluation)
                 self._moved(item.generation + 1)
                 _ = self._digest  # now, while the driver takes its own step
+
+    def _tell(self, evaluation: Evaluation) -> None:
+        try:
+            self._strategy.tell(evaluation)
+        except Exception as error:
+            if is_users(error):
+                self._failure = error, error.__traceback__
+            raise
 
     def complete(self, outline: Outline) -> Population:
         """Puts in what the outline left out.
@@ -113,6 +126,9 @@ class Replica:
             OutOfStep: This copy is elsewhere, or its bits are not the driver's.
             EvaluationError: They are not, though the whole state has just come.
         """
+        if self._failure is not None:
+            error, traceback = self._failure
+            raise error.with_traceback(traceback)
         generation = outline.rest.generation
         made = self._made(outline.digest) if self._generation == generation else None
         if made is None:

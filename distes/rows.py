@@ -91,7 +91,7 @@ class Rows:
 
 def members_around(perturbation: Perturbation, centre_P: Floats, rows: Rows) -> Floats:
     """Materialises all members: (B, P), float32."""
-    centre = torch.from_numpy(centre_P)
+    centre = torch.tensor(centre_P)  # a copy: that of a population is read-only
     out_BQ = torch.empty(len(rows), perturbation.member_size)
     rows.write(centre, np.arange(len(rows)), out_BQ)
     full_BP: Floats = perturbation.parameters(centre, out_BQ).numpy()

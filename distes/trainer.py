@@ -11,9 +11,9 @@ import numpy as np
 
 from distes.archive import Archive
 from distes.best import Best
-from distes.errors import ConfigurationError, EvaluationError
+from distes.errors import ConfigurationError, EvaluationError, require_instance
 from distes.evaluation import Evaluation
-from distes.metrics import of_fitness, of_time
+from distes.metrics import of_fitness, of_strategy, of_time
 from distes.monitor.base import Metrics, Monitor, Monitors
 from distes.noise import NoiseTable
 from distes.one_thread import one_thread
@@ -23,7 +23,7 @@ from distes.randomness import Stream, draw
 from distes.result import Result, require_end
 from distes.running_stat import RunningStat
 from distes.stopping import StopSignals
-from distes.strategies.base import Strategy
+from distes.strategies.base import Strategy, require_population
 from distes.tasks.base import Task
 
 
@@ -71,6 +71,13 @@ class Trainer:
                 in a reward or in its behaviour: `refuse` ends the run and names it, `worst` ranks it last and counts
                 it in `fitness/non_finite`. With `worst`, an evaluation of the centre that meets one is NaN.
         """
+        require_instance("task", task, Task)
+        require_instance("strategy", strategy, Strategy)
+        require_instance("noise", noise, NoiseTable)
+        require_instance("pool", pool, Pool)
+        require_instance("monitors", monitors, Sequence)
+        for monitor in monitors:
+            require_instance("a monitor", monitor, Monitor)
         self._task, self._strategy, self._noise, self._pool = task, strategy, noise, pool
         self._monitors, self._archive, self._seed = Monitors(monitors), archive, seed
         self._generations, self._total_timesteps, self._max_seconds = generations, total_timesteps, max_seconds
@@ -186,18 +193,20 @@ class Trainer:
             self._reached = self._result("target_fitness", fitness_E)
         clock.append(time.perf_counter())
         phases = *np.diff(clock).tolist(), self._recording
-        metrics: Metrics = {
+        first: Metrics = {
             "generation": self._generation,
             "timesteps": self._timesteps,
             "episodes": self._episodes,
             "seconds": self._seconds,
             **of_fitness(scalars, fitness_E),
             **({} if self._refuses_non_finite else {"fitness/non_finite": scalars.ranked_last_count}),
-            **learned,
+        }
+        last: Metrics = {
             **of_time(evaluation, self._pool.status(), phases),
             "params/sha256": self._digest(),
             "noise/fingerprint": self._noise.fingerprint,
         }
+        metrics = {**first, **of_strategy(self._strategy, learned, {*first, *last}), **last}
         self._monitors.record(metrics, scalars.fitness_N2)
         if self._archive is not None:
             self._archive.checkpoint(self._generation, self._state)
@@ -207,6 +216,7 @@ class Trainer:
         """All rounds of a generation, one after the other."""
         evaluation = self._pool.evaluate(population, signals.requested)
         while (further := self._strategy.more(evaluation)) is not None:
+            further = require_population(self._strategy, "more", further)
             evaluation = evaluation.and_then(self._pool.evaluate(self._equipped(further), signals.requested))
         if not np.isfinite(evaluation.fitness_N2).any():
             raise EvaluationError(
@@ -220,7 +230,7 @@ class Trainer:
 
         Episodes of the centre that the strategy itself asks for come first, and count as those asked for here.
         """
-        population = self._equipped(self._strategy.ask())
+        population = self._equipped(require_population(self._strategy, "ask", self._strategy.ask()))
         g, episodes = self._generation, self._eval_episodes if self._generation % self._eval_every == 0 else 0
         seeds_E, centres_E = population.eval_seeds_E, population.eval_centres_E
         of_centre = len(seeds_E) if centres_E is None else int(np.count_nonzero(centres_E == 0))

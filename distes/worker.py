@@ -1,5 +1,6 @@
 """Evaluates one chunk. Plain Python that knows no Ray: a pool makes it an actor, or just calls it."""
 
+import contextlib
 import copy
 import dataclasses
 import socket
@@ -13,9 +14,10 @@ from torch import nn
 from distes.batched import Forward, Members, population_forward
 from distes.cuda_errors import failure, out_of_memory, release, requested_bytes
 from distes.device import Place, Resident, place_of, prepare, settle
-from distes.errors import EvaluationError, raised
+from distes.errors import EvaluationError, raised, require_instance, users_code
 from distes.evaluation import ChunkResult
 from distes.genomes import Decoder, Origins
+from distes.global_randomness import seeded
 from distes.gpu_memory import GpuMemory
 from distes.initialization import Initialization
 from distes.layout import Layout
@@ -29,7 +31,7 @@ from distes.search_distribution import SearchDistribution
 from distes.sensitivity import Sensitivity
 from distes.stopping import is_ctrl_c
 from distes.strategies.base import Strategy
-from distes.tasks.base import MemberError, Outcome, Task, Terms
+from distes.tasks.base import MemberError, Outcome, Task, Terms, checked
 
 # Pairs in a chunk whose environments live on a GPU: it takes thousands of rows to fill one.
 GPU_PAIRS_PER_CHUNK = ChunkPairs(256, 4096)
@@ -79,7 +81,16 @@ class Experiment:
             noise: The table that they come from.
             device: `cpu`, `cuda` or `auto`.
             strategy: For workers that follow it, and for the sensitivity that its mutations need.
+
+        Raises:
+            ConfigurationError: One of them is something else, or the policy does not fit the task's observations.
         """
+        require_instance("task", task, Task)
+        require_instance("policy", policy, nn.Module)
+        require_instance("perturbation", perturbation, Perturbation)
+        require_instance("noise", noise, NoiseTable)
+        if strategy is not None:
+            require_instance("strategy", strategy, Strategy)
         forward = population_forward(policy, Layout(policy), task.observation_shape)
         sensitivity = None if strategy is None else strategy.sensitivity
         return cls(task, forward, perturbation, noise, noise.fingerprint, device, strategy, sensitivity)
@@ -101,7 +112,7 @@ class Experiment:
 
     @property
     def pairs_per_chunk(self) -> ChunkPairs:
-        """How many pairs a worker evaluates together where the user does not say; the same for any number of workers."""
+        """How many pairs a worker evaluates together by default, whatever the number of workers."""
         usual = self.task.pairs_per_chunk
         if self.device == "cpu" or not self.task.on_device or usual.least == usual.most:  # the task insists
             return usual
@@ -164,15 +175,17 @@ class Worker:
                 does not fit into memory; says how many members would.
         """
         if isinstance(population, Outline):
-            self.follow(*(item for item in news if not isinstance(item, SearchDistribution)))
-            population = self._completed(population)
+            with users_code("A worker could not take the strategy's step along with the driver"):
+                self.follow(*(item for item in news if not isinstance(item, SearchDistribution)))
+                population = self._completed(population)
         for item in news:
             if isinstance(item, SearchDistribution):
                 population = item.put_into(population)
         count = chunk.evaluations
         self._memory.begin()
         try:
-            result = self._evaluate(population, chunk)
+            with users_code(f"{_named(population, chunk)} could not be evaluated"):
+                result = self._evaluate(population, chunk)
         except Exception as error:
             if reason := failure(error):
                 raise EvaluationError(self._failed(chunk, count, reason)) from error
@@ -221,7 +234,9 @@ class Worker:
         refuses = population.refuses_non_finite
         terms = Terms(seeds_B, not chunk.of_centre, population.normalization, observed_B, refuses)
         try:
-            outcome = _finite(self._task.evaluate(members, terms), refuses)
+            with seeded(int(seeds_B[0])) if self._forward.draws else contextlib.nullcontext():
+                outcome = checked(self._task, self._task.evaluate(members, terms), len(members))
+            outcome = _finite(outcome, refuses)
         except MemberError as error:
             raise EvaluationError(_sentence(population, chunk, error)) from error
         shape = (count,) if chunk.of_centre else (count, len(population.signs))
@@ -331,14 +346,18 @@ def _finite(outcome: Outcome, refuses: bool) -> Outcome:
     raise MemberError(first, f"its behaviour {behaviour_BD[first].tolist()} has a number that is not finite")
 
 
+def _named(population: Population, chunk: Chunk) -> str:
+    """The chunk at the beginning of a sentence."""
+    first = chunk.start if chunk.of_centre else population.first_pair + chunk.start
+    what = "The centre's episodes" if chunk.of_centre else "Pairs"
+    return f"{what} {first} to {first + chunk.stop - chunk.start - 1} of generation {population.generation + 1}"
+
+
 def _ended(population: Population, chunk: Chunk, error: BaseException) -> str:
     """The sentence for an exception that is no error of one member, but the wish to end the process."""
-    first = chunk.start if chunk.of_centre else population.first_pair + chunk.start
-    last = first + chunk.stop - chunk.start - 1
-    what = f"The centre's episodes {first} to {last}" if chunk.of_centre else f"Pairs {first} to {last}"
     return (
-        f"{what} of generation {population.generation + 1} could not be evaluated: the environment, the policy or what "
-        f"they call {raised(error)}. It may raise errors, but must not end the process."
+        f"{_named(population, chunk)} could not be evaluated: the environment, the policy or what they call "
+        f"{raised(error)}. It may raise errors, but must not end the process."
     )
 
 

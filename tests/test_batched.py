@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from distes.batched import Members, population_forward
 from distes.captured import Captured
 from distes.errors import ConfigurationError, DistesWarning
-from distes.forward import LEFT_OVER
+from distes.forward import Form
 from distes.layout import Layout
 from distes.noise import NoiseTable
 from distes.perturbations.base import Perturbation
@@ -27,7 +27,8 @@ from distes.perturbations.low_rank import LowRank
 from distes.policies.linear import Linear
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
-from tests.environments import MixesRows, ReadsWeights
+from distes.trial import LEFT_OVER
+from tests.environments import ReadsWeights
 from tests.policies import OF_KNOWN_LAYERS, THROUGH_VMAP, Remembers, Sloped
 
 NOISE = NoiseTable(size=2**16, seed=41)
@@ -186,15 +187,14 @@ class SubLinear(nn.Linear):
         (lambda: Shared(), "its forward does not run with its layers replaced"),
         (lambda: Tied(), LEFT_OVER),
         (lambda: TiedBias(), LEFT_OVER),
-        (lambda: MixesRows(4), "its forward does not run with its layers replaced"),
     ],
-    ids=["PReLU", "subclass", "reads weights", "shared", "tied", "tied bias", "mixes rows"],
+    ids=["PReLU", "subclass", "reads weights", "shared", "tied", "tied bias"],
 )
 def test_whatever_cannot_be_replaced_runs_through_vmap_and_says_so(make: Callable[[], nn.Module], reason: str) -> None:
     torch.manual_seed(0)
     module = make()
     with pytest.warns(DistesWarning, match=f"{type(module).__name__} runs through torch.func.vmap.*: {reason}"):
-        assert population_forward(module, Layout(module), (4,)).vmapped
+        assert population_forward(module, Layout(module), (4,)).form is Form.VMAP
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert_like_the_module(module, (4,), 1)
@@ -427,7 +427,7 @@ class OverRows(nn.Module):
 )
 def test_axes_are_kept_where_the_module_allows_it(module: nn.Module, keeps: bool) -> None:
     forward = population_forward(module, Layout(module), (3,))
-    assert not forward.vmapped
+    assert forward.form is Form.LAYERS
     assert forward.keeps_axes == keeps
 
 

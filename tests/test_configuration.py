@@ -375,7 +375,7 @@ WRONG_FLAGS = {
     "--policy.hidden_sizes [-1]": r"^policy.hidden_sizes must all be at least 1; got \[-1\]",
     "--task.env Cartpole-v1": r"no environment 'Cartpole-v1'. Did you mean 'CartPole-v1'\?",
     f"--policy {HERE}.Net": r"policy.width is missing: .*Net needs it",
-    f"--policy {HERE}.Net --policy.width 13": r"policy: Net cannot be made: RuntimeError: unlucky",
+    f"--policy {HERE}.Net --policy.width 13": r"policy: Net cannot be made: it raised RuntimeError: unlucky",
     f"--policy {HERE}.Net --policy.width -1": r"Net must answer one observation with shape \(1, 2\), .* got \(1, 99\)",
     "--policy CNN": r"CNN needs images",
     "--policy Linear --policy.initial_scale .inf": r"policy: the initial parameters of Linear are not all finite",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from distes.errors import is_users, raised
+from distes.errors import blame, raised
 from distes.layout import Layout
 from distes.signature import typed
 
@@ -47,7 +47,7 @@ def _in_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_type_the_message_and_the_line_are_told() -> None:
     error = caught(fails(TypeError("first\n   second")))
     assert raised(error) == f"raised TypeError: first second {here(error)}"
-    assert is_users(error)
+    assert blame(error) == f"tests.test_errors.fails.<locals>.run, which is not part of distes, {raised(error)}."
 
 
 def test_without_a_message_the_source_line_is_told() -> None:
@@ -74,7 +74,7 @@ def test_a_long_message_is_cut() -> None:
 
 def test_an_exception_that_was_never_raised_has_no_place() -> None:
     assert raised(ValueError("x")) == "raised ValueError: x"
-    assert not is_users(ValueError("x"))
+    assert blame(ValueError("x")) is None
 
 
 def test_the_innermost_line_of_a_users_file_counts() -> None:
@@ -82,7 +82,7 @@ def test_the_innermost_line_of_a_users_file_counts() -> None:
         Layout(7)  # type: ignore[arg-type]  # a user's mistake that shows in distes
 
     error = caught(run)
-    assert is_users(error)
+    assert blame(error) is not None
     assert "tests/test_errors.py:" in raised(error)
 
 
@@ -90,4 +90,4 @@ def test_an_exception_of_distes_alone_is_no_users() -> None:
     error = caught(lambda: typed(7))  # type: ignore[arg-type]
     assert error.__traceback__ is not None
     error.__traceback__ = error.__traceback__.tb_next  # without the lambda
-    assert not is_users(error)
+    assert blame(error) is None

@@ -27,6 +27,7 @@ LAYERS = [
     "encoding",
     "signature",
     "randomness",
+    "global_randomness",
     "counter_random",
     "spread",
     "population",
@@ -60,6 +61,7 @@ LAYERS = [
     "layers.linear",
     "layers",
     "forward",
+    "trial",
     "batched",
     "envs.base",
     "envs.mujoco.library",
@@ -106,6 +108,7 @@ LAYERS = [
     "pools.ray_calls",
     "pools.ray_relay",
     "pools.ray_sync",
+    "pools.ray_sendable",
     "pools.ray_workers",
     "pools",
     "checkpoint",
@@ -128,7 +131,19 @@ LAYERS = [
     "cli",
     "__main__",
 ]
-RAY = ("thread", "local", "cluster", "connection", "own_node", "deaths", "calls", "relay", "workers", "pool")
+RAY = (
+    "thread",
+    "local",
+    "cluster",
+    "connection",
+    "own_node",
+    "deaths",
+    "calls",
+    "relay",
+    "sendable",
+    "workers",
+    "pool",
+)
 HOMES = {
     "ray": [f"pools.ray_{name}" for name in RAY],
     "gymnasium": ["tasks.gym", "tasks.environments", "tasks.spaces", "envs"],

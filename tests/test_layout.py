@@ -75,15 +75,31 @@ def test_parameters_of_another_precision_become_float32() -> None:
 
 
 def test_a_module_without_parameters_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="policy Tanh has no parameters: there is nothing to train"):
+    with pytest.raises(ConfigurationError, match="policy Tanh has no parameters to train"):
         Layout(nn.Tanh())
 
 
-def test_whole_numbers_are_refused() -> None:
+def test_complex_parameters_are_refused() -> None:
     module = nn.Linear(2, 2)
-    module.extra = nn.Parameter(torch.zeros(2, dtype=torch.int64), requires_grad=False)
-    with pytest.raises(ConfigurationError, match=r"must be floats; extra is torch\.int64"):
+    module.extra = nn.Parameter(torch.zeros(2, dtype=torch.complex64))
+    with pytest.raises(ConfigurationError, match=r"must be floats; extra is torch\.complex64"):
         Layout(module)
+
+
+def test_parameters_that_are_frozen_have_no_place() -> None:
+    module = nn.Sequential(nn.Linear(2, 3).requires_grad_(False), nn.Linear(3, 4))
+    module.extra = nn.Parameter(torch.zeros(2, dtype=torch.int64), requires_grad=False)
+    layout = Layout(module)
+    assert [slot.name for slot in layout.slots] == ["1.weight", "1.bias"]
+    before = module[0].weight.clone()
+    layout.load(module, np.arange(16, dtype=np.float32))
+    np.testing.assert_array_equal(layout.flatten(module), np.arange(16))
+    assert torch.equal(module[0].weight, before)
+
+
+def test_a_module_that_is_frozen_as_a_whole_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"no parameters to train: all 2 of them have requires_grad=False"):
+        Layout(nn.Linear(2, 2).requires_grad_(False))
 
 
 def test_a_vector_of_another_size_is_refused() -> None:

@@ -68,8 +68,9 @@ def test_a_whole_run_in_which_workers_follow_and_one_dies(pool: RayPool, serial:
 
 def test_a_failing_member_is_named_and_others_go_on(pool: RayPool, serial: SerialPool, made: Parts) -> None:
     strategy = pool.strategy  # type: ignore[attr-defined]
-    asked = population(strategy)
-    asked.seeds_N[7] = UNBEARABLE
+    seeds_N = population(strategy).seeds_N.copy()
+    seeds_N[7] = UNBEARABLE
+    asked = population(strategy, seeds_N=seeds_N)
     with pytest.raises(EvaluationError, match=r"Pair 7, sign \+, of generation 7 .* a seed that it cannot bear"):
         evaluate(pool, asked)
     for _ in range(2):

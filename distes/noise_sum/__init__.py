@@ -51,5 +51,5 @@ def weighted_sum(
     if out.device.type == "cpu":
         cpu.add_slices(noise.numbers, starts_N, weights_N, out.numpy(), squared)
     else:
-        on_device = torch.from_numpy(starts_N).to(out.device), torch.from_numpy(weights_N).to(out.device)
+        on_device = torch.tensor(starts_N).to(out.device), torch.tensor(weights_N).to(out.device)
         gpu.add_slices(noise.tensor(out.device), *on_device, out, squared)

@@ -97,7 +97,7 @@ def gather(table: Tensor, starts_B: NDArray[np.int64], out_BL: Tensor) -> None:
     """Copies slices of a table, in one go and on its device: out[b] = table[starts[b] : starts[b] + L]."""
     length = out_BL.shape[1]
     windows = table.as_strided((table.numel() - length + 1, length), (1, 1))
-    starts = torch.from_numpy(starts_B).to(table.device)
+    starts = torch.tensor(starts_B).to(table.device)
     step = max(1, BLOCK // length)
     for first in range(0, len(starts_B), step):
         out_BL[first : first + step] = windows.index_select(0, starts[first : first + step])

@@ -161,7 +161,7 @@ class LowRank(Perturbation):
 
     def _add_products(self, ids_N: NDArray[np.int64], weights_N: Floats, total_P: Tensor) -> None:
         table = self.noise.tensor(total_P.device)
-        ids, weights = torch.from_numpy(ids_N).to(table.device), torch.from_numpy(weights_N).to(table.device)
+        ids, weights = torch.tensor(ids_N).to(table.device), torch.tensor(weights_N).to(table.device)
         on_cpu = table.device.type == "cpu"
         jobs: list[Callable[[], None]] = []
         for slot in self._thin:

@@ -155,5 +155,8 @@ def what_became(error: RayError) -> tuple[Fate, Exception | Death | None]:
     if isinstance(error, TaskCancelledError):
         return Fate.TAKEN_BACK, None
     if isinstance(error, RayTaskError):
-        return Fate.FAILED, error.cause if isinstance(error.cause, DistesError) else RuntimeError(str(error))
+        if not isinstance(error.cause, DistesError):
+            return Fate.FAILED, RuntimeError(str(error))
+        error.cause.add_note(str(error))  # for --debug: the worker's traceback, which is lost when an error travels
+        return Fate.FAILED, error.cause
     return Fate.LOST, Death.of(error)

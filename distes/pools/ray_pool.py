@@ -26,6 +26,7 @@ from distes.pools.ray_connection import Connection
 from distes.pools.ray_deaths import Death
 from distes.pools.ray_own_node import OwnNode
 from distes.pools.ray_relay import RelayedCalls
+from distes.pools.ray_sendable import require_sendable
 from distes.pools.ray_sync import SYNCS, array_bytes, how_to_send
 from distes.pools.ray_workers import RayWorkers
 from distes.pools.schedule import Schedule
@@ -120,8 +121,8 @@ class RayPool(Pool):
             show: Takes the names of columns and rows, for a table of the workers; None says them line by line.
 
         Raises:
-            ConfigurationError: If more workers must be ready than there are to be, or the device is `cuda`, and the
-                cluster has no GPU.
+            ConfigurationError: If more workers must be ready than there are to be, a part of the experiment cannot be
+                pickled, or the device is `cuda`, and the cluster has no GPU.
             ClusterError: If the cluster cannot be reached, or has no CPU or GPU for a worker.
         """
         if sync not in SYNCS:
@@ -130,6 +131,7 @@ class RayPool(Pool):
             raise ConfigurationError("sync is replay, but the experiment has no strategy that workers could follow.")
         if workers and min_workers > workers:
             raise ConfigurationError(f"min_workers is {min_workers}, and workers {workers}: ask for at most as many.")
+        require_sendable(experiment)
         self._pairs_per_chunk, self._hinted = pairs_per_chunk, False
         self._say = say
         elsewhere = address is not None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from distes.errors import EvaluationError
+from distes.errors import ConfigurationError, EvaluationError
 from distes.evaluation import Evaluation
 from distes.population import Floats, Population
 from distes.sensitivity import Sensitivity
@@ -96,3 +96,43 @@ class Strategy(ABC):
                 f"(of shape {shape}, or in a row); got shape {given.shape}."
             )
         return Evaluation.of(given, shape[1])
+
+
+def require_population(strategy: Strategy, method: str, given: object) -> Population:
+    """Checks what a strategy asks for; a foreign one may return anything.
+
+    Args:
+        strategy: Whose it is.
+        method: `ask` or `more`.
+        given: What it returned.
+
+    Raises:
+        ConfigurationError: It is no population, or its parts do not fit each other.
+    """
+    start = f"{type(strategy).__name__}.{method} must return a distes.population.Population"
+    if not isinstance(given, Population):
+        raise ConfigurationError(f"{start}; got {'None' if given is None else f'a {type(given).__name__}'}.")
+    if given.genomes is not None:
+        return given
+    wrong = [
+        f"{name} {wanted}; got {_in_words(value)}"
+        for name, value, kind, wanted in (
+            ("ids_N", given.ids_N, "iu", "of shape (N,), whole numbers, at least one"),
+            ("seeds_N", given.seeds_N, "u", "of shape (N,), uint64"),
+            ("centre_P", given.centre_P, "f", "of shape (P,), float32"),
+        )
+        if not isinstance(value, np.ndarray) or value.ndim != 1 or value.dtype.kind not in kind or not len(value)
+    ]
+    if not wrong and given.centre_P.dtype != np.float32:
+        wrong.append(f"centre_P of shape (P,), float32; got {_in_words(given.centre_P)}")
+    if not wrong and len(given.ids_N) != len(given.seeds_N):
+        wrong.append(f"a seed for each of its {len(given.ids_N)} directions; got {len(given.seeds_N)}")
+    if not wrong and np.shape(given.sigma) not in ((), given.centre_P.shape):
+        wrong.append(f"sigma as a number or of shape {given.centre_P.shape}; got shape {np.shape(given.sigma)}")
+    if wrong:
+        raise ConfigurationError(f"{start} with {wrong[0]}.")
+    return given
+
+
+def _in_words(value: object) -> str:
+    return f"shape {value.shape}, {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"

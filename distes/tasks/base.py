@@ -6,15 +6,16 @@ Axes: B members evaluated together, O observation, A action (the numbers a polic
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from distes.batched import Members
-from distes.errors import ConfigurationError
+from distes.errors import ConfigurationError, EvaluationError, raised
 from distes.evaluation import Moments
-from distes.population import PAIRS_PER_CHUNK, ChunkPairs, Floats, Normalization
+from distes.population import PAIRS_PER_CHUNK, ChunkPairs, Floats, Normalization, ReadOnly
 
 # Why a member has no fitness, besides a return that is NaN or infinite: parts of a sentence.
 NON_FINITE_OBSERVATION = "an observation has a number that is not finite"
@@ -36,8 +37,8 @@ class MemberError(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Terms:
-    """The terms on which members are evaluated.
+class Terms(ReadOnly):
+    """The terms on which members are evaluated; all arrays are read-only.
 
     Attributes:
         seeds_B: A 64-bit draw per member; both members of a pair have the same.
@@ -75,7 +76,11 @@ class Outcome:
 
 
 class Task(ABC):
-    """Something to be good at. It is sent to workers once, so it holds its configuration and makes the rest late."""
+    """Something to be good at.
+
+    It is sent to workers once, so it holds its configuration and makes the rest late. On Ray, arrays that it holds when
+    it is sent are shared by the workers of a node and read-only: what `evaluate` writes to, it makes itself.
+    """
 
     @property
     @abstractmethod
@@ -90,6 +95,10 @@ class Task(ABC):
     @abstractmethod
     def evaluate(self, members: Members, terms: Terms) -> Outcome:
         """Evaluates the members. What one gets depends on its parameters, its seed and the terms alone.
+
+        Args:
+            members: B members, all of them selected. What `members.parameters()` returns may be written to.
+            terms: Their seeds, and how to evaluate.
 
         Raises:
             MemberError: If one of them cannot be evaluated.
@@ -143,3 +152,52 @@ class Task(ABC):
     def pairs_per_chunk(self) -> ChunkPairs:
         """How many pairs a worker had best evaluate together where the user does not say."""
         return PAIRS_PER_CHUNK
+
+
+def checked(task: Task, outcome: object, count: int) -> Outcome:
+    """Returns what a task returned, as arrays of the types that an `Outcome` declares.
+
+    Args:
+        task: Whose it is.
+        outcome: What its `evaluate` returned.
+        count: B, how many members were evaluated.
+
+    Raises:
+        EvaluationError: It is something else, or does not fit the members.
+    """
+    start = f"The task {type(task).__name__} must return"
+    if not isinstance(outcome, Outcome):
+        got = "nothing" if outcome is None else f"a {type(outcome).__name__}"
+        raise EvaluationError(f"{start} a distes.tasks.base.Outcome from evaluate; got {got}.")
+    fitness_B = _numbers(f"{start} Outcome.fitness_B", outcome.fitness_B, "f", (count,)).astype(np.float64, copy=False)
+    steps_B = _numbers(f"{start} Outcome.steps_B", outcome.steps_B, "", (count,)).astype(np.int64, copy=False)
+    if not isinstance(outcome.episodes, int | np.integer) or outcome.episodes < 1 or steps_B.min() < 0:
+        raise EvaluationError(f"{start} at least 1 episode and no negative steps_B; got {outcome.episodes!r} episodes.")
+    if task.describes_behaviour and outcome.behaviour_BD is None:
+        raise EvaluationError(f"{start} Outcome.behaviour_BD, since its describes_behaviour is True; got None.")
+    behaviour_BD = None
+    if outcome.behaviour_BD is not None:
+        given = _numbers(f"{start} Outcome.behaviour_BD", outcome.behaviour_BD, "f", (count, None))
+        behaviour_BD = given.astype(np.float32, copy=False)
+    if not isinstance(outcome.moments, Moments | None):
+        got = type(outcome.moments).__name__
+        raise EvaluationError(f"{start} Outcome.moments as a distes.evaluation.Moments or None; got a {got}.")
+    return Outcome(fitness_B, steps_B, int(outcome.episodes), outcome.moments, behaviour_BD)
+
+
+def _numbers(start: str, given: object, kinds: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """An array of whole numbers, or of these further kinds, of a shape in which None is any size."""
+    try:
+        array = np.asarray(given)
+    except Exception as error:
+        raise EvaluationError(
+            f"{start} as an array; got a {type(given).__name__}, and NumPy {raised(error)}."
+        ) from error
+    fits = len(array.shape) == len(shape) and all(
+        wanted in (None, got) for wanted, got in zip(shape, array.shape, strict=True)
+    )
+    if not fits or array.dtype.kind not in f"iub{kinds}":
+        wanted = f"({', '.join('D' if size is None else str(size) for size in shape)}{',' * (len(shape) == 1)})"
+        what = "numbers" if kinds else "whole numbers"
+        raise EvaluationError(f"{start} of shape {wanted}, {what}; got shape {array.shape}, {array.dtype}.")
+    return array

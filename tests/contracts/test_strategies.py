@@ -156,8 +156,9 @@ def test_refuses_fitness_that_is_not_finite_and_goes_on_as_if_nothing_had_been_s
 ) -> None:
     strategy, other = make(name, parts), make(name, parts)
     evaluation = answer(strategy.ask(), 0)
-    wrong = dataclasses.replace(evaluation, fitness_N2=evaluation.fitness_N2.copy())
-    wrong.fitness_N2[1, 0] = bad
+    wrong_N2 = evaluation.fitness_N2.copy()
+    wrong_N2[1, 0] = bad
+    wrong = dataclasses.replace(evaluation, fitness_N2=wrong_N2)
     with pytest.raises(EvaluationError, match=rf"The fitness of member \(1, 0\) is {bad}, which is not a finite"):
         strategy.tell(wrong)
     assert go_on(strategy, 0) == go_on(other, 0)

@@ -1,0 +1,43 @@
+"""The generators that a program shares: torch's, NumPy's legacy one and Python's. distes draws from none of them.
+
+A policy that samples its actions does. Seeded for each chunk, it samples the same whoever evaluates the chunk.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seeds the generators, and afterwards gives them back their states.
+
+    Args:
+        seed: From 0, below 2**64.
+    """
+    states = random.getstate(), np.random.get_state()
+    gpus = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=gpus):
+        torch.manual_seed(seed)
+        np.random.seed([seed % 2**32, seed >> 32])
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+
+
+def used_since(before: bytes) -> bool:
+    """Whether anything has been drawn since `fingerprint` returned this."""
+    return fingerprint() != before
+
+
+def fingerprint() -> bytes:
+    """The states of the generators, of torch's that of the CPU."""
+    _, keys, position, *_ = np.random.get_state(legacy=True)
+    ours = torch.get_rng_state().numpy().tobytes() + np.asarray(keys).tobytes() + str(position).encode()
+    return ours + repr(random.getstate()).encode()
