@@ -38,6 +38,11 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
         DistesError: Something that the user can act on. A new run that could not start leaves no run behind.
     """
     parts = build(configuration)
+    with contextlib.closing(parts.task):
+        return _train(configuration, parts, resumed=resumed, replay=replay)
+
+
+def _train(configuration: Configuration, parts: Parts, *, resumed: bool, replay: str | None) -> int:
     options = {name: configuration[name] for name in own_arguments(Trainer)}
     target = options["target_fitness"]
     target = parts.task.reward_threshold if target is None else target
@@ -57,8 +62,8 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
         )
         for warning in directory.warnings:
             console.say(warning)
-        if parts.task.notice:
-            console.say(parts.task.notice)
+        for line in (parts.task.notice or "").splitlines():
+            console.say(line)
         description = {
             "policy": configuration["policy"],
             "task": configuration["task"],

@@ -128,6 +128,7 @@ class Trainer:
                     self._archive.close()
                 for monitor in self._monitors:
                     monitor.close()
+                self._task.close()
         return result
 
     def replay(self, pair: int | None, sign: int) -> Evaluation:

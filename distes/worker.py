@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -26,7 +27,7 @@ from distes.population import Chunk, ChunkPairs, Population
 from distes.replica import Outline, Replica, State, Told
 from distes.sensitivity import Sensitivity
 from distes.strategies.base import Strategy
-from distes.tasks.base import MemberError, Task, Terms
+from distes.tasks.base import MemberError, Task, Terms, never
 
 # Pairs in a chunk whose environments live on a GPU: it takes thousands of rows to fill one.
 GPU_PAIRS_PER_CHUNK = ChunkPairs(256, 4096)
@@ -133,8 +134,13 @@ class Worker:
         self._centre: Resident | None = None  # on a processor the centre is taken as it comes
         self._decoders: dict[tuple[str, str, float], Decoder] = {}  # with the vectors of genomes; see `_origins`
         self._replica = None if experiment.strategy is None else Replica(experiment.strategy, experiment.perturbation)
+        self.stop: Callable[[], bool] = never  # asked by tasks between steps
         if self._device.type == "cuda":
             self._settle_on_gpu(experiment)
+
+    def close(self) -> None:
+        """Lets go of what the task holds, such as environments; a further evaluation makes it anew."""
+        self._task.close()
 
     def follow(self, *news: Told | State) -> None:
         """Takes the driver's step along with it; what goes wrong shows when a chunk comes."""
@@ -200,7 +206,7 @@ class Worker:
             origins=self._origins(population, chunk),
         )
         refuses = population.refuses_non_finite
-        terms = Terms(seeds_B, not chunk.of_centre, population.normalization, observed_B, refuses)
+        terms = Terms(seeds_B, not chunk.of_centre, population.normalization, observed_B, refuses, self.stop)
         try:
             outcome = self._task.evaluate(members, terms)
             bad = np.flatnonzero(~np.isfinite(outcome.fitness_B))
@@ -218,6 +224,7 @@ class Worker:
             moments=outcome.moments,
             seconds=time.perf_counter() - started,
             behaviour=None if behaviour_BD is None else behaviour_BD.reshape(*shape, -1),
+            retried=outcome.retried,
         )
 
     def _origins(self, population: Population, chunk: Chunk) -> Origins | None:
@@ -284,12 +291,22 @@ def _sentence(population: Population, chunk: Chunk, error: MemberError) -> str:
     if chunk.of_centre:
         who, where = f"The centre's episode {chunk.start + error.member}", f"--replay {generation}"
     else:
-        pair = population.first_pair + chunk.start + error.member // len(population.signs)
-        turned = bool(np.any(np.asarray(population.sigma) < 0))  # a member of sign - that is replayed as +
-        sign = "+-"[(error.member % len(population.signs) + turned) % 2]
+        pair, sign = _pair_and_sign(population, chunk, error.member)
         who, where = f"Pair {pair}, sign {sign},", f"--replay {generation},{pair},{sign}"
     seed = "" if error.episode_seed is None else f" (episode seed {error.episode_seed})"
+    reason = error.reason
+    if error.other is not None:
+        pair, sign = _pair_and_sign(population, chunk, error.other)
+        other = f"the centre's episode {chunk.start + error.other}" if chunk.of_centre else f"pair {pair}, sign {sign},"
+        reason = reason.replace("OTHER", other)
     return (
-        f"{who} of generation {generation} could not be evaluated: {error.reason}{seed}. "
+        f"{who} of generation {generation} could not be evaluated: {reason}{seed}. "
         f"To replay it alone: python scripts/launch.py --resume RUN_DIR --workers 0 {where}"
     )
+
+
+def _pair_and_sign(population: Population, chunk: Chunk, member: int) -> tuple[int, str]:
+    """The pair's number in its generation, and the sign by which a member is replayed."""
+    turned = bool(np.any(np.asarray(population.sigma) < 0))  # a member of sign - that is replayed as +
+    sign = "+-"[(member % len(population.signs) + turned) % 2]
+    return population.first_pair + chunk.start + member // len(population.signs), sign

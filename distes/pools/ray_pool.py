@@ -36,7 +36,9 @@ class _Actor(Worker):
 
     def ready(self, with_address: bool) -> tuple[Place, str]:
         gc.freeze()  # what is imported stays; looking through it again and again costs two per cent of the time
-        place, node = self.place, ray.get_runtime_context().get_node_id()
+        context = ray.get_runtime_context()
+        self.stop = context.is_canceled  # whether the chunk that is evaluated has been taken back
+        place, node = self.place, context.get_node_id()
         if with_address:
             place = dataclasses.replace(place, node=f"{place.node} ({ray.util.get_node_ip_address()})")
         return place, node
@@ -113,6 +115,7 @@ class RayPool(Pool):
         self._minimum = min_workers if elsewhere else min(min_workers, count)
         self._start_timeout = start_timeout
         self.device, self._usual = experiment.device, experiment.pairs_per_chunk
+        experiment.task.close()  # workers make their own; of some environments there can be one at a time
         share = gpu_share(count, gpus) if gpus else 0
         actor = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
         self._node = OwnNode()
@@ -172,6 +175,7 @@ class RayPool(Pool):
         self._node.leave(self._let_go, SILENT)
 
     def _let_go(self) -> None:
+        self._workers.close()
         self._workers.kill()
         ray.shutdown()
 

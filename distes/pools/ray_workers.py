@@ -12,6 +12,7 @@ from distes.errors import ClusterError
 from distes.pools.placement import COLUMNS, mixed, table
 from distes.pools.ray_cluster import last_line
 
+CLOSING = 5.0  # seconds for workers to close their environments
 PATIENCE = 20.0  # seconds until the table of workers no longer waits for the last of them
 
 
@@ -104,6 +105,12 @@ class RayWorkers:
         """Shows who is there, if the others keep everybody waiting for too long."""
         if not self._shown and time.monotonic() - self._began > PATIENCE:
             self._show_places()
+
+    def close(self) -> None:
+        """Has them close their environments; whoever is busy for longer is not waited for."""
+        closing = [actor.close.remote() for actor in self.ready.values()]
+        if closing:
+            ray.wait(closing, num_returns=len(closing), timeout=CLOSING)
 
     def kill(self) -> None:
         """Ends all of them."""
