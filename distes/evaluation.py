@@ -162,7 +162,8 @@ def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk])
     shape, episodes = (len(population.ids_N), len(population.signs)), len(population.eval_seeds_E)
     fitness_N2, steps_N2 = np.empty(shape), np.empty(shape, np.int64)
     eval_fitness_E, eval_steps_E = np.empty(episodes), np.empty(episodes, np.int64)
-    of_pairs, of_centre = [], []
+    of_pairs: list[tuple[int, Floats]] = []
+    of_centre: list[tuple[int, Floats]] = []
     for chunk, result in zip(cut, results, strict=True):
         if result.behaviour is not None:
             (of_centre if chunk.of_centre else of_pairs).append((population.first_pair + chunk.start, result.behaviour))

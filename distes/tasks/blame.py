@@ -49,7 +49,7 @@ def _origin(error: BaseException) -> traceback.FrameSummary | None:
         and (frame.filename.startswith(INSTALLED) or not frame.filename.startswith(STANDARD))
     ]
     users = [frame for frame in outside if not frame.filename.startswith(INSTALLED)]
-    return (users or outside or [None])[-1]
+    return next(iter((users or outside)[-1:]), None)
 
 
 def fault_of_reset(given: Any, space: Any) -> str | None:

@@ -105,11 +105,8 @@ class Gym(Task):
         wants_info = self._behaviour is not None and self._behaviour.needs_info
         self._environments = Environments(env, env_kwargs or {}, wrappers, stepping, slots, max_steps, wants_info)
         self.env = self._environments.env
-        self._changed = [
-            name
-            for name, value in (("env_kwargs", env_kwargs), ("wrappers", wrappers), ("max_steps", max_steps))
-            if value
-        ]
+        changes = {"env_kwargs": env_kwargs, "wrappers": wrappers, "max_steps": max_steps}
+        self._changed = [name for name, value in changes.items() if value]
         self._retries, self._memory = retries, ""
         self._rules = Rules(episodes_per_member, max_steps, action_noise, reward_shift)
         self._rescale, self._slots = action_mode == "rescale", slots
@@ -254,7 +251,8 @@ class Gym(Task):
 
     def _difference(self) -> str | None:
         if self._environments.kind == "one_by_one":
-            return self._environments.tried(lambda environment: look_at(environment, self._action))
+            difference: str | None = self._environments.tried(lambda one: look_at(one, self._action))
+            return difference
         if not self._environments.is_anybodys:
             return None
         simulation = self._environments.simulation(torch.device("cpu"))

@@ -169,7 +169,7 @@ class Foreign(Simulation):
         return self._first(self._observation(observation)), reward_R.double(), terminated_R, truncated_R
 
     def ends(self, ended_R: Tensor) -> tuple[Tensor, Any, Mapping[str, Any]] | None:
-        """See the base class. Gymnasium's own say it in `final_obs` and `final_info`; before 1.1 `final_observation`."""
+        """See the base class; Gymnasium's say it in `final_obs`, before 1.1 `final_observation`, and `final_info`."""
         if not (self.starts_anew and bool(ended_R.any())):
             return None
         rows = ended_R.nonzero()[:, 0]

@@ -84,6 +84,7 @@ class Vectorized:
             at_once = 1
         seeds_BK = episode_seeds(terms.seeds_B, per_member)
         self._sums: _Sums | None = None
+        self._did_JD: Tensor | None = None
         returns, steps, did = [], [], list[NDArray[np.float32]]()
         with torch.inference_mode():
             for start in range(0, len(members), at_once):
@@ -167,7 +168,7 @@ class Vectorized:
         self._return_J = torch.zeros(rows, dtype=torch.float64, device=here)
         self._steps_J = torch.zeros(rows, dtype=torch.int64, device=here)
         self._running_rows = rows
-        self._did_JD: Tensor | None = None  # made when it is known how many numbers a behaviour has
+        self._did_JD = None  # made when it is known how many numbers a behaviour has
         self._did_RD: Tensor | None = None
         self._all_running_R[:rows] = True
         self._all_return_R[:rows] = 0
