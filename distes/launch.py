@@ -64,6 +64,8 @@ def _train(configuration: Configuration, parts: Parts, *, resumed: bool, replay:
             console.say(warning)
         for line in (parts.task.notice or "").splitlines():
             console.say(line)
+        if options["target_fitness"] is None and parts.task.threshold_notice:
+            console.say(parts.task.threshold_notice)
         description = {
             "policy": configuration["policy"],
             "task": configuration["task"],

@@ -29,6 +29,7 @@ from distes.replica import OutOfStep
 from distes.worker import Experiment, Worker
 
 POLL = 0.5  # seconds between looks at whether to stop
+ASK = 0.1  # seconds between a worker's questions whether its chunk has been taken back
 
 
 class _Actor(Worker):
@@ -37,7 +38,7 @@ class _Actor(Worker):
     def ready(self, with_address: bool) -> tuple[Place, str]:
         gc.freeze()  # what is imported stays; looking through it again and again costs two per cent of the time
         context = ray.get_runtime_context()
-        self.stop = context.is_canceled  # whether the chunk that is evaluated has been taken back
+        self.stop = _seldom(context.is_canceled)  # whether the chunk that is evaluated has been taken back
         place, node = self.place, context.get_node_id()
         if with_address:
             place = dataclasses.replace(place, node=f"{place.node} ({ray.util.get_node_ip_address()})")
@@ -306,3 +307,18 @@ class RayPool(Pool):
             )
         if heard and not self._workers.joining:
             self._workers.fill(int(ray.available_resources().get("CPU", 0)), more=self._grows)
+
+
+def _seldom(ask: Callable[[], bool]) -> Callable[[], bool]:
+    """Asks after `ASK` seconds at the earliest, and says no in between: Ray's answer takes longer than a clock's."""
+    due = 0.0
+
+    def answer() -> bool:
+        nonlocal due
+        now = time.monotonic()
+        if now < due:
+            return False
+        due = now + ASK
+        return ask()
+
+    return answer

@@ -130,6 +130,11 @@ class Task(ABC):
         return None
 
     @property
+    def threshold_notice(self) -> str | None:
+        """Why a known threshold is not this task's, a sentence for who sets no target; or None."""
+        return None
+
+    @property
     def observation_fraction(self) -> float:
         """The share of pairs whose observations make the running moments; 0 for no normalisation."""
         return 0.0

@@ -107,7 +107,7 @@ class Gym(Task):
         self.env = self._environments.env
         changes = {"env_kwargs": env_kwargs, "wrappers": wrappers, "max_steps": max_steps}
         self._changed = [name for name, value in changes.items() if value]
-        self._retries, self._memory = retries, ""
+        self._retries, self._memory, self._said = retries, "", False
         self._rules = Rules(episodes_per_member, max_steps, action_noise, reward_shift)
         self._rescale, self._slots = action_mode == "rescale", slots
         self._normalize, self._fraction = normalize_observations, observation_fraction
@@ -138,6 +138,17 @@ class Gym(Task):
         return None if spec is None or self._changes else spec.reward_threshold
 
     @property
+    def threshold_notice(self) -> str | None:
+        """Where the registry's threshold is not the task's, since something was changed."""
+        spec = self._environments.spec
+        if spec is None or spec.reward_threshold is None or not self._changes:
+            return None
+        return (
+            f"The reward threshold of {self.env}, {spec.reward_threshold:g}, ends no run, since "
+            f"{' and '.join(self._changes)} may change what it measures; --target_fitness sets a target."
+        )
+
+    @property
     def _changes(self) -> list[str]:
         """The keys that change what returns measure."""
         spec = self._environments.spec
@@ -159,12 +170,6 @@ class Gym(Task):
     def notice(self) -> str | None:
         """On how the environments are stepped, and on what else of the configuration one might think otherwise."""
         lines = [self._environments.notice, self._memory, *self._without_effect()]
-        spec = self._environments.spec
-        if spec is not None and spec.reward_threshold is not None and self._changes:
-            lines.append(
-                f"The reward threshold of {self.env}, {spec.reward_threshold:g}, does not apply, since "
-                f"{' and '.join(self._changes)} may change what it measures; --target_fitness sets a target."
-            )
         if self._environments.endless:
             lines.append(
                 f"{self.env} has no step limit: an episode lasts until the environment ends it. --task.max_steps N "
@@ -277,7 +282,8 @@ class Gym(Task):
                 reason = error.reason if isinstance(error, MemberError) else str(error)
             else:
                 break
-        if retried:
+        if retried and not self._said:  # further ones are counted
+            self._said = True
             warnings.warn(f"Episodes were run again in fresh environments: {reason}.", DistesWarning, stacklevel=2)
         return dataclasses.replace(outcome, retried=retried) if retried else outcome
 
