@@ -3,6 +3,7 @@
 Axes: R rows of a vector environment.
 """
 
+import os
 import sysconfig
 import traceback
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import torch
 from distes.tasks.spaces import parts_of
 
 INSTALLED = tuple({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
-STANDARD = (sysconfig.get_path("stdlib"), "<")
+STANDARD = sysconfig.get_path("stdlib")
 OURS = __name__.partition(".")[0]
 
 
@@ -46,6 +47,7 @@ def _origin(error: BaseException) -> traceback.FrameSummary | None:
         frame
         for frame, module in zip(frames, modules, strict=True)
         if module.partition(".")[0] != OURS
+        and os.path.isabs(frame.filename)  # compiled modules name files that are not there
         and (frame.filename.startswith(INSTALLED) or not frame.filename.startswith(STANDARD))
     ]
     users = [frame for frame in outside if not frame.filename.startswith(INSTALLED)]

@@ -376,14 +376,20 @@ class Environments:
         return pool
 
     def _wrapped(self, environment: Any) -> Any:
-        single = environment if not hasattr(environment, "single_observation_space") else None
-        for wrapper in self._wrappers:
-            named, arguments = wrapper_and_arguments(wrapper)
-            wrap = callable_of(named, "task.wrappers")
-            environment = wrap(environment, **with_tuples(wrap, arguments))
-            if single is not None:
-                _require_environment(environment, f"task.wrappers: {name_of(named)}")
-        return environment
+        single = not hasattr(environment, "single_observation_space")
+        inner = environment
+        try:
+            for wrapper in self._wrappers:
+                named, arguments = wrapper_and_arguments(wrapper)
+                wrap = callable_of(named, "task.wrappers")
+                outer = wrap(inner, **with_tuples(wrap, arguments))
+                if single:
+                    _require_environment(outer, f"task.wrappers: {name_of(named)}")
+                inner = outer
+        except BaseException:
+            self._opened.close(inner)
+            raise
+        return inner
 
     @contextmanager
     def _making(self) -> Iterator[None]:

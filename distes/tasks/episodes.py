@@ -4,7 +4,7 @@ Axes: R rows, one per running environment, A action numbers, O observation. A ro
 episode at once; where none is left, the last row moves into its place, so that running rows are always the first ones.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,19 +82,19 @@ class Lockstep:
         self._job_R = np.zeros(slots, np.int64)
         self._return_R = np.zeros(slots)
 
-    def run(self, members: Members, terms: Terms, *, forgiving: bool = False) -> Outcome:
+    def run(self, members: Members, terms: Terms, forgiven: Collection[int] = ()) -> Outcome:
         """Lives through all episodes of all members.
 
         Args:
             members: Whose episodes.
             terms: Theirs.
-            forgiving: Whether an episode whose environment raises has a return of NaN; the others go on.
+            forgiven: Members whose episodes have a return of NaN where their environment raises; the others go on.
 
         Raises:
             MemberError: If an environment raises, or an episode's return is not finite.
             Stopped: If `terms.stop` said so.
         """
-        self._forgiving = forgiving
+        self._forgiven = forgiven
         self._first_described: int | None = None  # the first member whose behaviour was read
         per_member = self._rules.episodes_per_member
         jobs = len(members) * per_member  # job number = member * per_member + episode
@@ -222,8 +222,9 @@ class Lockstep:
         Raises:
             MemberError: It is not.
         """
-        if not self._forgiving:
-            raise self._raised(row, error) from error
+        failed = self._raised(row, error)
+        if failed.member not in self._forgiven:
+            raise failed from error
         self._lost_rows.add(row)
         space = self._environments[row].observation_space
         self._renew(row)
@@ -280,8 +281,9 @@ class Lockstep:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                if not self._forgiving:
-                    raise self._raised(row, error, " at reset") from error
+                failed = self._raised(row, error, " at reset")
+                if failed.member not in self._forgiven:
+                    raise failed from error
                 self._renew(row)
                 continue
             try:

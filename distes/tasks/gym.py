@@ -3,7 +3,8 @@
 import dataclasses
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from distes.population import PAIRS_PER_CHUNK, ChunkPairs, Floats
 from distes.running_stat import RunningStat
 from distes.tasks.base import MemberError, Outcome, Task, Terms
 from distes.tasks.behaviour import Behaviour
+from distes.tasks.blame import raised
 from distes.tasks.environments import CannotMakeError, Environments
 from distes.tasks.episodes import Lockstep, Rules
 from distes.tasks.single import live, normalized
@@ -76,8 +78,8 @@ class Gym(Task):
             slots: Environments that a worker steps one after the other; the `num_envs` of a callable that takes it.
             behaviour: What novelty search compares: `final_observation`, `info:KEY` (of the last step), or the import
                 path of a callable (observation, info), whose arguments and answer have a leading axis of rows.
-            retries: How often episodes are begun anew, in fresh environments, after an environment has raised, before
-                its member is at fault.
+            retries: How often a member's episodes are tried again, in fresh environments, after its environment has
+                raised: a simulator may lose its connection.
         """
         for name, value, least in (("episodes_per_member", episodes_per_member, 1), ("slots", slots, 1)):
             if value < least:
@@ -270,26 +272,38 @@ class Gym(Task):
         self._environments.close()
 
     def evaluate(self, members: Members, terms: Terms) -> Outcome:
-        """Runs all episodes, in lockstep; in fresh environments once more where one of them raises."""
-        for retried in range(self._retries + 1):
-            last = retried == self._retries
+        """Runs all episodes, in lockstep; all of them once more, in fresh environments, where one raises.
+
+        That goes on until the episodes of one member have failed once more than `retries` says. Then it is at fault,
+        or, where fitness may be not finite, its fitness is NaN.
+        """
+        failures = Counter[int]()  # by member; -1: no environment could be made
+        forgiven = set[int]()
+        while True:
             try:
-                outcome = self._evaluate(members, terms, forgiving=last and not terms.refuses_non_finite)
-            except (MemberError, CannotMakeError) as error:
-                if last or (isinstance(error, MemberError) and not error.passing):
-                    raise
-                self.close()
-                reason = error.reason if isinstance(error, MemberError) else str(error)
-            else:
+                outcome = self._evaluate(members, terms, forgiven)
                 break
+            except MemberError as error:
+                failed, reason, passing = error.member, error.reason, error.passing
+                if not passing or (failures[failed] == self._retries and terms.refuses_non_finite):
+                    raise
+            except CannotMakeError as error:
+                failed, reason = -1, str(error)
+                if failures[failed] == self._retries:
+                    raise
+            failures[failed] += 1
+            if failures[failed] > self._retries:
+                forgiven.add(failed)
+            self.close()
+        retried = failures.total()
         if retried and not self._said:  # further ones are counted
             self._said = True
             warnings.warn(f"Episodes were run again in fresh environments: {reason}.", DistesWarning, stacklevel=2)
         return dataclasses.replace(outcome, retried=retried) if retried else outcome
 
-    def _evaluate(self, members: Members, terms: Terms, *, forgiving: bool) -> Outcome:
+    def _evaluate(self, members: Members, terms: Terms, forgiven: Collection[int]) -> Outcome:
         if self._environments.kind == "one_by_one":
-            return self._lockstep.run(members, terms, forgiving=forgiving)
+            return self._lockstep.run(members, terms, forgiven)
         if members.device not in self._vectorized:
             simulation = self._environments.simulation(members.device)
             self._vectorized[members.device] = Vectorized(
@@ -300,7 +314,7 @@ class Gym(Task):
                 DROP_CHEAP if self.on_device else DROP_DEAR,
                 self._behaviour,
             )
-        return self._vectorized[members.device].run(members, terms, forgiving=forgiving)
+        return self._vectorized[members.device].run(members, terms, forgiven)
 
     def observation_and_action(self) -> tuple[Observation, Action]:
         """The translators between the environment and a policy."""
@@ -322,6 +336,8 @@ class Gym(Task):
             for seed in seeds:
                 steps = live(environment, policy, observation, action, seed, max_steps=self.max_steps)
                 episodes.append(np.stack([seen_O for seen_O, _ in itertools.islice(steps, MANY_STEPS)]))
+        except Exception as error:
+            raise ConfigurationError(f"The environment {self.env!r} raised {raised(error)}.") from error
         finally:
             environment.close()
         if self._normalize:

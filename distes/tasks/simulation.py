@@ -16,6 +16,9 @@ from torch import Tensor
 from distes.envs.base import BatchedEnv
 from distes.errors import ConfigurationError, DistesWarning
 
+# What an environment raises over a list where it wants a number; what else it raises has other reasons.
+REFUSALS = (TypeError, ValueError, AssertionError, AttributeError)
+
 
 class Simulation(ABC):
     """R environments that step together.
@@ -137,7 +140,7 @@ class Foreign(Simulation):
         mode = (getattr(env, "metadata", None) or {}).get("autoreset_mode")
         self._mode = str(getattr(mode, "name", mode))
         self.starts_anew = self._mode not in ("DISABLED", "NEXT_STEP")
-        self._takes_list, self._numpy = True, False
+        self._takes_list, self._took_list, self._numpy = True, False, False
 
     def reset(self, seeds_R: list[int]) -> Any:
         """Surplus rows have the last row's seed."""
@@ -195,8 +198,12 @@ class Foreign(Simulation):
     def _reset(self, seeds: list[int]) -> Any:
         if self._takes_list:
             try:
-                return self.env.reset(seed=seeds)[0]
-            except Exception as error:
+                observation = self.env.reset(seed=seeds)[0]
+                self._took_list = True
+                return observation
+            except REFUSALS as error:
+                if self._took_list:  # it is not the list that it refuses
+                    raise
                 self._takes_list = False
                 observation = self._single_seed(seeds[0], error)
                 warnings.warn(

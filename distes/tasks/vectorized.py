@@ -7,7 +7,7 @@ members are over to be worth dropping; no other episode takes its place.
 
 import contextlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -64,14 +64,14 @@ class Vectorized:
         self._drop_share = drop_share
         self._room, self._devices = 0, (torch.device("cpu"), torch.device("cpu"))
 
-    def run(self, members: Members, terms: Terms, *, forgiving: bool = False) -> Outcome:
+    def run(self, members: Members, terms: Terms, forgiven: Collection[int] = ()) -> Outcome:
         """Lives through all episodes of all members.
 
         Args:
             members: Whose episodes.
             terms: Theirs.
-            forgiving: Whether a member over which the simulator raises has returns of NaN. It is found by evaluating
-                the members one after the other.
+            forgiven: Members whose returns are NaN where the simulator raises over them. If there are any, members are
+                evaluated one after the other, so that it is known over whom it raised.
 
         Raises:
             MemberError: If the simulator raises, or an episode's return is not finite.
@@ -80,7 +80,7 @@ class Vectorized:
         per_member, most = self._rules.episodes_per_member, self._simulation.most_rows
         self._members, self._terms = members, terms
         at_once = len(members) if most is None else most // per_member
-        if forgiving:
+        if forgiven:
             at_once = 1
         seeds_BK = episode_seeds(terms.seeds_B, per_member)
         self._sums: _Sums | None = None
@@ -92,7 +92,7 @@ class Vectorized:
                 try:
                     return_J, steps_J = self._live(member_B, seeds_BK[member_B].ravel().tolist())
                 except MemberError as error:
-                    if not (forgiving and error.passing):
+                    if not error.passing or error.member not in forgiven:
                         raise
                     return_J, steps_J, self._did_JD = np.full(per_member, np.nan), np.zeros(per_member, np.int64), None
                     if self._behaviour is not None:
