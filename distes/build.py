@@ -47,10 +47,19 @@ def build(configuration: Configuration) -> Parts:
     Raises:
         ConfigurationError: A constructor refuses its arguments, or two parts do not fit together.
     """
-    seed = configuration["seed"]
     task: Task = construct("task", configuration["task"])
+    try:
+        with _blame("task", type(task)):
+            getattr(task, "check", lambda: None)()  # such as: can the environment be made?
+        return _build_around(task, configuration)
+    except BaseException:
+        task.close()
+        raise
+
+
+def _build_around(task: Task, configuration: Configuration) -> Parts:
+    seed = configuration["seed"]
     with _blame("task", type(task)):
-        getattr(task, "check", lambda: None)()  # such as: can the environment be made?
         shape, size = task.observation_shape, task.action_size
         _check_sizes(shape, size)
     policy = build_policy(configuration["policy"], shape, size, seed)

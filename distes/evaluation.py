@@ -6,6 +6,7 @@ members come alone, N counts them, and the axis of signs has length 1.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -58,6 +59,7 @@ class ChunkResult:
         seconds: Time spent by the worker.
         behaviour: What the members did, (pairs, signs, D) or (episodes, D), float32; None where nobody
             describes it.
+        retried: How often it was begun anew, in fresh environments, after one had raised.
     """
 
     index: int
@@ -67,6 +69,7 @@ class ChunkResult:
     moments: Moments | None
     seconds: float
     behaviour: Floats | None = None
+    retried: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +89,7 @@ class Evaluation(ReadOnly):
         behaviour_N2D: What each member did, float32; None where the task describes none.
         eval_behaviour_ED: What the centre did in each episode.
         last_N2: Which members are ranked last, see `ranked_last`; None where none is.
+        retried: How often a chunk was begun anew, in fresh environments, after one had raised.
     """
 
     fitness_N2: NDArray[np.float64]
@@ -98,6 +102,7 @@ class Evaluation(ReadOnly):
     behaviour_N2D: Floats | None = None
     eval_behaviour_ED: Floats | None = None
     last_N2: NDArray[np.bool_] | None = None
+    retried: int = 0
 
     @classmethod
     def of(
@@ -134,7 +139,7 @@ class Evaluation(ReadOnly):
         """With a further round of the same generation; the centre's episodes are those of the first."""
         behaviour = None
         if self.behaviour_N2D is not None and other.behaviour_N2D is not None:
-            behaviour = np.concatenate([self.behaviour_N2D, other.behaviour_N2D])
+            behaviour = _joined([self.behaviour_N2D, other.behaviour_N2D], [0, len(self.behaviour_N2D)])
         return dataclasses.replace(
             self,
             fitness_N2=np.concatenate([self.fitness_N2, other.fitness_N2]),
@@ -144,6 +149,7 @@ class Evaluation(ReadOnly):
             busy_seconds=self.busy_seconds + other.busy_seconds,
             behaviour_N2D=behaviour,
             last_N2=None if self.last_N2 is other.last_N2 is None else np.concatenate([self._last, other._last]),
+            retried=self.retried + other.retried,
         )
 
     @property
@@ -200,7 +206,11 @@ def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk])
     shape, episodes = (len(population.ids_N), len(population.signs)), len(population.eval_seeds_E)
     fitness_N2, steps_N2 = np.empty(shape), np.empty(shape, np.int64)
     eval_fitness_E, eval_steps_E = np.empty(episodes), np.empty(episodes, np.int64)
+    of_pairs: list[tuple[int, Floats]] = []
+    of_centre: list[tuple[int, Floats]] = []
     for chunk, result in zip(cut, results, strict=True):
+        if result.behaviour is not None:
+            (of_centre if chunk.of_centre else of_pairs).append((population.first_pair + chunk.start, result.behaviour))
         fitness, steps = (eval_fitness_E, eval_steps_E) if chunk.of_centre else (fitness_N2, steps_N2)
         fitness[chunk.start : chunk.stop] = result.fitness
         steps[chunk.start : chunk.stop] = result.steps
@@ -212,12 +222,28 @@ def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk])
         eval_steps_E=eval_steps_E,
         moments=tuple(result.moments for result in results if result.moments is not None),
         busy_seconds=sum(result.seconds for result in results),
-        behaviour_N2D=_gathered([r.behaviour for c, r in zip(cut, results, strict=True) if not c.of_centre]),
-        eval_behaviour_ED=_gathered([r.behaviour for c, r in zip(cut, results, strict=True) if c.of_centre]),
+        behaviour_N2D=_gathered(of_pairs),
+        eval_behaviour_ED=_gathered(of_centre),
+        retried=sum(result.retried for result in results),
     )
 
 
-def _gathered(behaviours: list[Floats | None]) -> Floats | None:
-    """One after the other, if there are any."""
-    given = [behaviour for behaviour in behaviours if behaviour is not None]
-    return np.concatenate(given) if given else None
+def _gathered(behaviours: list[tuple[int, Floats]]) -> Floats | None:
+    """One after the other, if there are any; each comes with the number of its first pair or episode."""
+    return _joined([behaviour for _, behaviour in behaviours], [first for first, _ in behaviours])
+
+
+def _joined(behaviours: Sequence[Floats], first: Sequence[int]) -> Floats | None:
+    """Behaviours one after the other.
+
+    Raises:
+        EvaluationError: They are of different lengths.
+    """
+    sizes = {behaviour.shape[-1]: place for place, behaviour in zip(first, behaviours, strict=True)}
+    if len(sizes) > 1:
+        (one, at), (other, there) = list(sizes.items())[:2]
+        raise EvaluationError(
+            f"Members' behaviours have different lengths: {one} for pair {at} and {other} for pair {there}. All must "
+            "have equally many numbers."
+        )
+    return np.concatenate(behaviours) if behaviours else None

@@ -42,7 +42,11 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
     """
     with trust.recorded() as foreign:
         parts = build(configuration)
-    trusting = " --trust" if foreign else ""
+    with contextlib.closing(parts.task):
+        return _train(configuration, parts, " --trust" if foreign else "", resumed=resumed, replay=replay)
+
+
+def _train(configuration: Configuration, parts: Parts, trusting: str, *, resumed: bool, replay: str | None) -> int:
     options = {name: configuration[name] for name in own_arguments(Trainer)}
     target = options["target_fitness"]
     target = parts.task.reward_threshold if target is None else target
@@ -64,8 +68,10 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
         )
         for warning in directory.warnings:
             console.say(warning)
-        if parts.task.notice:
-            console.say(parts.task.notice)
+        for line in (parts.task.notice or "").splitlines():
+            console.say(line)
+        if options["target_fitness"] is None and parts.task.threshold_notice:
+            console.say(parts.task.threshold_notice)
         description = {
             "policy": configuration["policy"],
             "task": configuration["task"],

@@ -70,6 +70,7 @@ def of_time(evaluation: Evaluation, status: Status, phases: Sequence[float]) -> 
         "workers/alive": status.alive,
         "workers/restarted": status.restarted,
         "workers/utilisation": min(1.0, evaluation.busy_seconds / (evaluating * max(status.alive, 1))),
+        "chunks/retried": evaluation.retried,
         "chunks/reissued": status.reissued,
         "chunks/late": status.late,
         "chunks/duplicate": status.duplicate,

@@ -8,7 +8,7 @@ import copy
 import importlib
 import inspect
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Literal, Union, get_args, get_origin
@@ -164,7 +164,7 @@ def arguments(component: type, section: str = "") -> dict[str, Argument]:
         required = action.required or (own is not None and own.default is MISSING)
         default = MISSING if required else action.default
         key = f"{section}.{action.dest}" if section else action.dest
-        found[action.dest] = Argument(key, action._typehint, default, (action.help or "").strip())
+        found[action.dest] = Argument(key, _of_yaml(action._typehint), default, (action.help or "").strip())
     return found
 
 
@@ -218,6 +218,16 @@ def shown(value: Any) -> str:
     """A value in an error message: as in YAML, cut short."""
     text = yaml_text.write(value).split()[0] if isinstance(value, bool | None) else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _of_yaml(hint: Any) -> Any:
+    """A type without the callables that it allows beside others: in a configuration they are named."""
+    if get_origin(hint) in (Union, types.UnionType):
+        kept = [_of_yaml(part) for part in get_args(hint) if get_origin(part) is not Callable]
+        return Union[tuple(kept)]  # noqa: UP007, of parts that are not known
+    if get_origin(hint) is Sequence:
+        return Sequence[_of_yaml(get_args(hint)[0])]  # type: ignore[misc]
+    return hint
 
 
 def _kinds(hint: Any) -> Iterator[Any]:

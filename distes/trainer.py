@@ -135,6 +135,7 @@ class Trainer:
                     self._archive.policy("last", centre_P, self._normalization(), self._generation, None)
                     self._archive.close()
                 self._monitors.close()
+                self._task.close()
         return result
 
     def replay(self, pair: int | None, sign: int) -> Evaluation:

@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -31,7 +32,7 @@ from distes.search_distribution import SearchDistribution
 from distes.sensitivity import Sensitivity
 from distes.stopping import is_ctrl_c
 from distes.strategies.base import Strategy
-from distes.tasks.base import MemberError, Outcome, Task, Terms, checked
+from distes.tasks.base import MemberError, Outcome, Task, Terms, checked, never
 
 # Pairs in a chunk whose environments live on a GPU: it takes thousands of rows to fill one.
 GPU_PAIRS_PER_CHUNK = ChunkPairs(256, 4096)
@@ -149,8 +150,13 @@ class Worker:
         self._centre: Resident | None = None  # on a processor the centre is taken as it comes
         self._decoders: dict[tuple[str, str, float], Decoder] = {}  # with the vectors of genomes; see `_origins`
         self._replica = None if experiment.strategy is None else Replica(experiment.strategy, experiment.perturbation)
+        self.stop: Callable[[], bool] = never  # asked by tasks between steps
         if self._device.type == "cuda":
             self._settle_on_gpu(experiment)
+
+    def close(self) -> None:
+        """Lets go of what the task holds, such as environments; a further evaluation makes it anew."""
+        self._task.close()
 
     @one_thread()
     def follow(self, *news: Told | State) -> None:
@@ -232,7 +238,7 @@ class Worker:
             origins=self._origins(population, chunk),
         )
         refuses = population.refuses_non_finite
-        terms = Terms(seeds_B, not chunk.of_centre, population.normalization, observed_B, refuses)
+        terms = Terms(seeds_B, not chunk.of_centre, population.normalization, observed_B, refuses, self.stop)
         try:
             with seeded(int(seeds_B[0])) if self._forward.draws else contextlib.nullcontext():
                 outcome = checked(self._task, self._task.evaluate(members, terms), len(members))
@@ -249,6 +255,7 @@ class Worker:
             moments=outcome.moments,
             seconds=time.perf_counter() - started,
             behaviour=None if behaviour_BD is None else behaviour_BD.reshape(*shape, -1),
+            retried=outcome.retried,
         )
 
     def _origins(self, population: Population, chunk: Chunk) -> Origins | None:
@@ -366,12 +373,22 @@ def _sentence(population: Population, chunk: Chunk, error: MemberError) -> str:
     if chunk.of_centre:
         who, where = f"The centre's episode {chunk.start + error.member}", f"--replay {generation}"
     else:
-        pair = population.first_pair + chunk.start + error.member // len(population.signs)
-        turned = bool(np.any(np.asarray(population.sigma) < 0))  # a member of sign - that is replayed as +
-        sign = "+-"[(error.member % len(population.signs) + turned) % 2]
+        pair, sign = _pair_and_sign(population, chunk, error.member)
         who, where = f"Pair {pair}, sign {sign},", f"--replay {generation},{pair},{sign}"
     seed = "" if error.episode_seed is None else f" (episode seed {error.episode_seed})"
+    reason = error.reason
+    if error.other is not None:
+        pair, sign = _pair_and_sign(population, chunk, error.other)
+        other = f"the centre's episode {chunk.start + error.other}" if chunk.of_centre else f"pair {pair}, sign {sign},"
+        reason = reason.replace("OTHER", other)
     return (
-        f"{who} of generation {generation} could not be evaluated: {error.reason}{seed}. "
+        f"{who} of generation {generation} could not be evaluated: {reason}{seed}. "
         f"To replay it alone: python scripts/launch.py --resume RUN_DIR --workers 0 {where}"
     )
+
+
+def _pair_and_sign(population: Population, chunk: Chunk, member: int) -> tuple[int, str]:
+    """The pair's number in its generation, and the sign by which a member is replayed."""
+    turned = bool(np.any(np.asarray(population.sigma) < 0))  # a member of sign - that is replayed as +
+    sign = "+-"[(member % len(population.signs) + turned) % 2]
+    return population.first_pair + chunk.start + member // len(population.signs), sign

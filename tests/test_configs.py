@@ -1,4 +1,4 @@
-"""Every file in configs/ is loaded, built and run for one tiny generation."""
+"""Every file in configs/ is loaded, built and run for one tiny generation, played, and resumed."""
 
 import json
 from importlib.util import find_spec
@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from distes.cli import configure, main, read_flags
+from distes.play import play
 
 CONFIGS = sorted(Path(__file__).resolve().parents[1].glob("configs/*.yaml"))
+NOISE = 2**19  # numbers: more than any of the policies without a CNN has parameters
 NEEDS = {"(extra: mujoco)": "mujoco", "(extra: box2d)": "Box2D", "(extra: atari)": "ale_py"}
 
 
@@ -28,7 +30,8 @@ def test_one_tiny_generation(path: Path, tmp_path: Path) -> None:
         "task.max_steps": 5,
         "task.slots": 2,
         "task.episodes_per_member": 1,
-        "noise.size": 2**22,
+        "target_fitness": ".inf",
+        "noise.size": NOISE if "CNN" not in text else 2**22,
     }
     if "top_directions" in text:
         tiny["strategy.top_directions"] = 1  # of two
@@ -42,7 +45,10 @@ def test_one_tiny_generation(path: Path, tmp_path: Path) -> None:
     assert len(rows) == 1
     assert rows[0]["episodes"] == 4
     assert 4 <= rows[0]["timesteps"] <= 20
-    assert (tmp_path / "run" / "policy" / "last.safetensors").is_file()
+    lengths = [length for _, length in play(str(tmp_path / "run"), policy="last", episodes=1)]
+    assert 1 <= lengths[0] <= 5
+    assert main(["--resume", str(tmp_path / "run"), "--generations", "2"]) == 0
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
 
 
 def test_the_default_is_cartpole() -> None:

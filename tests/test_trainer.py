@@ -175,7 +175,7 @@ class TestWhatItTells:
             *("fitness/std", "episode/length", "norm/centre", "norm/gradient", "norm/step", "norm/step_over_centre"),
             *("sigma", "learning_rate", "rate/timesteps", "rate/episodes", "time/ask", "time/evaluate", "time/update"),
             *("time/record", "workers/alive", "workers/restarted", "workers/utilisation", "chunks/reissued"),
-            *("chunks/late", "chunks/duplicate"),
+            *("chunks/late", "chunks/duplicate", "chunks/retried"),
             *("bytes/down", "bytes/up"),
             *("params/sha256", "noise/fingerprint"),
         }

@@ -36,6 +36,7 @@ from distes.search_distribution import SearchDistribution
 from distes.worker import Experiment, Worker
 
 POLL = 0.5  # seconds between looks at whether to stop
+ASK = 0.1  # seconds between a worker's questions whether its chunk has been taken back
 
 
 class _Actor(Worker):
@@ -64,7 +65,9 @@ class _Actor(Worker):
 
     def ready(self, with_address: bool) -> tuple[Place, str]:
         gc.freeze()  # what is imported stays; looking through it again and again costs two per cent of the time
-        place, node = self.place, ray.get_runtime_context().get_node_id()
+        context = ray.get_runtime_context()
+        self.stop = _seldom(context.is_canceled)  # whether the chunk that is evaluated has been taken back
+        place, node = self.place, context.get_node_id()
         if with_address:
             place = dataclasses.replace(place, node=f"{place.node} ({ray.util.get_node_ip_address()})")
         return place, node
@@ -172,6 +175,7 @@ class RayPool(Pool):
         # A cluster may still grow to it; on this machine it was said how many workers fit.
         self._minimum = min_workers if elsewhere else min(min_workers, count)
         self.device, self._usual = experiment.device, experiment.pairs_per_chunk
+        experiment.task.close()  # workers make their own; of some environments there can be one at a time
         share = gpu_share(count, gpus) if gpus else 0
         actor = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
         self._node = OwnNode(local=not elsewhere)
@@ -231,9 +235,13 @@ class RayPool(Pool):
         )
 
     def close(self) -> None:
-        """Kills the actors, and the embedded cluster; the process is as it was before."""
+        """Has workers close their environments, kills them, and ends the embedded cluster."""
         self._sync.close()
-        self._connection.close(self._workers.kill)
+        self._connection.close(self._let_go)
+
+    def _let_go(self) -> None:
+        self._workers.close()
+        self._workers.kill()
 
     def _how_many(self, workers: int | None, on_gpus: bool, elsewhere: bool, oversubscribe: bool) -> tuple[int, int]:
         """How many workers to start, and on how many GPUs."""
@@ -379,3 +387,18 @@ class RayPool(Pool):
             )
         if heard and self._elsewhere and not self._workers.joining:
             self._workers.fill(int(ray.available_resources().get("CPU", 0)), more=self._grows)
+
+
+def _seldom(ask: Callable[[], bool]) -> Callable[[], bool]:
+    """Asks after `ASK` seconds at the earliest, and says no in between: Ray's answer takes longer than a clock's."""
+    due = 0.0
+
+    def answer() -> bool:
+        nonlocal due
+        now = time.monotonic()
+        if now < due:
+            return False
+        due = now + ASK
+        return ask()
+
+    return answer

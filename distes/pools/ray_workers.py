@@ -13,6 +13,7 @@ from distes.pools.placement import COLUMNS, mixed, table
 from distes.pools.ray_cluster import last_line
 from distes.pools.ray_deaths import Death
 
+CLOSING = 5.0  # seconds for workers to close their environments
 PATIENCE = 20.0  # seconds until the table of workers no longer waits for the last of them
 FIRST = 20  # deaths that are said one by one; then at most one
 EVERY = 5.0  # in so many seconds
@@ -121,6 +122,12 @@ class RayWorkers:
         """Shows who is there, if the others keep everybody waiting for too long."""
         if not self._shown and time.monotonic() - self._began > PATIENCE:
             self._show_places()
+
+    def close(self) -> None:
+        """Has them close their environments; whoever is busy for longer is not waited for."""
+        closing = [actor.close.remote() for actor in self.ready.values()]
+        if closing:
+            ray.wait(closing, num_returns=len(closing), timeout=CLOSING)
 
     def kill(self) -> None:
         """Ends all of them."""

@@ -7,6 +7,7 @@ from distes.device import Place, visible_gpus
 from distes.evaluation import Evaluation, reduce
 from distes.pools.base import Interrupted, Pool, Status
 from distes.population import Population, chunks
+from distes.tasks.base import Stopped
 from distes.worker import Experiment, Worker
 
 
@@ -37,10 +38,14 @@ class SerialPool(Pool):
         """In the order of chunks."""
         cut = chunks(population, self._pairs_per_chunk, self._usual)
         results = []
+        self._worker.stop = stop
         for chunk in cut:
             if stop():
                 raise Interrupted
-            results.append(self._worker.evaluate(population, chunk))
+            try:
+                results.append(self._worker.evaluate(population, chunk))
+            except Stopped as stopped:
+                raise Interrupted from stopped
         return reduce(population, results, cut)
 
     def status(self) -> Status:
@@ -48,4 +53,5 @@ class SerialPool(Pool):
         return Status(alive=1)
 
     def close(self) -> None:
-        """Nothing to let go."""
+        """Closes the environments."""
+        self._worker.close()

@@ -4,7 +4,7 @@ Axes: B members evaluated together, O observation, A action (the numbers a polic
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,11 +29,31 @@ class MemberError(Exception):
         member: Its place among the members evaluated together.
         reason: What happened, part of a sentence.
         episode_seed: Of the episode, or None.
+        other: Another member that the reason speaks of, as `OTHER`; or None.
+        passing: Whether it may go well in another try: an environment raised.
     """
 
-    def __init__(self, member: int, reason: str, episode_seed: int | None = None) -> None:
+    def __init__(
+        self,
+        member: int,
+        reason: str,
+        episode_seed: int | None = None,
+        *,
+        other: int | None = None,
+        passing: bool = False,
+    ) -> None:
         super().__init__(member, reason, episode_seed)
         self.member, self.reason, self.episode_seed = member, reason, episode_seed
+        self.other, self.passing = other, passing
+
+
+class Stopped(Exception):
+    """Somebody asked to stop (see `Terms.stop`) while episodes were running."""
+
+
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +67,7 @@ class Terms(ReadOnly):
         observed_B: Whose observations' moments are wanted, or None.
         refuses_non_finite: Whether a member is an error that sees, answers or gets a number that is not finite (NaN or
             infinity). Otherwise its fitness is NaN, and its episodes go on to their end.
+        stop: Asked between steps; once it says True, `evaluate` raises `Stopped`. A task that is quick need not ask.
     """
 
     seeds_B: NDArray[np.uint64]
@@ -54,6 +75,7 @@ class Terms(ReadOnly):
     normalization: Normalization | None = None
     observed_B: NDArray[np.bool_] | None = None
     refuses_non_finite: bool = True
+    stop: Callable[[], bool] = never
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +88,7 @@ class Outcome:
         episodes: In all.
         moments: Of the observations of the members asked for, or None.
         behaviour_BD: What the members did, float32, the mean of their episodes; None where the task describes none.
+        retried: How often all episodes were begun anew in fresh environments, after one of these had raised.
     """
 
     fitness_B: NDArray[np.float64]
@@ -73,6 +96,7 @@ class Outcome:
     episodes: int
     moments: Moments | None = None
     behaviour_BD: Floats | None = None
+    retried: int = 0
 
 
 class Task(ABC):
@@ -102,7 +126,12 @@ class Task(ABC):
 
         Raises:
             MemberError: If one of them cannot be evaluated.
+            Stopped: If `terms.stop` said so.
         """
+
+    def close(self) -> None:
+        """Lets go of whatever evaluations need, such as environments; the next evaluation makes it anew."""
+        return
 
     @property
     def name(self) -> str:
@@ -112,6 +141,11 @@ class Task(ABC):
     @property
     def reward_threshold(self) -> float | None:
         """The mean fitness at which the task counts as solved, or None."""
+        return None
+
+    @property
+    def threshold_notice(self) -> str | None:
+        """Why a known threshold is not this task's, a sentence for who sets no target; or None."""
         return None
 
     @property
@@ -140,7 +174,7 @@ class Task(ABC):
 
     @property
     def notice(self) -> str | None:
-        """What a user should know before it starts, a sentence, or None."""
+        """What a user should know before it starts, one sentence per line, or None."""
         return None
 
     @property

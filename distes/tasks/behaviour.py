@@ -13,27 +13,35 @@ from torch import Tensor
 
 from distes.errors import ConfigurationError
 from distes.signature import import_object
+from distes.tasks.blame import raised
 from distes.trust import foreign
 
 FINAL_OBSERVATION, INFO = "final_observation", "info:"
 
 
+class NoKeyError(ValueError):
+    """The info of a step lacks the key that is to be read."""
+
+
 class Behaviour:
     """Reads an episode's behaviour from its last step."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str | Callable[..., Any]) -> None:
         """Describes it.
 
         Args:
-            what: `final_observation`; `info:KEY`, a number or a vector in the environment's info; or the import path
-                of a callable (observation, info) -> numbers, whose arguments and answer have a leading axis of rows.
+            what: `final_observation`; `info:KEY`, a number or a vector in the environment's info; or a callable
+                (observation, info) -> numbers, or its import path, whose arguments and answer have a leading axis of
+                rows.
 
         Raises:
             ConfigurationError: It is none of these.
         """
         self._key: str | None = None
         self._call: Callable[..., Any] | None = None
-        if what.startswith(INFO) and len(what) > len(INFO):
+        if not isinstance(what, str):
+            self._call = what
+        elif what.startswith(INFO) and len(what) > len(INFO):
             self._key = what.removeprefix(INFO)
         elif what != FINAL_OBSERVATION:
             if "." not in what:
@@ -44,6 +52,11 @@ class Behaviour:
             foreign(what, "task.behaviour")
             self._call = import_object("behaviour", what)
 
+    @property
+    def needs_info(self) -> bool:
+        """Whether it looks into the info of a step."""
+        return self._key is not None or self._call is not None
+
     def __call__(self, seen_RO: Tensor, info: Mapping[str, Any]) -> Tensor:
         """Of all rows: (R, D), float32, on the device of the observations.
 
@@ -53,14 +66,31 @@ class Behaviour:
         value: Any = seen_RO
         if self._key is not None:
             if self._key not in info:
-                raise ValueError(f"its info has no key {self._key!r} (it has {', '.join(map(str, info)) or 'none'})")
+                raise NoKeyError(f"its info has no key {self._key!r} (it has {', '.join(map(str, info)) or 'none'})")
             value = info[self._key]
         elif self._call is not None:
-            value = self._call(seen_RO, info)
-        tensor = torch.as_tensor(value, dtype=torch.float32, device=seen_RO.device)
+            try:
+                value = self._call(seen_RO, info)
+            except Exception as error:
+                kind = NoKeyError if isinstance(error, KeyError) else ValueError
+                raise kind(f"the callable raised {raised(error)}") from error
+        try:
+            tensor = torch.as_tensor(value, dtype=torch.float32, device=seen_RO.device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            shown = repr(value[0] if isinstance(value, list) and len(value) == 1 else value)
+            raise ValueError(
+                f"numbers are wanted, equally many for each row; {self._source} gave "
+                f"{shown if len(shown) <= 60 else shown[:57] + '...'}"
+            ) from error
         if tensor.dim() == 0 or len(tensor) != len(seen_RO):
             raise ValueError(f"its behaviour has shape {tuple(tensor.shape)} for {len(seen_RO)} rows")
+        if not tensor.numel():
+            raise ValueError(f"{self._source} gave no numbers, but an array of shape {tuple(tensor.shape[1:])}")
         return tensor.reshape(len(seen_RO), -1)
+
+    @property
+    def _source(self) -> str:
+        return FINAL_OBSERVATION if not self.needs_info else "the callable" if self._key is None else INFO + self._key
 
     def of_one(self, seen_O: NDArray[np.float32], info: Mapping[str, Any]) -> Tensor:
         """Of a single environment: (D,)."""

@@ -4,7 +4,7 @@ Axes: R rows, one per running environment, A action numbers, O observation. A ro
 episode at once; where none is left, the last row moves into its place, so that running rows are always the first ones.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from distes.batched import Members
 from distes.evaluation import Moments
 from distes.randomness import episode_seeds
-from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Terms
+from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Stopped, Terms
 from distes.tasks.behaviour import Behaviour
+from distes.tasks.blame import fault_of_reset, fault_of_step, raised
 from distes.tasks.spaces import Action, Observation
 
 CLIP = 5.0  # normalised observations are clipped to [-5, 5], as in OpenAI's released code
@@ -50,6 +51,7 @@ class Lockstep:
     def __init__(
         self,
         make: Callable[[], Any],
+        discard: Callable[[Any], None],
         slots: int,
         observation: Observation,
         action: Action,
@@ -60,6 +62,7 @@ class Lockstep:
 
         Args:
             make: Makes an environment with Gymnasium's `reset(seed=...)` and `step(action)`; when a row needs it.
+            discard: Closes one that is not used any more.
             slots: Rows at the most.
             observation: Writes rows.
             action: Reads rows.
@@ -67,7 +70,8 @@ class Lockstep:
             behaviour: Reads what a member did, or None.
         """
         self._behaviour = behaviour
-        self._make, self._environments = make, list[Any]()
+        self._make, self._discard, self._environments = make, discard, list[Any]()
+        self._behaviour_size: int | None = None  # known after the first episode
         self._observation, self._action, self._rules = observation, action, rules
         self._seen_RO = np.zeros((slots, *observation.shape), np.float32)
         self._input_RO = np.zeros_like(self._seen_RO)
@@ -78,13 +82,21 @@ class Lockstep:
         self._job_R = np.zeros(slots, np.int64)
         self._return_R = np.zeros(slots)
 
-    def run(self, members: Members, terms: Terms) -> Outcome:
+    def run(self, members: Members, terms: Terms, forgiven: Collection[int] = ()) -> Outcome:
         """Lives through all episodes of all members.
+
+        Args:
+            members: Whose episodes.
+            terms: Theirs.
+            forgiven: Members whose episodes have a return of NaN where their environment raises; the others go on.
 
         Raises:
             MemberError: If an environment raises; or if an observation, an answer or a return is not finite, and that
                 is refused.
+            Stopped: If `terms.stop` said so.
         """
+        self._forgiven = forgiven
+        self._first_described: int | None = None  # the first member whose behaviour was read
         per_member = self._rules.episodes_per_member
         jobs = len(members) * per_member  # job number = member * per_member + episode
         self._members, self._terms, self._jobs, self._next_job = members, terms, jobs, 0
@@ -93,8 +105,9 @@ class Lockstep:
         start_S = members.initial_state()
         self._start_S = start_S = None if start_S is None else start_S.to(members.device)
         self._state_RS = None if start_S is None else start_S.repeat(len(self._seen_RO), 1)
-        return_J, steps_J = np.empty(jobs), np.empty(jobs, np.int64)
-        did_J: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * jobs
+        # of an episode that never ends well: no return, and no behaviour
+        return_J, steps_J = self._return_J, self._steps_J = np.full(jobs, np.nan), np.zeros(jobs, np.int64)
+        did_J: list[NDArray[np.float32] | None] = [None] * jobs
         sums = None if terms.observed_B is None else _Sums(self._observation.shape[0])
 
         self._rows = self._clock = self._bound = 0
@@ -103,22 +116,22 @@ class Lockstep:
                 self._environments.append(self._make())
                 self._steps.append(self._environments[-1].step)
             self._rows += 1
-            self._begin(self._rows - 1)
+            if not self._begin(self._rows - 1):
+                self._rows -= 1
+                break
         with torch.inference_mode():
             while self._rows:
                 self._select(sums)
                 while not (ended := self._step(sums)):
-                    pass
+                    pass  # an end changes which rows run
                 for row in reversed(ended):
                     job = int(self._job_R[row])
                     return_J[job], steps_J[job] = self._return_R[row], self._clock - self._began_R[row]
-                    if self._behaviour is not None:
+                    if self._behaviour is not None and row not in self._lost_rows:
                         did_J[job] = self._read_behaviour(self._behaviour, row)
                     if terms.refuses_non_finite and not np.isfinite(return_J[job]):
                         raise self._error(row, f"its return is {return_J[job]}, which is not a finite number")
-                    if self._next_job < jobs:
-                        self._begin(row)
-                    else:
+                    if not self._begin(row):
                         self._rows -= 1
                         self._move(self._rows, row)
         if terms.training:
@@ -128,10 +141,15 @@ class Lockstep:
             steps_B=steps_J.reshape(-1, per_member).sum(1),
             episodes=jobs,
             moments=None if sums is None else sums.moments(),
-            behaviour_BD=None
-            if self._behaviour is None
-            else np.stack(did_J).reshape(len(members), per_member, -1).mean(1),
+            behaviour_BD=None if self._behaviour is None else self._means(did_J),
         )
+
+    def _means(self, did_J: list[NDArray[np.float32] | None]) -> NDArray[np.float32]:
+        """The mean behaviour of each member's episodes; NaN where one of them has none."""
+        nothing = np.full(self._behaviour_size or 1, np.nan, np.float32)
+        did_JD = np.stack([nothing if did_D is None else did_D for did_D in did_J])
+        means_BD: NDArray[np.float32] = did_JD.reshape(-1, self._rules.episodes_per_member, did_JD.shape[1]).mean(1)
+        return means_BD
 
     def _select(self, sums: "_Sums | None") -> None:
         """After the set of running rows changed."""
@@ -148,23 +166,29 @@ class Lockstep:
 
     def _step(self, sums: "_Sums | None") -> list[int]:
         """One step of all running environments; returns the rows whose episode ended, in rising order."""
+        if self._terms.stop():
+            raise Stopped
         rows = self._rows
         actions = self._action.read_all(self._numbers(rows, sums))
         results: list[tuple[Any, Any, Any, Any, Any]] = []
         keep = results.append
-        try:
-            # This loop is what a step costs beyond the simulator and the policy: all else is done for all rows at once.
-            for step, action in zip(self._steps[:rows], actions, strict=True):
-                keep(step(action))
-        except Exception as error:
-            raise self._raised(len(results), error) from error
+        self._lost_rows: set[int] = set()
+        while (done := len(results)) < rows:  # once, unless an environment raises
+            try:
+                # This loop is what a step costs beyond simulator and policy: all else is done for all rows at once.
+                for step, action in zip(self._steps[done:rows], actions[done:], strict=True):
+                    keep(step(action))
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a simulator may end its process
+                keep(self._lose(len(results), error))
         self._clock += 1
         try:
             observations, rewards, terminated, truncated, self._infos = zip(*results, strict=True)
             self._return_R[:rows] += np.fromiter(map(float, rewards), np.float64, rows)
             self._observation.write_all(observations, self._seen_RO[:rows])
         except Exception as error:
-            raise self._raised(self._culprit(results), error) from error
+            raise self._unusable(results, error) from error
         if self._clock != self._next_limit and not (any(terminated) or any(truncated)):
             return []
         at_limit_R = self._clock - self._began_R[:rows] == self._rules.max_steps
@@ -173,20 +197,45 @@ class Lockstep:
     def _read_behaviour(self, behaviour: Behaviour, row: int) -> NDArray[np.float32]:
         try:
             did_D: NDArray[np.float32] = behaviour.of_one(self._seen_RO[row], self._infos[row]).numpy()
-            return did_D
         except Exception as error:
             raise self._error(row, f"its behaviour cannot be read: {error}") from error
+        if self._behaviour_size is None:
+            self._behaviour_size = len(did_D)
+        job, other = int(self._job_R[row]), self._first_described
+        member = job // self._rules.episodes_per_member
+        if len(did_D) != self._behaviour_size:
+            reason = lengths_differ(len(did_D), self._behaviour_size, other)
+            raise MemberError(member, reason, self._seed(job), other=other)
+        if other is None:
+            self._first_described = member
+        return did_D
 
-    def _culprit(self, results: Sequence[Any]) -> int:
-        """The row whose environment gave what cannot be used."""
+    def _unusable(self, results: Sequence[Any], error: Exception) -> MemberError:
+        """What an environment gave that cannot be used."""
         for row, result in enumerate(results):
-            try:
-                observation, reward, _, _, _ = result
-                float(reward)
-                self._observation.write(observation, self._seen_RO[row])
-            except Exception:
-                return row
-        return 0
+            if (fault := fault_of_step(result, self._environments[row].observation_space)) is not None:
+                return self._error(row, fault)
+        return self._error(0, f"what its environment returned cannot be used: {raised(error)}")
+
+    def _lose(self, row: int, error: BaseException) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """An environment raised: a step that ends its episode without a return, where that is forgiven.
+
+        Raises:
+            MemberError: It is not.
+        """
+        failed = self._raised(row, error)
+        if failed.member not in self._forgiven:
+            raise failed from error
+        self._lost_rows.add(row)
+        space = self._environments[row].observation_space
+        self._renew(row)
+        return space.sample(), np.nan, True, False, {}  # any observation will do: nobody acts on it
+
+    def _renew(self, row: int) -> None:
+        """A fresh environment in the place of one that raised."""
+        self._discard(self._environments[row])
+        self._environments[row] = self._make()
+        self._steps[row] = self._environments[row].step
 
     def _numbers(self, rows: int, sums: "_Sums | None") -> NDArray[np.float32]:
         """The policy's answers, (R, A), with action noise in training."""
@@ -234,21 +283,35 @@ class Lockstep:
             generator.standard_normal(dtype=np.float32, out=self._noise_RTA[row])  # ~ N(0, I)
         return numbers_RA + np.float32(self._rules.action_noise) * self._noise_RTA[np.arange(rows), place_R]
 
-    def _begin(self, row: int) -> None:
-        """Starts the next job in a row."""
-        job = self._job_R[row] = self._next_job
-        self._next_job += 1
-        self._began_R[row], self._return_R[row] = self._clock, 0.0
-        seed = self._seed(int(job))
-        if self._noisy:
-            self._generators[row] = np.random.Generator(np.random.Philox(key=seed))
-        if self._state_RS is not None and self._start_S is not None:
-            self._state_RS[row] = self._start_S
-        try:
-            observation, _ = self._environments[row].reset(seed=seed)
-            self._observation.write(observation, self._seen_RO[row])
-        except Exception as error:
-            raise self._raised(row, error, " at reset") from error
+    def _begin(self, row: int) -> bool:
+        """Starts the next job in a row; returns whether there is one."""
+        while self._next_job < len(self._return_J):
+            job = self._job_R[row] = self._next_job
+            self._next_job += 1
+            self._began_R[row], self._return_R[row] = self._clock, 0.0
+            seed = self._seed(int(job))
+            if self._noisy:
+                self._generators[row] = np.random.Generator(np.random.Philox(key=seed))
+            if self._state_RS is not None and self._start_S is not None:
+                self._state_RS[row] = self._start_S
+            try:
+                given = self._environments[row].reset(seed=seed)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                failed = self._raised(row, error, " at reset")
+                if failed.member not in self._forgiven:
+                    raise failed from error
+                self._renew(row)
+                continue
+            try:
+                observation, _ = given
+                self._observation.write(observation, self._seen_RO[row])
+            except Exception as error:
+                fault = fault_of_reset(given, self._environments[row].observation_space)
+                raise self._error(row, fault or f"its first observation cannot be used: {raised(error)}") from error
+            return True
+        return False
 
     def _move(self, source: int, target: int) -> None:
         """Moves the last running row into the place of an ended one."""
@@ -262,12 +325,19 @@ class Lockstep:
     def _seed(self, job: int) -> int:
         return int(self._seeds_J[job])
 
-    def _raised(self, row: int, error: Exception, when: str = "") -> MemberError:
-        return self._error(row, f"its environment raised {type(error).__name__}{when}: {error}")
+    def _raised(self, row: int, error: BaseException, when: str = "") -> MemberError:
+        return self._error(row, f"its environment raised {raised(error, when)}", passing=True)
 
-    def _error(self, row: int, reason: str) -> MemberError:
+    def _error(self, row: int, reason: str, *, passing: bool = False) -> MemberError:
         job = int(self._job_R[row])
-        return MemberError(job // self._rules.episodes_per_member, reason, self._seed(job))
+        return MemberError(job // self._rules.episodes_per_member, reason, self._seed(job), passing=passing)
+
+
+def lengths_differ(size: int, known: int, other: int | None) -> str:
+    """What is wrong with a behaviour: part of a sentence, in which a member that it differs from is `OTHER`."""
+    numbers = "number" if size == 1 else "numbers"
+    whose = "those of earlier members" if other is None else "that of OTHER"
+    return f"its behaviour has {size} {numbers}, and {whose} {known}: all members' must have equally many"
 
 
 class _Sums:

@@ -16,6 +16,9 @@ from torch import Tensor
 from distes.envs.base import BatchedEnv
 from distes.errors import ConfigurationError, DistesWarning
 
+# What an environment raises over a list where it wants a number; what else it raises has other reasons.
+REFUSALS = (TypeError, ValueError, AssertionError, AttributeError)
+
 
 class Simulation(ABC):
     """R environments that step together.
@@ -26,6 +29,7 @@ class Simulation(ABC):
         device: Where its observations are and its actions go, after the first reset.
         info: What the environment said of the last step.
         always_finite: Whether observations of running rows are finite as long as actions are.
+        starts_anew: Whether it may start rows anew in the step that ends them; see `ends`.
     """
 
     env: Any
@@ -33,6 +37,12 @@ class Simulation(ABC):
     device = torch.device("cpu")
     info: Mapping[str, Any] = {}
     always_finite: bool = False
+    starts_anew = False
+
+    @property
+    def space(self) -> Any:
+        """Of one row's observations."""
+        return self.env.single_observation_space
 
     @abstractmethod
     def reset(self, seeds_R: list[int]) -> Any:
@@ -48,6 +58,25 @@ class Simulation(ABC):
     def narrow(self, rows: Tensor) -> bool:
         """Keeps these rows (int64) only, in this order; returns False where it cannot, and all go on."""
         return False
+
+    def ends(self, ended_R: Tensor) -> tuple[Tensor, Any, Mapping[str, Any]] | None:
+        """What rows ended with that were started anew in the same step.
+
+        Args:
+            ended_R: The rows whose episode ended in the last step, bool.
+
+        Returns:
+            Their numbers (E,), their last observations as `step` gives them, and the info of their last step with a
+            leading axis of E; None where the last step's observations and info are those.
+
+        Raises:
+            ValueError: The environment does not say it.
+        """
+        return None
+
+    def close(self) -> None:
+        """Closes the environments."""
+        getattr(self.env, "close", lambda: None)()
 
 
 class Own(Simulation):
@@ -69,6 +98,7 @@ class Own(Simulation):
         """Surplus rows get a seed, too, and are dropped."""
         rows = len(seeds_R)
         if rows > self.env.full_num_envs:
+            self.env.close()
             self.env = self._make(num_envs=rows, device=self.device)
         full = self.env.full_num_envs
         observation, _ = self.env.reset(seed=seeds_R + [0] * (full - rows))
@@ -111,8 +141,9 @@ class Foreign(Simulation):
             )
         self.env, self.most_rows = env, int(env.num_envs)
         mode = (getattr(env, "metadata", None) or {}).get("autoreset_mode")
-        self._must_reset = getattr(mode, "name", mode) == "DISABLED"
-        self._takes_list, self._numpy = True, False
+        self._mode = str(getattr(mode, "name", mode))
+        self.starts_anew = self._mode not in ("DISABLED", "NEXT_STEP")
+        self._takes_list, self._took_list, self._numpy = True, False, False
 
     def reset(self, seeds_R: list[int]) -> Any:
         """Surplus rows have the last row's seed."""
@@ -132,8 +163,9 @@ class Foreign(Simulation):
         actions = actions.clone()  # it may keep them, to compare them with the next ones
         given = self.env.step(actions.numpy() if self._numpy else actions)
         observation, reward_R, terminated_R, truncated_R, *rest = given
-        self.info = {key: self._first_of(value) for key, value in (rest[0] if rest else {}).items()}
-        if self._must_reset and self._numpy and (ended_R := np.logical_or(terminated_R, truncated_R)).any():
+        info = rest[0] if rest else {}
+        self.info = {key: self._first_of(value) for key, value in info.items()}
+        if self._mode == "DISABLED" and self._numpy and (ended_R := np.logical_or(terminated_R, truncated_R)).any():
             # Gymnasium's own refuse to step a row that is over, and forget in a reset that it was
             terminated_R, truncated_R = terminated_R.copy(), truncated_R.copy()
             self.env.reset(options={"reset_mask": ended_R})
@@ -142,11 +174,39 @@ class Foreign(Simulation):
         )
         return self._first(self._observation(observation)), reward_R.double(), terminated_R, truncated_R
 
+    def ends(self, ended_R: Tensor) -> tuple[Tensor, Any, Mapping[str, Any]] | None:
+        """See the base class; Gymnasium's say it in `final_obs`, before 1.1 `final_observation`, and `final_info`."""
+        if not (self.starts_anew and bool(ended_R.any())):
+            return None
+        rows = ended_R.nonzero()[:, 0]
+        name = next((name for name in ("final_obs", "final_observation") if self.info.get(name) is not None), None)
+        if name is None:
+            how = (
+                "starts ended rows anew in the same step" if self._mode == "SAME_STEP" else "may start ended rows anew"
+            )
+            raise ValueError(
+                f"{type(self.env).__name__} {how} (its metadata's autoreset_mode is {self._mode}), and its info has no "
+                "final_obs to say what they ended with"
+            )
+        index_E = rows.tolist()
+        observation = _as_tensors(_rows_of(self.info[name], index_E), ended_R.device)
+        final = self.info.get("final_info")
+        if final is None:
+            return rows, observation, {}
+        if not isinstance(final, Mapping):  # a dictionary for each row
+            each = [final[index] for index in index_E]
+            final, index_E = {key: [one[key] for one in each] for key in each[0]}, list(range(len(each)))
+        return rows, observation, {key: _rows_of(value, index_E) for key, value in final.items()}
+
     def _reset(self, seeds: list[int]) -> Any:
         if self._takes_list:
             try:
-                return self.env.reset(seed=seeds)[0]
-            except Exception as error:
+                observation = self.env.reset(seed=seeds)[0]
+                self._took_list = True
+                return observation
+            except REFUSALS as error:
+                if self._took_list:  # it is not the list that it refuses
+                    raise
                 self._takes_list = False
                 observation = self._single_seed(seeds[0], error)
                 warnings.warn(
@@ -208,3 +268,23 @@ class EnvPool(Foreign):
         self._rows = len(seeds_R)
         self.env = self._make(num_envs=self._rows, seed=seeds_R)
         return self._observation(self.env.reset()[0])
+
+
+def _rows_of(values: Any, rows: list[int]) -> Any:
+    """Some rows of an array, a tensor, a mapping of these, or a list or an array of one object per row."""
+    if isinstance(values, Mapping):
+        return {key: _rows_of(value, rows) for key, value in values.items()}
+    if isinstance(values, Tensor):
+        return values[rows]
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        return values[rows]
+    chosen = [values[row] for row in rows]
+    if isinstance(chosen[0], Mapping):
+        return {key: np.stack([one[key] for one in chosen]) for key in chosen[0]}
+    return torch.stack(chosen) if isinstance(chosen[0], Tensor) else np.stack(chosen)
+
+
+def _as_tensors(observation: Any, device: torch.device) -> Any:
+    if isinstance(observation, Mapping):
+        return {key: _as_tensors(part, device) for key, part in observation.items()}
+    return torch.as_tensor(observation, device=device)

@@ -20,6 +20,7 @@ from torch import Tensor
 from distes.errors import ConfigurationError
 
 Floats = NDArray[np.float32]
+SMALLEST_IMAGE = 8  # pixels of the shorter side, by which images of floats or bools are told from other matrices
 
 
 class Observation(ABC):
@@ -56,7 +57,13 @@ class FlatObservation(Observation):
         self._box, self._as_is = shape, len(shape) == 1
 
     def write(self, observation: Any, row: Floats) -> None:
-        """Copies and converts."""
+        """Copies and converts.
+
+        Raises:
+            ValueError: It is of another shape.
+        """
+        if np.shape(observation) != self._box:  # one number would be spread over the row
+            raise ValueError(f"shape {np.shape(observation)} cannot be broadcast to {self._box}")
         row[:] = observation if self._as_is else np.ravel(observation)
 
     def write_batch(self, observation: Any, rows: Tensor) -> None:
@@ -115,27 +122,45 @@ class DictObservation(Observation):
 
 
 class ImageObservation(Observation):
-    """A uint8 Box of two or three axes, scaled to [0, 1], channels first."""
+    """A Box that holds an image, or a stack of F images one after the other; in [0, 1], channels first."""
 
-    always_finite = True
+    def __init__(self, shape: tuple[int, ...], brightest: int = 255, *, always_finite: bool = True) -> None:
+        """Takes what the Box says.
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        """Takes the Box's shape: (H, W), (C, H, W) or (H, W, C); the shortest side is the channels."""
-        self._last = len(shape) == 3 and shape[2] < shape[0]
-        self._reshape = (1, *shape) if len(shape) == 2 else shape
-        channels_last = (shape[2], shape[0], shape[1]) if self._last else self._reshape
-        self.shape = tuple(channels_last)
+        Args:
+            shape: (H, W), (C, H, W), (H, W, C), (F, C, H, W) or (F, H, W, C). Of the axes of one image the first is the
+                channels, unless the last is shorter. The frames of a stack become channels: (F * C, H, W).
+            brightest: The number that becomes 1: 255, or 1 for images of floats or bools.
+            always_finite: Whether its numbers are finite: not those of floats.
+        """
+        self.always_finite = always_finite
+        self._scale = 1 / brightest
+        image = shape[-3:]
+        self._last = len(image) == 3 and image[2] < image[0]
+        self._frames = shape[:-3]
+        if self._last:
+            image = (image[2], image[0], image[1])
+        elif len(image) == 2:
+            image = (1, *image)
+        self._reshape = image
+        self.shape = (int(np.prod(self._frames, dtype=np.int64)) * image[0], *image[1:])
 
     def write(self, observation: Any, row: Floats) -> None:
-        """Moves the channels to the front and divides by 255."""
+        """Moves the channels to the front and scales."""
         image = np.asarray(observation)
-        image = image.transpose(2, 0, 1) if self._last else image.reshape(self._reshape)
-        np.multiply(image, np.float32(1 / 255), out=row)
+        if self._frames:
+            image, row = image.reshape(-1, *image.shape[-3:]), row.reshape(-1, *self._reshape)
+            image = image.transpose(0, 3, 1, 2) if self._last else image
+        else:
+            image = image.transpose(2, 0, 1) if self._last else image.reshape(self._reshape)
+        np.multiply(image, np.float32(self._scale), out=row)
 
     def write_batch(self, observation: Any, rows: Tensor) -> None:
-        """Moves the channels to the front and divides by 255."""
+        """Moves the channels to the front and scales."""
+        if self._frames:
+            observation, rows = observation.flatten(0, 1), rows.view(-1, *self._reshape)
         images = observation.permute(0, 3, 1, 2) if self._last else observation.reshape(-1, *self._reshape)
-        torch.mul(images, 1 / 255, out=rows)
+        torch.mul(images, self._scale, out=rows)
 
 
 class Action(ABC):
@@ -246,8 +271,10 @@ class BoxAction(Action):
 def observation_of(space: spaces.Space[Any]) -> Observation:
     """Chooses how observations of a space become rows."""
     if isinstance(space, spaces.Box):
-        if space.dtype == np.uint8 and len(space.shape) in (2, 3):
-            return ImageObservation(space.shape)
+        if not np.prod(space.shape):
+            raise ConfigurationError(f"The environment's observations have no numbers: their shape is {space.shape}.")
+        if (brightest := _brightest(space)) is not None:
+            return ImageObservation(space.shape, brightest, always_finite=space.dtype.kind != "f")
         return FlatObservation(space.shape)
     if isinstance(space, spaces.Discrete):
         return OneHotObservation(int(space.n), int(space.start))
@@ -259,11 +286,37 @@ def observation_of(space: spaces.Space[Any]) -> Observation:
                     f"Observations of type Dict must hold Box spaces only; {key!r} is {type(part).__name__}."
                 )
             parts[key] = FlatObservation(part.shape)
+        if not sum(part.shape[0] for part in parts.values()):
+            raise ConfigurationError("The environment's observations have no numbers: all parts of the Dict are empty.")
         return DictObservation(parts)
     raise ConfigurationError(
         f"Observations must be Box, Discrete, or Dict of Box; the environment has {type(space).__name__}. "
         "A wrapper (gymnasium.wrappers.FlattenObservation) may help."
     )
+
+
+def _brightest(space: spaces.Box) -> int | None:
+    """The number that stands for white in a Box of images; None for a Box of something else."""
+    if space.dtype == np.uint8:
+        return 255 if len(space.shape) in (2, 3, 4) else None
+    if len(space.shape) not in (2, 3, 4) or sorted(space.shape[-3:])[-2] < SMALLEST_IMAGE:
+        return None  # a small matrix of shares or of marks
+    if space.dtype == np.bool_:
+        return 1
+    within = np.issubdtype(space.dtype, np.floating) and (space.low == 0).all() and (space.high == 1).all()
+    return 1 if within else None
+
+
+def parts_of(observation: Any, space: spaces.Space[Any]) -> list[tuple[str, Any, spaces.Space[Any]]]:
+    """What of an observation belongs to which Box or Discrete space: words for where it is, itself, its space.
+
+    Raises:
+        KeyError: It lacks a key of a Dict.
+        TypeError: It is no mapping, and the space is a Dict.
+    """
+    if isinstance(space, spaces.Dict):
+        return [(f"for {key!r} ", observation[key], part) for key, part in space.spaces.items()]
+    return [("", observation, space)]
 
 
 def action_of(space: spaces.Space[Any], rescale: bool) -> Action:
@@ -273,6 +326,8 @@ def action_of(space: spaces.Space[Any], rescale: bool) -> Action:
     if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
         return MultiDiscreteAction(space.nvec.astype(np.int64), space.start.astype(np.int64))
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        if not np.prod(space.shape):
+            raise ConfigurationError(f"The environment's actions have no numbers: their shape is {space.shape}.")
         low, high = space.low.ravel(), space.high.ravel()
         if rescale and not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise ConfigurationError(

@@ -5,7 +5,10 @@ S state, T steps, J = all rows there were at the start. A row whose episode has 
 members are over to be worth dropping; no other episode takes its place.
 """
 
+import contextlib
 import itertools
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +21,10 @@ from distes.errors import ConfigurationError
 from distes.evaluation import Moments
 from distes.population import Normalization
 from distes.randomness import episode_seeds
-from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Terms
-from distes.tasks.behaviour import Behaviour
-from distes.tasks.episodes import CLIP, Rules
+from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Stopped, Terms
+from distes.tasks.behaviour import Behaviour, NoKeyError
+from distes.tasks.blame import fault_of_observation, raised
+from distes.tasks.episodes import CLIP, Rules, lengths_differ
 from distes.tasks.simulation import Simulation
 from distes.tasks.spaces import Action, Observation
 
@@ -57,28 +61,46 @@ class Vectorized:
             behaviour: Reads what a member did, or None.
         """
         self._behaviour = behaviour
+        self._behaviour_size: int | None = None  # known after the first step that was described
         self._simulation, self._observation, self._action, self._rules = simulation, observation, action, rules
         self._drop_share = drop_share
         self._looks_at_observations = not (observation.always_finite or simulation.always_finite)
         self._room, self._devices = 0, (torch.device("cpu"), torch.device("cpu"))
 
-    def run(self, members: Members, terms: Terms) -> Outcome:
+    def run(self, members: Members, terms: Terms, forgiven: Collection[int] = ()) -> Outcome:
         """Lives through all episodes of all members.
+
+        Args:
+            members: Whose episodes.
+            terms: Theirs.
+            forgiven: Members whose returns are NaN where the simulator raises over them. If there are any, members are
+                evaluated one after the other, so that it is known over whom it raised.
 
         Raises:
             MemberError: If the simulator raises; or if an observation, an answer or a return is not finite, and that is
                 refused.
+            Stopped: If `terms.stop` said so.
         """
         per_member, most = self._rules.episodes_per_member, self._simulation.most_rows
         self._members, self._terms = members, terms
         at_once = len(members) if most is None else most // per_member
+        if forgiven:
+            at_once = 1
         seeds_BK = episode_seeds(terms.seeds_B, per_member)
         self._sums: _Sums | None = None
+        self._did_JD: Tensor | None = None
         returns, steps, did = [], [], list[NDArray[np.float32]]()
         with torch.inference_mode():
             for start in range(0, len(members), at_once):
                 member_B = np.arange(start, min(start + at_once, len(members)))
-                return_J, steps_J = self._live(member_B, seeds_BK[member_B].ravel().tolist())
+                try:
+                    return_J, steps_J = self._live(member_B, seeds_BK[member_B].ravel().tolist())
+                except MemberError as error:
+                    if not error.passing or error.member not in forgiven:
+                        raise
+                    return_J, steps_J, self._did_JD = np.full(per_member, np.nan), np.zeros(per_member, np.int64), None
+                    if self._behaviour is not None:
+                        did.append(np.full((per_member, self._behaviour_size or 1), np.nan, np.float32))
                 bad_J = np.flatnonzero(~np.isfinite(return_J)) if terms.refuses_non_finite else np.empty(0, np.int64)
                 for place in bad_J[:1].tolist():
                     member, episode = start + place // per_member, place % per_member
@@ -99,27 +121,35 @@ class Vectorized:
         """The episodes of these members: returns and steps, (J,)."""
         try:
             observation = self._simulation.reset(seeds_J)
-        except Exception as error:
-            raise MemberError(int(member_B[0]), _raised(error, " at reset", len(member_B)), seeds_J[0]) from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a simulator may end its process
+            reason = _raised(error, " at reset", len(member_B))
+            raise MemberError(int(member_B[0]), reason, seeds_J[0], passing=True) from error
         self._begin(member_B, seeds_J)
-        self._observation.write_batch(observation, self._seen_RO)
+        self._take(observation, "reset", seeds_J)
         limit = self._rules.max_steps
         look_every = LOOK_EVERY.get(self._running_R.device.type, 16)
         for step in itertools.count() if limit is None else range(limit):
+            if self._terms.stop():
+                raise Stopped
             actions = self._actions(step)
             try:
                 observation, reward_R, terminated_R, truncated_R = self._simulation.step(actions)
-            except Exception as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 member = self._member_B[int(self._running_R.nonzero()[0]) // self._rules.episodes_per_member]
                 place = int(member - member_B[0]) * self._rules.episodes_per_member
-                raise MemberError(int(member), _raised(error, "", len(self._member_B)), seeds_J[place]) from error
-            self._observation.write_batch(observation, self._seen_RO)
+                reason = _raised(error, "", len(self._member_B))
+                raise MemberError(int(member), reason, seeds_J[place], passing=True) from error
+            self._take(observation, "step", seeds_J)
             torch.where(self._running_R, reward_R.double(), self._zero, out=self._reward_R)
             self._return_R.add_(self._reward_R)
             self._steps_R.add_(self._running_R)
-            if self._behaviour is not None:
-                self._watch_behaviour(self._behaviour, seeds_J, member_B)
             torch.logical_or(terminated_R, truncated_R, out=self._ended_R)
+            if self._behaviour is not None:
+                self._watch_behaviour(self._behaviour, seeds_J, member_B, step + 1 == limit)
             torch.gt(self._running_R, self._ended_R, out=self._running_R)  # running and not ended
             if (step + 1) % look_every == 0 and not self._look():
                 break
@@ -150,7 +180,7 @@ class Vectorized:
         self._steps_J = torch.zeros(rows, dtype=torch.int64, device=here)
         self._marks_2J = torch.zeros(2, rows, dtype=torch.float64, device=here)  # see `_mark`
         self._running_rows = rows
-        self._did_JD: Tensor | None = None  # made when it is known how many numbers a behaviour has
+        self._did_JD = None  # made when it is known how many numbers a behaviour has
         self._did_RD: Tensor | None = None
         self._all_running_R[:rows] = True
         self._all_return_R[:rows] = 0
@@ -175,10 +205,10 @@ class Vectorized:
     def _make_room(self) -> None:
         """All that is as large as there are rows and can be kept from one evaluation to the next."""
         rows, (here, there), shape = self._room, self._devices, self._observation.shape
-        self._all_seen_RO = torch.zeros(rows, *shape, device=here)
-        self._all_input_RO = torch.zeros(rows, *shape, device=here)
-        self._all_given_RO = self._all_input_RO if here == there else torch.zeros(rows, *shape, device=there)
-        self._all_numbers_RA = torch.zeros(rows, self._action.size, device=there)
+        self._all_seen_RO = torch.zeros(rows, *shape, dtype=torch.float32, device=here)
+        self._all_input_RO = torch.zeros_like(self._all_seen_RO)
+        self._all_given_RO = self._all_input_RO if here == there else self._all_seen_RO.to(there, copy=True)
+        self._all_numbers_RA = torch.zeros(rows, self._action.size, dtype=torch.float32, device=there)
         self._all_actions_R = self._action.empty(rows, there)
         self._all_return_R = torch.zeros(rows, dtype=torch.float64, device=here)
         self._all_reward_R = torch.zeros(rows, dtype=torch.float64, device=here)
@@ -292,17 +322,58 @@ class Vectorized:
         if self._did_JD is not None and self._did_RD is not None:
             self._did_JD[self._job_R] = self._did_RD
 
-    def _watch_behaviour(self, behaviour: Behaviour, seeds_J: list[int], member_B: NDArray[np.int64]) -> None:
-        """Of each row that still runs, its last step's counts."""
+    def _take(self, observation: Any, of: str, seeds_J: list[int]) -> None:
+        """Writes what all rows see now."""
         try:
-            did_RD = behaviour(self._seen_RO, self._simulation.info)
+            self._observation.write_batch(observation, self._seen_RO)
         except Exception as error:
-            reason = f"its behaviour cannot be read: {error}"
-            raise MemberError(int(member_B[0]), reason, seeds_J[0]) from error
+            fault = fault_of_observation(observation, self._simulation.space, of, rows=len(self._seen_RO))
+            reason = fault or f"its observations cannot be used: {raised(error)}"
+            raise MemberError(int(self._member_B[0]), reason, seeds_J[0]) from error
+
+    def _watch_behaviour(
+        self, behaviour: Behaviour, seeds_J: list[int], member_B: NDArray[np.int64], at_limit: bool
+    ) -> None:
+        """Of each row that still runs, its last step's counts."""
+        seen_RO, info = self._seen_RO, self._simulation.info
+        anew = None
+        try:
+            if self._simulation.starts_anew:
+                anew = self._simulation.ends(self._running_R & self._ended_R)
+            if anew is None:
+                did_RD = behaviour(seen_RO, info)
+            else:
+                did_RD = self._with_ends(behaviour, *anew)
+        except NoKeyError as error:
+            ends_R = self._running_R if at_limit else self._running_R & self._ended_R
+            if bool(ends_R.any()):  # some have a key in an episode's last step alone
+                raise self._unreadable(error, member_B, seeds_J) from error
+            return
+        except Exception as error:
+            raise self._unreadable(error, member_B, seeds_J) from error
+        size = did_RD.shape[1]
+        if self._behaviour_size not in (None, size):
+            reason = lengths_differ(size, self._behaviour_size or 0, None)
+            raise MemberError(int(member_B[0]), reason, seeds_J[0])
+        self._behaviour_size = size
         if self._did_RD is None:
-            self._did_RD, self._did_JD = did_RD.clone(), did_RD.new_zeros(len(seeds_J), did_RD.shape[1])
+            self._did_RD, self._did_JD = did_RD.clone(), did_RD.new_zeros(len(seeds_J), size)
         else:
             torch.where(self._running_R.unsqueeze(1), did_RD, self._did_RD, out=self._did_RD)
+
+    def _with_ends(self, behaviour: Behaviour, rows: Tensor, observation: Any, info: Mapping[str, Any]) -> Tensor:
+        """The behaviour of all rows, of which some were started anew in the step that ended them."""
+        seen_EO = self._seen_RO.new_zeros(len(rows), *self._seen_RO.shape[1:])
+        self._observation.write_batch(observation, seen_EO)
+        did_ED = behaviour(seen_EO, info)
+        did_RD = did_ED.new_zeros(len(self._seen_RO), did_ED.shape[1]) if self._did_RD is None else self._did_RD.clone()
+        with contextlib.suppress(NoKeyError):  # which those that go on may not have
+            did_RD = behaviour(self._seen_RO, self._simulation.info)
+        did_RD[rows] = did_ED
+        return did_RD
+
+    def _unreadable(self, error: Exception, member_B: NDArray[np.int64], seeds_J: list[int]) -> MemberError:
+        return MemberError(int(member_B[0]), f"its behaviour cannot be read: {error}", seeds_J[0])
 
 
 class _Sums:
@@ -323,7 +394,7 @@ class _Sums:
         device, rows = self._sum_O.device, int(np.count_nonzero(observed_R))
         self._row_W = None if rows == len(observed_R) else torch.from_numpy(np.flatnonzero(observed_R)).to(device)
         steps = max(1, min(SUM_STEPS, SUM_NUMBERS // max(1, rows * self._size)))
-        self._block_TWO = torch.empty(steps, rows, self._size, device=device)
+        self._block_TWO = torch.empty(steps, rows, self._size, dtype=torch.float32, device=device)
         self._running_TW = torch.empty(steps, rows, dtype=torch.bool, device=device)
         self._steps = list(zip(self._block_TWO, self._running_TW, strict=True))
 
@@ -364,6 +435,6 @@ def _tensors(normalization: Normalization, device: torch.device) -> tuple[Tensor
     return mean_O, std_O
 
 
-def _raised(error: Exception, when: str, members: int) -> str:
+def _raised(error: BaseException, when: str, members: int) -> str:
     alone = "" if members == 1 else f" (or that of another of the {members} members that ran together)"
-    return f"its environment{alone} raised {type(error).__name__}{when}: {error}"
+    return f"its environment{alone} raised {raised(error, when)}"

@@ -1,0 +1,122 @@
+"""A first look at an environment, before a run: does it keep to Gymnasium's interface, and does a seed decide all?
+
+Axes: R rows of a vector environment, A action.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distes.errors import ConfigurationError
+from distes.randomness import episode_seeds
+from distes.tasks.blame import fault_of_observation, fault_of_reset, fault_of_rows, fault_of_step, raised
+from distes.tasks.simulation import Simulation
+from distes.tasks.spaces import Action, Observation
+
+STEPS, SECONDS = 16, 1.0  # of each of the two episodes at the most
+ROWS = 2  # of a simulator that takes any number
+SEED = int(episode_seeds(np.zeros(1, np.uint64), 1)[0, 0])  # as large as those of training are
+
+
+class RaisedError(Exception):
+    """The environment raised; the message is part of a sentence."""
+
+
+def look_at(environment: Any, action: Action) -> str | None:
+    """Lives through the beginning of one episode twice, in one environment, with the same seed and actions.
+
+    Returns:
+        Where the second differs from the first, in words; None where it does not.
+
+    Raises:
+        ConfigurationError: It does not keep to Gymnasium's interface.
+        RaisedError: It raised.
+    """
+    first = _beginning(environment, action)
+    return _difference(first, _beginning(environment, action, len(first)))
+
+
+def look_at_many(simulation: Simulation, observation: Observation, action: Action) -> str | None:
+    """The same for a simulator of many rows."""
+    rows = ROWS if simulation.most_rows is None else min(ROWS, simulation.most_rows)
+    first = _beginning_of_many(simulation, observation, action, rows)
+    return _difference(first, _beginning_of_many(simulation, observation, action, rows, len(first)))
+
+
+def _beginning(environment: Any, action: Action, length: int = STEPS) -> list[tuple[Any, Any]]:
+    """Observation and reward (None at first) of each step."""
+    space, until = environment.observation_space, time.monotonic() + SECONDS
+    actions = action.read_all(_numbers(STEPS, action))
+    given = _called("reset", environment.reset, seed=SEED)
+    _require(fault_of_reset(given, space))
+    seen: list[tuple[Any, Any]] = [(_copied(given[0]), None)]
+    while len(seen) < min(length, STEPS) and (time.monotonic() < until or length < STEPS):
+        given = _called("step", environment.step, actions[len(seen) - 1])
+        _require(fault_of_step(given, space))
+        seen.append((_copied(given[0]), float(given[1])))
+        if given[2] or given[3]:
+            break
+    return seen
+
+
+def _beginning_of_many(
+    simulation: Simulation, observation: Observation, action: Action, rows: int, length: int = STEPS
+) -> list[tuple[Any, Any]]:
+    until = time.monotonic() + SECONDS
+    given = _called("reset", simulation.reset, [SEED + row for row in range(rows)])
+    _require(fault_of_observation(given, simulation.space, "reset", rows))
+    seen: list[tuple[Any, Any]] = [(_copied(given), None)]
+    out = action.empty(rows, torch.device("cpu"))
+    while len(seen) < min(length, STEPS) and (time.monotonic() < until or length < STEPS):
+        action.read_batch(torch.from_numpy(_numbers(rows, action, len(seen))), out)
+        given = _called("step", simulation.step, out.to(simulation.device))
+        seen_R, reward_R, terminated_R, truncated_R = given
+        _require(fault_of_observation(seen_R, simulation.space, "step", rows))
+        _require(fault_of_rows({"rewards": reward_R, "terminated": terminated_R, "truncated": truncated_R}, rows))
+        seen.append((_copied(seen_R), _copied(reward_R)))
+        if bool(torch.logical_or(terminated_R, truncated_R).any()):
+            break
+    return seen
+
+
+def _numbers(rows: int, action: Action, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal((rows, action.size), dtype=np.float32)
+
+
+def _called(name: str, call: Any, *arguments: Any, **named: Any) -> Any:
+    try:
+        return call(*arguments, **named)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a simulator may end its process
+        raise RaisedError(f"its {name} raised {raised(error)}") from error
+
+
+def _require(fault: str | None) -> None:
+    if fault is not None:
+        raise ConfigurationError(fault)
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied(part) for key, part in value.items()}
+    return value.cpu().numpy().copy() if isinstance(value, torch.Tensor) else np.array(value)
+
+
+def _difference(first: list[tuple[Any, Any]], second: list[tuple[Any, Any]]) -> str | None:
+    for step, ((seen, reward), (other_seen, other_reward)) in enumerate(zip(first, second, strict=False)):
+        where = f"after step {step}" if step else "after reset"
+        if not _same(seen, other_seen):
+            return f"the observations {where} differ"
+        if reward is not None and not _same(reward, other_reward):
+            return f"the rewards {where} differ"
+    return None if len(first) == len(second) else "one episode is longer than the other"
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return all(_same(part, other[key]) for key, part in one.items())
+    return bool(np.array_equal(one, other, equal_nan=np.asarray(one).dtype.kind == "f"))
