@@ -20,6 +20,7 @@ LAYERS = [
     "files",
     "yaml_text",
     "encoding",
+    "state_check",
     "signature",
     "randomness",
     "counter_random",

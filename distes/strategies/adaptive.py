@@ -91,14 +91,13 @@ class AdaptiveES(OneCentre, Generic[S]):
 
     def _tell(self, evaluation: Evaluation) -> dict[str, float]:
         """Moves on, unless that led to numbers that are not finite."""
-        before, before_P = self._state, self.centre_P
+        before_P = self.centre_P
         sigma = np.asarray(self._sigma())
         metrics = {"sigma": float(sigma.mean()), "sigma/min": float(sigma.min()), "sigma/max": float(sigma.max())}
         with np.errstate(over="ignore", invalid="ignore"):  # looked for below
             self._state = self._after(evaluation.fitness_N2)
         after_P = self.centre_P
         if not (np.isfinite(after_P).all() and np.isfinite(self._sigma()).all()):
-            self._state = before  # what is saved now can be resumed
             raise ConfigurationError(
                 f"strategy: the centre or a sigma is no longer finite after generation {self._generation + 1}, since "
                 "fitness goes on rising however far members go: give it a bound, such as a penalty on large parameters."

@@ -58,6 +58,8 @@ class Strategy(ABC):
     def tell(self, evaluation: Evaluation | ArrayLike) -> dict[str, float]:
         """Learns from the generation that `ask` returned, and returns metrics.
 
+        Whatever goes wrong on the way, Ctrl-C included, the strategy is as it was before.
+
         Args:
             evaluation: What a pool gave; or just the fitness of each member, in the order of `parameters`.
 
@@ -73,7 +75,12 @@ class Strategy(ABC):
                 f"The fitness of member {place} is {evaluation.fitness_N2[place]}, which is no finite number: give it "
                 "one, or rank it last with Evaluation.ranked_last()."
             )
-        return self._tell(evaluation)
+        before = self.state_dict()
+        try:
+            return self._tell(evaluation)
+        except BaseException:
+            self.load_state_dict(before)  # what is saved now can be resumed
+            raise
 
     @abstractmethod
     def _tell(self, evaluation: Evaluation) -> dict[str, float]:

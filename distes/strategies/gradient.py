@@ -48,15 +48,13 @@ def ascend(optimizer: FlatOptimizer, gradient_P: Floats, l2_coeff: float, genera
         generation: Its number.
 
     Raises:
-        ConfigurationError: The step leads to a centre that is not finite; the optimiser is as it was before.
+        ConfigurationError: The step leads to a centre that is not finite.
     """
-    before = optimizer.state_dict()
-    before_P: Floats = before["centre_P"]
+    before_P = optimizer.centre_P
     # The one minus sign: torch's optimisers minimise, and fitness is maximised.
     optimizer.step(-gradient_P + np.float32(l2_coeff) * before_P)
     after_P = optimizer.centre_P
     if not np.isfinite(after_P).all():
-        optimizer.load_state_dict(before)  # what is saved now can be resumed
         raise not_finite(generation)
     return {
         "norm/gradient": norm(gradient_P),

@@ -179,7 +179,7 @@ class NoveltyES(OneCentre):
         return in_proportion(self._archive.novelty(behaviour_MD), drawn)
 
     def _tell(self, evaluation: Evaluation) -> dict[str, float]:
-        """Moves the agent's centre. Nothing has changed where that cannot be done."""
+        """Moves the agent's centre."""
         behaviour_N2D, did_D = self._behaviours(evaluation)
         asked, archive = self._asked(), copy.copy(self._archive)
         of_centre = float(archive.novelty(did_D[None])[0])
