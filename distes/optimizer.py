@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from distes.clipup import ClipUp
 from distes.encoding import decode, encode, pack, unpack
 from distes.errors import CheckpointError, ConfigurationError, did_you_mean
-from distes.state_check import misfit, same
+from distes.state_check import misfit, require, same
 
+MEMORY = ("memory", "group", "beside")  # keys of a state whose form depends on the optimiser and on its steps so far
 NOT_FOR_ONE_VECTOR = ("Optimizer", "LBFGS", "SparseAdam", "Muon")
 
 
@@ -101,7 +102,12 @@ class FlatOptimizer:
         """
         centre_P = np.asarray(state["centre_P"], np.float32)
         require_size(centre_P, self._optimizer.centre_P.size)
-        loaded, memory = self._make(centre_P), state["memory"]
+        loaded, memory, group = self._make(centre_P), state["memory"], state.get("group", {})
+        known = isinstance(group, Mapping) and "params" not in group
+        if known and loaded.is_torchs and group:  # whose group changes from outside alone
+            known = group.keys() == {"lr"} and type(group["lr"]) in (int, float)
+        require(known, "/group", "what changes in the parameter group of such an optimiser")
+        require(isinstance(memory, Mapping), "/memory", "a mapping")
         if memory and loaded.is_torchs:  # the memory of torch's optimisers has one form from the first step on
             stepped = self._make(centre_P)
             stepped.step(np.zeros_like(centre_P))

@@ -5,27 +5,30 @@ A place is a JSON pointer (RFC 6901), such as `/strategy/memory/exp_avg`: the ar
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
 from distes.encoding import array_of
+from distes.errors import CheckpointError
 
+MOST = 2**56  # what `distes.randomness` takes for a generation
 Leaf = Callable[[Any, Any], str | None]
 
 
 def misfit(state: Any, like: Any, free: Collection[str] = (), place: str = "") -> str | None:
     """The first place where a state has another form than `like`: other keys, another type, dtype or shape.
 
-    A float must also be finite, unless that of `like` is infinite; an integer must not be negative, since integers in
-    states are counts.
+    A float must also be finite, unless that of `like` is infinite; an integer must neither be negative nor
+    huge, since integers in states are counts.
 
     Args:
         state: What was read.
         like: A state of the right form.
-        free: Keys that may be missing, or hold something of another form; what stands below them is not looked at.
+        free: Keys that may hold something of another form, or that `like` may lack; nothing below them is looked at.
         place: Where `state` stands in a larger one.
 
     Returns:
@@ -39,6 +42,31 @@ def change(state: Any, like: Any, place: str = "") -> str | None:
     return _first(state, like, _other_bits, (), place)
 
 
+def require(fits: bool, place: str, wanted: str) -> None:
+    """Refuses what stands at a place of a state.
+
+    Raises:
+        CheckpointError: It does not fit; the message begins with the place.
+    """
+    if not fits:
+        raise CheckpointError(f"{place} is not {wanted}.")
+
+
+def is_floats(value: Any, axes: int) -> bool:
+    """Whether it is an array of finite float32 numbers with so many axes."""
+    form = isinstance(value, np.ndarray) and value.dtype == np.float32 and value.ndim == axes
+    return form and bool(np.isfinite(value).all())
+
+
+@contextmanager
+def below(place: str) -> Iterator[None]:
+    """Puts the place of a part before the places that are named within it."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{place}{error}") from error
+
+
 def same(one: Any, other: Any) -> bool:
     """Whether two states are equal in form and in every bit; what no state can hold is only equal to itself."""
     return change(one, other) is None
@@ -49,7 +77,7 @@ def _first(state: Any, like: Any, leaf: Leaf, free: Collection[str], place: str)
         if not isinstance(state, Mapping):
             return f"{place or '/'} is {_shown(state)}, where a mapping is expected"
         for key in [*like, *(key for key in state if key not in like)]:
-            if key in free:
+            if key in free and key in state:
                 continue
             below = f"{place}/{str(key).replace('~', '~0').replace('/', '~1')}"
             if key not in state or key not in like:
@@ -69,7 +97,7 @@ def _first(state: Any, like: Any, leaf: Leaf, free: Collection[str], place: str)
 def _other_form(value: Any, like: Any) -> str | None:
     if _form(value) != _form(like):
         return f"{_shown(value)}, where {_shown(like)} is expected"
-    if type(value) is int and value < 0 <= like:
+    if type(value) is int and like >= 0 and not 0 <= value < MOST:
         return f"{value}, where a count is expected"
     if isinstance(like, float | np.ndarray | torch.Tensor) and not _finite(value, like):
         return "not finite"

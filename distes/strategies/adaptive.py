@@ -43,6 +43,8 @@ class AdaptiveES(OneCentre, Generic[S]):
     what is learned of is the direction itself, which the noise table has.
     """
 
+    varying = ()
+
     def __init__(
         self,
         state: S,

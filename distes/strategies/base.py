@@ -4,16 +4,17 @@ Axes: P parameters, N antithetic pairs (or members, where these come alone), S t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from distes.errors import EvaluationError
+from distes.errors import CheckpointError, DistesError, EvaluationError
 from distes.evaluation import Evaluation
 from distes.population import Floats, Population
 from distes.sensitivity import Sensitivity
+from distes.state_check import change, misfit
 
 
 class Strategy(ABC):
@@ -25,10 +26,14 @@ class Strategy(ABC):
     Attributes:
         needs_behaviour: Whether the task must describe what members do.
         sensitivity: Of the policy, where it is measured: workers need it, too.
+        varying: Keys of `state_dict`, at any depth, whose values change their form from generation to generation, or
+            come later; all else keeps the form that it has at the start, which `restore` insists on. A class that
+            extends `state_dict` says so anew; None, or nothing said, lets everything vary.
     """
 
     needs_behaviour: bool = False
     sensitivity: Sensitivity | None = None
+    varying: Collection[str] | None = None
 
     @property
     @abstractmethod
@@ -93,6 +98,31 @@ class Strategy(ABC):
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` gave; then goes on bit for bit."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes over a state that was read from somewhere, once it has shown itself to be one of this strategy's.
+
+        Raises:
+            CheckpointError: It is not; the message begins with the place, such as `/memory/exp_avg`. The strategy is
+                as it was.
+        """
+        says = next(one for one in type(self).__mro__ if {"varying", "state_dict"} & vars(one).keys())
+        varying, before = vars(says).get("varying"), self.state_dict()
+        problem = None if varying is None else misfit(state, before, varying)
+        if problem is None:
+            try:
+                self.load_state_dict(state)
+                self.ask()
+                problem = None if varying is None else change(state, self.state_dict())
+            except CheckpointError:
+                self.load_state_dict(before)
+                raise
+            except Exception as error:
+                kind = "" if isinstance(error, DistesError) else f"{type(error).__name__}: "
+                problem = f" cannot be gone on from: {kind}{str(error).removesuffix('.')}"
+        if problem is not None:
+            self.load_state_dict(before)
+            raise CheckpointError(f"{problem}.")
 
     def _evaluation(self, fitness: ArrayLike) -> Evaluation:
         asked = self.ask()

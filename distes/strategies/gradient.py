@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
 from distes.evaluation import Evaluation
-from distes.optimizer import FlatOptimizer
+from distes.optimizer import MEMORY, FlatOptimizer
 from distes.perturbations.base import Perturbation
 from distes.population import Floats
 from distes.schedules import Schedule
@@ -65,6 +65,8 @@ def ascend(optimizer: FlatOptimizer, gradient_P: Floats, l2_coeff: float, genera
 
 class GradientES(OneCentre):
     """One centre, antithetic Gaussian pairs around it, and a torch optimiser; a subclass says what a pair counts."""
+
+    varying: tuple[str, ...] = MEMORY
 
     def __init__(
         self,
