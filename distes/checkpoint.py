@@ -32,6 +32,7 @@ class Checkpoints:
 
     Attributes:
         warnings: One sentence for each damaged checkpoint that the latest `load_newest` passed over.
+        loaded: The folder of the one that it returned; None before.
     """
 
     def __init__(self, directory: Path, *, keep: int = 3) -> None:
@@ -49,6 +50,7 @@ class Checkpoints:
         self.directory = Path(directory)
         self.keep = keep
         self.warnings: list[str] = []
+        self.loaded: Path | None = None
         self._good: set[str] = set()  # names of checkpoints that this process has written or verified
         self._swept = False
 
@@ -105,6 +107,7 @@ class Checkpoints:
                 self.warnings.append(f"Checkpoint {self.directory / reasons[-1]}. The one before it is used.")
                 continue
             self._good.add(name)
+            self.loaded = self.directory / name
             return generation, state
         if reasons:
             self.warnings = []

@@ -13,7 +13,7 @@ from pathlib import Path
 from distes import files, yaml_text
 from distes.archive import Archive
 from distes.build import Parts, build
-from distes.configuration import Configuration, own_arguments
+from distes.configuration import Configuration, experiment, own_arguments
 from distes.device import settle, visible_gpus
 from distes.errors import ConfigurationError, EvaluationError
 from distes.monitor.base import Monitor
@@ -44,9 +44,13 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
     limits = options["generations"], options["total_timesteps"], options["max_seconds"]
     require_end(*limits, target if options["eval_episodes"] else None)
     configuration = {**configuration, "device": early_device(configuration, parts)}
+    determined_by = {**experiment(configuration), **parts.identity()}
     text = yaml_text.write({**configuration, "run_dir": None})  # so that --config takes it as it is
     path = configuration["run_dir"] or new_run_dir(parts.task.name)
-    directory = RunDirectory.open(path) if resumed else RunDirectory.create(path, text)
+    if replay is not None:
+        directory = RunDirectory(path)  # to be read alone: it stays as it is, and somebody else may hold it
+    else:
+        directory = RunDirectory.open(path) if resumed else RunDirectory.create(path, text)
     with directory:
         console = Console(
             generations=options["generations"],
@@ -66,7 +70,15 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
             "action_size": parts.task.action_size,
         }
         saving = {name: configuration[name] for name in own_arguments(Archive)}
-        archive = Archive(directory, parts.policy, description, say=console.say, **saving)
+        archive = Archive(
+            directory,
+            parts.policy,
+            description,
+            say=console.say,
+            experiment=determined_by,
+            **saving,
+        )
+        state = archive.restore() if resumed else None  # what cannot be gone on with is refused before anything starts
         monitors: list[Monitor] = []  # filled below: TensorBoard has to know where a resumed run goes on
         with contextlib.ExitStack() as stack:
             if not resumed:
@@ -89,13 +101,14 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
                     archive=archive,
                     **options,
                 )
-                if resumed:
-                    trainer.restore()
+                if state is not None:
+                    trainer.restore(state)
                 if replay is not None:
                     with _named(path):
                         return _replay(trainer, replay, console)
                 if resumed:
                     directory.write_config(text)
+                    directory.truncate_metrics(trainer.generation)
                 monitors += start_monitors(directory, console, text, trainer.generation + 1 if resumed else None)
                 stack.pop_all()  # from here on there is a run
                 with _named(path):
