@@ -39,7 +39,7 @@ class Checkpoints:
         """Touches nothing yet.
 
         Args:
-            directory: Where the checkpoints lie; made by the first `save` if need be.
+            directory: Where the checkpoints lie; made by the first `save` if need be, in a folder that is there.
             keep: How many good checkpoints stay; older ones are removed after each save.
 
         Raises:
@@ -69,7 +69,7 @@ class Checkpoints:
         contents = {ARRAYS: pack(arrays), TREE: tree}
         temporary = self.directory / f"{WRITING}{generation}-{os.getpid()}"
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            self.directory.mkdir(exist_ok=True)  # but not its parents: a run directory that is gone stays gone
             self._sweep()
             temporary.mkdir()
             for name, content in contents.items():

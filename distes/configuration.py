@@ -323,7 +323,9 @@ def flat(configuration: Configuration) -> dict[str, Any]:
 def experiment(configuration: Configuration) -> dict[str, str]:
     """What determines a run's results, as text by full key: all that may not change when it is resumed."""
     return {
-        key: yaml_text.write(value).strip() for key, value in flat(configuration).items() if key not in BUDGET_AND_PLACE
+        key: yaml_text.write(value).removesuffix("...\n").strip()
+        for key, value in flat(configuration).items()
+        if key not in BUDGET_AND_PLACE
     }
 
 

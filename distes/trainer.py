@@ -132,13 +132,13 @@ class Trainer:
             ClusterError: If no worker is left; likewise.
             CheckpointError: The strategy's state cannot be saved.
         """
-        if self._saves_start and self._archive is not None:
-            self._archive.checkpoint(self._generation, self._state, now=True, wait=True)
-            self._saves_start = False
         torch.set_num_threads(1)  # the update's bits must not depend on how many cores there are
         self._started = time.perf_counter() - self._seconds
         with StopSignals() as signals:
             try:
+                if self._saves_start and self._archive is not None:
+                    self._archive.checkpoint(self._generation, self._state, now=True, wait=True)
+                    self._saves_start = False
                 while (reason := self._reason_to_stop()) is None:
                     self._whole_generation(signals)
                 result = self._final_result(reason, signals)

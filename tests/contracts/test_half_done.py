@@ -1,11 +1,7 @@
 """Whatever goes wrong within a call, a strategy is as it was before: an error at every line that the call reaches."""
 
-import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 import torch
@@ -15,43 +11,12 @@ from distes.state_check import change
 from distes.strategies.base import Strategy
 from tests.contracts.registry import STRATEGIES
 from tests.contracts.test_strategies import answer, go_on, make
+from tests.lines import Lines
 from tests.small import Parts, sphere
 
 WATCHED = str(Path(distes.__file__).parent), str(Path(torch.optim.__file__).parent)
-Place = tuple[str, int]  # a file and a line
 GENERATION = 3  # by then every strategy has parents, an archive, a memory
 ERRORS = (RuntimeError("injected"), KeyboardInterrupt("injected"), SystemExit("injected"))
-
-
-class Lines:
-    """Runs a call, and counts how often it reaches each line of ours and of torch's optimisers.
-
-    Raises an error, if there is one, at the given visit to a line.
-    """
-
-    def __init__(self, place: Place | None = None, visit: int = 0, error: BaseException | None = None) -> None:
-        self.visits: dict[Place, int] = {}
-        self._place, self._visit, self._error = place, visit, error
-
-    def run(self, call: Callable[[], object]) -> None:
-        before = sys.gettrace()
-        sys.settrace(self._enter)
-        try:
-            call()
-        finally:
-            sys.settrace(before)
-
-    def _enter(self, frame: FrameType, event: str, argument: Any) -> Any:
-        return self._line if frame.f_code.co_filename.startswith(WATCHED) else None
-
-    def _line(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if event == "line":
-            place = frame.f_code.co_filename, frame.f_lineno
-            count = self.visits[place] = self.visits.get(place, 0) + 1
-            if place == self._place and count == self._visit:
-                assert self._error is not None
-                raise self._error
-        return self._line
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +38,14 @@ def test_an_error_anywhere_within_a_call_changes_nothing(name: str, parts: Parts
     evaluation = answer(strategy.ask(), GENERATION)
     before, centres = strategy.state_dict(), [centre_P.tobytes() for centre_P in strategy.all_centres()]
     for call in ("ask", "more", "parameters", "tell"):
-        reached, arguments = Lines(), {"ask": (), "parameters": (strategy.ask(),)}.get(call, (evaluation,))
+        reached, arguments = Lines(WATCHED), {"ask": (), "parameters": (strategy.ask(),)}.get(call, (evaluation,))
         reached.run(partial(getattr(new(), call), *arguments))
         places = [(place, 1) for place in reached.visits if call == "tell" or "strategies" in place[0]]
         places += [(place, count) for place, count in reached.visits.items() if "strategies" in place[0] and count > 1]
         for number, (place, visit) in enumerate(places):
             error, attempt = ERRORS[number % len(ERRORS)], partial(getattr(strategy, call), *arguments)
             try:
-                Lines(place, visit, error).run(attempt)
+                Lines(WATCHED, place, visit, error).run(attempt)
             except BaseException as raised:
                 if raised is not error:
                     raise
