@@ -38,7 +38,7 @@ def go_on(path: Path, made: Parts, generations: int, lines: Lines | None = None)
 
 
 def test_an_error_at_any_line_of_a_generation_costs_at_most_that_generation(tmp_path: Path) -> None:
-    made = drift()
+    made = drift(max_steps=4)
     go_on(tmp_path / "whole", made, 3)
     expected = checksums(tmp_path / "whole" / "metrics.jsonl")
     seen = Lines(WATCHED)
