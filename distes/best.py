@@ -12,6 +12,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from distes.state_check import require
+
 # Standard errors by which the highest of some hundred means of one centre lies above the truth.
 LUCK = 3.0
 
@@ -70,7 +72,18 @@ class Best:
         Args:
             state: Either of them.
             episodes: Of the bare mean.
+
+        Raises:
+            CheckpointError: It is neither.
         """
-        if isinstance(state, Mapping):
-            return cls(**state)
-        return cls(float(state), episodes=episodes) if math.isfinite(state) else cls()
+        if not isinstance(state, Mapping):
+            require(type(state) in (int, float), "", "a number, or a mapping")
+            return cls(float(state), episodes=episodes) if math.isfinite(state) else cls()
+        require(state.keys() == cls().state_dict().keys(), "", "what is known of the best evaluation")
+        outdone = state["outdone"]
+        numbers = [(state["mean"], state["episodes"]), *([] if outdone is None else [outdone])]
+        for place, pair in zip(("", "/outdone"), numbers, strict=False):
+            fits = isinstance(pair, tuple | list) and list(map(type, pair)) == [float, int]
+            require(fits, place, "the mean and the number of episodes")
+        require(type(state["std"]) is float, "/std", "a number")
+        return cls(state["mean"], state["std"], state["episodes"], None if outdone is None else tuple(outdone))

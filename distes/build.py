@@ -1,5 +1,6 @@
 """A resolved configuration becomes objects. All that is wrong with it shows here, before anything expensive starts."""
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -39,6 +40,15 @@ class Parts:
     noise: NoiseTable
     perturbation: Perturbation
     strategy: Strategy
+
+    def identity(self) -> dict[str, str]:
+        """What a run's results depend on and its configuration does not say, as text by name. Makes the noise table."""
+        names = ", ".join(f"{name} {tuple(one.shape)}" for name, one in self.policy.named_parameters())
+        identity = {"noise/fingerprint": self.noise.fingerprint, "policy/parameters": names}
+        if self.strategy.ask().genomes is not None:  # which are decoded from there, in every generation anew
+            initial_P = self.forward.layout.flatten(self.policy)
+            identity["policy/initial"] = hashlib.sha256(initial_P.tobytes()).hexdigest()[:16]
+        return identity
 
 
 def build(configuration: Configuration) -> Parts:

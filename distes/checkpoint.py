@@ -32,13 +32,14 @@ class Checkpoints:
 
     Attributes:
         warnings: One sentence for each damaged checkpoint that the latest `load_newest` passed over.
+        loaded: The folder of the one that it returned; None before.
     """
 
     def __init__(self, directory: Path, *, keep: int = 3) -> None:
         """Touches nothing yet.
 
         Args:
-            directory: Where the checkpoints lie; made by the first `save` if need be.
+            directory: Where the checkpoints lie; made by the first `save` if need be, in a folder that is there.
             keep: How many good checkpoints stay; older ones are removed after each save.
 
         Raises:
@@ -49,6 +50,7 @@ class Checkpoints:
         self.directory = Path(directory)
         self.keep = keep
         self.warnings: list[str] = []
+        self.loaded: Path | None = None
         self._good: set[str] = set()  # names of checkpoints that this process has written or verified
         self._swept = False
 
@@ -67,7 +69,7 @@ class Checkpoints:
         contents = {ARRAYS: pack(arrays), TREE: tree}
         temporary = self.directory / f"{WRITING}{generation}-{os.getpid()}"
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            self.directory.mkdir(exist_ok=True)  # but not its parents: a run directory that is gone stays gone
             self._sweep()
             temporary.mkdir()
             for name, content in contents.items():
@@ -105,6 +107,7 @@ class Checkpoints:
                 self.warnings.append(f"Checkpoint {self.directory / reasons[-1]}. The one before it is used.")
                 continue
             self._good.add(name)
+            self.loaded = self.directory / name
             return generation, state
         if reasons:
             self.warnings = []

@@ -68,7 +68,19 @@ BASES = {
 }
 # What distes itself hands to a constructor that declares it; under "", to the two that have the keys of the top level.
 SUPPLIED = {
-    "": {"task", "strategy", "noise", "pool", "monitors", "archive", "run_directory", "policy", "description", "say"},
+    "": {
+        "task",
+        "strategy",
+        "noise",
+        "pool",
+        "monitors",
+        "archive",
+        "run_directory",
+        "policy",
+        "description",
+        "say",
+        "experiment",
+    },
     "task": set[str](),
     "policy": {"observation_size", "observation_shape", "action_size"},
     "strategy": {"centre_P", "perturbation", "seed", "sensitivity"},
@@ -114,6 +126,7 @@ OPTIONS = [
 BUDGET_AND_PLACE = {
     *("generations", "total_timesteps", "max_seconds", "target_fitness"),
     *("workers", "min_workers", "start_timeout", "chunk_timeout", "sync"),
+    *("eval_episodes", "eval_every", "final_episodes"),
     *("device", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug"),
 }
 # Where a value of the top level may lie: at least, at most.
@@ -337,6 +350,15 @@ def flat(configuration: Configuration) -> dict[str, Any]:
         else:
             values[key] = value
     return values
+
+
+def experiment(configuration: Configuration) -> dict[str, str]:
+    """What determines a run's results, as text by full key: all that may not change when it is resumed."""
+    return {
+        key: yaml_text.write(value).removesuffix("...\n").strip()
+        for key, value in flat(configuration).items()
+        if key not in BUDGET_AND_PLACE
+    }
 
 
 def check_ranges(configuration: Configuration) -> None:

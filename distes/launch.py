@@ -15,7 +15,7 @@ from pathlib import Path
 from distes import files, installation, trust, yaml_text
 from distes.archive import Archive
 from distes.build import Parts, build
-from distes.configuration import Configuration, own_arguments
+from distes.configuration import Configuration, experiment, own_arguments
 from distes.device import prepare, settle, visible_gpus
 from distes.errors import ClusterError, ConfigurationError, EvaluationError, RunDirectoryError
 from distes.monitor.base import Monitor
@@ -53,10 +53,14 @@ def _train(configuration: Configuration, parts: Parts, trusting: str, *, resumed
     limits = options["generations"], options["total_timesteps"], options["max_seconds"]
     require_end(*limits, target if options["eval_episodes"] else None)
     configuration = {**configuration, "device": early_device(configuration, parts)}
+    determined_by = {**experiment(configuration), **parts.identity()}
     text = yaml_text.write({**configuration, "run_dir": None})  # so that --config takes it as it is
     path = configuration["run_dir"] or new_run_dir(parts.task.name)
     clean_up_first()
-    directory = RunDirectory.open(path) if resumed else RunDirectory.create(path, text)
+    if replay is not None:
+        directory = RunDirectory(path)  # to be read alone: it stays as it is, and somebody else may hold it
+    else:
+        directory = RunDirectory.open(path) if resumed else RunDirectory.create(path, text)
     with directory:
         console = Console(
             generations=options["generations"],
@@ -79,7 +83,15 @@ def _train(configuration: Configuration, parts: Parts, trusting: str, *, resumed
             "action_size": parts.task.action_size,
         }
         saving = {name: configuration[name] for name in own_arguments(Archive)}
-        archive = Archive(directory, parts.policy, description, say=console.say, **saving)
+        archive = Archive(
+            directory,
+            parts.policy,
+            description,
+            say=console.say,
+            experiment=determined_by,
+            **saving,
+        )
+        state = archive.restore() if resumed else None  # what cannot be gone on with is refused before anything starts
         monitors: list[Monitor] = []  # filled below: TensorBoard has to know where a resumed run goes on
         with contextlib.ExitStack() as stack:
             if not resumed:
@@ -102,14 +114,15 @@ def _train(configuration: Configuration, parts: Parts, trusting: str, *, resumed
                     archive=archive,
                     **options,
                 )
-                if resumed:
-                    trainer.restore()
+                if state is not None:
+                    trainer.restore(state)
                 if replay is not None:
                     with _named(path, trusting):
                         return _replay(trainer, replay, console, pool.device)
                 if resumed:
                     forget_result(directory)
                     directory.write_config(text)
+                    directory.truncate_metrics(trainer.generation)
                 monitors += start_monitors(directory, console, text, trainer.generation + 1 if resumed else None)
                 stack.pop_all()  # from here on there is a run
                 with _named(path, trusting):

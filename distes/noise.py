@@ -3,7 +3,8 @@
 As in Salimans et al. 2017 (OpenAI-ES, arXiv:1703.03864, section 2.1) and Uber's deep-neuroevolution, a direction is a
 slice of the table, named by an integer. The table is made on the CPU, block by block, each block by its own generator
 keyed by (seed, block): so it can be made by several threads, and a longer table begins with the shorter one. It lies
-in shared memory, once per node however many workers, and goes when the last process that uses it has gone.
+in shared memory, once per node however many workers, and goes when the last process that uses it has gone. A table that
+is found there is used only if it is this user's alone, matches the checksum behind its numbers and begins as it should.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import hashlib
 import mmap
 import os
 import shutil
+import stat
 import tempfile
 import warnings
 import weakref
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     import torch
 
 BLOCK = 2**20
+CHECKSUM = 16  # bytes behind the numbers in the file: the fingerprint that they had when they were made
 _PREFIX = "distes-noise-"
 _FOLDERS = [Path("/dev/shm"), Path(tempfile.gettempdir())]
 _ADVICE = "choose a smaller --noise.size, --noise.dtype float16, or enlarge shared memory (docker run --shm-size)"
@@ -89,10 +92,7 @@ class NoiseTable:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of a SHA-256 over a CRC-32 per block of the numbers as this process reads them."""
-        blocks = [self.numbers[start : start + BLOCK] for start in range(0, self.size, BLOCK)]
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            sums = np.fromiter(threads.map(zlib.crc32, blocks), np.uint32, len(blocks))
-        return hashlib.sha256(sums.astype("<u4").tobytes()).hexdigest()[:16]
+        return _fingerprint(self.numbers)
 
     @cached_property
     def _memory(self) -> mmap.mmap:
@@ -104,12 +104,12 @@ class NoiseTable:
         """
         nbytes = self.size * self.dtype.itemsize
         # NumPy promises equal streams for equal versions only, so its version is part of the name.
-        name = f"{_PREFIX}{os.getuid()}-{self.seed}-{self.size}-{self.dtype.name}-{np.__version__}"
+        name = f"{_PREFIX}{os.getuid()}-{self.seed}-{self.size}-{self.dtype.name}-{np.__version__}-checked"
         for folder in _FOLDERS:
             _remove_unused(folder, spare=name)
         path = _folder_with_room(name, nbytes) / name
         try:
-            file = _hold(path, nbytes, self._make)
+            file = _hold(path, nbytes + CHECKSUM, self._make, self._is_right)
         except OSError as error:
             raise ConfigurationError(
                 f"A noise table of {nbytes / 1e6:.0f} MB cannot be made in {path.parent} ({error.strerror}): {_ADVICE}."
@@ -122,21 +122,40 @@ class NoiseTable:
         file.truncate(nbytes + 1)
         if hasattr(os, "posix_fallocate"):  # a full memory file system raises here, and would kill us below
             os.posix_fallocate(file.fileno(), 0, nbytes + 1)
-        memory = mmap.mmap(file.fileno(), nbytes)
-        self._fill(np.frombuffer(memory, dtype=self.dtype, count=self.size))
-        memory.close()
+        with mmap.mmap(file.fileno(), nbytes) as memory:
+            table = np.frombuffer(memory, dtype=self.dtype, count=self.size)
+            self._fill(table)
+            self.__dict__["fingerprint"] = _fingerprint(table)
+            memory[nbytes - CHECKSUM :] = self.fingerprint.encode()
+            del table  # a mapping that is referred to cannot be closed
         file.truncate(nbytes)
 
     def _fill(self, table: NDArray[Any]) -> None:
         """Block by block, as many threads as cores; NumPy draws without holding Python's lock."""
-
-        def fill(block: int) -> None:
-            part = table[block * BLOCK : (block + 1) * BLOCK]
-            generator = np.random.Generator(np.random.SFC64([self.seed, block]))
-            part[:] = generator.standard_normal(len(part), dtype=np.float32)  # ~ N(0, 1)
-
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            list(threads.map(fill, range(-(-self.size // BLOCK))))
+            list(threads.map(lambda block: self._fill_block(table, block), range(-(-self.size // BLOCK))))
+
+    def _fill_block(self, table: NDArray[Any], block: int) -> None:
+        part = table[block * BLOCK : (block + 1) * BLOCK]
+        generator = np.random.Generator(np.random.SFC64([self.seed, block]))
+        part[:] = generator.standard_normal(len(part), dtype=np.float32)  # ~ N(0, 1)
+
+    def _is_right(self, file: IO[bytes]) -> bool:
+        """Whether a file that somebody else has made is this table, and nobody but this user could change it."""
+        status = os.fstat(file.fileno())
+        if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
+            return False
+        with mmap.mmap(file.fileno(), status.st_size, access=mmap.ACCESS_READ) as memory:
+            table = np.frombuffer(memory, dtype=self.dtype, count=self.size)
+            beginning = np.empty(min(self.size, BLOCK), self.dtype)
+            self._fill_block(beginning, 0)
+            begins = beginning.tobytes() == table[: len(beginning)].tobytes()
+            found, stated = _fingerprint(table), memory[status.st_size - CHECKSUM :]
+            del table
+        if not begins or found.encode() != stated:
+            return False
+        self.__dict__["fingerprint"] = found  # which need not be computed twice
+        return True
 
     def close(self) -> None:
         """Lets go of the memory; the last process of the node to do so removes the table."""
@@ -147,24 +166,42 @@ class NoiseTable:
             release()
 
 
+def _fingerprint(table: NDArray[Any]) -> str:
+    blocks = [table[start : start + BLOCK] for start in range(0, len(table), BLOCK)]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        sums = np.fromiter(threads.map(zlib.crc32, blocks), np.uint32, len(blocks))
+    return hashlib.sha256(sums.astype("<u4").tobytes()).hexdigest()[:16]
+
+
 def _rebuild(size: int, dtype: Literal["float32", "float16"], seed: int) -> NoiseTable:
     return NoiseTable(size=size, dtype=dtype, seed=seed)
 
 
 def _folder_with_room(name: str, nbytes: int) -> Path:
     """The first of the folders that has the table, or room for it."""
+    foreign = ""
     for folder in _FOLDERS:
         if folder.is_dir() and os.access(folder, os.W_OK):
-            exists = (folder / name).exists()
+            path = folder / name
+            exists = os.path.lexists(path)
+            if exists and (path.lstat().st_uid != os.geteuid() or not path.is_file() or path.is_symlink()):
+                foreign = f" ({path} is a link, or somebody else's)"  # who could write to it
+                continue
             if exists or shutil.disk_usage(folder).free > nbytes + 2**20:
                 return folder
     places = " or ".join(str(folder) for folder in _FOLDERS)
-    raise ConfigurationError(f"A noise table of {nbytes / 1e6:.0f} MB finds no room in {places}: {_ADVICE}.")
+    raise ConfigurationError(f"A noise table of {nbytes / 1e6:.0f} MB finds no room in {places}{foreign}: {_ADVICE}.")
 
 
-def _hold(path: Path, nbytes: int, make: Callable[[IO[bytes], int], None]) -> IO[bytes]:
-    """Opens the table's file under a shared lock, whole; made by `make`, under an exclusive one, where it is not."""
+def _hold(
+    path: Path, nbytes: int, make: Callable[[IO[bytes], int], None], is_right: Callable[[IO[bytes]], bool]
+) -> IO[bytes]:
+    """Opens the table's file under a shared lock, whole; made by `make`, under an exclusive one, where it is not.
+
+    What is there and not right is removed, whoever uses it, and made anew.
+    """
     while True:
+        made = False
         file = open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b")  # noqa: SIM115
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -176,13 +213,16 @@ def _hold(path: Path, nbytes: int, make: Callable[[IO[bytes], int], None]) -> IO
             if alone and os.fstat(file.fileno()).st_size != nbytes:
                 try:
                     make(file, nbytes)
+                    made = True
                 except BaseException:
                     path.unlink(missing_ok=True)
                     raise
             if os.fstat(file.fileno()).st_size == nbytes:
                 fcntl.flock(file, fcntl.LOCK_SH)  # from exclusive to shared is no single step:
                 if _is_at(path, file):  # somebody may have taken it for unused in between
-                    return file
+                    if made or is_right(file):
+                        return file
+                    path.unlink(missing_ok=True)
         file.close()
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from distes.errors import ConfigurationError, EvaluationError
 from distes.evaluation import just_below
 from distes.population import Floats
+from distes.state_check import is_floats, require
 
 DISTANCES = 2**22  # computed at a time: 32 MB
 
@@ -91,7 +92,9 @@ class NoveltyArchive:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` gave."""
-        self._behaviour_AD = np.array(state["behaviour_AD"], np.float32)
+        behaviour_AD = state["behaviour_AD"]
+        require(is_floats(behaviour_AD, 2), "/behaviour_AD", "an array of behaviours in finite float32 numbers")
+        self._behaviour_AD = behaviour_AD.copy()
 
     def _check(self, behaviour_BD: Floats) -> None:
         if len(self) and behaviour_BD.shape[1:] != self._behaviour_AD.shape[1:]:

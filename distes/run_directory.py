@@ -16,6 +16,8 @@ import errno
 import fcntl
 import json
 import os
+import re
+import stat
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +25,7 @@ from typing import Self
 from distes import files
 from distes.errors import RunDirectoryError
 
+HOLDER = re.compile(rb"[0-9]{0,20}\n?")  # what the lock file holds
 # File systems that offer no locks (some of clusters) answer with one of these.
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
@@ -101,6 +104,7 @@ class RunDirectory:
             raise RunDirectoryError(f"{run.path} holds no run: there is no config.yaml in it.")
         try:
             run._take_lock([])
+            run._require_own_files()
             for folder in (run.checkpoints, run.policy):
                 folder.mkdir(exist_ok=True)
         except (OSError, RunDirectoryError) as error:
@@ -158,6 +162,13 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.metrics} cannot be shortened: {files.reason(error)}.") from error
         return len(lines) - len(kept)
 
+    def results(self) -> str | None:
+        """The name of something that only a run that has begun leaves behind, if it is there."""
+        if self.metrics.exists() and self.metrics.stat().st_size:
+            return self.metrics.name
+        found = sorted(self.policy.glob("*")) if self.policy.is_dir() else []
+        return f"{self.policy.name}/{found[0].name}" if found else None
+
     def close(self) -> None:
         """Releases the lock; the lock file stays, since removing it would race with the next process."""
         if self._lock is not None:
@@ -174,8 +185,10 @@ class RunDirectory:
 
     def _take_lock(self, made: list[Path]) -> None:
         path = self.path / ".lock"
-        new = not path.exists()
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        new = not os.path.lexists(path)
+        if not new:
+            _require_file(path)  # before it is opened: opening a device can have effects
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -193,12 +206,30 @@ class RunDirectory:
                 )
             if new:
                 made.append(path)
+            if not HOLDER.fullmatch(os.pread(descriptor, 64, 0)):
+                raise RunDirectoryError(
+                    f"{path} holds something else than the number of a process: if it is not yours to keep, remove it; "
+                    "else choose another --run_dir."
+                )
             os.ftruncate(descriptor, 0)
             files.write_all(descriptor, f"{os.getpid()}\n".encode())
         except BaseException:
             os.close(descriptor)
             raise
         self._lock = descriptor
+
+    def _require_own_files(self) -> None:
+        """Refuses a directory in which writing would harm something else, or wait for ever.
+
+        Raises:
+            RunDirectoryError: A file of the run is none, or leads elsewhere.
+        """
+        for path in (self.config, self.metrics):
+            if os.path.lexists(path):
+                _require_file(path)
+        for folder in (self.checkpoints, self.policy):
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise RunDirectoryError(f"{folder} is not a folder: remove it, or choose another --run_dir.")
 
     def _held(self) -> str | None:
         """What shows that there is a run already, if there is one. Empty folders are what a killed `create` leaves."""
@@ -209,6 +240,20 @@ class RunDirectory:
             if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
                 return folder.name
         return next((path.name for path in self.path.glob("events.out.tfevents.*")), None)
+
+
+def _require_file(path: Path) -> None:
+    """Refuses to write into what is no regular file: a pipe would wait for a reader, and a link may lead anywhere.
+
+    Raises:
+        RunDirectoryError: It is none.
+    """
+    mode = path.lstat().st_mode
+    if not stat.S_ISREG(mode):
+        raise RunDirectoryError(
+            f"{path} is {'a link' if stat.S_ISLNK(mode) else 'not a regular file'}, and the run would write there: put "
+            "the file itself in its place, or choose another --run_dir."
+        )
 
 
 def _make_directories(path: Path, made: list[Path]) -> None:

@@ -98,7 +98,7 @@ def save_policy(
     bfloat16 = sorted(key for key, tensor in module_state.items() if tensor.dtype == torch.bfloat16)
     metadata = {"distes": json.dumps(about | {"bfloat16": bfloat16, "sha256": _digest(arrays)}, sort_keys=True)}
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(exist_ok=True)  # but not its parents: a run directory that is gone stays gone
         saved = _saved(directory / DESCRIPTION)
         files.replace(directory / f"{name}.safetensors", pack(arrays, metadata))
         files.replace(directory / DESCRIPTION, _describe(meta, saved | {name: about}))

@@ -1,17 +1,19 @@
 """The generation loop: ask, evaluate, tell, record, checkpoint."""
 
+import contextlib
+import copy
 import dataclasses
 import hashlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from distes.archive import Archive
 from distes.best import Best
-from distes.errors import ConfigurationError, EvaluationError, require_instance
+from distes.errors import CheckpointError, ConfigurationError, EvaluationError, require_instance
 from distes.evaluation import Evaluation
 from distes.metrics import of_fitness, of_strategy, of_time
 from distes.monitor.base import Metrics, Monitor, Monitors
@@ -22,9 +24,12 @@ from distes.population import Normalization, Population, centre_alone, every_fra
 from distes.randomness import Stream, draw
 from distes.result import Result, require_end
 from distes.running_stat import RunningStat
+from distes.state_check import below, misfit
 from distes.stopping import StopSignals
 from distes.strategies.base import Strategy, require_population
 from distes.tasks.base import Task
+
+REQUIRED = ("strategy", "observations", "generation", "timesteps", "episodes", "seconds", "best", "reached")
 
 
 class Trainer:
@@ -91,18 +96,35 @@ class Trainer:
         self._best = Best()
         self._reached: Result | None = None
         self._recording = 0.0  # seconds that recording the last generation took
+        self._saves_start = True  # so that metrics without a checkpoint show that it was lost
+        self._torn = False  # whether the strategy has learnt from a generation that nothing else has counted yet
 
-    def restore(self) -> bool:
-        """Goes back to the archive's newest checkpoint; returns whether there is one."""
-        state = None if self._archive is None else self._archive.restore()
+    def restore(self, state: Mapping[str, Any] | None = None) -> bool:
+        """Goes back to the archive's newest checkpoint; returns whether there is one. Changes no file.
+
+        Args:
+            state: What `Archive.restore` has returned, if it has been asked already.
+
+        Raises:
+            CheckpointError: It is no state of this run; nothing has changed.
+        """
+        if state is None and self._archive is not None:
+            state = self._archive.restore()
         if state is None:
             return False
-        self._strategy.load_state_dict(state["strategy"])
+        where = "The state" if self._archive is None else self._archive.restored_from
+        with below(f"{where} does not belong to this run: "):
+            self._require_form(state)
+            with below("/best"):
+                best = Best.of_state(state["best"], self._eval_episodes)
+            with below("/strategy"):
+                self._strategy.restore(state["strategy"])
+        self._saves_start = False
         if self._stat is not None:
             self._stat.load_state_dict(state["observations"])
         self._generation, self._timesteps = int(state["generation"]), int(state["timesteps"])
         self._episodes, self._seconds = int(state["episodes"]), float(state["seconds"])
-        self._best = Best.of_state(state["best"], self._eval_episodes)
+        self._best = best
         reached = state["reached"]
         if reached is not None and self._target is not None and reached["eval_mean"] >= self._target:
             self._reached = Result(**reached)
@@ -119,23 +141,29 @@ class Trainer:
         Raises:
             EvaluationError: If a member cannot be evaluated; the state before its generation is saved.
             ClusterError: If no worker is left; likewise.
+            CheckpointError: The strategy's state cannot be saved.
         """
         self._started = time.perf_counter() - self._seconds
         with one_thread(), StopSignals() as signals:  # the update's bits must not depend on how many cores there are
             try:
+                if self._saves_start and self._archive is not None:
+                    self._archive.checkpoint(self._generation, self._state, now=True, wait=True)
+                    self._saves_start = False
                 while (reason := self._reason_to_stop()) is None:
-                    self._one_generation(signals)
+                    self._whole_generation(signals)
                 result = self._final_result(reason, signals)
             except Interrupted:
                 result = self._result("interrupted")
             finally:
-                if self._archive is not None:
-                    self._archive.checkpoint(self._generation, self._state, now=True)
-                    centre_P = self._strategy.centre_P
-                    self._archive.policy("last", centre_P, self._normalization(), self._generation, None)
-                    self._archive.close()
-                self._monitors.close()
-                self._task.close()
+                with contextlib.ExitStack() as ending:  # in reversed order, and all of it
+                    ending.callback(self._task.close)
+                    ending.callback(self._monitors.close)
+                    if self._archive is not None:
+                        ending.callback(self._archive.close)
+                        if not self._torn:  # else the last checkpoint counts
+                            self._archive.checkpoint(self._generation, self._state, now=True)
+                            centre_P = self._strategy.centre_P
+                            self._archive.policy("last", centre_P, self._normalization(), self._generation, None)
         return result
 
     def replay(self, pair: int | None, sign: int) -> Evaluation:
@@ -165,6 +193,21 @@ class Trainer:
             )
         return self._pool.evaluate(one_alone(rounds, pair - rounds.first_pair, sign), lambda: False)
 
+    def _whole_generation(self, signals: StopSignals) -> None:
+        """One generation: where it fails before it counts, everything but the strategy is as it was before.
+
+        The strategy takes care of itself; in the moment in which it has learnt and nothing else has, the state is torn.
+        """
+        before = dict(vars(self))  # whose values are replaced, and never written into
+        try:
+            self._one_generation(signals)
+        except BaseException:
+            if self._generation == before["_generation"]:
+                vars(self).update(before, _torn=self._torn)
+            else:
+                self._torn = False
+            raise
+
     def _one_generation(self, signals: StopSignals) -> None:
         clock = [time.perf_counter()]
         population = self._population()
@@ -182,14 +225,20 @@ class Trainer:
         if not self._refuses_non_finite:
             scalars = scalars.ranked_last()
         self._pool.told(population.generation, scalars)  # workers that follow take their step while this process does
-        learned = self._strategy.tell(scalars)
+        stat = copy.deepcopy(self._stat)
         for moments in evaluation.moments:
-            if self._stat is not None:
-                self._stat.merge(moments)
-        self._generation += 1
-        self._timesteps += int(evaluation.steps_N2.sum())
-        self._episodes += evaluation.episodes
-        self._seconds = time.perf_counter() - self._started
+            if stat is not None:
+                stat.merge(moments)
+        counts = self._timesteps + int(evaluation.steps_N2.sum()), self._episodes + evaluation.episodes
+        self._torn = True
+        try:
+            learned = self._strategy.tell(scalars)
+        except BaseException:
+            self._torn = False  # a strategy that fails is as it was
+            raise
+        seconds = time.perf_counter() - self._started
+        self._stat, (self._timesteps, self._episodes), self._seconds = stat, counts, seconds
+        self._generation, self._torn = self._generation + 1, False
         if len(fitness_E) and self._is_target(fitness_E):
             self._reached = self._result("target_fitness", fitness_E)
         clock.append(time.perf_counter())
@@ -307,6 +356,20 @@ class Trainer:
         for centre_P in self._strategy.all_centres():
             hashed.update(centre_P.data)
         return hashed.hexdigest()
+
+    def _require_form(self, state: Mapping[str, Any]) -> None:
+        """Refuses what cannot be this run's state; the strategy looks at its own part.
+
+        Raises:
+            CheckpointError: The message begins with the place.
+        """
+        own = {key: value for key, value in self._state().items() if key in state or key in REQUIRED}
+        if problem := misfit({key: state[key] for key in own if key in state}, own, ("strategy", "reached", "best")):
+            raise CheckpointError(f"{problem}.")
+        if (reached := state["reached"]) is not None:
+            like = dataclasses.asdict(Result("", 0, 0, 0.0, 0.0, 0.0))
+            if problem := misfit(reached, like, place="/reached"):
+                raise CheckpointError(f"{problem}.")
 
     def _state(self) -> dict[str, Any]:
         return {

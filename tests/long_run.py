@@ -23,6 +23,7 @@ def run(path: Path, generations: int, seconds: float = 0.0, **environment: Any) 
         made = trainer(parts, generations=generations, monitors=monitors, archive=archive(directory, parts))
         if not new:
             made.restore()
+            directory.truncate_metrics(made.generation)
         monitors.append(Jsonl(directory.metrics))
         return made.run()
 

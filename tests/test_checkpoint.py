@@ -120,6 +120,7 @@ def test_what_is_loaded_can_be_changed_in_place(tmp_path: Path) -> None:
 
 
 def test_the_newest_is_loaded_and_the_last_k_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
     checkpoints = Checkpoints(tmp_path / "made" / "here", keep=2)
     assert checkpoints.load_newest() is None
     for generation in (9, 10, 11, 100_000_000):

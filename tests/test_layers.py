@@ -25,6 +25,7 @@ LAYERS = [
     "files",
     "yaml_text",
     "encoding",
+    "state_check",
     "signature",
     "randomness",
     "global_randomness",

@@ -19,7 +19,7 @@ import torch
 
 from distes import noise as module
 from distes.errors import ConfigurationError
-from distes.noise import BLOCK, NoiseTable
+from distes.noise import BLOCK, CHECKSUM, NoiseTable
 from tests.small import ROOT
 
 # What a child process does: it takes the folder to use, a statement, and waits for a line when the statement says so.
@@ -302,10 +302,10 @@ table().numbers
     )
     assert dying.wait(60) == -signal.SIGKILL
     (left,) = folder.iterdir()
-    assert left.stat().st_size == 4 * (3 * 2**20 + 5) + 1
+    assert left.stat().st_size == 4 * (3 * 2**20 + 5) + CHECKSUM + 1
     table = NoiseTable(size=3 * 2**20 + 5, seed=7)
     assert table.numbers[-1] != 0 and table.numbers.std() == pytest.approx(1, abs=0.01)
-    assert left.stat().st_size == table.numbers.nbytes
+    assert left.stat().st_size == table.numbers.nbytes + CHECKSUM
 
 
 def test_whoever_waits_for_a_maker_that_dies_makes_it(folder: Path, children: Any) -> None:

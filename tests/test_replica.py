@@ -159,7 +159,7 @@ def test_a_worker_without_a_copy_cannot_take_an_outline(parts: Parts) -> None:
 def nudge(replica: Replica) -> None:
     """Changes the lowest bit of one parameter."""
     strategy: Any = replica._strategy
-    bits = strategy._optimizer._centre.data.numpy().view(np.int32)
+    bits = strategy._optimizer._optimizer._centre.data.numpy().view(np.int32)
     bits[3] ^= 1
     replica.__dict__.pop("_asked", None)
     replica.__dict__.pop("_digest", None)

@@ -44,6 +44,8 @@ class AdaptiveES(OneCentre, Generic[S]):
     what is learned of is the direction itself, which the noise table has.
     """
 
+    varying = ()
+
     def __init__(
         self,
         state: S,
@@ -92,7 +94,7 @@ class AdaptiveES(OneCentre, Generic[S]):
 
     def _tell(self, evaluation: Evaluation) -> dict[str, float]:
         """Moves on, unless that led to numbers that are not finite."""
-        before, before_P = self._state, self.centre_P
+        before_P = self.centre_P
         sigma = np.asarray(self._sigma())
         metrics = {"sigma": float(sigma.mean()), "sigma/min": float(sigma.min()), "sigma/max": float(sigma.max())}
         with np.errstate(over="ignore", invalid="ignore"):  # looked for below
@@ -100,7 +102,6 @@ class AdaptiveES(OneCentre, Generic[S]):
         after_P = self.centre_P
         travels = after_P, to_float32(np.asarray(self._sigma(), np.float64))
         if not all(np.isfinite(numbers).all() for numbers in (*travels, *(value for _, value in _items(self._state)))):
-            self._state = before  # what is saved now can be resumed
             raise ConfigurationError(
                 f"strategy: the centre or a sigma is no longer finite after generation {self._generation + 1}, since "
                 "fitness goes on rising however far members go: give it a bound, such as a penalty on large parameters."

@@ -4,16 +4,17 @@ Axes: P parameters, N antithetic pairs (or members, where these come alone), S t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from distes.errors import ConfigurationError, EvaluationError
+from distes.errors import CheckpointError, ConfigurationError, DistesError, EvaluationError
 from distes.evaluation import Evaluation
 from distes.population import Floats, Population
 from distes.sensitivity import Sensitivity
+from distes.state_check import change, misfit
 
 
 class Strategy(ABC):
@@ -25,10 +26,14 @@ class Strategy(ABC):
     Attributes:
         needs_behaviour: Whether the task must describe what members do.
         sensitivity: Of the policy, where it is measured: workers need it, too.
+        varying: Keys of `state_dict`, at any depth, whose values change their form from generation to generation, or
+            come later; all else keeps the form that it has at the start, which `restore` insists on. A class that
+            extends `state_dict` says so anew; None, or nothing said, lets everything vary.
     """
 
     needs_behaviour: bool = False
     sensitivity: Sensitivity | None = None
+    varying: Collection[str] | None = None
 
     @property
     @abstractmethod
@@ -58,6 +63,8 @@ class Strategy(ABC):
     def tell(self, evaluation: Evaluation | ArrayLike) -> dict[str, float]:
         """Learns from the generation that `ask` returned, and returns metrics.
 
+        Whatever goes wrong on the way, Ctrl-C included, the strategy is as it was before.
+
         Args:
             evaluation: What a pool gave; or just the fitness of each member, in the order of `parameters`.
 
@@ -73,7 +80,12 @@ class Strategy(ABC):
                 f"The fitness of member {place} is {evaluation.fitness_N2[place]}, which is not a finite number: give "
                 "it one, or rank it last with Evaluation.ranked_last()."
             )
-        return self._tell(evaluation)
+        before = self.state_dict()
+        try:
+            return self._tell(evaluation)
+        except BaseException:
+            self.load_state_dict(before)  # what is saved now can be resumed
+            raise
 
     @abstractmethod
     def _tell(self, evaluation: Evaluation) -> dict[str, float]:
@@ -86,6 +98,31 @@ class Strategy(ABC):
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` gave; then goes on bit for bit."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes over a state that was read from somewhere, once it has shown itself to be one of this strategy's.
+
+        Raises:
+            CheckpointError: It is not; the message begins with the place, such as `/memory/exp_avg`. The strategy is
+                as it was.
+        """
+        says = next(one for one in type(self).__mro__ if {"varying", "state_dict"} & vars(one).keys())
+        varying, before = vars(says).get("varying"), self.state_dict()
+        problem = None if varying is None else misfit(state, before, varying)
+        if problem is None:
+            try:
+                self.load_state_dict(state)
+                self.ask()
+                problem = None if varying is None else change(state, self.state_dict())
+            except CheckpointError:
+                self.load_state_dict(before)
+                raise
+            except Exception as error:
+                kind = "" if isinstance(error, DistesError) else f"{type(error).__name__}: "
+                problem = f" cannot be gone on from: {kind}{str(error).removesuffix('.')}"
+        if problem is not None:
+            self.load_state_dict(before)
+            raise CheckpointError(f"{problem}.")
 
     def _evaluation(self, fitness: ArrayLike) -> Evaluation:
         asked = self.ask()

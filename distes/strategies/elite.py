@@ -24,6 +24,7 @@ from distes.population import SIGNS, Floats, Genome, Genomes, Population
 from distes.randomness import MAX_EPISODES, Stream, draw
 from distes.rows import Rows, members_around
 from distes.sensitivity import Sensitivity
+from distes.state_check import below, require
 from distes.strategies.base import Strategy
 from distes.strategies.one_centre import require_dense, require_members
 
@@ -37,6 +38,8 @@ class EliteSearch(Strategy):
     generation, so no lucky score is kept. It is the first genome of a population, and what is shown as the centre; in
     the first generation, where none is known, that is the first offspring, and in the second the one that did best.
     """
+
+    varying: tuple[str, ...] = ("ids_G", "lengths_M")
 
     def __init__(
         self,
@@ -201,8 +204,13 @@ class EliteSearch(Strategy):
         if state["parameters"] != size:
             raise ConfigurationError(f"The stored centre has {state['parameters']} parameters, this policy {size}.")
         self._generation, self._elite_fitness = int(state["generation"]), float(state["elite_fitness"])
-        (self._elite,) = _unpacked(state["elite"])
-        self._candidates, self._parents = _unpacked(state["candidates"]), _unpacked(state["parents"])
+        lists = []
+        for key in ("elite", "candidates", "parents"):
+            with below(f"/{key}"):
+                lists.append(_unpacked(state[key], self._perturbation.number_of_directions))
+        (elite, *others), self._candidates, self._parents = lists
+        require(not others, "/elite", "a single genome")
+        self._elite = elite
 
 
 def best_first(genomes: list[Genome], scores_N: NDArray[np.float64]) -> list[Genome]:
@@ -220,5 +228,14 @@ def _packed(genomes: list[Genome]) -> dict[str, NDArray[Any]]:
     return {"ids_G": made.ids_G, "lengths_M": made.lengths_M}
 
 
-def _unpacked(arrays: Mapping[str, NDArray[Any]]) -> list[Genome]:
+def _unpacked(arrays: Mapping[str, NDArray[Any]], directions: int) -> list[Genome]:
+    """The genomes; refuses what `_packed` does not make of numbers below `directions`."""
+    for key, array in arrays.items():
+        is_integers = isinstance(array, np.ndarray) and array.dtype in (np.int32, np.int64) and array.ndim == 1
+        require(is_integers, f"/{key}", "an array of integers")
+    ids_G, lengths_M = arrays["ids_G"], arrays["lengths_M"]
+    fits = bool((lengths_M >= 1).all()) and int(lengths_M.sum(dtype=np.int64)) == len(ids_G)
+    require(fits, "/lengths_M", "an array of positive integers whose sum is the length of ids_G")
+    inside = int(ids_G.min(initial=0)) >= 0 and int(ids_G.max(initial=0)) < directions
+    require(inside, "/ids_G", f"an array of numbers from 0 to {directions - 1}")
     return Genomes(arrays["ids_G"], arrays["lengths_M"], "").tuples

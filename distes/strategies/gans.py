@@ -15,8 +15,9 @@ from distes.novelty import NoveltyArchive
 from distes.perturbations.base import Perturbation
 from distes.population import Genome
 from distes.randomness import Stream, draw
+from distes.state_check import below
 from distes.strategies.deep_ga import DeepGA
-from distes.strategies.elite import best_first
+from distes.strategies.elite import EliteSearch, best_first
 
 
 class GANS(DeepGA):
@@ -28,6 +29,7 @@ class GANS(DeepGA):
     """
 
     needs_behaviour = True
+    varying: tuple[str, ...] = (*EliteSearch.varying, "behaviour_AD")
 
     def __init__(
         self,
@@ -77,4 +79,5 @@ class GANS(DeepGA):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Refuses genomes of another policy."""
         super().load_state_dict(state)
-        self._archive.load_state_dict(state["archive"])
+        with below("/archive"):
+            self._archive.load_state_dict(state["archive"])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, EvaluationError
 from distes.evaluation import Evaluation
-from distes.optimizer import FlatOptimizer
+from distes.optimizer import MEMORY, FlatOptimizer
 from distes.perturbations.base import Perturbation
 from distes.population import Floats
 from distes.schedules import LARGEST, Schedule, too_large
@@ -59,16 +59,13 @@ def ascend(optimizer: FlatOptimizer, gradient_P: Floats, l2_coeff: float, genera
         generation: Its number.
 
     Raises:
-        ConfigurationError: The step leads to a centre, or to a memory of the optimiser, that is not finite; the
-            optimiser is as it was before.
+        ConfigurationError: The step leads to a centre, or to a memory of the optimiser, that is not finite.
     """
-    before = optimizer.state_dict()
-    before_P: Floats = before["centre_P"]
+    before_P = optimizer.centre_P
     # The one minus sign: torch's optimisers minimise, and fitness is maximised.
     optimizer.step(-gradient_P + np.float32(l2_coeff) * before_P)
     after_P = optimizer.centre_P
     if not optimizer.is_finite():
-        optimizer.load_state_dict(before)  # what is saved now can be resumed
         raise not_finite(generation)
     return {
         "norm/gradient": norm(gradient_P),
@@ -79,6 +76,8 @@ def ascend(optimizer: FlatOptimizer, gradient_P: Floats, l2_coeff: float, genera
 
 class GradientES(OneCentre):
     """One centre, antithetic Gaussian pairs around it, and a torch optimiser; a subclass says what a pair counts."""
+
+    varying: tuple[str, ...] = MEMORY
 
     def __init__(
         self,

@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
+from distes.optimizer import MEMORY
 from distes.perturbations.base import Perturbation
 from distes.population import Floats
 from distes.spread import Spread
+from distes.state_check import is_floats, require
 from distes.strategies.gradient import norm
 from distes.strategies.one_centre import require_dense
 from distes.strategies.openai_es import OpenAIES
@@ -35,6 +37,8 @@ class GuidedES(OpenAIES):
     step is as long as OpenAI-ES's of the same sigma, and with alpha = 1 it is OpenAI-ES. Likewise the estimate has
     OpenAI-ES's scale; the paper's beta is part of the learning rate. The first K generations are OpenAI-ES's, too.
     """
+
+    varying: tuple[str, ...] = (*MEMORY, "estimates_KP")
 
     def __init__(
         self,
@@ -91,8 +95,13 @@ class GuidedES(OpenAIES):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Refuses a centre of another size."""
+        estimates_KP = state["estimates_KP"]
+        size = self._estimates_KP.shape[1]
+        fits = is_floats(estimates_KP, 2) and len(estimates_KP) <= self._size and estimates_KP.shape[1] == size
+        wanted = f"an array of at most {self._size} vectors of {size} float32 numbers, none of them zero"
+        require(fits and bool(estimates_KP.any(axis=1).all()), "/estimates_KP", wanted)
         super().load_state_dict(state)
-        self._remember(np.array(state["estimates_KP"], np.float32))
+        self._remember(estimates_KP.copy())
 
 
 def orthonormal(vectors_KP: Floats) -> Floats:

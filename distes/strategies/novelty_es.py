@@ -29,12 +29,13 @@ from distes.counter_random import normal
 from distes.errors import ConfigurationError, EvaluationError
 from distes.evaluation import Evaluation
 from distes.novelty import NoveltyArchive
-from distes.optimizer import FlatOptimizer
+from distes.optimizer import MEMORY, FlatOptimizer
 from distes.perturbations.base import Perturbation
 from distes.population import Floats, Population
 from distes.randomness import MAX_EPISODES, Stream, draw
 from distes.schedules import schedule_of
 from distes.shaping import centered_rank
+from distes.state_check import below, is_floats, require
 from distes.strategies.gradient import Estimate, ascend, require_finite
 from distes.strategies.one_centre import OneCentre
 
@@ -67,8 +68,11 @@ class Agent:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` gave."""
+        behaviour_D = state["behaviour_D"]
+        fits = behaviour_D is None or is_floats(behaviour_D, 1)
+        require(fits, "/behaviour_D", "None, or a behaviour in finite float32 numbers")
         self.optimizer.load_state_dict(state)
-        self.behaviour_D = None if state["behaviour_D"] is None else np.array(state["behaviour_D"], np.float32)
+        self.behaviour_D = None if behaviour_D is None else behaviour_D.copy()
         self.fitness = float(state["fitness"])
 
 
@@ -79,6 +83,7 @@ class NoveltyES(OneCentre):
     """
 
     needs_behaviour = True
+    varying: tuple[str, ...] = (*MEMORY, "behaviour_D", "behaviour_AD")
 
     def __init__(
         self,
@@ -179,7 +184,7 @@ class NoveltyES(OneCentre):
         return in_proportion(self._archive.novelty(behaviour_MD), drawn)
 
     def _tell(self, evaluation: Evaluation) -> dict[str, float]:
-        """Moves the agent's centre. Nothing has changed where that cannot be done."""
+        """Moves the agent's centre."""
         behaviour_N2D, did_D = self._behaviours(evaluation)
         asked, archive = self._asked(), copy.copy(self._archive)
         of_centre = float(archive.novelty(did_D[None])[0])
@@ -239,10 +244,17 @@ class NoveltyES(OneCentre):
             raise ConfigurationError(
                 f"The stored state has {len(state['agents'])} agents, this strategy {len(self._agents)}."
             )
-        for agent, one in zip(self._agents, state["agents"], strict=True):
-            agent.load_state_dict(one)
-        self._archive.load_state_dict(state["archive"])
+        with below("/archive"):
+            self._archive.load_state_dict(state["archive"])
         self._generation = int(state["generation"])
+        size = self._archive.behaviour_AD.shape[1]
+        for number, (agent, one) in enumerate(zip(self._agents, state["agents"], strict=True)):
+            with below(f"/agents/{number}"):
+                agent.load_state_dict(one)
+                known = None if agent.behaviour_D is None else len(agent.behaviour_D)
+                # in the first generations all are asked, one after the other
+                expected = size if number < self._generation else None
+                require(known == expected, "/behaviour_D", "None" if expected is None else f"of {size} numbers")
 
 
 class NSES(NoveltyES):

@@ -41,6 +41,8 @@ class NSRAES(NoveltyES):
     centre is evaluated after an update and w serves the next one, but for the initial centre, which counts here, too.
     """
 
+    varying = NoveltyES.varying
+
     def __init__(
         self,
         centre_P: NDArray[np.float32],

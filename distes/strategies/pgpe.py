@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
 from distes.evaluation import Evaluation
-from distes.optimizer import FlatOptimizer
+from distes.optimizer import MEMORY, FlatOptimizer
 from distes.perturbations.base import Perturbation
 from distes.population import Floats
 from distes.schedules import Schedule, schedule_of
@@ -30,6 +30,8 @@ SHAPINGS = ("centered_rank", "zscore", "raw")  # sign gives a pair's members opp
 
 class PGPE(GradientES):
     """A gradient for the centre, and one for the standard deviation of each parameter; ClipUp on the former."""
+
+    varying = MEMORY
 
     def __init__(
         self,

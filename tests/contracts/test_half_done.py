@@ -1,0 +1,59 @@
+"""Whatever goes wrong within a call, a strategy is as it was before: an error at every line that the call reaches."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+import distes
+from distes.state_check import change
+from distes.strategies.base import Strategy
+from tests.contracts.registry import STRATEGIES
+from tests.contracts.test_strategies import answer, go_on, make
+from tests.lines import Lines
+from tests.small import Parts, sphere
+
+WATCHED = str(Path(distes.__file__).parent), str(Path(torch.optim.__file__).parent)
+GENERATION = 3  # by then every strategy has parents, an archive, a memory
+ERRORS = (RuntimeError("injected"), KeyboardInterrupt("injected"), SystemExit("injected"))
+
+
+@pytest.fixture(scope="module")
+def parts() -> Parts:
+    return sphere(dimension=10, behaviour=True)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_an_error_anywhere_within_a_call_changes_nothing(name: str, parts: Parts) -> None:
+    """Each line fails when it is first reached, and one of a strategy's own also when it is last."""
+
+    def new() -> Strategy:
+        strategy = make(name, parts)
+        for earlier in range(GENERATION):
+            strategy.tell(answer(strategy.ask(), earlier))
+        return strategy
+
+    strategy = new()
+    evaluation = answer(strategy.ask(), GENERATION)
+    before, centres = strategy.state_dict(), [centre_P.tobytes() for centre_P in strategy.all_centres()]
+    for call in ("ask", "more", "parameters", "tell"):
+        reached, arguments = Lines(WATCHED), {"ask": (), "parameters": (strategy.ask(),)}.get(call, (evaluation,))
+        reached.run(partial(getattr(new(), call), *arguments))
+        places = [(place, 1) for place in reached.visits if call == "tell" or "strategies" in place[0]]
+        places += [(place, count) for place, count in reached.visits.items() if "strategies" in place[0] and count > 1]
+        for number, (place, visit) in enumerate(places):
+            error, attempt = ERRORS[number % len(ERRORS)], partial(getattr(strategy, call), *arguments)
+            try:
+                Lines(WATCHED, place, visit, error).run(attempt)
+            except BaseException as raised:
+                if raised is not error:
+                    raise
+            else:  # a line that fills a memory is reached in the first call alone
+                assert call != "tell" or "genomes" in place[0] or "initialization" in place[0], place
+                strategy.load_state_dict(before)
+            if (found := change(strategy.state_dict(), before)) is not None:
+                raise AssertionError(f"{call}, interrupted at {place}: {found}")
+            assert [centre_P.tobytes() for centre_P in strategy.all_centres()] == centres, (call, place)
+        assert call == "more" or places, call
+    assert go_on(strategy, GENERATION) == go_on(new(), GENERATION)
