@@ -91,8 +91,7 @@ class FlatOptimizer:
 
     def is_finite(self) -> bool:
         """Whether the centre and the optimiser's memory of it hold neither NaN nor infinity."""
-        tensors = self.centre_P, *self._optimizer.memory()["memory"].values()
-        return all(np.isfinite(value).all() for value in tensors if isinstance(value, torch.Tensor | np.ndarray))
+        return self._optimizer.is_finite()
 
     def state_dict(self) -> dict[str, Any]:
         """The centre, the optimiser's memory of it, and what else it keeps, if it does; copied."""
@@ -161,6 +160,12 @@ class _OnOneVector:
                 inspect.unwrap(type(self._optimizer).step)(self._optimizer)
             else:
                 self._optimizer.step()
+
+    def is_finite(self) -> bool:
+        """Whether the vector and what is kept of it hold neither NaN nor infinity."""
+        memory = self._optimizer.state.get(self._centre, {}).values()
+        tensors = [self._centre, *(value for value in memory if isinstance(value, torch.Tensor))]
+        return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
     def memory(self) -> dict[str, Any]:
         """What it keeps of the vector, what it keeps beside, and what of its group has changed since it was made."""
