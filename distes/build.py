@@ -127,28 +127,39 @@ def build_policy(
             )
         try:
             with torch.no_grad():
-                state = policy.initial_state(1) if isinstance(policy, StatefulPolicy) else None
-                answer = policy(row) if state is None else policy(row, state)
+                state = (policy.initial_state(1),) if isinstance(policy, StatefulPolicy) else ()
+                for start_S in state:
+                    _check_state(f"The policy {name}", start_S)
+                answer = policy(row, *state)
+        except ConfigurationError:
+            raise
         except Exception as error:
             raise ConfigurationError(
                 f"The policy {name} fails on an observation of shape {tuple(row.shape)} (one row): it {raised(error)}."
             ) from error
-    _check_answer(f"The policy {name}", answer, state, action_size)
+    _check_answer(f"The policy {name}", answer, action_size, *state)
     return policy
 
 
-def _check_answer(start: str, answer: Any, state: torch.Tensor | None, action_size: int) -> None:
+def _check_state(start: str, state: Any) -> None:
+    """Checks the memory that a policy begins an episode with.
+
+    Raises:
+        ConfigurationError: It has another shape, or is no float32 tensor.
+    """
+    if not isinstance(state, torch.Tensor) or state.dim() != 2 or _form(state) != ("float32", (1, state.shape[1])):
+        raise ConfigurationError(
+            f"{start} must have an initial_state(rows) of shape (rows, S), float32; got {_in_words(state)} for one row."
+        )
+
+
+def _check_answer(start: str, answer: Any, action_size: int, state: torch.Tensor | None = None) -> None:
     """Checks what a policy answers one observation, and the memory that it keeps.
 
     Raises:
         ConfigurationError: It has another shape, or is no tensor of real numbers.
     """
     if state is not None:
-        if _form(state) != ("float32", (1, *state.shape[1:])) or state.dim() != 2:
-            raise ConfigurationError(
-                f"{start} must have an initial_state(rows) of shape (rows, S), float32; got {_in_words(state)} for one "
-                "row."
-            )
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise ConfigurationError(
                 f"{start} has a memory, so it must answer with (output, state); got {_in_words(answer)}."

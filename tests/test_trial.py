@@ -11,6 +11,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from distes.batched import Members, population_forward
@@ -201,3 +203,33 @@ def test_frozen_parameters_are_the_same_for_all_members(make: type[Dense] | type
     with torch.inference_mode():
         assert members(torch.randn(3, 1, 4)).abs().max() == 0
     assert torch.equal(forward.module.get_parameter("encoder.0.weight"), module.encoder[0].weight)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_whatever_is_frozen_the_members_answer_as_the_policy_itself(data: st.DataObject) -> None:
+    """Layers of any kind, each of whose parameters is searched or kept."""
+    kinds: list[Callable[[], nn.Module]] = [
+        lambda: nn.Linear(4, 4),
+        lambda: nn.LayerNorm(4),
+        lambda: nn.Sequential(nn.Unflatten(-1, (2, 2)), nn.Conv1d(2, 2, 1), nn.Flatten()),
+        nn.PReLU,
+        nn.Tanh,
+    ]
+    torch.manual_seed(data.draw(st.integers(0, 9)))
+    chosen_layers = data.draw(st.lists(st.sampled_from(kinds), max_size=4))
+    module = nn.Sequential(*(make() for make in chosen_layers), nn.Linear(4, 3)).eval()
+    for parameter in list(module.parameters())[:-1]:
+        parameter.requires_grad_(data.draw(st.booleans()))
+    layout = Layout(module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        forward = population_forward(module, layout, (4,))
+    members = Members(forward, Dense(NOISE, layout), layout.flatten(module), 0.3, np.arange(4), np.ones(4, np.int64))
+    x_BK = torch.randn(4, 2, 4)
+    with torch.inference_mode():
+        got = members(x_BK)
+        for b, parameters_P in enumerate(members.parameters()):
+            for k in range(2):
+                expected = own_answer(module, torch.from_numpy(parameters_P), x_BK[b, k])
+                torch.testing.assert_close(got[b, k], expected, rtol=1e-4, atol=1e-5)

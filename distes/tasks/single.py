@@ -42,7 +42,7 @@ def live(
         row_O = np.zeros(observation.shape, np.float32)
         observation.write(seen, row_O)
         given_O = row_O if normalization is None else normalized(row_O, normalization)
-        x = torch.from_numpy(given_O).unsqueeze(0)
+        x = torch.tensor(given_O).unsqueeze(0)  # a copy: some policies write to what they are given
         with torch.inference_mode():
             if state is None:
                 output = policy(x)
