@@ -212,9 +212,9 @@ def _blame(section: str, component: type) -> Iterator[None]:
         if str(error).partition(" ")[0] in arguments(component, section):
             raise ConfigurationError(f"{section}.{error}") from error
         raise
-    except Exception as error:
-        own = component.__module__.startswith("distes.")
-        if own and not isinstance(error, REFUSALS) and not is_users(error):
+    except (Exception, SystemExit) as error:
+        own = component.__module__.startswith("distes.") and not is_users(error)
+        if own and not isinstance(error, REFUSALS):
             raise
         reason = str(error) if own and isinstance(error, ValueError) else f"it {raised(error)}."
         raise ConfigurationError(f"{section}: {component.__name__} cannot be made: {reason}") from error

@@ -70,6 +70,24 @@ def test_what_a_users_class_raises_is_theirs(
     assert sentence in said and "users_classes.py:" in said and "this is a bug" not in said
 
 
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("raise KeyError('x')", "broken_module raised KeyError: 'x' ({path}:2)."),
+        ("import sys; sys.exit(0)", "broken_module raised SystemExit: 0 ({path}:2)."),
+        ("def f(:", "broken_module raised SyntaxError: "),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_told_with_its_line(
+    line: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "broken_module.py"
+    path.write_text(f"import torch\n{line}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(f"--policy broken_module.Net {FEW}".split()) == 2
+    assert sentence.format(path=path) in capsys.readouterr().err
+
+
 def test_the_traceback_of_a_worker_comes_along_for_debugging() -> None:
     ray_exceptions = pytest.importorskip("ray.exceptions")
     cause = EvaluationError("a sentence")
