@@ -8,14 +8,16 @@ Axes: B members, K rows per member, P parameters.
 """
 
 import copy
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from itertools import permutations
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from distes.errors import ConfigurationError, DistesWarning, raised
 from distes.forward import Form, Forward
@@ -46,7 +48,7 @@ REMEMBERS = (
 )
 
 DECIDES = "its forward branches on values, or takes values out of tensors"
-TAKES_VALUES = ("aten::item", "aten::_local_scalar_dense", "aten::is_nonzero", "aten::equal")
+TAKES_VALUES = {"item", "tolist", "numpy", "equal", "allclose", "__bool__", "__float__", "__int__", "__index__"}
 
 Answer = tuple[Tensor, ...]  # (B, K, A) and, with memory, (B, K, S)
 
@@ -72,30 +74,35 @@ def population_forward(module: nn.Module, layout: Layout, observation_shape: tup
     return forward
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchFunctionMode):
     """Makes what torch draws constant, and notes which values leave tensors for Python.
 
     Without chance two forms can be compared. Draws become 0.5, or 0 where they are whole; torch's generator goes on.
 
     Attributes:
-        values: What `if`, `.item()` and the like have seen.
+        values: What `if`, `.item()`, `.numpy()` and the like have seen.
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.values: list[Any] = []
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        drawing = torch.Tag.nondeterministic_seeded in func.tags
-        before = torch.get_rng_state() if drawing else None
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        before = torch.get_rng_state()
         made = func(*args, **(kwargs or {}))
-        if func.name() in TAKES_VALUES:
-            self.values.append(made)
-        if before is not None and not torch.equal(before, torch.get_rng_state()):  # attention need not draw
+        if getattr(func, "__name__", "") in TAKES_VALUES and not _caller().startswith("torch."):
+            self.values.append(made.tobytes() if isinstance(made, np.ndarray) else made)
+        if not torch.equal(before, torch.get_rng_state()):
             for part in made if isinstance(made, tuple | list) else (made,):
                 if isinstance(part, Tensor):
                     part.fill_(0.5 if part.is_floating_point() else 0)
         return made
+
+
+def _caller() -> str:
+    """The module that called a function of torch's: torch's own checks of arguments are no decisions."""
+    name: str = sys._getframe(2).f_globals.get("__name__", "")
+    return name
 
 
 class _Trial:

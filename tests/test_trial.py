@@ -5,6 +5,8 @@ Axes: B members, K rows per member, P parameters.
 
 import pickle
 import random
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 
@@ -33,6 +35,7 @@ from tests.odd_policies import (
     Sampled,
     Scaled,
     TakesItems,
+    ThinksInNumPy,
     TorchLSTM,
     WritesInput,
 )
@@ -43,6 +46,7 @@ POLICIES: dict[str, tuple[Callable[[], nn.Module], Form, str]] = {
     "LSTM": (TorchLSTM, Form.MEMBERS, "vmap cannot run it"),
     "attention": (Attends, Form.VMAP, "parameters outside the layers"),
     "a branch on values": (Branches, Form.ROWS, "branches on values"),
+    "NumPy": (ThinksInNumPy, Form.ROWS, "branches on values"),
     ".item()": (TakesItems, Form.ROWS, "takes values out of tensors"),
     "doubles": (InDoubles, Form.VMAP, "with its layers replaced"),
     "writes its input": (WritesInput, Form.LAYERS, ""),
@@ -123,7 +127,7 @@ def test_members_answer_as_the_policy_itself(name: str, rows: int) -> None:
     assert torch.equal(x_BK, before) and got.dtype is torch.float32
 
 
-@pytest.mark.parametrize("source", ["torch", "numpy", "python"])
+@pytest.mark.parametrize("source", ["torch", "numpy", "python", "distribution"])
 def test_random_numbers_are_noticed_and_said(source: str) -> None:
     members = chosen(Sampled(source=source), "draws random numbers of its own")
     assert members._forward.draws and members._forward.form is Form.LAYERS
@@ -233,3 +237,13 @@ def test_whatever_is_frozen_the_members_answer_as_the_policy_itself(data: st.Dat
             for k in range(2):
                 expected = own_answer(module, torch.from_numpy(parameters_P), x_BK[b, k])
                 torch.testing.assert_close(got[b, k], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_usual_policies_are_tried_without_the_modules_of_a_compiler() -> None:
+    """`torch._dynamo` takes seconds to import."""
+    code = (
+        "import sys; from distes import Layout, MLP; from distes.batched import population_forward\n"
+        "policy = MLP(4, 2); population_forward(policy, Layout(policy), (4,)); print('torch._dynamo.eval_frame' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
