@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from distes.errors import ConfigurationError, DistesWarning, raised
 from distes.forward import Form, Forward
-from distes.global_randomness import fingerprint, seeded, used_since
+from distes.global_randomness import fingerprint, seeded
 from distes.layout import Layout
 from distes.policies.base import StatefulPolicy
 
@@ -51,6 +51,7 @@ DECIDES = "its forward branches on values, or takes values out of tensors"
 TAKES_VALUES = {"item", "tolist", "numpy", "equal", "allclose", "__bool__", "__float__", "__int__", "__index__"}
 
 Answer = tuple[Tensor, ...]  # (B, K, A) and, with memory, (B, K, S)
+Chance = tuple[int, bytes]  # how many numbers torch has drawn, and where that leaves the other generators
 
 
 def population_forward(module: nn.Module, layout: Layout, observation_shape: tuple[int, ...]) -> Forward:
@@ -81,11 +82,13 @@ class _Watch(TorchFunctionMode):
 
     Attributes:
         values: What `if`, `.item()`, `.numpy()` and the like have seen.
+        drawn: How many random numbers.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.values: list[Any] = []
+        self.drawn = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         before = torch.get_rng_state()
@@ -95,6 +98,7 @@ class _Watch(TorchFunctionMode):
         if not torch.equal(before, torch.get_rng_state()):
             for part in made if isinstance(made, tuple | list) else (made,):
                 if isinstance(part, Tensor):
+                    self.drawn += part.numel()
                     part.fill_(0.5 if part.is_floating_point() else 0)
         return made
 
@@ -123,10 +127,12 @@ class _Trial:
         scale_K = torch.logspace(-0.5, 0.5, rows).view(-1, *[1] * (x_KB.dim() - 1))  # small ones and large ones
         x_BK = (scale_K * x_KB).transpose(0, 1).contiguous()
         self.sides = (members, rows), (members, 1), (1, 1)
+        self.chance: list[Chance] = []  # of the module's own answers, by sides
         for number, change in enumerate(OBSERVATIONS, 1):
             try:
                 self.inputs: Answer = (change(x_BK), *self._initial_state(members, rows))
                 self.remembers = self.draws = self.writes_input = self.decides = False
+                self.chance.clear()
                 self.expected = [self._own_answer(*self.sides[0])]
                 for b, k in self.sides[1:]:  # NumPy's draws come in the order of the rows
                     some = tuple(part[:b, :k] for part in self.expected[0])
@@ -171,12 +177,18 @@ class _Trial:
 
     def _difference(self) -> str | None:
         """How the chosen form's answers differ from the module's own; None where they agree."""
-        for (members, rows), expected in zip(self.sides, self.expected, strict=True):
+        form = self.forward.form
+        for place, ((members, rows), expected) in enumerate(zip(self.sides, self.expected, strict=True)):
             inputs = [part[:members, :rows].clone() for part in self.inputs]
             try:
-                with seeded(0), _Watch():
+                with seeded(0), _Watch() as watch:
                     self.forward.bind(self.parameters_BP[:members], self.layout.places)
                     got = self.forward(*inputs)
+                    each = rows if form is Form.VMAP_OF_ROWS else 1
+                    drawn = watch.drawn * (members * each if form in (Form.VMAP, Form.VMAP_OF_ROWS) else 1)
+                    chance = drawn, fingerprint()
+                if self.draws and chance != self.chance[place]:
+                    return "members would share random numbers"
                 parts = got if self.forward.stateful else (got,)
                 if not all(_agree(*pair) for pair in zip(parts, expected, strict=True)):
                     return "it gives other answers"
@@ -191,9 +203,12 @@ class _Trial:
         answers = []
         for _ in range(2):
             with seeded(0):
-                before, parts = fingerprint(), list(self._by_row(module, inputs))
-                self.draws |= used_since(before)
+                self.drawn, before = 0, fingerprint()
+                parts = list(self._by_row(module, inputs))
+                chance = self.drawn, fingerprint()
+                self.draws |= chance != (0, before)
             answers.append(tuple(torch.stack(part).unflatten(0, (members, rows)) for part in zip(*parts, strict=True)))
+        self.chance.append(chance)
         self.remembers |= not all(_agree(*pair) for pair in zip(*answers, strict=True))
         return answers[0]
 
@@ -205,6 +220,7 @@ class _Trial:
                 given = [part.unsqueeze(0).clone() for part in row]
                 with _Watch() as watch:
                     answer = module(*given)
+                self.drawn += watch.drawn
                 first = watch.values if first is None else first
                 self.decides |= watch.values != first or any(type(value) is bool for value in watch.values)
                 self.writes_input |= any(not _same(part[0], of) for part, of in zip(given, row, strict=True))

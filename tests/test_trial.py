@@ -127,10 +127,26 @@ def test_members_answer_as_the_policy_itself(name: str, rows: int) -> None:
     assert torch.equal(x_BK, before) and got.dtype is torch.float32
 
 
-@pytest.mark.parametrize("source", ["torch", "numpy", "python", "distribution"])
-def test_random_numbers_are_noticed_and_said(source: str) -> None:
+SOURCES = {
+    "torch": Form.LAYERS,
+    "distribution": Form.LAYERS,
+    "numpy": Form.LAYERS,
+    "one for all rows": Form.VMAP_OF_ROWS,
+    "python": Form.ROWS,
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_random_numbers_are_noticed_and_never_shared_by_members(source: str) -> None:
+    torch.manual_seed(0)
     members = chosen(Sampled(source=source), "draws random numbers of its own")
-    assert members._forward.draws and members._forward.form is Form.LAYERS
+    assert members._forward.draws and members._forward.form is SOURCES[source]
+    same, ones = np.zeros(40, np.int64), np.ones(40, np.int64)
+    members = Members(members._forward, Dense(NOISE, Layout(Sampled())), np.ones(15, np.float32), 0.0, same, ones)
+    with torch.inference_mode():
+        answers_SBK = torch.stack([members(torch.ones(40, 2, 4))[..., 0] for _ in range(8)])
+    apart = [len(answers_BK.unique()) for answers_BK in answers_SBK]
+    assert max(apart) == 2 if source == "python" else min(apart) == 80
 
 
 def test_what_is_kept_between_calls_is_noticed_and_said() -> None:
@@ -243,7 +259,8 @@ def test_the_usual_policies_are_tried_without_the_modules_of_a_compiler() -> Non
     """`torch._dynamo` takes seconds to import."""
     code = (
         "import sys; from distes import Layout, MLP; from distes.batched import population_forward\n"
-        "policy = MLP(4, 2); population_forward(policy, Layout(policy), (4,)); print('torch._dynamo.eval_frame' in sys.modules)"
+        "policy = MLP(4, 2); population_forward(policy, Layout(policy), (4,))\n"
+        "print('torch._dynamo.eval_frame' in sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
