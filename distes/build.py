@@ -146,28 +146,39 @@ def build_policy(
             )
         try:
             with torch.no_grad():
-                state = policy.initial_state(1) if isinstance(policy, StatefulPolicy) else None
-                answer = policy(row) if state is None else policy(row, state)
+                state = (policy.initial_state(1),) if isinstance(policy, StatefulPolicy) else ()
+                for start_S in state:
+                    _check_state(f"The policy {name}", start_S)
+                answer = policy(row, *state)
+        except ConfigurationError:
+            raise
         except Exception as error:
             raise ConfigurationError(
                 f"The policy {name} fails on an observation of shape {tuple(row.shape)} (one row): it {raised(error)}."
             ) from error
-    _check_answer(f"The policy {name}", answer, state, action_size)
+    _check_answer(f"The policy {name}", answer, action_size, *state)
     return policy
 
 
-def _check_answer(start: str, answer: Any, state: torch.Tensor | None, action_size: int) -> None:
+def _check_state(start: str, state: Any) -> None:
+    """Checks the memory that a policy begins an episode with.
+
+    Raises:
+        ConfigurationError: It has another shape, or is no float32 tensor.
+    """
+    if not isinstance(state, torch.Tensor) or state.dim() != 2 or _form(state) != ("float32", (1, state.shape[1])):
+        raise ConfigurationError(
+            f"{start} must have an initial_state(rows) of shape (rows, S), float32; got {_in_words(state)} for one row."
+        )
+
+
+def _check_answer(start: str, answer: Any, action_size: int, state: torch.Tensor | None = None) -> None:
     """Checks what a policy answers one observation, and the memory that it keeps.
 
     Raises:
         ConfigurationError: It has another shape, or is no tensor of real numbers.
     """
     if state is not None:
-        if _form(state) != ("float32", (1, *state.shape[1:])) or state.dim() != 2:
-            raise ConfigurationError(
-                f"{start} must have an initial_state(rows) of shape (rows, S), float32; got {_in_words(state)} for one "
-                "row."
-            )
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise ConfigurationError(
                 f"{start} has a memory, so it must answer with (output, state); got {_in_words(answer)}."
@@ -220,9 +231,9 @@ def _blame(section: str, component: type) -> Iterator[None]:
         if str(error).partition(" ")[0] in arguments(component, section):
             raise ConfigurationError(f"{section}.{error}") from error
         raise
-    except Exception as error:
-        own = component.__module__.startswith("distes.")
-        if own and not isinstance(error, REFUSALS) and not is_users(error):
+    except (Exception, SystemExit) as error:
+        own = component.__module__.startswith("distes.") and not is_users(error)
+        if own and not isinstance(error, REFUSALS):
             raise
         reason = str(error) if own and isinstance(error, ValueError) else f"it {raised(error)}."
         raise ConfigurationError(f"{section}: {component.__name__} cannot be made: {reason}") from error

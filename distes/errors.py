@@ -10,12 +10,16 @@ import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
-from types import CodeType
+from types import FrameType
 
 PACKAGE = Path(__file__).parent
 STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
 PACKAGE_FOLDERS = {"site-packages", "dist-packages"}
+# Packages whose errors are no user's.
+BUILT_ON = {"gymnasium", "jsonargparse", "mujoco", "numba", "numpy", "ray", "rich", "safetensors", "tensorboard"}
+BUILT_ON |= {"torch", "triton", "yaml"}
 LONGEST_MESSAGE = 1000  # characters; an exception may show a whole array
 
 
@@ -80,9 +84,8 @@ def raised(error: BaseException, longest: int = LONGEST_MESSAGE) -> str:
         error: The exception.
         longest: Characters of its message.
     """
-    name, frames = type(error).__name__, list(_frames(error))
-    users = [frame for frame in frames if _is_users(frame[0])]
-    place = (users or frames)[-1] if frames else None
+    name, frames = type(error).__name__, list(traceback.walk_tb(error.__traceback__))
+    place = (_users(error) or frames)[-1] if frames else None
     try:
         message = " ".join(str(error).split())
     except Exception as second:
@@ -91,7 +94,7 @@ def raised(error: BaseException, longest: int = LONGEST_MESSAGE) -> str:
         message = f"{message[:longest]}..."
     source = where = ""
     if place is not None:
-        filename, line = place[0].co_filename, place[1]
+        filename, line = place[0].f_code.co_filename, place[1]
         source, where = linecache.getline(filename, line).strip(), f" ({_shown(filename)}:{line})"
     what = f": {message}" if message else f" in {source!r}" if source else ""
     return f"raised {name}{what}{where}"
@@ -103,16 +106,17 @@ def blame(error: BaseException) -> str | None:
     It is for exceptions that are caught in distes, since a traceback begins where the exception is caught: one that
     came through a function of a user's file, called by distes, is the user's to mend. None for any other: a bug.
     """
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        if _is_users(frame.f_code):
-            name = f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_qualname}"
-            return f"{name}, which is not part of distes, {raised(error)}."
-    return None
+    users = _users(error)
+    if not users:
+        return None
+    frame, _ = users[0]
+    name = f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_qualname}"
+    return f"{name}, which is not part of distes, {raised(error)}."
 
 
 def is_users(error: BaseException) -> bool:
     """Whether `blame` has a sentence for the exception."""
-    return any(_is_users(code) for code, _ in _frames(error))
+    return bool(_users(error))
 
 
 @contextmanager
@@ -140,18 +144,27 @@ def _advice(error: Exception) -> str:
     return " What comes to a worker through Ray and the records that distes hands over are read-only: write to a copy."
 
 
-def _frames(error: BaseException) -> Iterator[tuple[CodeType, int]]:
-    """The functions that an exception came through and the line in each, the innermost last."""
+def _users(error: BaseException) -> list[tuple[FrameType, int]]:
+    """The functions of users that an exception came through, and the line in each, the innermost last.
+
+    A function of an installed package is a user's where distes called it, perhaps by way of torch's modules, and the
+    package is none that distes itself is built on.
+    """
+    users, by_distes = [], True
     for frame, line in traceback.walk_tb(error.__traceback__):
-        yield frame.f_code, line
-
-
-def _is_users(code: CodeType) -> bool:
-    """Whether the function is neither distes' nor the standard library's nor an installed package's."""
-    path = Path(code.co_filename)
-    if not path.is_absolute() or PACKAGE in path.parents or PACKAGE_FOLDERS.intersection(path.parts):
-        return False
-    return STANDARD_LIBRARY not in path.parents
+        path = Path(frame.f_code.co_filename)
+        package = next((part for folder, part in pairwise(path.parts) if folder in PACKAGE_FOLDERS), None)
+        if PACKAGE in path.parents:
+            by_distes = True
+        elif package is not None:
+            package = package.removesuffix(".py")
+            if by_distes and package not in BUILT_ON:
+                users.append((frame, line))
+            by_distes = by_distes and package == "torch"
+        elif path.is_absolute() and STANDARD_LIBRARY not in path.parents:
+            users.append((frame, line))
+            by_distes = False
+    return users
 
 
 def _shown(filename: str) -> str:

@@ -125,7 +125,8 @@ class Forward:
         """
         try:
             with torch.no_grad():  # else the parameters' copies in a module of torch.jit have a history
-                self.module = copy.deepcopy(module).eval()
+                self.module = copy.deepcopy(module)
+            self.module.eval()
             for parameter in self.module.parameters():  # nn.Module's own method refuses modules of torch.jit
                 parameter.requires_grad_(False)
         except Exception as error:
@@ -139,7 +140,8 @@ class Forward:
         self.form = Form.VMAP if replaced is None else Form.LAYERS
         self.keeps_axes = self.writes_input = self.draws = False
         self._parameters: dict[str, Tensor] = {}  # beside LAYERS: those of each member, in torch's own shapes
-        self._single: nn.Module | None = None  # what becomes one member after the other, in MEMBERS and ROWS
+        # What becomes one member after the other in MEMBERS and ROWS, and its parameters.
+        self._single: tuple[nn.Module, dict[str, nn.Parameter]] | None = None
         self._memory: dict[str, Tensor] = {}
         self.tenant: object = None  # whose members the memory holds
         self._centre: tuple[Tensor, ...] = ()
@@ -280,11 +282,12 @@ class Forward:
         """A copy of the module that holds a bound member's parameters until the next call."""
         if self._single is None:
             with torch.inference_mode(False), torch.no_grad():  # it is written to in both modes
-                self._single = copy.deepcopy(self.module)
-        own = dict(self._single.named_parameters())
+                single = copy.deepcopy(self.module)
+            self._single = single, dict(single.named_parameters())
+        single, own = self._single
         for name, value in self._parameters.items():
             own[name].copy_(value[member])
-        return self._single
+        return single
 
 
 def _each(change: Callable[[Tensor], Tensor], answer: Any) -> Any:

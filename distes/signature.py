@@ -16,7 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from jsonargparse import ArgumentError, ArgumentParser
 
 from distes import yaml_text
-from distes.errors import ConfigurationError, did_you_mean
+from distes.errors import ConfigurationError, did_you_mean, raised
 from distes.trust import foreign_class
 
 MISSING = inspect.Parameter.empty
@@ -202,11 +202,11 @@ def import_object(section: str, path: str) -> Any:
     start = f"{section} {path!r} cannot be imported"
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and f"{module_name}.".startswith(f"{missing}."):
             raise ConfigurationError(f"{start}: there is no module {missing!r}.") from error
-        raise ConfigurationError(f"{start}: {module_name} raises {type(error).__name__}: {error}") from error
+        raise ConfigurationError(f"{start}: {module_name} {raised(error)}.") from error
     found = getattr(module, name, MISSING)
     if found is MISSING:
         hint = did_you_mean(name, [known for known in vars(module) if not known.startswith("_")])

@@ -8,18 +8,20 @@ Axes: B members, K rows per member, P parameters.
 """
 
 import copy
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from itertools import permutations
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from distes.errors import ConfigurationError, DistesWarning, raised
 from distes.forward import Form, Forward
-from distes.global_randomness import fingerprint, seeded, used_since
+from distes.global_randomness import fingerprint, seeded
 from distes.layout import Layout
 from distes.policies.base import StatefulPolicy
 
@@ -46,9 +48,10 @@ REMEMBERS = (
 )
 
 DECIDES = "its forward branches on values, or takes values out of tensors"
-TAKES_VALUES = ("aten::item", "aten::_local_scalar_dense", "aten::is_nonzero", "aten::equal")
+TAKES_VALUES = {"item", "tolist", "numpy", "equal", "allclose", "__bool__", "__float__", "__int__", "__index__"}
 
 Answer = tuple[Tensor, ...]  # (B, K, A) and, with memory, (B, K, S)
+Chance = tuple[int, bytes]  # how many numbers torch has drawn, and where that leaves the other generators
 
 
 def population_forward(module: nn.Module, layout: Layout, observation_shape: tuple[int, ...]) -> Forward:
@@ -72,30 +75,38 @@ def population_forward(module: nn.Module, layout: Layout, observation_shape: tup
     return forward
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchFunctionMode):
     """Makes what torch draws constant, and notes which values leave tensors for Python.
 
     Without chance two forms can be compared. Draws become 0.5, or 0 where they are whole; torch's generator goes on.
 
     Attributes:
-        values: What `if`, `.item()` and the like have seen.
+        values: What `if`, `.item()`, `.numpy()` and the like have seen.
+        drawn: How many random numbers.
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.values: list[Any] = []
+        self.drawn = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        drawing = torch.Tag.nondeterministic_seeded in func.tags
-        before = torch.get_rng_state() if drawing else None
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        before = torch.get_rng_state()
         made = func(*args, **(kwargs or {}))
-        if func.name() in TAKES_VALUES:
-            self.values.append(made)
-        if before is not None and not torch.equal(before, torch.get_rng_state()):  # attention need not draw
+        if getattr(func, "__name__", "") in TAKES_VALUES and not _caller().startswith("torch."):
+            self.values.append(made.tobytes() if isinstance(made, np.ndarray) else made)
+        if not torch.equal(before, torch.get_rng_state()):
             for part in made if isinstance(made, tuple | list) else (made,):
                 if isinstance(part, Tensor):
+                    self.drawn += part.numel()
                     part.fill_(0.5 if part.is_floating_point() else 0)
         return made
+
+
+def _caller() -> str:
+    """The module that called a function of torch's: torch's own checks of arguments are no decisions."""
+    name: str = sys._getframe(2).f_globals.get("__name__", "")
+    return name
 
 
 class _Trial:
@@ -116,10 +127,12 @@ class _Trial:
         scale_K = torch.logspace(-0.5, 0.5, rows).view(-1, *[1] * (x_KB.dim() - 1))  # small ones and large ones
         x_BK = (scale_K * x_KB).transpose(0, 1).contiguous()
         self.sides = (members, rows), (members, 1), (1, 1)
+        self.chance: list[Chance] = []  # of the module's own answers, by sides
         for number, change in enumerate(OBSERVATIONS, 1):
             try:
                 self.inputs: Answer = (change(x_BK), *self._initial_state(members, rows))
                 self.remembers = self.draws = self.writes_input = self.decides = False
+                self.chance.clear()
                 self.expected = [self._own_answer(*self.sides[0])]
                 for b, k in self.sides[1:]:  # NumPy's draws come in the order of the rows
                     some = tuple(part[:b, :k] for part in self.expected[0])
@@ -164,12 +177,18 @@ class _Trial:
 
     def _difference(self) -> str | None:
         """How the chosen form's answers differ from the module's own; None where they agree."""
-        for (members, rows), expected in zip(self.sides, self.expected, strict=True):
+        form = self.forward.form
+        for place, ((members, rows), expected) in enumerate(zip(self.sides, self.expected, strict=True)):
             inputs = [part[:members, :rows].clone() for part in self.inputs]
             try:
-                with seeded(0), _Watch():
+                with seeded(0), _Watch() as watch:
                     self.forward.bind(self.parameters_BP[:members], self.layout.places)
                     got = self.forward(*inputs)
+                    each = rows if form is Form.VMAP_OF_ROWS else 1
+                    drawn = watch.drawn * (members * each if form in (Form.VMAP, Form.VMAP_OF_ROWS) else 1)
+                    chance = drawn, fingerprint()
+                if self.draws and chance != self.chance[place]:
+                    return "members would share random numbers"
                 parts = got if self.forward.stateful else (got,)
                 if not all(_agree(*pair) for pair in zip(parts, expected, strict=True)):
                     return "it gives other answers"
@@ -184,9 +203,12 @@ class _Trial:
         answers = []
         for _ in range(2):
             with seeded(0):
-                before, parts = fingerprint(), list(self._by_row(module, inputs))
-                self.draws |= used_since(before)
+                self.drawn, before = 0, fingerprint()
+                parts = list(self._by_row(module, inputs))
+                chance = self.drawn, fingerprint()
+                self.draws |= chance != (0, before)
             answers.append(tuple(torch.stack(part).unflatten(0, (members, rows)) for part in zip(*parts, strict=True)))
+        self.chance.append(chance)
         self.remembers |= not all(_agree(*pair) for pair in zip(*answers, strict=True))
         return answers[0]
 
@@ -198,6 +220,7 @@ class _Trial:
                 given = [part.unsqueeze(0).clone() for part in row]
                 with _Watch() as watch:
                     answer = module(*given)
+                self.drawn += watch.drawn
                 first = watch.values if first is None else first
                 self.decides |= watch.values != first or any(type(value) is bool for value in watch.values)
                 self.writes_input |= any(not _same(part[0], of) for part, of in zip(given, row, strict=True))

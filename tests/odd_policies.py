@@ -113,8 +113,12 @@ class Sampled(OneLayer):
         y: Tensor = self.layer(x)
         if self.source == "torch":
             return y - torch.log(-torch.log(torch.rand_like(y)))
+        if self.source == "distribution":
+            return torch.distributions.Normal(y, 0.1).sample()
         if self.source == "numpy":
             return y + torch.from_numpy(np.random.standard_normal(tuple(y.shape))).float()
+        if self.source == "one for all rows":
+            return y + torch.randn(1)
         return y if random.random() > 0.05 else -y
 
 
@@ -140,3 +144,11 @@ class FrozenEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.head(self.encoder(x))
         return y
+
+
+class ThinksInNumPy(OneLayer):
+    """Decides by an array."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layer(x)
+        return y * 2 if y.numpy().sum() > 0 else y

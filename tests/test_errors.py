@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from distes.errors import blame, raised
+from distes.errors import PACKAGE, STANDARD_LIBRARY, blame, raised
 from distes.layout import Layout
 from distes.signature import typed
 
@@ -91,3 +92,38 @@ def test_an_exception_of_distes_alone_is_no_users() -> None:
     assert error.__traceback__ is not None
     error.__traceback__ = error.__traceback__.tb_next  # without the lambda
     assert blame(error) is None
+
+
+SITE, HOME, OURS = "/venv/lib/python3/site-packages", "/home/her", str(PACKAGE)
+
+
+@pytest.mark.parametrize(
+    ("files", "blamed"),
+    [
+        ([f"{OURS}/worker.py"], None),
+        ([f"{OURS}/worker.py", f"{SITE}/numpy/core.py"], None),
+        ([f"{OURS}/worker.py", f"{STANDARD_LIBRARY}/functools.py"], None),
+        ([f"{OURS}/pool.py", f"{SITE}/ray/worker.py", f"{SITE}/grpc/channel.py"], None),
+        ([f"{OURS}/worker.py", f"{SITE}/lab/tasks.py"], f"{SITE}/lab/tasks.py"),
+        ([f"{OURS}/worker.py", f"{SITE}/lab.py", f"{SITE}/numpy/core.py"], f"{SITE}/lab.py"),
+        (
+            [f"{OURS}/a.py", f"{SITE}/torch/m.py", f"{SITE}/lab/nets.py", f"{SITE}/torch/x.py"],
+            f"{SITE}/lab/nets.py",
+        ),
+        ([f"{OURS}/a.py", f"{SITE}/lab/tasks.py", f"{OURS}/b.py", f"{SITE}/numpy/x.py"], f"{SITE}/lab/tasks.py"),
+        ([f"{OURS}/worker.py", f"{HOME}/nets.py", f"{SITE}/sympy/core.py"], f"{HOME}/nets.py"),
+    ],
+)
+def test_who_is_to_blame(files: list[str], blamed: str | None) -> None:
+    """Functions of these files call each other, and the last one raises."""
+    call = "raise KeyError('x')"
+    scope: dict[str, Any] = {}
+    for file in reversed(files):
+        scope = {"inner": scope.get("run"), "__name__": "some"}
+        exec(compile(f"def run():\n    {call}", file, "exec"), scope)
+        call = "inner()"
+    sentence = blame(caught(scope["run"]))
+    if blamed is None:
+        assert sentence is None
+    else:
+        assert sentence == f"some.run, which is not part of distes, raised KeyError: 'x' ({blamed}:2)."

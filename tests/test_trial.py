@@ -5,12 +5,16 @@ Axes: B members, K rows per member, P parameters.
 
 import pickle
 import random
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from distes.batched import Members, population_forward
@@ -31,6 +35,7 @@ from tests.odd_policies import (
     Sampled,
     Scaled,
     TakesItems,
+    ThinksInNumPy,
     TorchLSTM,
     WritesInput,
 )
@@ -41,6 +46,7 @@ POLICIES: dict[str, tuple[Callable[[], nn.Module], Form, str]] = {
     "LSTM": (TorchLSTM, Form.MEMBERS, "vmap cannot run it"),
     "attention": (Attends, Form.VMAP, "parameters outside the layers"),
     "a branch on values": (Branches, Form.ROWS, "branches on values"),
+    "NumPy": (ThinksInNumPy, Form.ROWS, "branches on values"),
     ".item()": (TakesItems, Form.ROWS, "takes values out of tensors"),
     "doubles": (InDoubles, Form.VMAP, "with its layers replaced"),
     "writes its input": (WritesInput, Form.LAYERS, ""),
@@ -121,10 +127,26 @@ def test_members_answer_as_the_policy_itself(name: str, rows: int) -> None:
     assert torch.equal(x_BK, before) and got.dtype is torch.float32
 
 
-@pytest.mark.parametrize("source", ["torch", "numpy", "python"])
-def test_random_numbers_are_noticed_and_said(source: str) -> None:
+SOURCES = {
+    "torch": Form.LAYERS,
+    "distribution": Form.LAYERS,
+    "numpy": Form.LAYERS,
+    "one for all rows": Form.VMAP_OF_ROWS,
+    "python": Form.ROWS,
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_random_numbers_are_noticed_and_never_shared_by_members(source: str) -> None:
+    torch.manual_seed(0)
     members = chosen(Sampled(source=source), "draws random numbers of its own")
-    assert members._forward.draws and members._forward.form is Form.LAYERS
+    assert members._forward.draws and members._forward.form is SOURCES[source]
+    same, ones = np.zeros(40, np.int64), np.ones(40, np.int64)
+    members = Members(members._forward, Dense(NOISE, Layout(Sampled())), np.ones(15, np.float32), 0.0, same, ones)
+    with torch.inference_mode():
+        answers_SBK = torch.stack([members(torch.ones(40, 2, 4))[..., 0] for _ in range(8)])
+    apart = [len(answers_BK.unique()) for answers_BK in answers_SBK]
+    assert max(apart) == 2 if source == "python" else min(apart) == 80
 
 
 def test_what_is_kept_between_calls_is_noticed_and_said() -> None:
@@ -201,3 +223,44 @@ def test_frozen_parameters_are_the_same_for_all_members(make: type[Dense] | type
     with torch.inference_mode():
         assert members(torch.randn(3, 1, 4)).abs().max() == 0
     assert torch.equal(forward.module.get_parameter("encoder.0.weight"), module.encoder[0].weight)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_whatever_is_frozen_the_members_answer_as_the_policy_itself(data: st.DataObject) -> None:
+    """Layers of any kind, each of whose parameters is searched or kept."""
+    kinds: list[Callable[[], nn.Module]] = [
+        lambda: nn.Linear(4, 4),
+        lambda: nn.LayerNorm(4),
+        lambda: nn.Sequential(nn.Unflatten(-1, (2, 2)), nn.Conv1d(2, 2, 1), nn.Flatten()),
+        nn.PReLU,
+        nn.Tanh,
+    ]
+    torch.manual_seed(data.draw(st.integers(0, 9)))
+    chosen_layers = data.draw(st.lists(st.sampled_from(kinds), max_size=4))
+    module = nn.Sequential(*(make() for make in chosen_layers), nn.Linear(4, 3)).eval()
+    for parameter in list(module.parameters())[:-1]:
+        parameter.requires_grad_(data.draw(st.booleans()))
+    layout = Layout(module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        forward = population_forward(module, layout, (4,))
+    members = Members(forward, Dense(NOISE, layout), layout.flatten(module), 0.3, np.arange(4), np.ones(4, np.int64))
+    x_BK = torch.randn(4, 2, 4)
+    with torch.inference_mode():
+        got = members(x_BK)
+        for b, parameters_P in enumerate(members.parameters()):
+            for k in range(2):
+                expected = own_answer(module, torch.from_numpy(parameters_P), x_BK[b, k])
+                torch.testing.assert_close(got[b, k], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_usual_policies_are_tried_without_the_modules_of_a_compiler() -> None:
+    """`torch._dynamo` takes seconds to import."""
+    code = (
+        "import sys; from distes import Layout, MLP; from distes.batched import population_forward\n"
+        "policy = MLP(4, 2); population_forward(policy, Layout(policy), (4,))\n"
+        "print('torch._dynamo.eval_frame' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from distes.build import build_policy
 from distes.cli import main
 from distes.errors import ConfigurationError, DistesWarning, EvaluationError
 from distes.evaluation import Evaluation, Moments
@@ -67,6 +68,24 @@ def test_what_a_users_class_raises_is_theirs(
     assert main(f"{flags} {FEW} --run_dir {tmp_path / 'run'}".split()) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert sentence in said and "users_classes.py:" in said and "this is a bug" not in said
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("raise KeyError('x')", "broken_module raised KeyError: 'x' ({path}:2)."),
+        ("import sys; sys.exit(0)", "broken_module raised SystemExit: 0 ({path}:2)."),
+        ("def f(:", "broken_module raised SyntaxError: "),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_told_with_its_line(
+    line: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "broken_module.py"
+    path.write_text(f"import torch\n{line}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(f"--policy broken_module.Net {FEW}".split()) == 2
+    assert sentence.format(path=path) in capsys.readouterr().err
 
 
 def test_the_traceback_of_a_worker_comes_along_for_debugging() -> None:
@@ -371,3 +390,34 @@ def test_sizes_that_are_none_are_refused(
     monkeypatch.setattr(Ones, "action_size", size)
     assert main(f"--task {HERE}.Ones {FEW}".split()) == 2
     assert re.search(sentence, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("start", "answer", "sentence"),
+    [
+        (None, 0, r"initial_state\(rows\) of shape \(rows, S\), float32; got a NoneType for one row"),
+        (torch.zeros(5), 0, r"initial_state.* got \(5,\), float32"),
+        (torch.zeros(1, 5, dtype=torch.float64), 0, r"initial_state.* got \(1, 5\), float64"),
+        (torch.zeros(1, 5), torch.zeros(1, 2), r"must answer with \(output, state\); got \(1, 2\), float32"),
+        (torch.zeros(1, 5), (torch.zeros(1, 2), torch.zeros(1, 4)), r"a state like .* \(1, 5\), float32; got \(1, 4\)"),
+        (
+            torch.zeros(1, 5),
+            (torch.zeros(2), torch.zeros(1, 5)),
+            r"with shape \(1, 2\).* got \(2,\)",
+        ),
+        (torch.zeros(1, 5), (None, torch.zeros(1, 5)), r"answer one observation with shape .* got a NoneType"),
+    ],
+)
+def test_what_a_policy_with_memory_answers_is_looked_at(start: Any, answer: Any, sentence: str) -> None:
+    part = {"class_path": f"{HERE}.Answers", "init_args": {"start": start, "answer": answer}}
+    with pytest.raises(ConfigurationError, match=f"The policy Answers .*{sentence}"):
+        build_policy(part, (3,), 2)
+
+
+def test_another_default_dtype_of_torch_is_refused() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        with pytest.raises(ConfigurationError, match="torch's default dtype is float64, and distes"):
+            build_policy({"class_path": "distes.policies.mlp.MLP", "init_args": {}}, (3,), 2)
+    finally:
+        torch.set_default_dtype(torch.float32)

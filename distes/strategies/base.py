@@ -23,6 +23,8 @@ class Strategy(ABC):
     What `ask` returns is a function of the seed and of what has been told; asking twice gives the same. Everything is
     here for those who bring a loop of their own: `ask`, `parameters`, `tell`.
 
+    What it is told is read-only. It may write to arrays of its own, in a worker that follows it, too.
+
     Attributes:
         needs_behaviour: Whether the task must describe what members do.
         sensitivity: Of the policy, where it is measured: workers need it, too.

@@ -48,7 +48,7 @@ def live(
         observation.write(seen, row_O)
         _require_finite(row_O, NON_FINITE_OBSERVATION, steps, seed)
         given_O = row_O if normalization is None else normalized(row_O, normalization)
-        x = torch.from_numpy(given_O).unsqueeze(0)
+        x = torch.tensor(given_O).unsqueeze(0)  # a copy: some policies write to what they are given
         with torch.inference_mode():
             if state is None:
                 output = policy(x)
