@@ -244,8 +244,9 @@ class TestRankedLast:
         for _ in range(4):
             told = evaluate(SerialPool(of.experiment), strategy.ask())
             assert told.behaviour_N2D is not None
-            told.behaviour_N2D[1, 0] = np.nan
-            told.fitness_N2[2, 0] = np.inf
+            behaviour_N2D, fitness_N2 = told.behaviour_N2D.copy(), told.fitness_N2.copy()
+            behaviour_N2D[1, 0], fitness_N2[2, 0] = np.nan, np.inf
+            told = dataclasses.replace(told, behaviour_N2D=behaviour_N2D, fitness_N2=fitness_N2)
             metrics = strategy.tell(told.ranked_last())
             assert all(np.isfinite(value) for value in metrics.values())
         state = strategy.state_dict()["archive"]["behaviour_AD"]
@@ -257,9 +258,9 @@ class TestRankedLast:
         told = evaluate(SerialPool(of.experiment), strategy.ask())
         assert told.eval_behaviour_ED is not None
         expected_D = told.eval_behaviour_ED[0].copy()
-        told.eval_behaviour_ED[1] = np.nan
-        told.eval_fitness_E[1] = np.nan
-        strategy.tell(told)
+        behaviour_ED, fitness_E = told.eval_behaviour_ED.copy(), told.eval_fitness_E.copy()
+        behaviour_ED[1], fitness_E[1] = np.nan, np.nan
+        strategy.tell(dataclasses.replace(told, eval_behaviour_ED=behaviour_ED, eval_fitness_E=fitness_E))
         np.testing.assert_array_equal(strategy.state_dict()["archive"]["behaviour_AD"], expected_D[None])
 
 

@@ -46,7 +46,7 @@ def everything(folder: Path) -> dict[str, Any]:
 
 
 def resume(run: Path, *flags: str) -> int:
-    return main(["--resume", str(run), "--generations", "5", *flags])
+    return main(["--resume", str(run), "--trust", "--generations", "5", *flags])
 
 
 def digests(run: Path) -> list[tuple[int, str]]:
@@ -68,15 +68,15 @@ class TestReplay:
         with (run / "metrics.jsonl").open("a") as metrics:  # as a run has that was killed after its last checkpoint
             metrics.write('{"generation": 4}\n{"generation": 5}\n{"gener')
         before = everything(run.parent)
-        assert main(["--resume", str(run), "--replay", what]) == code
+        assert main(["--resume", str(run), "--trust", "--replay", what]) == code
         assert everything(run.parent) == before
 
     def test_takes_no_lock_and_needs_none(self, run: Path) -> None:
         (run / ".lock").unlink()
-        assert main(["--resume", str(run), "--replay", "4,0,+"]) == 0
+        assert main(["--resume", str(run), "--trust", "--replay", "4,0,+"]) == 0
         assert not (run / ".lock").exists()
         with RunDirectory.open(run):
-            assert main(["--resume", str(run), "--replay", "4,0,+"]) == 0
+            assert main(["--resume", str(run), "--trust", "--replay", "4,0,+"]) == 0
 
     def test_the_generations_that_are_gone_through_again_are_dropped_where_training_goes_on(self, run: Path) -> None:
         with (run / "metrics.jsonl").open("a") as metrics:
@@ -148,7 +148,7 @@ class TestTheExperiment:
         said = []
         for generations in ("4", "5"):
             capsys.readouterr()
-            assert main(["--resume", str(run), "--generations", generations]) == 0
+            assert main(["--resume", str(run), "--trust", "--generations", generations]) == 0
             said.append("does not say of which experiment it is" in capsys.readouterr().out)
         assert said == [True, False]
 

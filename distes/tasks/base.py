@@ -3,6 +3,7 @@
 Axes: B members evaluated together, O observation, A action (the numbers a policy answers with).
 """
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -216,7 +217,10 @@ def checked(task: Task, outcome: object, count: int) -> Outcome:
     if not isinstance(outcome.moments, Moments | None):
         got = type(outcome.moments).__name__
         raise EvaluationError(f"{start} Outcome.moments as a distes.evaluation.Moments or None; got a {got}.")
-    return Outcome(fitness_B, steps_B, int(outcome.episodes), outcome.moments, behaviour_BD)
+    episodes = int(outcome.episodes)
+    return dataclasses.replace(
+        outcome, fitness_B=fitness_B, steps_B=steps_B, episodes=episodes, behaviour_BD=behaviour_BD
+    )
 
 
 def _numbers(start: str, given: object, kinds: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
