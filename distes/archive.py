@@ -130,7 +130,7 @@ class Archive:
         """Saves a centre as the best or the last policy.
 
         Args:
-            which: Of the two.
+            which: `best` or `last`.
             centre_P: The centre.
             normalization: What observations were normalised with, or None.
             generation: Whose centre it is.

@@ -146,5 +146,9 @@ class Sensitivity:
 
 
 def safe(sensitivity_P: Floats) -> Floats:
-    """What a mutation is divided by: nothing where a parameter does not matter at all, else at least `LEAST`."""
-    return np.where(sensitivity_P == 0, np.float32(1), np.maximum(sensitivity_P, np.float32(LEAST)))
+    """What a mutation is divided by: 1 where a parameter does not matter at all, else at least `LEAST`.
+
+    Infinity where the sensitivity is NaN or infinite: nobody knows which change is safe there, so there is none.
+    """
+    known_P = np.where(np.isfinite(sensitivity_P), sensitivity_P, np.float32(np.inf))
+    return np.where(known_P == 0, np.float32(1), np.maximum(known_P, np.float32(LEAST)))

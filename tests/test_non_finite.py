@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -19,15 +20,18 @@ from distes import cli
 from distes.errors import CheckpointError, ConfigurationError, EvaluationError
 from distes.evaluation import Evaluation, Moments
 from distes.novelty import NoveltyArchive
+from distes.policies.linear import Linear
 from distes.pools.serial import SerialPool
 from distes.population import Chunk
 from distes.running_stat import RunningStat
 from distes.strategies.gans import GANS
 from distes.strategies.novelty_es import NSES, NSRES
+from distes.tasks import vectorized
 from distes.tasks.base import Outcome, Task, Terms
 from distes.tasks.gym import Gym
+from distes.tasks.single import live
 from distes.worker import Worker
-from tests.sick import ACTIONS, ONE_IN, STEPS, Root
+from tests.sick import ACTIONS, ONE_IN, STEPS, Root, SingleSick
 from tests.small import Log, Parts, evaluate, parts, population, sphere, train, trainer
 
 STEPPINGS = {"one by one": "tests.sick.SingleSick", "batched": "tests.sick.Sick", "foreign": "tests.sick.vector_sick"}
@@ -122,6 +126,34 @@ class TestAMember:
         assert np.isfinite(got.moments.mean_O).all() and np.isfinite(got.moments.m2_O).all()
         assert healthy.moments.count - got.moments.count == np.isnan(got.fitness_B).sum() > 0
         np.testing.assert_allclose(got.moments.mean_O, healthy.moments.mean_O, atol=0.1)
+
+    @pytest.mark.parametrize("stepping", ["batched", "foreign"])
+    @pytest.mark.parametrize("value", [1.0, *BAD])
+    def test_is_found_out_without_a_look_at_each_step_too(
+        self, monkeypatch: pytest.MonkeyPatch, stepping: str, value: float
+    ) -> None:
+        """As on a GPU, where a look would wait; finite numbers, however large, are left as they are."""
+        of = sick(stepping, kwargs={"value": value, "actions": "Unbounded"})
+        expected = outcome(of, refuses_non_finite=False)
+        monkeypatch.setattr(vectorized, "all_finite", lambda numbers: False)
+        np.testing.assert_array_equal(outcome(of, refuses_non_finite=False).fitness_B, expected.fitness_B)
+        huge = outcome(sick(stepping, kwargs={"value": 3e38}), refuses_non_finite=False)
+        assert np.isfinite(huge.fitness_B).all() and np.isnan(expected.fitness_B).any() == (value in BAD)
+
+
+class TestPlaying:
+    """One policy in one environment: `play.py`, and what sensitivity is measured by."""
+
+    @pytest.mark.parametrize(
+        ("policy", "seed", "reason"), [(Linear(3, 2), 3, "an observation"), (Root(), 1, "the policy")]
+    )
+    def test_says_in_which_step(self, policy: Any, seed: int, reason: str) -> None:
+        environment, task = SingleSick(), Gym(STEPPINGS["one by one"])
+        if isinstance(policy, Root):
+            torch.nn.init.constant_(policy.squares, -1.0)
+        step = 5 if reason == "an observation" else 1
+        with pytest.raises(EvaluationError, match=rf"^In step {step} of the episode with seed {seed}, {reason}"):
+            list(live(environment, policy, *task.observation_and_action(), seed))
 
 
 class TestARun:

@@ -5,13 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from distes.encoding import encode
 from distes.errors import ConfigurationError, EvaluationError
 from distes.evaluation import Evaluation
 from distes.metrics import of_fitness
+from distes.sensitivity import Sensitivity, safe
 from distes.shaping import zscore
 from distes.strategies.adaptive import exp
 from distes.strategies.ars import ARS
@@ -127,3 +130,25 @@ def test_the_centre_s_rank_is_the_mean_of_its_episodes_ranks(fitness: list[float
 def test_metrics_of_huge_fitness_are_made_without_a_warning() -> None:
     told = of_fitness(Evaluation.of([1.7e308, 1.7e308, -1.0, 1.7e308]), np.array([1.7e308, 1.7e308]))
     assert told["fitness/mean"] == math.inf and told["fitness/max"] == 1.7e308 and told["eval/rank"] == 0.25
+
+
+def test_a_sensitivity_that_is_not_finite_lets_a_parameter_stay() -> None:
+    np.testing.assert_array_equal(1 / safe(np.float32([np.nan, np.inf, 0, 2])), [0, 0, 1, 0.5])
+
+
+class Corner(nn.Module):
+    """The root of a parameter that is 0 has an infinite derivative."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.corner, self.weight = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :1] * self.weight + self.corner.sqrt()
+
+
+@pytest.mark.parametrize("kind", ["sum", "abs"])
+def test_safe_mutation_leaves_a_parameter_alone_by_which_answers_have_no_derivative(kind: Any) -> None:
+    measured = Sensitivity(Corner(), [np.ones((3, 1), np.float32)])
+    safe_P = safe(measured(np.float32([0, 1]), kind))
+    assert safe_P.tolist() == [math.inf, 1.0]

@@ -77,6 +77,11 @@ class SafeES(OpenAIES):
         """Measures at the present centre; a function of it, so no state of its own."""
         form_P: Floats = np.reciprocal(safe(self._measured(self.centre_P, self._kind)))
         length = np.sqrt(np.square(form_P, dtype=np.float64).mean())
+        if length == 0:
+            raise ConfigurationError(
+                "strategy: the policy's answers have no finite derivative by any of its parameters at this centre; use "
+                "another policy, or OpenAIES."
+            )
         self._form_P: Floats = form_P / np.float32(length)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ from distes.randomness import episode_seeds
 from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Stopped, Terms
 from distes.tasks.behaviour import Behaviour, NoKeyError
 from distes.tasks.blame import fault_of_observation, raised
-from distes.tasks.episodes import CLIP, Rules, lengths_differ
+from distes.tasks.episodes import CLIP, Rules, all_finite, lengths_differ
 from distes.tasks.simulation import Simulation
 from distes.tasks.spaces import Action, Observation
 
@@ -65,7 +65,7 @@ class Vectorized:
         self._simulation, self._observation, self._action, self._rules = simulation, observation, action, rules
         self._drop_share = drop_share
         self._looks_at_observations = not (observation.always_finite or simulation.always_finite)
-        self._room, self._devices = 0, (torch.device("cpu"), torch.device("cpu"))
+        self._room, self._devices, self._on_cpu = 0, (torch.device("cpu"), torch.device("cpu")), True
 
     def run(self, members: Members, terms: Terms, forgiven: Collection[int] = ()) -> Outcome:
         """Lives through all episodes of all members.
@@ -173,7 +173,7 @@ class Vectorized:
                 "--device cuda, or make the environment on the CPU."
             )
         if rows > self._room or self._devices != (here, there):
-            self._room, self._devices = rows, (here, there)
+            self._room, self._devices, self._on_cpu = rows, (here, there), here.type == there.type == "cpu"
             self._make_room()
         self._job_R = torch.arange(rows, device=here)
         self._return_J = torch.zeros(rows, dtype=torch.float64, device=here)
@@ -238,7 +238,7 @@ class Vectorized:
         """What all rows do next, on the simulator's device."""
         if self._sums is not None:
             self._sums.add(self._seen_RO, self._running_R)
-        if self._looks_at_observations:
+        if self._looks_at_observations and not self._are_finite(self._seen_RO):
             self._mark(NON_FINITE_OBSERVATION, self._seen_RO)
         seen_RO = self._seen_RO
         if self._normalization is not None:
@@ -253,22 +253,24 @@ class Vectorized:
         numbers_RA = output_BKA.flatten(0, 1)
         if self._noise_steps:
             numbers_RA = torch.add(numbers_RA, self._noise(step), out=self._numbers_RA)
-        if self._mark(NON_FINITE_ANSWER, numbers_RA.to(self._devices[0])) and self._action.noisy:
+        if not self._are_finite(numbers_RA):
+            self._mark(NON_FINITE_ANSWER, numbers_RA)
             numbers_RA = numbers_RA.nan_to_num()  # an environment must not see them
         self._action.read_batch(numbers_RA, self._actions_R)
         return self._actions_R.to(self._devices[0])
 
-    def _mark(self, reason: str, numbers_RX: Tensor) -> bool:
-        """Notes which running rows have a number that is not finite; returns whether there may be one.
+    def _are_finite(self, numbers_RX: Tensor) -> bool:
+        """Whether it is known that there is neither NaN nor infinity; on a GPU, where a look takes time, it is not."""
+        return self._on_cpu and all_finite(numbers_RX.numpy())
 
-        On a GPU nobody looks: the sum of a row in float64, which finite float32 numbers cannot overflow, is added to
-        its job's, and these are looked at when all is over.
+    def _mark(self, reason: str, numbers_RX: Tensor) -> None:
+        """Notes which running rows have a number that is not finite, without waiting for a GPU.
+
+        The sum of a row in float64, which finite float32 numbers cannot overflow, is added to its job's. These are
+        looked at when all is over.
         """
-        if numbers_RX.device.type == "cpu" and np.isfinite(numbers_RX.numpy()).all():
-            return False
-        sum_R = numbers_RX.flatten(1).sum(1, dtype=torch.float64)
+        sum_R = numbers_RX.flatten(1).sum(1, dtype=torch.float64).to(self._devices[0])
         self._marks_2J[MARKS.index(reason)].index_add_(0, self._job_R, torch.where(self._running_R, sum_R, self._zero))
-        return True
 
     def _noise(self, step: int) -> Tensor:
         """Of this step, (R, A): numbers step * A, step * A + 1, ... of each row's own sequence."""
