@@ -9,6 +9,7 @@ import importlib
 import inspect
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Literal, Union, get_args, get_origin
@@ -201,7 +202,8 @@ def import_object(section: str, path: str) -> Any:
         raise ConfigurationError(f"{section} {path!r} is not the import path of a class, such as my_module.MyClass.")
     start = f"{section} {path!r} cannot be imported"
     try:
-        module = importlib.import_module(module_name)
+        with torch_as_it_was():
+            module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and f"{module_name}.".startswith(f"{missing}."):
@@ -212,6 +214,18 @@ def import_object(section: str, path: str) -> Any:
         hint = did_you_mean(name, [known for known in vars(module) if not known.startswith("_")])
         raise ConfigurationError(f"{start}: the module {module_name} has no {name!r}.{hint}")
     return found
+
+
+@contextmanager
+def torch_as_it_was() -> Iterator[None]:
+    """Undoes what some modules do when they are imported: they set torch's default type, in which all would compute."""
+    import torch
+
+    before = torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def shown(value: Any) -> str:

@@ -149,12 +149,21 @@ class HardToClose(Plain):
 
 
 class Solo(Plain):
-    """Of which a process may hold one at a time, and which says so to other processes by a file."""
+    """Of which a process may hold one at a time, and which says so to other processes by a file.
+
+    While there is a file `endless`, its episodes have no end.
+    """
 
     def __init__(self, folder: str) -> None:
+        self._endless = Path(folder) / "endless"
         self._lock = Path(folder) / str(os.getpid())
         self._lock.touch(exist_ok=False)
         super().__init__()
+
+    def step(self, action: Any) -> Any:
+        observation, reward, _, truncated, info = super().step(action)
+        over = self.steps >= 5 and not self._endless.exists()
+        return observation, reward, over, truncated, info
 
     def close(self) -> None:
         super().close()

@@ -5,6 +5,7 @@ import gc
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -178,8 +179,26 @@ class TestStopping:
         of.task.close()
 
 
-def test_on_ray_one_at_a_time_is_enough_and_all_are_closed(tmp_path: Path) -> None:
-    """Each has a file of its process while it is open, and refuses a second one."""
-    given = {"workers": 2, "min_workers": 2, "chunk_size": 2, "generations": 2}
-    assert main(flags(tmp_path / "run", **solo(tmp_path), **given)) == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+def test_on_ray(tmp_path: Path) -> None:
+    """One at a time is enough, made by a lambda; it stops within an episode, and is closed.
+
+    Each has a file of its process while it is open, and refuses a second one.
+    """
+    pytest.importorskip("ray")
+    from distes.pools.ray_pool import RayPool
+
+    folder = str(tmp_path)
+    of = parts(Gym(lambda: __import__("tests.odd_environments").odd_environments.Solo(folder), slots=1))
+    of.task.check()  # type: ignore[attr-defined]
+    asked = of.strategy(population_size=8).ask()
+    expected = evaluate(SerialPool(of.experiment), asked).fitness_N2
+    with contextlib.closing(
+        RayPool(of.experiment, workers=2, min_workers=2, oversubscribe=True, pairs_per_chunk=1, say=lambda line: None)
+    ) as pool:
+        np.testing.assert_array_equal(evaluate(pool, asked).fitness_N2, expected)
+        assert 1 <= len(list(tmp_path.iterdir())) <= 2
+        (tmp_path / "endless").touch()
+        until = time.monotonic() + 2
+        with pytest.raises(Interrupted):
+            pool.evaluate(asked, lambda: time.monotonic() > until)
+    assert [path.name for path in tmp_path.iterdir()] == ["endless"]

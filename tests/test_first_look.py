@@ -297,3 +297,13 @@ def test_an_environment_that_raises_once_is_looked_at_again() -> None:
     Flaky.times[SEED] = 3
     with pytest.raises(ConfigurationError, match=r"its step raised ConnectionError: lost conn.*" + HERE):
         Gym(ODD + "Flaky").check()
+
+
+def test_what_a_module_sets_when_it_is_imported_is_undone(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distes.signature import import_object
+
+    text = "import torch\ntorch.set_default_dtype(torch.float64)\nthing = 1\n"
+    (tmp_path / "computes_in_doubles.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert import_object("policy", "computes_in_doubles.thing") == 1
+    assert torch.get_default_dtype() == torch.float32

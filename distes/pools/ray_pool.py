@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 import ray
+import torch
 
 from distes.device import Place, visible_gpus
 from distes.errors import ClusterError, ConfigurationError, EvaluationError
@@ -65,6 +66,7 @@ class _Actor(Worker):
 
     def ready(self, with_address: bool) -> tuple[Place, str]:
         gc.freeze()  # what is imported stays; looking through it again and again costs two per cent of the time
+        torch.set_default_dtype(torch.float32)  # a module that came with the experiment may have set another
         context = ray.get_runtime_context()
         self.stop = _seldom(context.is_canceled)  # whether the chunk that is evaluated has been taken back
         place, node = self.place, context.get_node_id()

@@ -19,6 +19,7 @@ from distes.envs import TWINS
 from distes.envs.base import BatchedEnv
 from distes.envs.mujoco import library
 from distes.errors import ConfigurationError, did_you_mean
+from distes.signature import torch_as_it_was
 from distes.tasks.arguments import Wrapper, callable_of, name_of, takes, with_tuples, wrapper_and_arguments
 from distes.tasks.blame import raised
 from distes.tasks.opened import Opened
@@ -104,7 +105,7 @@ class Environments:
             if module:
                 if module not in KNOWN_MODULES:
                     foreign(self.env, "task.env")
-                with _torch_as_it_was():
+                with torch_as_it_was():
                     _quiet(importlib.import_module(module))  # registers its environments
             spec = copy.deepcopy(gymnasium.spec(id))
         except ImportError as error:
@@ -358,7 +359,7 @@ class Environments:
     @property
     def _maker(self) -> Callable[..., Any]:
         """What an import path names, or the callable that was given."""
-        with _torch_as_it_was():
+        with torch_as_it_was():
             return callable_of(self._make_env, "task.env")
 
     @property
@@ -404,7 +405,7 @@ class Environments:
     @contextmanager
     def _making(self) -> Iterator[None]:
         """Makes whatever goes wrong a sentence."""
-        with _no_warnings(self.spec), _torch_as_it_was():
+        with _no_warnings(self.spec), torch_as_it_was():
             try:
                 yield
             except (ConfigurationError, KeyboardInterrupt):
@@ -449,16 +450,6 @@ def _require_environment(made: Any, who: str) -> None:
             f"{who} returned a vector environment ({type(made).__name__}): a callable that makes one must have an "
             "argument num_envs."
         )
-
-
-@contextmanager
-def _torch_as_it_was() -> Iterator[None]:
-    """Some modules of environments set torch's default type when they are imported: that is not theirs to decide."""
-    before = torch.get_default_dtype()
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 @contextmanager

@@ -261,6 +261,7 @@ class EnvPool(Foreign):
         self._make = make
         super().__init__(make(num_envs=1, seed=[0]))
         self.most_rows = None
+        self.starts_anew = False  # it starts an ended row in the next step, and has no metadata to say so
 
     def reset(self, seeds_R: list[int]) -> Any:
         """In a new pool."""
