@@ -242,6 +242,13 @@ def test_other_users_reach_neither_token_nor_sockets(monkeypatch: pytest.MonkeyP
         subprocess.run(["rm", "-rf", str(base)], check=True)
 
 
+def test_a_ray_that_is_somebody_else_s_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "shutdown", lambda: 1 / 0)
+    with pytest.raises(ClusterError, match=r"connected to a Ray cluster already.*call ray\.shutdown\(\)"):
+        RayPool(sphere(3).experiment, workers=1, say=lambda line: None)
+
+
 class TestTheFolder:
     def test_is_closed_to_others_whoever_was_there_before(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
