@@ -101,7 +101,7 @@ OPTIONS = [
         "told otherwise.",
     ),
     Argument("min_workers", int, 1, "Workers that must be ready before training begins; the others join as they come."),
-    Argument("start_timeout", float, 300.0, "Seconds for which fewer than min_workers are put up with."),
+    Argument("start_timeout", float, 300.0, "Seconds that Ray, and then min_workers, may take to be there."),
     Argument(
         "chunk_timeout",
         float | None,

@@ -242,6 +242,13 @@ def test_other_users_reach_neither_token_nor_sockets(monkeypatch: pytest.MonkeyP
         subprocess.run(["rm", "-rf", str(base)], check=True)
 
 
+def test_a_ray_that_is_somebody_else_s_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "shutdown", lambda: 1 / 0)
+    with pytest.raises(ClusterError, match=r"connected to a Ray cluster already.*call ray\.shutdown\(\)"):
+        RayPool(sphere(3).experiment, workers=1, say=lambda line: None)
+
+
 class TestTheFolder:
     def test_is_closed_to_others_whoever_was_there_before(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -307,7 +314,7 @@ class TestATokenFile:
         with pytest.raises(ClusterError, match="Other users of this machine can read the token"):
             check_token(print)
 
-    @pytest.mark.parametrize("token", [b"s\xc3\xa9cret", b"sec\xffret", b"two words", b"two\nlines", b""])
+    @pytest.mark.parametrize("token", [b"s\xc3\xa9cret", b"sec\xffret", b"two\nlines", b""])
     @pytest.mark.parametrize("variable", [False, True])
     def test_that_ray_cannot_send_is_refused_and_not_shown(
         self, monkeypatch: pytest.MonkeyPatch, path: Path, token: bytes, variable: bool
@@ -317,7 +324,7 @@ class TestATokenFile:
             if not token:
                 pytest.skip("an empty variable is none")
             monkeypatch.setitem(os.environb, b"RAY_AUTH_TOKEN", token)
-        with pytest.raises(ClusterError, match="is no token: it must be letters and digits") as caught:
+        with pytest.raises(ClusterError, match="is no token: it must be one line of printable ASCII") as caught:
             check_token(print)
         assert not token or token.decode(errors="surrogateescape") not in str(caught.value)
 

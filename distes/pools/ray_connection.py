@@ -14,7 +14,7 @@ from distes.errors import ClusterError
 from distes.pools import ray_local
 from distes.pools.ray_cluster import SILENT, last_line
 from distes.pools.ray_environment import Environment, check_token, prepare
-from distes.pools.ray_thread import Thread, leave
+from distes.pools.ray_thread import Thread, leave, terminable
 
 # What a client of HTTP/2 begins with, and an empty SETTINGS frame (RFC 9113, section 3.4): Ray speaks gRPC over it.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -49,15 +49,21 @@ class Connection:
         Raises:
             ClusterError: The cluster cannot be reached, or none can be started here. Nothing is left behind.
         """
+        if ray.is_initialized():
+            raise ClusterError(
+                "This process is connected to a Ray cluster already, and Ray knows one at a time: call ray.shutdown(), "
+                "or close the pool before."
+            )
         self._environment, self._faults = Environment(), faulthandler.is_enabled()
         self._printing = _hear(say)
         self._thread: Thread | None = None
         try:
             prepare()
-            if address is None:
-                self._start(gpus, parameters, seconds, say)
-            else:
-                self._join(address, seconds, say)
+            with terminable():
+                if address is None:
+                    self._start(gpus, parameters, seconds, say)
+                else:
+                    self._join(address, seconds, say)
         except BaseException:
             self._environment.started()
             self.close()
@@ -79,6 +85,7 @@ class Connection:
             if self._thread.finished:
                 leave(shut_down, SILENT)
             self._thread.end()
+            self._thread = None
         ray_local.forget_token()
         self._environment.restore()
         private: Any = ray._private.worker
@@ -149,7 +156,7 @@ def _knock(address: str) -> None:
             return  # which would have to be greeted in another way
         connection.sendall(PREFACE)
         try:
-            frame = connection.recv(9, socket.MSG_WAITALL)
+            frame = connection.makefile("rb").read(9)
         except TimeoutError as error:
             raise TimeoutError(f"somebody listens there, and says nothing for {GREETS:.0f} seconds") from error
         if len(frame) < 9 or frame[3] != SETTINGS_FRAME:

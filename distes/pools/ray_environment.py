@@ -113,8 +113,8 @@ def _hint(chosen: bool) -> str:
 
 
 def _require_text(token: bytes, where: str) -> None:
-    if not token or not token.isascii() or not token.decode().isprintable() or b" " in token:
+    if not token or not token.isascii() or not token.decode().isprintable():
         raise ClusterError(
-            f"The token in {where} is no token: it must be letters and digits of ASCII, without spaces. To make one: "
+            f"The token in {where} is no token: it must be one line of printable ASCII characters. To make one: "
             "ray get-auth-token --generate."
         )

@@ -117,8 +117,8 @@ class RayPool(Pool):
             address: HOST:PORT of a running cluster, or `auto`; None starts one on this machine, on loopback.
             oversubscribe: Whether to start all of them even where there are fewer CPUs.
             pairs_per_chunk: As in `distes.population.chunks`.
-            start_timeout: Seconds for which fewer than `min_workers` are put up with, or that all die of which nothing
-                has come back.
+            start_timeout: Seconds for which fewer than `min_workers` are put up with, for which workers may go on dying
+                before anything has come back, and that Ray may take to start.
             chunk_timeout: Seconds after which a chunk's worker counts as hung; None decides by how long others took.
             sync: `broadcast` sends the centre to each node, `replay` has workers take the experiment's strategy's steps
                 by themselves, `auto` decides by size and device.

@@ -40,11 +40,10 @@ class Thread:
         Raises:
             TimeoutError: It takes longer than these seconds.
         """
-        with _terminable():
-            if not self._has_finished_in(min(PATIENCE, seconds)):
-                say(f"{what}; it is given up after {seconds:.0f} seconds (--start_timeout).")
-                if not self._has_finished_in(seconds - PATIENCE):
-                    raise TimeoutError(f"no answer for {seconds:.0f} seconds")
+        if not self._has_finished_in(min(PATIENCE, seconds)):
+            say(f"{what}; it is given up after {seconds:.0f} seconds (--start_timeout).")
+            if not self._has_finished_in(seconds - PATIENCE):
+                raise TimeoutError(f"no answer for {seconds:.0f} seconds")
         self._answer.result()
 
     def end(self) -> None:
@@ -61,7 +60,7 @@ class Thread:
         forget_at_exit()
 
     def _has_finished_in(self, seconds: float) -> bool:
-        return not futures.wait([self._answer], max(0.0, seconds)).not_done
+        return not futures.wait([self._answer], min(max(0.0, seconds), threading.TIMEOUT_MAX)).not_done
 
     def _run(self, call: Callable[[], Any]) -> None:
         try:
@@ -74,12 +73,15 @@ class Thread:
 
 def _children(thread: threading.Thread) -> list[int]:
     """Process numbers of those that a thread has started; none where there is no /proc to tell."""
-    listed = Path(f"/proc/self/task/{thread.native_id}/children")
-    return [int(number) for number in listed.read_text().split()] if listed.exists() else []
+    try:
+        listed = Path(f"/proc/self/task/{thread.native_id}/children").read_text()
+    except OSError:
+        return []
+    return [int(number) for number in listed.split()]
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """Has SIGTERM do what Ctrl-C does, where nobody else listens to it."""
     if threading.current_thread() is not threading.main_thread() or (
         signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL

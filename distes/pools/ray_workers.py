@@ -130,7 +130,8 @@ class RayWorkers:
             ray.wait(closing, num_returns=len(closing), timeout=CLOSING)
 
     def kill(self) -> None:
-        """Ends all of them."""
+        """Ends all of them, and lets go of what they are made of."""
+        self._experiment = None  # where a node has died, Ray would look for it there, and end this process over that
         for actor in [*self.ready.values(), *(actor for _, actor in self.joining.values())]:
             ray.kill(actor)
 
