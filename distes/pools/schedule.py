@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from distes.errors import ClusterError, EvaluationError
 from distes.pools.blame import nothing_comes_back, verdict
 from distes.pools.pace import Pace
-from distes.pools.trial import LOSSES, SUSPECT, Trial, beginning
+from distes.pools.trial import LOSSES, PROOF, SUSPECT, Trial, beginning
 from distes.population import Chunk
 
 IN_FLIGHT = 2  # chunks a worker has at a time
@@ -303,7 +303,7 @@ class Schedule:
         return issues
 
     def _prove(self, now: float) -> list[Issue]:
-        """Has idle workers do once more what has come back already, as large as the part that waits for one of them.
+        """Has idle workers do once more what has come back already, before they are given a part that waits.
 
         Where nothing has come back at all, they take the part itself.
         """
@@ -313,7 +313,7 @@ class Schedule:
         for worker, trial in zip(list(self._room[0]), parts, strict=False):
             part = trial.waiting[0]
             sample = self._sample(part)
-            work = trial.waiting.popleft() if sample is None else beginning(sample, part.stop - part.start)
+            work = trial.waiting.popleft() if sample is None else beginning(sample, PROOF * part.evaluations)
             issues.append(self._give(worker, work, now, for_trial=True))
         return issues
 
@@ -322,9 +322,9 @@ class Schedule:
         return self._samples.get(part.of_centre) or self._samples.get(not part.of_centre)
 
     def _is_proven(self, worker: int, part: Chunk) -> bool:
-        """Whether a worker has done work as large as the part, or as the largest that there is to prove itself on."""
+        """Whether a worker has done several times as much work as the part, or as much as there is to prove itself."""
         sample = self._sample(part) or part
-        return self._proven[worker] >= min(part.evaluations, sample.evaluations)
+        return self._proven[worker] >= min(PROOF * part.evaluations, sample.evaluations)
 
     def _takes_a_second(self, first: Issue) -> bool:
         """Whether a chunk may wait beside what its worker is at: of this generation, and nothing that may kill it."""

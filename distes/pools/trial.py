@@ -13,6 +13,7 @@ from collections import Counter, deque
 
 from distes.population import Chunk
 
+PROOF = 4  # times the part's size is what a worker has to live through before it is given the part
 SUSPECT = 2  # workers that a chunk costs before it is tried
 LOSSES = 3  # workers that a part of it costs, at least, before it is to blame,
 CHANCE = 1e-5  # and how likely it may be, at most, that they died over it by accident
@@ -110,9 +111,10 @@ def halves(chunk: Chunk) -> list[Chunk]:
     return [dataclasses.replace(chunk, stop=middle), dataclasses.replace(chunk, start=middle)]
 
 
-def beginning(chunk: Chunk, size: int) -> Chunk:
-    """The first `size` pairs, members or episodes of a chunk, or all if it has fewer."""
-    return dataclasses.replace(chunk, stop=min(chunk.stop, chunk.start + size))
+def beginning(chunk: Chunk, evaluations: int) -> Chunk:
+    """As much of a chunk as has at least so many members or episodes, or all of it if it has fewer."""
+    count = math.ceil(evaluations * (chunk.stop - chunk.start) / chunk.evaluations)
+    return dataclasses.replace(chunk, stop=min(chunk.stop, chunk.start + count))
 
 
 def _contains(one: Chunk, other: Chunk) -> bool:
