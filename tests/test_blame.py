@@ -68,6 +68,15 @@ def test_a_minute_in_which_everybody_dies_is_survived(workers: int) -> None:
             right(cluster.evaluate(generation, TWELVE), generation, TWELVE)
 
 
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_environments_that_leak_blame_nobody(workers: int) -> None:
+    """Each worker dies after a certain amount of work, whichever pair it has then; it is enough for a chunk."""
+    for seed in range(COURSES // 10):
+        cluster = SimulatedCluster(seed, Schedule(), workers, 0, 0.0, restart=2.0, leaks=8 + seed)
+        for generation in range(5):
+            right(cluster.evaluate(generation, TWELVE), generation, TWELVE)
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_where_everything_kills_no_pair_is_blamed(workers: int) -> None:
     cluster = SimulatedCluster(0, Schedule(), workers, 0, 0.0, kills=lambda chunk: True)

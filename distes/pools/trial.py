@@ -79,6 +79,10 @@ class Trial:
         """Workers that had done other work well, and died or hung over the part."""
         return self._losses[part]
 
+    def drags_on(self, part: Chunk) -> bool:
+        """Whether the part has cost more workers than a verdict takes where nothing else kills any."""
+        return self._deaths[part] > 2 * LOSSES
+
     def guilty(self, part: Chunk) -> bool:
         """Whether the part, over which a worker has just died, is to blame."""
         return self._losses[part] >= LOSSES and self._chance(part) <= CHANCE
