@@ -17,7 +17,7 @@ from tests.test_schedule import cut_of, right
 
 COURSES = 400  # of each kind; with those of test_schedule.py more than ten thousand
 TWELVE = [Chunk(i, 4 * i, 4 * i + 4) for i in range(12)]  # of three seconds each in the tests with storms
-FEW = 14  # tries within which a killer is found where nothing else happens
+FEW = 12  # tries within which a killer is found where nothing else happens; more where there is little other work
 
 
 def kills(pair: int) -> Callable[[Chunk], bool]:
@@ -27,6 +27,7 @@ def kills(pair: int) -> Callable[[Chunk], bool]:
 @pytest.mark.parametrize("workers", [1, 2, 7])
 @pytest.mark.parametrize("hangs", [False, True], ids=["dies", "hangs"])
 def test_a_killer_is_named_within_a_few_tries(workers: int, hangs: bool) -> None:
+    tries = []
     for seed in range(COURSES // 10):
         numbers = np.random.default_rng(seed)
         pairs = int(numbers.integers(2, 60))
@@ -35,7 +36,8 @@ def test_a_killer_is_named_within_a_few_tries(workers: int, hangs: bool) -> None
         cluster = SimulatedCluster(seed, schedule, workers, 0, 0.0, kills=kills(killer), hangs=hangs)
         with pytest.raises(EvaluationError, match=rf"workers in a row died or hung over pair {killer} of generation 1"):
             cluster.evaluate(0, cut_of(pairs))
-        assert cluster.losses <= FEW + workers
+        tries.append(cluster.losses)
+    assert np.median(tries) <= FEW + (workers if hangs else 0) and max(tries) <= 2 * FEW + workers
 
 
 @pytest.mark.parametrize("every", [2.0, 4.0, 15.0])

@@ -159,8 +159,9 @@ class Schedule:
             self.pace.add(chunk, now - issue.since)
         self._drop(issue, now)
         self._forget_the_gone(now)
-        for trial in self._trials.values():
-            trial.lived(chunk.evaluations)
+        if self._works.get(issue.worker):  # its first work is what it proves itself on, and no more evidence than that
+            for trial in self._trials.values():
+                trial.lived(chunk.evaluations)
         if issue.worker in self.hands:
             self._works[issue.worker][chunk.evaluations] += 1
         wanted = self.wants(issue)
@@ -315,7 +316,7 @@ class Schedule:
         for worker, trial in zip(list(self._room[0]), parts, strict=False):
             part = trial.waiting[0]
             sample = self._sample(part)
-            at_once = sample is None or (trial.drags_on(part) and worker % 3 == 0)
+            at_once = sample is None or (trial.drags_on(part) and worker % 3 == 0 and not self._works[worker])
             work = trial.waiting.popleft() if at_once else beginning(sample or part, PROOF * part.evaluations)
             issues.append(self._give(worker, work, now, for_trial=True))
         return issues

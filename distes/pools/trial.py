@@ -35,6 +35,7 @@ class Trial:
             chunk: The suspect.
         """
         self.chunk = chunk
+        self._acquitted = False  # whether all parts were
         self.waiting = deque(halves(chunk))
         self.open = set(self.waiting)
         self._lived = Counter[int]()  # by members (or episodes of the centre): what workers have come back from
@@ -43,7 +44,7 @@ class Trial:
         self._elsewhere = Counter[int]()  # by members: what workers died over besides
 
     def lived(self, evaluations: int) -> None:
-        """A worker has evaluated so many members, of whatever chunk or part, and lives."""
+        """A worker that had done other work has evaluated so many members, of whatever chunk or part, and lives."""
         self._lived[evaluations] += 1
 
     def survived(self, part: Chunk) -> None:
@@ -51,6 +52,7 @@ class Trial:
         self.open.discard(part)
         self._losses.pop(part, None)  # those that count are in a row
         if not self.open:
+            self._acquitted = True
             self._put(self.chunk)
 
     def died(self, part: Chunk, *, proven: bool) -> None:
@@ -64,7 +66,8 @@ class Trial:
         self._losses[part] += proven
         if part in self.open:
             self.open.discard(part)
-            self._put(*halves(part))
+            stays_whole = part == self.chunk and self._acquitted and not proven
+            self._put(*([part] if stays_whole else halves(part)))
 
     def died_elsewhere(self, evaluations: int) -> None:
         """A worker died or hung over so many members of something else."""
