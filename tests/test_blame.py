@@ -43,7 +43,7 @@ def test_a_killer_is_named_within_a_few_tries(workers: int, hangs: bool) -> None
 @pytest.mark.parametrize("every", [2.0, 4.0, 15.0])
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_a_killer_is_named_in_a_storm(workers: int, every: float) -> None:
-    for seed in range(COURSES // 40):
+    for seed in range(COURSES // 80):
         killer = seed % 48
         cluster = SimulatedCluster(seed, Schedule(), workers, 0, 0.0, seconds=3 / 8, restart=2.0, kills=kills(killer))
         cluster.storm(every, 0, 10_000)
@@ -72,9 +72,9 @@ def test_a_minute_in_which_everybody_dies_is_survived(workers: int) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_environments_that_leak_blame_nobody(workers: int) -> None:
-    """Each worker dies after a certain amount of work, whichever pair it has then; it is enough for a chunk."""
+    """Each worker dies after a certain amount of work, whichever pair it has then; it is enough for two chunks."""
     for seed in range(COURSES // 10):
-        cluster = SimulatedCluster(seed, Schedule(), workers, 0, 0.0, restart=2.0, leaks=8 + seed)
+        cluster = SimulatedCluster(seed, Schedule(), workers, 0, 0.0, restart=2.0, leaks=16 + seed)
         for generation in range(5):
             right(cluster.evaluate(generation, TWELVE), generation, TWELVE)
 
