@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from distes.errors import ClusterError, EvaluationError
 from distes.pools.blame import nothing_comes_back, verdict
 from distes.pools.pace import Pace
-from distes.pools.trial import LOSSES, SUSPECT, Trial, beginning
+from distes.pools.trial import LOSSES, PROOF, SUSPECT, Trial, beginning
 from distes.population import Chunk
 
 IN_FLIGHT = 2  # chunks a worker has at a time
@@ -81,7 +81,7 @@ class Schedule:
         self._numbers = (0, 0)  # the generation's, and its first pair's
         self._losses = Counter[int]()
         self._trials: dict[int, Trial] = {}  # by index of the chunk
-        self._proven = Counter[int]()  # worker -> members or episodes that it has brought back at once
+        self._works: dict[int, Counter[int]] = {}  # worker -> how often it has brought back so many members at once
         self._samples: dict[bool, Chunk] = {}  # of the centre or not -> something that has come back
         self._heard: float | None = None  # when something has come back the last time
         self._gone = list[str]()  # since then: why workers died,
@@ -125,6 +125,7 @@ class Schedule:
     def joined(self, worker: int) -> None:
         """A worker is ready."""
         self.hands[worker] = []
+        self._works[worker] = Counter()
         self._room[0][worker] = None
 
     def hand_out(self, now: float) -> list[Issue]:
@@ -158,10 +159,11 @@ class Schedule:
             self.pace.add(chunk, now - issue.since)
         self._drop(issue, now)
         self._forget_the_gone(now)
-        for trial in self._trials.values():
-            trial.lived(chunk.evaluations)
+        if self._works.get(issue.worker):  # its first work is what it proves itself on, and no more evidence than that
+            for trial in self._trials.values():
+                trial.lived(chunk.evaluations)
         if issue.worker in self.hands:
-            self._proven[issue.worker] = max(self._proven[issue.worker], chunk.evaluations)
+            self._works[issue.worker][chunk.evaluations] += 1
         wanted = self.wants(issue)
         sample = self._samples.get(chunk.of_centre, chunk)
         if issue.generation == self._generation and chunk.evaluations >= sample.evaluations:
@@ -217,11 +219,11 @@ class Schedule:
         Raises:
             EvaluationError: If the chunk it worked on, or a part of that, is to blame.
         """
+        proven = bool(self.hands.get(worker)) and self._is_proven(worker, self.hands[worker][0].chunk)
         hand = self.hands.pop(worker, [])
         for room in self._room:
             room.pop(worker, None)
-        proven = bool(hand) and self._is_proven(worker, hand[0].chunk)
-        self._proven.pop(worker, None)
+        self._works.pop(worker, None)
         self._gone.append(cause)
         self._longest = max([self._longest, *(issue.age(now) for issue in hand[:1])])
         if hand and not outside and self._suspects(hand[0], cause, proven):
@@ -303,9 +305,10 @@ class Schedule:
         return issues
 
     def _prove(self, now: float) -> list[Issue]:
-        """Has idle workers do once more what has come back already, as large as the part that waits for one of them.
+        """Has idle workers do once more what has come back already, before they are given a part that waits.
 
-        Where nothing has come back at all, they take the part itself.
+        Where nothing has come back at all, they take the part itself; and some do where there is no verdict for long,
+        since workers that die after a certain amount of work would never come to it.
         """
         busy = sum(bool(hand) and hand[0].for_trial and not self.wants(hand[0]) for hand in self.hands.values())
         parts = [trial for trial in self._trials.values() for _ in trial.waiting][busy:]
@@ -313,7 +316,8 @@ class Schedule:
         for worker, trial in zip(list(self._room[0]), parts, strict=False):
             part = trial.waiting[0]
             sample = self._sample(part)
-            work = trial.waiting.popleft() if sample is None else beginning(sample, part.stop - part.start)
+            at_once = sample is None or (trial.drags_on(part) and worker % 3 == 0 and not self._works[worker])
+            work = trial.waiting.popleft() if at_once else beginning(sample or part, PROOF * part.evaluations)
             issues.append(self._give(worker, work, now, for_trial=True))
         return issues
 
@@ -322,9 +326,15 @@ class Schedule:
         return self._samples.get(part.of_centre) or self._samples.get(not part.of_centre)
 
     def _is_proven(self, worker: int, part: Chunk) -> bool:
-        """Whether a worker has done work as large as the part, or as the largest that there is to prove itself on."""
+        """Whether a worker has brought back several times as much as the part, or as much as there is to prove it on.
+
+        Every second worker has to do so twice. Something that ends each worker after a certain time, or amount of work,
+        would else always do so over the part.
+        """
         sample = self._sample(part) or part
-        return self._proven[worker] >= min(part.evaluations, sample.evaluations)
+        enough = min(PROOF * part.evaluations, sample.evaluations)
+        often = sum(count for evaluations, count in self._works[worker].items() if evaluations >= enough)
+        return often >= 1 + worker % 2
 
     def _takes_a_second(self, first: Issue) -> bool:
         """Whether a chunk may wait beside what its worker is at: of this generation, and nothing that may kill it."""

@@ -13,6 +13,7 @@ from collections import Counter, deque
 
 from distes.population import Chunk
 
+PROOF = 4  # times the part's size is what a worker has to live through before it is given the part
 SUSPECT = 2  # workers that a chunk costs before it is tried
 LOSSES = 3  # workers that a part of it costs, at least, before it is to blame,
 CHANCE = 1e-5  # and how likely it may be, at most, that they died over it by accident
@@ -34,6 +35,7 @@ class Trial:
             chunk: The suspect.
         """
         self.chunk = chunk
+        self._acquitted = False  # whether all parts were
         self.waiting = deque(halves(chunk))
         self.open = set(self.waiting)
         self._lived = Counter[int]()  # by members (or episodes of the centre): what workers have come back from
@@ -42,7 +44,7 @@ class Trial:
         self._elsewhere = Counter[int]()  # by members: what workers died over besides
 
     def lived(self, evaluations: int) -> None:
-        """A worker has evaluated so many members, of whatever chunk or part, and lives."""
+        """A worker that had done other work has evaluated so many members, of whatever chunk or part, and lives."""
         self._lived[evaluations] += 1
 
     def survived(self, part: Chunk) -> None:
@@ -50,6 +52,7 @@ class Trial:
         self.open.discard(part)
         self._losses.pop(part, None)  # those that count are in a row
         if not self.open:
+            self._acquitted = True
             self._put(self.chunk)
 
     def died(self, part: Chunk, *, proven: bool) -> None:
@@ -63,7 +66,8 @@ class Trial:
         self._losses[part] += proven
         if part in self.open:
             self.open.discard(part)
-            self._put(*halves(part))
+            stays_whole = part == self.chunk and self._acquitted and not proven
+            self._put(*([part] if stays_whole else halves(part)))
 
     def died_elsewhere(self, evaluations: int) -> None:
         """A worker died or hung over so many members of something else."""
@@ -77,6 +81,10 @@ class Trial:
     def losses(self, part: Chunk) -> int:
         """Workers that had done other work well, and died or hung over the part."""
         return self._losses[part]
+
+    def drags_on(self, part: Chunk) -> bool:
+        """Whether the part has cost more workers than a verdict takes where nothing else kills any."""
+        return self._deaths[part] > 2 * LOSSES
 
     def guilty(self, part: Chunk) -> bool:
         """Whether the part, over which a worker has just died, is to blame."""
@@ -110,9 +118,10 @@ def halves(chunk: Chunk) -> list[Chunk]:
     return [dataclasses.replace(chunk, stop=middle), dataclasses.replace(chunk, start=middle)]
 
 
-def beginning(chunk: Chunk, size: int) -> Chunk:
-    """The first `size` pairs, members or episodes of a chunk, or all if it has fewer."""
-    return dataclasses.replace(chunk, stop=min(chunk.stop, chunk.start + size))
+def beginning(chunk: Chunk, evaluations: int) -> Chunk:
+    """As much of a chunk as has at least so many members or episodes, or all of it if it has fewer."""
+    count = math.ceil(evaluations * (chunk.stop - chunk.start) / chunk.evaluations)
+    return dataclasses.replace(chunk, stop=min(chunk.stop, chunk.start + count))
 
 
 def _contains(one: Chunk, other: Chunk) -> bool:
