@@ -20,7 +20,19 @@ from tests.small import ROOT
 
 SCRIPTS = ROOT / "scripts" / "gpu"
 # What the plainest machine lacks.
-EXTRAS = ("gymnasium", "mujoco", "jsonargparse", "rich", "safetensors", "tensorboard", "yaml", "ray", "numba", "pytest")
+EXTRAS = (
+    "warp",
+    "gymnasium",
+    "mujoco",
+    "jsonargparse",
+    "rich",
+    "safetensors",
+    "tensorboard",
+    "yaml",
+    "ray",
+    "numba",
+    "pytest",
+)
 
 
 def module(name: str) -> types.ModuleType:
@@ -87,6 +99,14 @@ def test_a_plain_machine_skips_what_needs_more_and_says_what(tmp_path: Path, bar
 @pytest.fixture(scope="module")
 def script() -> types.ModuleType:
     return module("check")
+
+
+def test_kernels_need_warp_and_say_so(tmp_path: Path, bare: Path) -> None:
+    command = [sys.executable, str(SCRIPTS / "kernels.py"), "kernels"]
+    environment = {**os.environ, "PYTHONPATH": str(bare)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and not (tmp_path / "kernels").exists()
+    assert done.stderr.startswith("error: compiling Warp's kernels needs warp, mujoco_warp, mujoco, gymnasium")
 
 
 class TestOneStep:
