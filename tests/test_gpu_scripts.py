@@ -131,6 +131,17 @@ class TestOneStep:
         result = self.run(script, step)
         assert result["outcome"] == "failed" and "ValueError: other bits" in result["tail"]
 
+    def test_that_finds_something_wrong_has_failed_and_keeps_its_figures(self, script: types.ModuleType) -> None:
+        def step(case: Any) -> Any:
+            trials = sys.modules["steps"].Trials()
+            trials.take("one", lambda: 1)
+            trials.take("two", lambda: [][0])
+            return trials.result()
+
+        result = self.run(script, step)
+        assert result["outcome"] == "failed"
+        assert result["figures"] == {"one": 1, "two": "IndexError: list index out of range", "wrong": ["two"]}
+
     def test_that_dies_has_failed_by_a_signal(self, script: types.ModuleType) -> None:
         def step(case: Any) -> Any:
             os.kill(os.getpid(), signal.SIGKILL)
