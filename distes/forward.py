@@ -145,7 +145,7 @@ class Forward:
         """
         held = self._memory.get(name)
         if held is None or len(held) < rows or held.shape[1] != size or held.device != device:
-            self._unbind()  # else layers and tenant would hold the old memory while the new is made
+            self.forget()  # else layers and tenant would hold the old memory while the new is made
             held = self.tenant = None
             self._memory.pop(name, None)
             held = self._memory[name] = _allocate(rows, size, device)
@@ -153,7 +153,7 @@ class Forward:
 
     def free(self) -> None:
         """Lets go of the members' memory and of all recorded graphs. The next members to move in make it anew."""
-        self._unbind()
+        self.forget()
         self._memory, self._centre, self.tenant = {}, (), None
         if self._captured is not None:
             self._captured.forget()
@@ -163,7 +163,8 @@ class Forward:
         """All memory that calls read beside their inputs; a call does the same on it until it is bound anew."""
         return [*self._memory.values(), *self._centre]
 
-    def _unbind(self) -> None:
+    def forget(self) -> None:
+        """Lets go of the members that it was bound to; it must be bound anew."""
         self._parameters = {}
         for layer in () if self.vmapped else self._layers:
             layer.unbind()
