@@ -36,8 +36,8 @@ def main() -> int:
         os.environ["WARP_CACHE_PATH"] = cache
         sys.path.insert(0, str(Path(__file__).resolve().parent))
         compile_all(options.arch)
-        for path in Path(cache).rglob("*"):
-            if path.is_file() and "lock" not in path.suffix and not path.name.endswith((".o", ".cpp")):
+        for cubin in Path(cache).rglob("*.cubin"):
+            for path in (cubin, *cubin.parent.glob("*.meta")):  # what loading looks for
                 target = options.out / path.relative_to(cache)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, target)
