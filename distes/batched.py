@@ -95,6 +95,13 @@ class Members:
             forward.bind(rows_B, self._perturbation.places, self._centre)
             self._bound = count
 
+    def free(self) -> None:
+        """Lets go of all memory, the forward's included: whoever still holds this object holds no rows by it."""
+        for name in ("_rows_BQ", "_full_BP", "_centre"):
+            self.__dict__.pop(name, None)
+        self._held, self._selected = np.empty(0, np.int64), 0
+        self._forward.free()
+
     def _move_in(self, count: int) -> None:
         """Takes the forward's memory; what others held there is gone, and so is what we held."""
         forward, places = self._forward, self._perturbation.places

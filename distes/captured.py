@@ -89,7 +89,7 @@ class Captured:
         """Calls the function, or repeats what it did for other tensors of these shapes.
 
         Raises:
-            torch.OutOfMemoryError: Memory runs out, while it is recorded, too.
+            RuntimeError: Memory runs out while it is recorded. `out_of_memory` knows it, whatever its text.
         """
         if self._eager or not inputs or (self._record is None and not _on_gpu(inputs[0])):
             return self._function(*inputs)

@@ -175,9 +175,9 @@ def start_pool(configuration: Configuration, parts: Parts, console: Console, syn
         if serial.device == "cuda":
             console.say(f"Members are evaluated in this process, on {serial.place}.")
         return serial
-    from distes.pools import ray_environment
+    from distes.pools.ray_environment import prepare
 
-    ray_environment.prepare()
+    prepare()
     from distes.pools.ray_pool import RayPool
 
     return RayPool(

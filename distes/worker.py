@@ -146,6 +146,7 @@ class Worker:
         self._device = prepare(experiment.device)
         self.place: Place = place_of(self._device)
         self._memory = GpuMemory(self._device)
+        self._members: Members | None = None  # of the last chunk
         self._forward = experiment.forward
         self._centre: Resident | None = None  # on a processor the centre is taken as it comes
         self._decoders: dict[tuple[str, str, float], Decoder] = {}  # with the vectors of genomes; see `_origins`
@@ -200,6 +201,8 @@ class Worker:
             failed_bytes = requested_bytes(error)
             release(error)
             self._forward.free()
+            if self._members is not None:
+                self._members.free()  # which a task may hold until the next ones come
         except BaseException as error:
             # Such as SystemExit, by which an environment would end this process, and the run.
             if isinstance(error, KeyboardInterrupt) and is_ctrl_c():
@@ -226,7 +229,7 @@ class Worker:
             if population.observed_N is not None and population.observed_N[span].any():
                 observed_B = population.observed_N[span].repeat(each)
         centre_P = population.centre_P if self._centre is None else self._centre.of(population.centre_P)
-        members = Members(
+        self._members = members = Members(
             self._forward,
             self._perturbation,
             centre_P,

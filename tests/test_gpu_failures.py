@@ -1,5 +1,6 @@
 """What goes wrong on a GPU, tried on the processor: whom it is blamed on, and what is left afterwards."""
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,10 +9,12 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from distes import launch
+from distes.batched import Members
 from distes.captured import WARM_UP, Captured
 from distes.errors import EvaluationError
 from distes.policies.mlp import MLP
 from distes.population import Chunk
+from distes.tasks.base import Outcome, Task, Terms
 from distes.tasks.gym import Gym
 from distes.worker import Worker
 from tests.pointer_graphs import PointerGraphs
@@ -59,6 +62,36 @@ def test_after_memory_ran_out_nothing_holds_the_members_and_graphs_are_recorded_
     expected = Worker(made(env).experiment).evaluate(asked, Chunk(0, 0, 9)).fitness
     np.testing.assert_array_equal(worker.evaluate(asked, Chunk(0, 0, 9)).fitness, expected)
     assert worker._forward._captured is not None and graphs.graphs > recorded
+
+
+@dataclass
+class Keeps(Task):
+    """Holds the members that it was given last, as a task that steps environments one by one does."""
+
+    kept: Members | None = None
+    observation_shape: tuple[int, ...] = (3,)
+    action_size: int = 2
+
+    def evaluate(self, members: Members, terms: Terms) -> Outcome:
+        self.kept = members
+        members.select(np.arange(len(members)))
+        if len(members) == 20:
+            raise MemoryError
+        answers_BKA = members(torch.ones(len(members), 1, 3))
+        return Outcome(answers_BKA.sum((1, 2)).double().numpy(), np.ones(len(members), np.int64), len(members))
+
+
+def test_members_that_a_task_holds_hold_no_memory_after_it_ran_out() -> None:
+    task = Keeps()
+    of = parts(task, MLP(3, 2))
+    worker, asked = Worker(of.experiment), population(of.strategy(population_size=40))
+    expected = worker.evaluate(asked, Chunk(0, 0, 9)).fitness
+    memory = [StorageWeakRef(x.untyped_storage()) for x in worker._forward.storage]
+    with pytest.raises(EvaluationError, match="20 members of the chunk do not fit"):
+        worker.evaluate(asked, Chunk(0, 0, 10))
+    assert task.kept is not None and all(one.expired() for one in memory) and worker._forward.storage == []
+    np.testing.assert_array_equal(worker.evaluate(asked, Chunk(0, 0, 9)).fitness, expected)
+    assert task.kept.parameters().shape == (18, of.layout.size)  # and they come back when they are asked for
 
 
 def test_larger_members_do_not_meet_the_smaller_ones_in_memory() -> None:

@@ -20,7 +20,19 @@ from tests.small import ROOT
 
 SCRIPTS = ROOT / "scripts" / "gpu"
 # What the plainest machine lacks.
-EXTRAS = ("gymnasium", "mujoco", "jsonargparse", "rich", "safetensors", "tensorboard", "yaml", "ray", "numba", "pytest")
+EXTRAS = (
+    "warp",
+    "gymnasium",
+    "mujoco",
+    "jsonargparse",
+    "rich",
+    "safetensors",
+    "tensorboard",
+    "yaml",
+    "ray",
+    "numba",
+    "pytest",
+)
 
 
 def module(name: str) -> types.ModuleType:
@@ -89,6 +101,14 @@ def script() -> types.ModuleType:
     return module("check")
 
 
+def test_kernels_need_warp_and_say_so(tmp_path: Path, bare: Path) -> None:
+    command = [sys.executable, str(SCRIPTS / "kernels.py"), "kernels"]
+    environment = {**os.environ, "PYTHONPATH": str(bare)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and not (tmp_path / "kernels").exists()
+    assert done.stderr.startswith("error: compiling Warp's kernels needs warp, mujoco_warp, mujoco, gymnasium")
+
+
 class TestOneStep:
     def run(self, script: types.ModuleType, call: Any, limit: float = 20) -> Any:
         steps = sys.modules["steps"]
@@ -110,6 +130,17 @@ class TestOneStep:
 
         result = self.run(script, step)
         assert result["outcome"] == "failed" and "ValueError: other bits" in result["tail"]
+
+    def test_that_finds_something_wrong_has_failed_and_keeps_its_figures(self, script: types.ModuleType) -> None:
+        def step(case: Any) -> Any:
+            trials = sys.modules["steps"].Trials()
+            trials.take("one", lambda: 1)
+            trials.take("two", lambda: [][0])
+            return trials.result()
+
+        result = self.run(script, step)
+        assert result["outcome"] == "failed"
+        assert result["figures"] == {"one": 1, "two": "IndexError: list index out of range", "wrong": ["two"]}
 
     def test_that_dies_has_failed_by_a_signal(self, script: types.ModuleType) -> None:
         def step(case: Any) -> Any:

@@ -84,7 +84,7 @@ def test_a_graph_serves_the_members_of_the_next_chunk(name: str, make: Make) -> 
 def test_layers_read_what_is_named_and_nothing_else(name: str, make: Make) -> None:
     forward, members, _ = made(name, make)
     chosen = members(0)
-    buffers = [*forward.module.buffers(), *([] if forward.vmapped else forward._call.buffers())]
+    buffers = [x for module in (forward.module, getattr(forward, "_call", forward.module)) for x in module.buffers()]
     x_BK = torch.randn(5, 2, *ALL[name][1])
     start_S = chosen.initial_state()
     given = [x_BK] if start_S is None else [x_BK, start_S.repeat(5, 2, 1)]

@@ -73,7 +73,7 @@ class MemberLayer(nn.Module, ABC):
         self._run = self.bound_to(bound)
 
     def unbind(self) -> None:
-        """Lets go of the members' memory."""
+        """Lets go of the members."""
         self.__dict__.pop("_run", None)
 
     @abstractmethod

@@ -27,6 +27,7 @@ from torch import nn
 
 from distes.batched import Forward, Members, population_forward
 from distes.captured import WARM_UP, Captured
+from distes.cuda_errors import out_of_memory
 from distes.device import prepare
 from distes.layout import Layout
 from distes.noise import NoiseTable
@@ -162,7 +163,9 @@ def main() -> None:
                 for count in options.members:
                     try:
                         row = measure(net, form, count, device, copy, options.seconds)
-                    except torch.OutOfMemoryError:
+                    except Exception as error:
+                        if not out_of_memory(error):
+                            raise
                         row = {"net": net, "form": form, "members": count, "fits": False}
                     rows.append(row)
                     show(row)

@@ -54,7 +54,7 @@ def run_here(step: Step, case: Case, output: int) -> None:
     sys.stdout, sys.stderr = (open(fd, "w", buffering=1, closefd=False) for fd in (1, 2))  # noqa: SIM115
     try:
         figures = step.run(case)
-        code = 0
+        code = 1 if "wrong" in figures else 0
     except Skip as reason:
         figures, code = {"reason": str(reason)}, 3
     except BaseException:

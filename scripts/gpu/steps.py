@@ -9,10 +9,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,28 @@ Figures = dict[str, Any]
 
 class Skip(Exception):
     """Why a step cannot be done here."""
+
+
+class Trials:
+    """Figures of several trials, of which one that fails does not hide the others."""
+
+    def __init__(self) -> None:
+        self.figures: Figures = {}
+        self.wrong: list[str] = []
+
+    def take(self, name: str, call: Callable[[], Any]) -> None:
+        """Notes what it returns, or raises."""
+        try:
+            self.figures[name] = call()
+        except Exception as error:
+            traceback.print_exc()
+            self.figures[name] = f"{type(error).__name__}: {error}"[:300]
+            self.wrong.append(name)
+        print(f"{name:<36}{self.figures[name]}", flush=True)
+
+    def result(self) -> Figures:
+        """All figures; where something was wrong, they say so."""
+        return {**self.figures, **({"wrong": self.wrong} if self.wrong else {})}
 
 
 @dataclass(frozen=True)
@@ -199,7 +223,6 @@ def in_chunks(name: str, form: str, case: Case, count: int = 64) -> Figures:
         difference = float((got[device.type].cpu() - got["cpu"]).abs().max())
         assert difference < 1e-3, f"{name}, {form}: GPU and CPU differ by {difference}"
         largest = max(largest, difference)
-    print(f"{name:<12}{form:<10}largest difference to the CPU {largest:.1e}, {len(captured._graphs)} graph(s)")
     assert device.type == "cpu" or len(captured._graphs) >= 1, f"{name}, {form}: nothing was recorded"
     return {"difference": largest, "graphs": len(captured._graphs)}
 
@@ -246,15 +269,14 @@ def machine(case: Case) -> Figures:
 
 def essentials(case: Case) -> Figures:
     """Graphs, a recording that fails, and memory that runs out."""
-    figures: Figures = {}
+    trials, device = Trials(), case.ready()
     for name in POLICIES:
         for form in FORMS:
-            figures[f"{name} {form}"] = in_chunks(name, form, case)
-    device = case.ready()
+            trials.take(f"{name} {form}", partial(in_chunks, name, form, case))
     if device.type == "cuda":
-        figures["failed recording"] = _failed_recording(device)
-        figures["out of memory"] = _out_of_memory()
-    return figures
+        trials.take("failed recording", partial(_failed_recording, device))
+        trials.take("out of memory", _out_of_memory)
+    return trials.result()
 
 
 def _failed_recording(device: torch.device) -> Figures:
@@ -353,22 +375,17 @@ def tests(case: Case) -> Figures:
 
 def batches(case: Case) -> Figures:
     """Batches around 65,535, where two of three directions of a grid end: each against its halves, or the CPU."""
-    device, wrong, figures = case.ready(), list[str](), {}
+    trials, device = Trials(), case.ready()
     for count in case.size((65_535, 65_536, 131_072), (5, 6)):
         for name, call in _batched(count, device).items():
-            try:
-                difference = call()
-            except Exception as error:
-                figures[f"{name} {count}"] = f"{type(error).__name__}: {error}"[:300]
-                wrong.append(f"{name} at {count}")
-            else:
-                figures[f"{name} {count}"] = difference
-                if not difference < 1e-3:
-                    wrong.append(f"{name} at {count}")
-            print(f"{name:<24}{count:>8}  {figures[f'{name} {count}']}", flush=True)
-    if wrong:
-        raise AssertionError(f"wrong: {', '.join(wrong)}: {json.dumps(figures)}")
-    return figures
+            trials.take(f"{name}, {count}", partial(_small, call))
+    return trials.result()
+
+
+def _small(call: Callable[[], float]) -> float:
+    difference = call()
+    assert difference < 1e-3, f"a difference of {difference}"
+    return difference
 
 
 def _batched(count: int, device: torch.device) -> dict[str, Callable[[], float]]:

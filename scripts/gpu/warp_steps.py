@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 FRAME_SKIP = 5  # of Humanoid-v5 and HalfCheetah-v5
 CONTACTS, CONSTRAINTS = 24, 48  # per world; enough for both, fallen over, too
 INTEGRATORS = ("as it is", "implicitfast")
+MODELS = ("humanoid", "half_cheetah")
 
 
 def model(name: str, integrator: str) -> Any:
@@ -50,7 +51,7 @@ def physics(case: "Case") -> dict[str, Any]:
     import mujoco_warp as mjw
 
     figures: dict[str, Any] = {}
-    for name in ("humanoid", "half_cheetah"):
+    for name in MODELS:
         for integrator in INTEGRATORS:
             mjm = model(name, integrator)
             figures[f"{name}, {integrator}, {os.cpu_count()} cores"] = speed = _on_cores(mjm, case.size(3.0, 0.1))
@@ -107,7 +108,7 @@ def twice(case: "Case") -> dict[str, Any]:
     import mujoco_warp as mjw
 
     figures = {}
-    for name in ("humanoid", "half_cheetah"):
+    for name in MODELS:
         mjm, results = model(name, INTEGRATORS[0]), []
         for _ in range(2):
             _, m, d = prepared(mjm, case.size(1024, 2), case)
