@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-import ray
 
 from tests.small import ROOT
 
@@ -48,8 +47,3 @@ def test_a_signal_while_ray_starts(tmp_path: Path, wait: float) -> None:
     killer.cancel()
     assert process.returncode == 130, output
     assert "Traceback" not in output and "Interrupted" in output
-
-
-def test_what_is_replaced_in_ray_is_still_there() -> None:
-    """What Ray calls to listen to SIGTERM."""
-    assert callable(ray._private.utils.set_sigterm_handler)
