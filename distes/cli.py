@@ -1,6 +1,7 @@
 """The command line: flags become a configuration, the configuration becomes objects, the objects run.
 
-Exit codes: 0 finished, 2 a user's mistake, 130 interrupted (state saved), 1 a bug.
+Exit codes: 0 finished, with the result on the disk; 2 something that the user can act on; 130 interrupted, with the
+state saved; 1 a bug. `distes.stopping.program` has them hold whatever happens to the process.
 """
 
 import os
@@ -10,7 +11,7 @@ import textwrap
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -234,16 +235,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: Without the program's name; those of this process where None.
     """
-    flags = None
+    debug = False
     with StopSignals("raises") as signals:
         try:
             flags = read_flags(sys.argv[1:] if argv is None else argv)
+            debug = flags.layer.values.get("debug", "false") in ("", "true")
             with surroundings(), quiet():
                 if flags.help is not None:
                     tell(format_help(flags), sys.stdout)
                     return 0
                 with _trusted(flags):
                     configuration = configure(flags)
+                    debug = configuration["debug"]
                     from distes.launch import train
 
                     return train(configuration, resumed=flags.resume is not None, replay=flags.replay)
@@ -252,7 +255,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 tell(BEFORE_TRAINING, sys.stderr)
                 return INTERRUPTED
             code, sentence = judge(error)
-            if code == 1 or (flags is not None and _debugged(flags)):
+            if code == 1 or debug:
                 tell("".join(traceback.format_exception(error)), sys.stderr)
             tell(f"error: {sentence}\n", sys.stderr)
             return code
@@ -279,11 +282,3 @@ def judge(error: BaseException) -> tuple[int, str]:
     if not isinstance(error, Exception):  # distes itself raises no SystemExit and the like: the code that it calls does
         return 2, f"code that is not part of distes {raised(error)}. --debug shows the traceback."
     return 1, "this is a bug in distes; please report it with the lines above."
-
-
-def _debugged(flags: Flags) -> bool:
-    """Whether errors are to be shown with their traceback, also those of the configuration that would say so."""
-    given = [*flags.layer.values.items()]
-    with suppress(Exception):
-        given = [*(item for path in flags.configs for item in read_file(path).values.items()), *given]
-    return dict(given).get("debug") in (True, "", "true")

@@ -362,13 +362,19 @@ def experiment(configuration: Configuration) -> dict[str, str]:
 
 
 def check_ranges(configuration: Configuration) -> None:
-    """Checks the numbers of the top level."""
+    """Checks the numbers of the top level, and the path."""
     for key, (least, most) in RANGES.items():
         value = configuration.get(key)
         if value is not None and not least <= value <= most:
             span = f"from {least} to {most}" if most < math.inf else f"at least {least}"
             span = "a number" if least == -math.inf else span
             raise ConfigurationError(f"{key} must be {span}; got {shown(value)}.")
+    try:
+        possible = b"\0" not in os.fsencode(configuration["run_dir"] or "")
+    except UnicodeEncodeError:
+        possible = False
+    if not possible:
+        raise ConfigurationError(f"run_dir must be a path; got {shown(configuration['run_dir'])}.")
     if (configuration["chunk_size"] or 0) % 2:
         size = configuration["chunk_size"]
         raise ConfigurationError(f"chunk_size must be even, since members come in pairs; got {size}, use {size + 1}.")

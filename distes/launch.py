@@ -133,7 +133,8 @@ def _train(configuration: Configuration, parts: Parts, trusting: str, *, resumed
     if result.reason == "interrupted":
         return INTERRUPTED
     if lost or not saved:
-        raise RunDirectoryError(lost or f"The last checkpoint could not be written to {directory.checkpoints}.")
+        lost = lost or f"The last checkpoint could not be written to {directory.checkpoints}."
+        raise RunDirectoryError(f"{lost} Make room, and repeat the end with --resume {path}.")
     return 0
 
 

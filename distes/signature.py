@@ -107,7 +107,9 @@ class Argument:
 
     def _within_reach(self, parsed: Any) -> Any:
         """Returns the value if its numbers are such as something can be computed with."""
-        for number in () if self._takes_anything else _numbers(parsed):
+        kinds = set(_kinds(self.hint))
+        theirs = self._takes_anything and not (isinstance(parsed, int | float) and kinds & {int, float})
+        for number in () if theirs else _numbers(parsed):
             if number != number:
                 raise ConfigurationError(f"{self.key} must be a number; got {shown(parsed)}.")
             if type(number) is int and not -LARGEST // 2 <= number < LARGEST:

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -677,8 +678,8 @@ WORDS = st.sampled_from(ODD) | st.text(max_size=6)
 NUMBERS = st.sampled_from([-1, 0, 0.5, 1, 2, 7, math.inf, -math.inf, math.nan, 2**63, 2**64, 1e308, True, None])
 
 
-def outcome(argv: list[str]) -> None:
-    """Either a configuration that can be built, or one sentence."""
+def outcome(argv: list[str], content: Any = None) -> None:
+    """Either a configuration that can be built, or one sentence that names something of what was given."""
     try:
         flags = read_flags(["--task", "Function", "--policy", "Linear", *argv])
         if flags.help is not None:
@@ -686,8 +687,21 @@ def outcome(argv: list[str]) -> None:
         else:
             build(configure(flags))
     except ConfigurationError as error:
-        if not str(error):
-            raise
+        words = set(names([argv, content]))
+        sentence = " ".join(str(error).split())
+        said = sentence if len(sentence) < 3000 else ""
+        assert any(word in said for word in words), f"{sentence!r} names nothing of {words}"
+        assert re.search(r"[.?)]$", said) and " object at 0x" not in said, sentence
+
+
+def names(given: Any) -> Iterator[str]:
+    """The keys and texts in flags or in a file, whole and by their parts, as a message may show them."""
+    if isinstance(given, dict | list):
+        for item in [*given, *(given.values() if isinstance(given, dict) else ())]:
+            yield from names(item)
+    elif isinstance(given, str):
+        whole = given.removeprefix("--")
+        yield from (word for word in (whole, repr(given), repr(whole)[1:-1], *whole.split(".")) if word.strip())
 
 
 @settings(max_examples=200, deadline=None)
@@ -703,7 +717,7 @@ def test_random_files_give_objects_or_a_sentence(tmp_path, content, nested):
         content = {"strategy": {"init_args": {key.rpartition(".")[2]: value for key, value in content.items()}}}
     path = tmp_path / "random.yaml"
     path.write_text(yaml_text.write(content))
-    outcome(["--config", str(path)])
+    outcome(["--config", str(path)], content)
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -148,6 +148,13 @@ def test_flags_that_nest_deeper_than_any_configuration() -> None:
         configure(read_flags(["--task.env_kwargs" + ".a" * 2000, "1"]))
 
 
+@pytest.mark.parametrize("text", [r'run_dir: "a\0b"', r'run_dir: "\ud800"'])
+def test_a_path_that_no_file_can_have(tmp_path: Path, text: str) -> None:
+    (tmp_path / "conf.yaml").write_text(text)
+    with pytest.raises(ConfigurationError, match=r"run_dir must be a path; got '"):
+        configure(read_flags(["--config", str(tmp_path / "conf.yaml")]))
+
+
 WORDS = [
     "seed",
     "task",

@@ -17,6 +17,7 @@ from distes.monitor.base import Metrics, Monitor
 from distes.terminal import UNWRITABLE, write
 
 REFRESH_SECONDS = 0.125  # of the table: 8 times a second is as much as an eye can use
+NARROWEST = 20  # columns that a table can be read in
 PHASES = ("time/evaluate", "time/update", "time/ask", "time/record")
 
 
@@ -58,7 +59,8 @@ class Console(Monitor):
         self._title, self._in_process = title, in_process
         self._stream = sys.stdout if stream is None else stream
         self._terminal = rich.console.Console(file=self._stream)
-        capable = self._terminal.is_terminal and not self._terminal.is_dumb_terminal and _knows_letters(self._stream)
+        capable = self._terminal.is_terminal and not self._terminal.is_dumb_terminal
+        capable = capable and self._terminal.width >= NARROWEST and _knows_letters(self._stream)
         self._is_live = live if live is not None else capable and sys.gettrace() is None
         self._line_seconds = line_seconds
         self._live: Live | None = None

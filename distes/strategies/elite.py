@@ -75,10 +75,14 @@ class EliteSearch(Strategy):
             raise ConfigurationError(
                 f"strategy.candidates must be from 1 to {population_size}, the population_size; got {candidates}."
             )
-        if not 0 <= validation_episodes <= MAX_EPISODES:
+        if validation_episodes < 0:
             raise ConfigurationError(
-                f"strategy.validation_episodes must be at least 1 and at most {MAX_EPISODES:,}, or 0 to trust a single "
-                f"score; got {validation_episodes:,}."
+                "strategy.validation_episodes must be at least 1, or 0 to trust a single score; got "
+                f"{validation_episodes}."
+            )
+        if validation_episodes > MAX_EPISODES:
+            raise ConfigurationError(
+                f"strategy.validation_episodes must be at most {MAX_EPISODES:,}; got {validation_episodes:,}."
             )
         self._perturbation, self._seed, self._generation = perturbation, seed, 0
         self._offspring, self._sigma, self._mutation = population_size, sigma, mutation

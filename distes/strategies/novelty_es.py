@@ -125,8 +125,10 @@ class NoveltyES(OneCentre):
             max_population: No round begins that would lead beyond so many members; null: no limit.
         """
         for name, count in (("agents", agents), ("rollouts", rollouts)):
-            if not 1 <= count <= MAX_EPISODES:
-                raise ConfigurationError(f"strategy.{name} must be from 1 to {MAX_EPISODES:,}; got {count:,}.")
+            if count < 1:
+                raise ConfigurationError(f"strategy.{name} must be at least 1; got {count}.")
+            if count > MAX_EPISODES:
+                raise ConfigurationError(f"strategy.{name} must be at most {MAX_EPISODES:,}; got {count:,}.")
         if selection not in SELECTIONS:
             raise ConfigurationError(f"strategy.selection must be one of {', '.join(SELECTIONS)}; got {selection!r}.")
         require_finite("l2_coeff", l2_coeff, at_least=0)
