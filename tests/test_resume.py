@@ -13,6 +13,7 @@ import pytest
 from distes import yaml_text
 from distes.checkpoint import Checkpoints
 from distes.cli import main
+from distes.play import main as play
 from distes.run_directory import RunDirectory
 from distes.trainer import Trainer
 from tests.small import DRIFT
@@ -69,6 +70,11 @@ class TestReplay:
             metrics.write('{"generation": 4}\n{"generation": 5}\n{"gener')
         before = everything(run.parent)
         assert main(["--resume", str(run), "--replay", what]) == code
+        assert everything(run.parent) == before
+
+    def test_nor_does_playing(self, run: Path) -> None:
+        before = everything(run.parent)
+        assert play([str(run), "--episodes", "1"]) == 0
         assert everything(run.parent) == before
 
     def test_takes_no_lock_and_needs_none(self, run: Path) -> None:
