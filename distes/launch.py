@@ -103,6 +103,8 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
                 )
                 if state is not None:
                     trainer.restore(state)
+                elif resumed:
+                    console.say("There is no checkpoint yet: the run begins with its first generation.")
                 if replay is not None:
                     with _named(path):
                         return _replay(trainer, replay, console)

@@ -104,10 +104,15 @@ class Trainer:
         if state is None:
             return False
         where = "The state" if self._archive is None else self._archive.restored_from
-        with below(f"{where} does not belong to this run: "):
+        try:
             self._require_form(state)
             with below("/strategy"):
                 self._strategy.restore(state["strategy"])
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{where} does not belong to this run: {error} To go on from the checkpoint before it, remove it; or "
+                "start anew with another --run_dir."
+            ) from error
         self._saves_start = False
         if self._stat is not None:
             self._stat.load_state_dict(state["observations"])
