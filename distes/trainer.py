@@ -28,7 +28,10 @@ from distes.stopping import StopSignals
 from distes.strategies.base import Strategy
 from distes.tasks.base import Task
 
+# What a checkpoint must hold; what later versions add may be missing.
 REQUIRED = ("strategy", "observations", "generation", "timesteps", "episodes", "seconds", "best", "reached")
+
+REQUIRED_OF_RESULT = ("reason", "generation", "timesteps", "seconds", "eval_mean")
 
 
 class Trainer:
@@ -359,6 +362,8 @@ class Trainer:
             raise CheckpointError(f"{problem}.")
         if (reached := state["reached"]) is not None:
             like = dataclasses.asdict(Result("", 0, 0, 0.0, 0.0, 0.0))
+            given = reached if isinstance(reached, Mapping) else {}
+            like = {key: value for key, value in like.items() if key in given or key in REQUIRED_OF_RESULT}
             if problem := misfit(reached, like, place="/reached"):
                 raise CheckpointError(f"{problem}.")
 

@@ -231,6 +231,7 @@ HARMS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         r"/observations/mean_O is an array of float64, shape \(2,\), where an array of float64, shape \(3,\)",
     ),
     "reached": (lambda s: s.update(reached={"reason": "target_fitness"}), "/reached/generation is missing"),
+    "reached, of no kind": (lambda s: s.update(reached=3), r"/reached is 3 \(int\), where a mapping is expected"),
     "centre": (lambda s: s["strategy"].pop("centre_P"), "/strategy/centre_P is missing"),
     "memory": (lambda s: s["strategy"]["memory"].pop("exp_avg"), "/strategy/memory/exp_avg is missing"),
 }
