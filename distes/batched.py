@@ -99,7 +99,7 @@ class Members:
         """Lets go of all memory, the forward's included: whoever still holds this object holds no rows by it."""
         for name in ("_rows_BQ", "_full_BP", "_centre"):
             self.__dict__.pop(name, None)
-        self._held, self._selected = np.empty(0, np.int64), 0
+        self._held = self._selected = np.empty(0, np.int64)
         self._forward.free()
 
     def _move_in(self, count: int) -> None:

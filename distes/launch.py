@@ -116,6 +116,8 @@ def _train(configuration: Configuration, parts: Parts, trusting: str, *, resumed
                 )
                 if state is not None:
                     trainer.restore(state)
+                elif resumed:
+                    console.say("There is no checkpoint yet: the run begins with its first generation.")
                 if replay is not None:
                     with _named(path, trusting):
                         return _replay(trainer, replay, console, pool.device)

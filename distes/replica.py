@@ -101,6 +101,7 @@ class Replica:
         for item in news:
             if isinstance(item, State):
                 if self._generation is None or item.generation > self._generation:
+                    self._generation = None
                     self._strategy.load_state_dict(copy.deepcopy(item.state))
                     self._restored = item.generation
                     self._moved(item.generation)

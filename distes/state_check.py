@@ -53,7 +53,7 @@ def require(fits: bool, place: str, wanted: str) -> None:
 
 
 def is_floats(value: Any, axes: int) -> bool:
-    """Whether it is an array of finite float32 numbers with so many axes."""
+    """Whether a value is an array of finite float32 numbers with the given number of axes."""
     form = isinstance(value, np.ndarray) and value.dtype == np.float32 and value.ndim == axes
     return form and bool(np.isfinite(value).all())
 

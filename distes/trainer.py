@@ -29,7 +29,10 @@ from distes.stopping import StopSignals
 from distes.strategies.base import Strategy, require_population
 from distes.tasks.base import Task
 
+# What a checkpoint must hold; what later versions add may be missing.
 REQUIRED = ("strategy", "observations", "generation", "timesteps", "episodes", "seconds", "best", "reached")
+
+REQUIRED_OF_RESULT = ("reason", "generation", "timesteps", "seconds", "eval_mean")
 
 
 class Trainer:
@@ -113,12 +116,17 @@ class Trainer:
         if state is None:
             return False
         where = "The state" if self._archive is None else self._archive.restored_from
-        with below(f"{where} does not belong to this run: "):
+        try:
             self._require_form(state)
             with below("/best"):
                 best = Best.of_state(state["best"], self._eval_episodes)
             with below("/strategy"):
                 self._strategy.restore(state["strategy"])
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{where} does not belong to this run: {error} To go on from the checkpoint before it, remove it; or "
+                "start anew with another --run_dir."
+            ) from error
         self._saves_start = False
         if self._stat is not None:
             self._stat.load_state_dict(state["observations"])
@@ -368,6 +376,8 @@ class Trainer:
             raise CheckpointError(f"{problem}.")
         if (reached := state["reached"]) is not None:
             like = dataclasses.asdict(Result("", 0, 0, 0.0, 0.0, 0.0))
+            given = reached if isinstance(reached, Mapping) else {}
+            like = {key: value for key, value in like.items() if key in given or key in REQUIRED_OF_RESULT}
             if problem := misfit(reached, like, place="/reached"):
                 raise CheckpointError(f"{problem}.")
 

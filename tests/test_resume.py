@@ -13,6 +13,7 @@ import pytest
 from distes import yaml_text
 from distes.checkpoint import Checkpoints
 from distes.cli import main
+from distes.play import main as play
 from distes.run_directory import RunDirectory
 from distes.trainer import Trainer
 from tests.small import DRIFT
@@ -69,6 +70,11 @@ class TestReplay:
             metrics.write('{"generation": 4}\n{"generation": 5}\n{"gener')
         before = everything(run.parent)
         assert main(["--resume", str(run), "--trust", "--replay", what]) == code
+        assert everything(run.parent) == before
+
+    def test_nor_does_playing(self, run: Path) -> None:
+        before = everything(run.parent)
+        assert play([str(run), "--episodes", "1"]) == 0
         assert everything(run.parent) == before
 
     def test_takes_no_lock_and_needs_none(self, run: Path) -> None:
@@ -225,6 +231,7 @@ HARMS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         r"/observations/mean_O is an array of float64, shape \(2,\), where an array of float64, shape \(3,\)",
     ),
     "reached": (lambda s: s.update(reached={"reason": "target_fitness"}), "/reached/generation is missing"),
+    "reached, of no kind": (lambda s: s.update(reached=3), r"/reached is 3 \(int\), where a mapping is expected"),
     "centre": (lambda s: s["strategy"].pop("centre_P"), "/strategy/centre_P is missing"),
     "memory": (lambda s: s["strategy"]["memory"].pop("exp_avg"), "/strategy/memory/exp_avg is missing"),
 }

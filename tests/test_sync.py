@@ -40,7 +40,7 @@ class Astray(_Actor):
         replica: Any = self._replica
         if isinstance(self._task, Baited) and self._task.bait.exists() and replica._generation:
             self._task.bait.unlink(missing_ok=True)
-            replica._strategy._optimizer._centre.data.view(-1)[0] += 1
+            replica._strategy._optimizer._optimizer._centre.data.view(-1)[0] += 1
             for name in ("_asked", "_digest"):
                 replica.__dict__.pop(name, None)
 

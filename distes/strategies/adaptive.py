@@ -5,7 +5,7 @@ Axes: P parameters, N members (or antithetic pairs), S the signs.
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
@@ -108,6 +108,10 @@ class AdaptiveES(OneCentre, Generic[S]):
             )
         self._generation += 1
         return {**of_step(before_P, after_P), **metrics}
+
+    def _taker_back(self) -> Callable[[], None]:
+        before = dict(vars(self))  # no copies of large arrays: all that changes is replaced, and never written to
+        return lambda: vars(self).update(before)
 
     def state_dict(self) -> dict[str, Any]:
         """The generation's number, and the state; copied."""

@@ -4,7 +4,7 @@ Axes: P parameters, N antithetic pairs (or members, where these come alone), S t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -82,12 +82,17 @@ class Strategy(ABC):
                 f"The fitness of member {place} is {evaluation.fitness_N2[place]}, which is not a finite number: give "
                 "it one, or rank it last with Evaluation.ranked_last()."
             )
-        before = self.state_dict()
+        take_back = self._taker_back()
         try:
             return self._tell(evaluation)
         except BaseException:
-            self.load_state_dict(before)  # what is saved now can be resumed
+            take_back()  # so what is saved now can be resumed
             raise
+
+    def _taker_back(self) -> Callable[[], None]:
+        """Returns what brings the strategy back to its present state."""
+        before = self.state_dict()
+        return lambda: self.load_state_dict(before)
 
     @abstractmethod
     def _tell(self, evaluation: Evaluation) -> dict[str, float]:

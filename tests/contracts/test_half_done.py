@@ -1,12 +1,17 @@
 """Whatever goes wrong within a call, a strategy is as it was before: an error at every line that the call reaches."""
 
+import dataclasses
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import distes
+from distes.errors import EvaluationError
+from distes.evaluation import Evaluation
 from distes.state_check import change
 from distes.strategies.base import Strategy
 from tests.contracts.registry import STRATEGIES
@@ -57,3 +62,31 @@ def test_an_error_anywhere_within_a_call_changes_nothing(name: str, parts: Parts
             assert [centre_P.tobytes() for centre_P in strategy.all_centres()] == centres, (call, place)
         assert call == "more" or places, call
     assert go_on(strategy, GENERATION) == go_on(new(), GENERATION)
+
+
+def with_one(evaluation: Evaluation, number: float) -> Evaluation:
+    assert evaluation.behaviour_N2D is not None
+    behaviour_N2D = evaluation.behaviour_N2D.copy()
+    behaviour_N2D[3, 0, 1] = number
+    return dataclasses.replace(evaluation, behaviour_N2D=behaviour_N2D)
+
+
+WRONG: dict[str, Callable[[Evaluation], Evaluation]] = {
+    "missing": lambda right: dataclasses.replace(right, behaviour_N2D=None),
+    "not finite": lambda right: with_one(right, np.nan),
+    "of another width": lambda right: dataclasses.replace(right, behaviour_N2D=np.zeros((*right.fitness_N2.shape, 2))),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("name", ["GANS", "NSES", "NSRES", "NSRAES"])
+def test_behaviours_that_cannot_be_compared_change_nothing(name: str, parts: Parts, wrong: str) -> None:
+    strategy, other = make(name, parts), make(name, parts)
+    for generation in range(GENERATION):
+        for one in (strategy, other):
+            one.tell(answer(one.ask(), generation))
+    before = strategy.state_dict()
+    with pytest.raises(EvaluationError):
+        strategy.tell(WRONG[wrong](answer(strategy.ask(), GENERATION)))
+    assert change(strategy.state_dict(), before) is None
+    assert go_on(strategy, GENERATION) == go_on(other, GENERATION)
