@@ -75,13 +75,19 @@ def require_instance(name: str, value: object, kind: type) -> None:
 
 
 def raised(error: BaseException, longest: int = LONGEST_MESSAGE) -> str:
-    """Returns what was raised and where, such as `"raised TypeError: unhashable type: 'list' (nets.py:12)"`.
+    """Returns what was raised and where, such as `"raised TypeError: unhashable type: 'list' (nets.py:12)"`."""
+    return f"raised {described(error, longest=longest)}"
+
+
+def described(error: BaseException, when: str = "", longest: int = LONGEST_MESSAGE) -> str:
+    """Returns an exception's type, message and place, such as `"TypeError: unhashable type: 'list' (nets.py:12)"`.
 
     The place is the innermost line of a user's file, or the innermost line at all where no user's file is involved.
     An exception without a message shows the line's source instead. The result is one line.
 
     Args:
         error: The exception.
+        when: Words after its type, such as " at reset".
         longest: Characters of its message.
     """
     name, frames = type(error).__name__, list(traceback.walk_tb(error.__traceback__))
@@ -97,7 +103,7 @@ def raised(error: BaseException, longest: int = LONGEST_MESSAGE) -> str:
         filename, line = place[0].f_code.co_filename, place[1]
         source, where = linecache.getline(filename, line).strip(), f" ({_shown(filename)}:{line})"
     what = f": {message}" if message else f" in {source!r}" if source else ""
-    return f"raised {name}{what}{where}"
+    return f"{name}{when}{what}{where}"
 
 
 def blame(error: BaseException) -> str | None:

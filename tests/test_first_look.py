@@ -10,17 +10,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distes.errors import ConfigurationError, EvaluationError
+from distes.errors import ConfigurationError, EvaluationError, described
 from distes.policies.cnn import CNN
 from distes.pools.serial import SerialPool
 from distes.tasks.base import Terms
-from distes.tasks.blame import raised
 from distes.tasks.gym import Gym
 from tests.odd_environments import Plain
 from tests.small import evaluate, parts, train
 
 ODD = "tests.odd_environments."
-HERE = r"\(.*odd_environments\.py, line \d+\)"
+HERE = r"\(.*odd_environments\.py:\d+\)"
 
 
 @pytest.mark.parametrize(
@@ -74,10 +73,10 @@ def test_an_error_is_told_by_the_innermost_frame_of_the_user() -> None:
     """Neither by ours nor by a library's."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011, NumPy's own
         np.random.RandomState(-1)
-    assert re.fullmatch(r"ValueError: Seed must be .* \(.*test_first_look\.py, line \d+\)", raised(caught.value))
+    assert re.fullmatch(r"ValueError: Seed must be .* \(.*test_first_look\.py:\d+\)", described(caught.value))
     with pytest.raises(ConfigurationError) as refused:
         Gym("CartPole-v1", slots=0)
-    assert re.fullmatch(r"\w+Error: slots must be .* \(.*test_first_look\.py, line \d+\)", raised(refused.value))
+    assert re.fullmatch(r"\w+Error: slots must be .* \(.*test_first_look\.py:\d+\)", described(refused.value))
 
 
 class TestMemory:
@@ -288,7 +287,7 @@ def test_somebody_else_s_default_type_changes_no_bit(env: str) -> None:
 
 
 def test_an_environment_that_raises_once_is_looked_at_again() -> None:
-    from distes.tasks.trial import SEED
+    from distes.tasks.first_look import SEED
     from tests.odd_environments import Flaky
 
     Flaky.times.clear()

@@ -314,7 +314,7 @@ class TestWhatGoesWrong:
             ),
             (
                 "tests.environments.breaks",
-                r"cannot be made: RuntimeError: the level is missing \(.*environments.py, line \d+\)$",
+                r"cannot be made: RuntimeError: the level is missing \(.*environments.py:\d+\)$",
             ),
         ],
     )
@@ -394,7 +394,7 @@ for env, wrappers in (
     @pytest.mark.parametrize(
         ("how", "reason"),
         [
-            ("raises", r"its environment raised RuntimeError: the motor is broken \(.*environments.py, line \d+\)"),
+            ("raises", r"its environment raised RuntimeError: the motor is broken \(.*environments.py:\d+\)"),
             ("nan", "its return is nan, which is not a finite number"),
         ],
     )
@@ -421,7 +421,7 @@ for env, wrappers in (
             made = gym(
                 Linear(1, 1, bias=False), env=FAULTY, env_kwargs={"seed": seed, "how": "raises at reset"}, slots=3
             )
-            reason = r"its environment raised RuntimeError at reset: no such\smaze \(.*environments.py, line \d+\)"
+            reason = r"its environment raised RuntimeError at reset: no such\smaze \(.*environments.py:\d+\)"
             message = rf"^Pair {pair}, sign \+, .*: {reason} \(episode seed {seed}\)"
             with pytest.raises(EvaluationError, match=message):
                 evaluate(SerialPool(made.experiment, pairs_per_chunk=20), asked)

@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distes.errors import ConfigurationError
+from distes.errors import ConfigurationError, described
 from distes.signature import import_object
-from distes.tasks.blame import raised
 from distes.trust import foreign
 
 FINAL_OBSERVATION, INFO = "final_observation", "info:"
@@ -73,7 +72,7 @@ class Behaviour:
                 value = self._call(seen_RO, info)
             except Exception as error:
                 kind = NoKeyError if isinstance(error, KeyError) else ValueError
-                raise kind(f"the callable raised {raised(error)}") from error
+                raise kind(f"the callable raised {described(error)}") from error
         try:
             tensor = torch.as_tensor(value, dtype=torch.float32, device=seen_RO.device)
         except (TypeError, ValueError, RuntimeError) as error:

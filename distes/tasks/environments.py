@@ -18,10 +18,9 @@ from gymnasium.envs.registration import load_env_creator
 from distes.envs import TWINS
 from distes.envs.base import BatchedEnv
 from distes.envs.mujoco import library
-from distes.errors import ConfigurationError, did_you_mean
+from distes.errors import ConfigurationError, described, did_you_mean
 from distes.signature import torch_as_it_was
 from distes.tasks.arguments import Wrapper, callable_of, name_of, takes, with_tuples, wrapper_and_arguments
-from distes.tasks.blame import raised
 from distes.tasks.opened import Opened
 from distes.tasks.simulation import EnvPool, Foreign, Own, Simulation
 from distes.tasks.spaces import Action, Observation, action_of, observation_of
@@ -353,7 +352,7 @@ class Environments:
         except (ModuleNotFoundError, ConfigurationError) as error:  # a package is missing, or too old
             return " ".join(str(error).split()).rstrip(".")
         except Exception as error:  # over arguments that the original takes
-            return f"its twin raises {raised(error)}"
+            return f"its twin raises {described(error)}"
         return ""
 
     @property
@@ -414,7 +413,7 @@ class Environments:
                 raise self._cannot_make(error) from error
 
     def _cannot_make(self, error: BaseException) -> ConfigurationError:
-        text = raised(error)
+        text = described(error)
         missing = isinstance(error, (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError))
         extra = next((extra for word, extra in EXTRAS.items() if word in text.lower()), None)
         if missing and extra:

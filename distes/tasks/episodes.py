@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from distes.batched import Members
+from distes.errors import described
 from distes.evaluation import Moments
 from distes.randomness import episode_seeds
 from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Stopped, Terms
 from distes.tasks.behaviour import Behaviour
-from distes.tasks.blame import fault_of_reset, fault_of_step, raised
+from distes.tasks.faults import fault_of_reset, fault_of_step
 from distes.tasks.spaces import Action, Observation
 
 CLIP = 5.0  # normalised observations are clipped to [-5, 5], as in OpenAI's released code
@@ -217,7 +218,7 @@ class Lockstep:
         for row, result in enumerate(results):
             if (fault := fault_of_step(result, self._environments[row].observation_space)) is not None:
                 return self._error(row, fault)
-        return self._error(0, f"what its environment returned cannot be used: {raised(error)}")
+        return self._error(0, f"what its environment returned cannot be used: {described(error)}")
 
     def _lose(self, row: int, error: BaseException) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """An environment raised: a step that ends its episode without a return, where that is forgiven.
@@ -311,7 +312,7 @@ class Lockstep:
                 self._observation.write(observation, self._seen_RO[row])
             except Exception as error:
                 fault = fault_of_reset(given, self._environments[row].observation_space)
-                raise self._error(row, fault or f"its first observation cannot be used: {raised(error)}") from error
+                raise self._error(row, fault or f"its first observation cannot be used: {described(error)}") from error
             return True
         return False
 
@@ -328,7 +329,7 @@ class Lockstep:
         return int(self._seeds_J[job])
 
     def _raised(self, row: int, error: BaseException, when: str = "") -> MemberError:
-        return self._error(row, f"its environment raised {raised(error, when)}", passing=True)
+        return self._error(row, f"its environment raised {described(error, when)}", passing=True)
 
     def _error(self, row: int, reason: str, *, passing: bool = False) -> MemberError:
         job = int(self._job_R[row])

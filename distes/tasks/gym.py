@@ -13,19 +13,19 @@ import numpy as np
 import torch
 
 from distes.batched import Members
-from distes.errors import ConfigurationError, DistesWarning
+from distes.cuda_errors import failure, out_of_memory
+from distes.errors import ConfigurationError, DistesWarning, described
 from distes.evaluation import Moments
 from distes.population import PAIRS_PER_CHUNK, ChunkPairs, Floats
 from distes.randomness import MAX_EPISODES
 from distes.running_stat import RunningStat
 from distes.tasks.base import MemberError, Outcome, Task, Terms
 from distes.tasks.behaviour import Behaviour
-from distes.tasks.blame import raised
 from distes.tasks.environments import CannotMakeError, Environments
 from distes.tasks.episodes import Lockstep, Rules
+from distes.tasks.first_look import RaisedError, look_at, look_at_many
 from distes.tasks.single import live, normalized
 from distes.tasks.spaces import Action, Observation
-from distes.tasks.trial import RaisedError, look_at, look_at_many
 from distes.tasks.vectorized import DROP_CHEAP, DROP_DEAR, Vectorized
 
 # Pairs in a chunk, at least and at most. A step of the classic simulators takes as long for a hundred rows as for one;
@@ -292,6 +292,8 @@ class Gym(Task):
                 failed, reason, passing = error.member, error.reason, error.passing
                 if not passing or (failures[failed] == self._retries and terms.refuses_non_finite):
                     raise
+                if out_of_memory(error) or failure(error):  # which no fresh environment mends
+                    raise
             except CannotMakeError as error:
                 failed, reason = -1, str(error)
                 if failures[failed] == self._retries:
@@ -346,7 +348,7 @@ class Gym(Task):
                 steps = live(environment, policy, observation, action, seed, max_steps=self.max_steps)
                 episodes.append(np.stack([seen_O for seen_O, _ in itertools.islice(steps, MANY_STEPS)]))
         except Exception as error:
-            raise ConfigurationError(f"The environment {self.env!r} raised {raised(error)}.") from error
+            raise ConfigurationError(f"The environment {self.env!r} raised {described(error)}.") from error
         finally:
             environment.close()
         if self._normalize:

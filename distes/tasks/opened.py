@@ -4,8 +4,7 @@ import warnings
 import weakref
 from typing import Any
 
-from distes.errors import DistesWarning
-from distes.tasks.blame import raised
+from distes.errors import DistesWarning, described
 
 
 class Opened:
@@ -47,4 +46,4 @@ def _close(environment: Any) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        warnings.warn(f"An environment that was closed raised {raised(error)}.", DistesWarning, stacklevel=2)
+        warnings.warn(f"An environment that was closed raised {described(error)}.", DistesWarning, stacklevel=2)

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from distes import counter_random
 from distes.batched import Members
-from distes.errors import ConfigurationError
+from distes.errors import ConfigurationError, described
 from distes.evaluation import Moments
 from distes.population import Normalization
 from distes.randomness import episode_seeds
 from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Stopped, Terms
 from distes.tasks.behaviour import Behaviour, NoKeyError
-from distes.tasks.blame import fault_of_observation, raised
 from distes.tasks.episodes import CLIP, Rules, all_finite, lengths_differ
+from distes.tasks.faults import fault_of_observation
 from distes.tasks.simulation import Simulation
 from distes.tasks.spaces import Action, Observation
 
@@ -330,7 +330,7 @@ class Vectorized:
             self._observation.write_batch(observation, self._seen_RO)
         except Exception as error:
             fault = fault_of_observation(observation, self._simulation.space, of, rows=len(self._seen_RO))
-            reason = fault or f"its observations cannot be used: {raised(error)}"
+            reason = fault or f"its observations cannot be used: {described(error)}"
             raise MemberError(int(self._member_B[0]), reason, seeds_J[0]) from error
 
     def _watch_behaviour(
@@ -439,4 +439,4 @@ def _tensors(normalization: Normalization, device: torch.device) -> tuple[Tensor
 
 def _raised(error: BaseException, when: str, members: int) -> str:
     alone = "" if members == 1 else f" (or that of another of the {members} members that ran together)"
-    return f"its environment{alone} raised {raised(error, when)}"
+    return f"its environment{alone} raised {described(error, when)}"

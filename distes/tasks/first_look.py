@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distes.errors import ConfigurationError
+from distes.errors import ConfigurationError, described
 from distes.randomness import episode_seeds
-from distes.tasks.blame import fault_of_observation, fault_of_reset, fault_of_rows, fault_of_step, raised
+from distes.tasks.faults import fault_of_observation, fault_of_reset, fault_of_rows, fault_of_step
 from distes.tasks.simulation import Simulation
 from distes.tasks.spaces import Action, Observation
 
@@ -92,7 +92,7 @@ def _called(name: str, call: Any, *arguments: Any, **named: Any) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a simulator may end its process
-        raise RaisedError(f"its {name} raised {raised(error)}") from error
+        raise RaisedError(f"its {name} raised {described(error)}") from error
 
 
 def _require(fault: str | None) -> None:

@@ -1,11 +1,8 @@
-"""What is wrong with an environment, in words: what it raised, or what it gave in place of what Gymnasium asks for.
+"""What is wrong with what an environment returns, in words.
 
 Axes: R rows of a vector environment.
 """
 
-import os
-import sysconfig
-import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,45 +10,6 @@ import numpy as np
 import torch
 
 from distes.tasks.spaces import parts_of
-
-INSTALLED = tuple({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
-STANDARD = sysconfig.get_path("stdlib")
-OURS = __name__.partition(".")[0]
-
-
-def raised(error: BaseException, when: str = "") -> str:
-    """An error's type, its message, and where it came from: part of a sentence.
-
-    That is the innermost frame outside of distes and of installed packages, or else the innermost one outside of
-    distes. An error without a message is told by its line of code.
-
-    Args:
-        error: As it was caught.
-        when: Words after its type.
-    """
-    kind = f"{type(error).__name__}{when}"
-    try:
-        message = " ".join(str(error).split())
-    except Exception as unreadable:
-        message = f"a message that cannot be read, since str() raised {type(unreadable).__name__}"
-    frame = _origin(error)
-    if frame is None:
-        return f"{kind}: {message}" if message else kind
-    return f"{kind}: {message or frame.line or 'without a message'} ({frame.filename}, line {frame.lineno})"
-
-
-def _origin(error: BaseException) -> traceback.FrameSummary | None:
-    frames = traceback.extract_tb(error.__traceback__)
-    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-    outside = [
-        frame
-        for frame, module in zip(frames, modules, strict=True)
-        if module.partition(".")[0] != OURS
-        and os.path.isabs(frame.filename)  # compiled modules name files that are not there
-        and (frame.filename.startswith(INSTALLED) or not frame.filename.startswith(STANDARD))
-    ]
-    users = [frame for frame in outside if not frame.filename.startswith(INSTALLED)]
-    return next(iter((users or outside)[-1:]), None)
 
 
 def fault_of_reset(given: Any, space: Any) -> str | None:
