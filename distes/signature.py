@@ -109,7 +109,7 @@ class Argument:
         """Returns the value if its numbers are such as something can be computed with."""
         kinds = set(_kinds(self.hint))
         theirs = self._takes_anything and not (isinstance(parsed, int | float) and kinds & {int, float})
-        for number in () if theirs else _numbers(parsed):
+        for number in () if theirs else _leaves(parsed):
             if number != number:
                 raise ConfigurationError(f"{self.key} must be a number; got {shown(parsed)}.")
             if type(number) is int and not -LARGEST // 2 <= number < LARGEST:
@@ -122,6 +122,8 @@ class Argument:
         kinds = set(_kinds(self.hint))
         if isinstance(value, float) and value.is_integer() and int in kinds and float not in kinds:
             value = int(value)  # total_timesteps: 1e6
+        if any(yaml_text.is_too_large(leaf) for leaf in _leaves(value) if isinstance(leaf, str)):
+            raise ValueError  # jsonargparse reads texts as YAML where a mapping or a list is wanted
         if value is None and type(None) not in kinds and not self._takes_anything:
             raise TypeError  # jsonargparse takes None for "not given", whatever the type
         namespace = self._parser.parse_object({"value": copy.deepcopy(value)})  # jsonargparse changes it in place
@@ -257,15 +259,12 @@ def _kinds(hint: Any) -> Iterator[Any]:
         yield hint
 
 
-def _numbers(value: Any) -> Iterator[int | float]:
-    """All numbers in a plain value."""
-    if isinstance(value, dict):
-        for item in value.values():
-            yield from _numbers(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _numbers(item)
-    elif type(value) in (int, float):
+def _leaves(value: Any) -> Iterator[Any]:
+    """All texts, numbers, truths and nulls in a plain value."""
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(item)
+    else:
         yield value
 
 

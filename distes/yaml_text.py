@@ -39,6 +39,10 @@ for _first in "-+0123456789.":
 _MERGE = "tag:yaml.org,2002:merge"
 
 
+class _TooLargeError(yaml.MarkedYAMLError):
+    """There is too much of it."""
+
+
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = _READ
 
@@ -60,7 +64,8 @@ class _Loader(yaml.SafeLoader):
             sizes[key] = 1 + sum(self._measure(child, depth + 1, sizes, above) for child in self._children(node))
             above.remove(key)
         if sizes[key] > MAX_NODES:
-            raise _wrong(f"more than {MAX_NODES:,} values, those counted again that aliases repeat", node)
+            problem = f"more than {MAX_NODES:,} values, those counted again that aliases repeat"
+            raise _TooLargeError(problem=problem, problem_mark=node.start_mark)
         return sizes[key]
 
     def _children(self, node: yaml.Node) -> list[yaml.Node]:
@@ -127,6 +132,23 @@ def read(text: str) -> Any:
     if not is_plain(value):
         raise ConfigurationError("only mappings, lists, texts, numbers, true, false and null can be configured.")
     return value
+
+
+def is_too_large(text: str) -> bool:
+    """Whether another reader of YAML would make more values of a text than there is time or memory for.
+
+    It may read the texts within a text once more.
+    """
+    if not ("&" in text and "*" in text):  # an alias makes much of little
+        return False
+    try:
+        tokens = [token for token in yaml.scan(text) if isinstance(token, yaml.ScalarToken)]
+        yaml.compose(text, Loader=_Loader)
+    except _TooLargeError:
+        return True
+    except (yaml.YAMLError, ValueError, RecursionError):  # no YAML: nothing comes of it
+        return False
+    return any(is_too_large(token.value) for token in tokens if len(token.value) < len(text))
 
 
 def write(value: Any) -> str:

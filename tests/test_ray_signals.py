@@ -12,20 +12,8 @@ import pytest
 
 from tests.small import ROOT
 
-FLAGS = [
-    "--task",
-    "Function",
-    "--policy",
-    "Linear",
-    "--workers",
-    "1",
-    "--generations",
-    "2",
-    "--noise.size",
-    "1000",
-    "--oversubscribe",
-    "true",
-]
+FLAGS = ["--task=Function", "--policy=Linear", "--workers=1", "--generations=2", "--noise.size=1000"]
+FLAGS += ["--oversubscribe=true"]
 
 
 @pytest.mark.slow

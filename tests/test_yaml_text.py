@@ -100,6 +100,26 @@ def test_what_is_refused(text: str) -> None:
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.parametrize("key", ["task.env_kwargs", "task.env", "policy.hidden_sizes", "strategy.sigma", "seed"])
+@pytest.mark.parametrize("text", ["{" + bomb("[", "]").replace("\n", ", ") + "}", bomb("[", "]")])
+def test_texts_that_are_read_once_more_where_a_mapping_is_wanted(tmp_path: Path, key: str, text: str) -> None:
+    section, _, name = key.rpartition(".")
+    value = {name: text} if not section else {section: {"init_args": {name: text}}}
+    (tmp_path / "conf.yaml").write_text(yaml_text.write(value))
+    for argv in ([f"--{key}", text], ["--config", str(tmp_path / "conf.yaml")]):
+        with pytest.raises(ConfigurationError, match=f"{key} must be .*; got"):
+            configure(read_flags(argv))
+
+
+def test_such_texts_in_a_list() -> None:
+    with pytest.raises(ConfigurationError, match=r"policy.hidden_sizes must be a list of int; got "):
+        configure(read_flags(["--policy.hidden_sizes", yaml_text.write([3, bomb("[", "]")])]))
+
+
+def test_texts_with_the_signs_of_aliases_are_texts() -> None:
+    assert configure(read_flags(["--task.env", "*a & b"]))["task"]["init_args"]["env"] == "*a & b"
+
+
 def refused(path: Path) -> str:
     with pytest.raises(ConfigurationError) as caught:
         read_file(path)
