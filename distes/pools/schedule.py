@@ -223,10 +223,10 @@ class Schedule:
         hand = self.hands.pop(worker, [])
         for room in self._room:
             room.pop(worker, None)
-        self._works.pop(worker, None)
+        fresh = not self._works.pop(worker, None)
         self._gone.append(cause)
         self._longest = max([self._longest, *(issue.age(now) for issue in hand[:1])])
-        if hand and not outside and self._suspects(hand[0], cause, proven):
+        if hand and not outside and self._suspects(hand[0], cause, proven=proven, fresh=fresh):
             self.counts.reissued += 1
             hand = hand[1:]
         self._give_back(hand)
@@ -257,7 +257,7 @@ class Schedule:
             return
         raise ClusterError(nothing_comes_back(len(self._gone), silent, self._gone[-1]))
 
-    def _suspects(self, issue: Issue, cause: str, proven: bool) -> bool:
+    def _suspects(self, issue: Issue, cause: str, *, proven: bool, fresh: bool) -> bool:
         """Counts a death over what a worker had in hand; returns whether that is on trial now, which has it back.
 
         Raises:
@@ -277,7 +277,7 @@ class Schedule:
             self._trials[chunk.index] = Trial(chunk)
             self.waiting = deque(other for other in self.waiting if other.index != chunk.index)
             return True
-        trial_of_it.died(chunk, proven=proven)
+        trial_of_it.died(chunk, proven=proven, fresh=fresh)
         if trial_of_it.guilty(chunk):
             raise EvaluationError(verdict(chunk, trial_of_it.losses(chunk), *self._numbers, cause))
         return True
@@ -298,7 +298,7 @@ class Schedule:
         issues = []
         for trial in self._trials.values():
             for part in list(trial.waiting):
-                worker = next((idle for idle in self._room[0] if self._is_proven(idle, part)), None)
+                worker = next((idle for idle in self._room[0] if self._suits(idle, trial, part)), None)
                 if worker is not None:
                     trial.waiting.remove(part)
                     issues.append(self._give(worker, part, now, for_trial=True))
@@ -311,19 +311,30 @@ class Schedule:
         since workers that die after a certain amount of work would never come to it.
         """
         busy = sum(bool(hand) and hand[0].for_trial and not self.wants(hand[0]) for hand in self.hands.values())
-        parts = [trial for trial in self._trials.values() for _ in trial.waiting][busy:]
+        parts = [trial for trial in self._trials.values() for part in trial.waiting if not trial.needs_fresh(part)]
+        parts = parts[busy:]
         issues = []
         for worker, trial in zip(list(self._room[0]), parts, strict=False):
-            part = trial.waiting[0]
+            part = next((part for part in trial.waiting if not trial.needs_fresh(part)), None)
+            if part is None:
+                continue
             sample = self._sample(part)
             at_once = sample is None or (trial.drags_on(part) and worker % 3 == 0 and not self._works[worker])
-            work = trial.waiting.popleft() if at_once else beginning(sample or part, PROOF * part.evaluations)
+            if at_once:
+                trial.waiting.remove(part)
+            work = part if at_once else beginning(sample or part, PROOF * part.evaluations)
             issues.append(self._give(worker, work, now, for_trial=True))
         return issues
 
     def _sample(self, part: Chunk) -> Chunk | None:
         """The largest of what has come back in this generation; of the same kind, if there is any."""
         return self._samples.get(part.of_centre) or self._samples.get(not part.of_centre)
+
+    def _suits(self, worker: int, trial: Trial, part: Chunk) -> bool:
+        """Whether what becomes of the worker over the part is evidence."""
+        if trial.needs_fresh(part):
+            return not self._works[worker]
+        return self._is_proven(worker, part)
 
     def _is_proven(self, worker: int, part: Chunk) -> bool:
         """Whether a worker has brought back several times as much as the part, or as much as there is to prove it on.
