@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,15 @@ class Flags:
     trust: bool = False
     help: str | None = None
     layer: Layer = field(default_factory=Layer)
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """What the files and the flags say, in this order. Files are read once, since they may be pipes.
+
+        Raises:
+            ConfigurationError: A file cannot be read.
+        """
+        return [*map(read_file, self.configs), self.layer]
 
 
 def read_flags(argv: Sequence[str]) -> Flags:
@@ -116,12 +126,15 @@ def configure(flags: Flags) -> Configuration:
     Raises:
         ConfigurationError: It is wrong in some way; the message says in which.
     """
-    given = [*map(read_file, flags.configs), flags.layer]
     if flags.resume is None:
-        return resolve([DEFAULTS, *given])
-    configuration = resume(flags.resume, given)
+        return resolve([DEFAULTS, *flags.layers])
+    configuration = resume(flags.resume, flags.layers)
     address = configuration["address"]
-    if address not in (None, "auto") and not flags.trust and not any("address" in layer.values for layer in given):
+    if (
+        address not in (None, "auto")
+        and not flags.trust
+        and not any("address" in layer.values for layer in flags.layers)
+    ):
         raise ConfigurationError(
             f"{Path(flags.resume) / 'config.yaml'} has the address {address} of a Ray cluster, which would receive "
             "this machine's token and whatever else the run sends: repeat with "
@@ -135,7 +148,7 @@ def _trusted(flags: Flags) -> AbstractContextManager[None]:
     if flags.resume is None or flags.trust:
         return nullcontext()
     named = set[str]()
-    for layer in [*map(read_file, flags.configs), flags.layer]:
+    for layer in flags.layers:
         values = [typed(value) if isinstance(value, Text) else value for value in layer.values.values()]
         named.update(layer.classes.values(), _texts(values))
     return only_own(str(Path(flags.resume) / "config.yaml"), named)
@@ -153,7 +166,7 @@ def _texts(value: Any) -> Iterator[str]:
 def format_help(flags: Flags) -> str:
     """The help, with the arguments of the classes that the command line chooses."""
     classes: dict[str, str] = {}
-    for layer in [DEFAULTS, *map(read_file, flags.configs), flags.layer]:
+    for layer in [DEFAULTS, *flags.layers]:
         classes.update(layer.classes)
     if flags.help:
         classes = {flags.help: classes[flags.help]}

@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 
 from distes.build import build_policy, construct
-from distes.errors import CheckpointError, ConfigurationError, DistesError, EvaluationError
+from distes.errors import CheckpointError, ConfigurationError, DistesError, EvaluationError, blame, described
 from distes.installation import install
 from distes.monitor.console import number
 from distes.saved_policy import DESCRIPTION, SavedPolicy, Which, load_policy
+from distes.stopping import program
 from distes.tasks.single import live
+from distes.terminal import tell
 from distes.trust import only_own
 
 FORMATS = (".mp4", ".gif")
@@ -128,13 +130,15 @@ class Player:
         except DistesError:
             raise
         except Exception as error:
-            what = " ".join(f"{type(error).__name__}: {error}".split())
+            what = described(error)
             hint = ""
             if "pygame" in what and type(error).__name__ in ("DependencyNotInstalled", "ModuleNotFoundError"):
                 hint = f". To draw it: {install('render')}."
             elif "OpenGL" in what:
                 hint = ". Without a screen, MuJoCo draws with MUJOCO_GL=egl or MUJOCO_GL=osmesa in the environment."
-            raise EvaluationError(f"The environment {self._task.name} raised {what}{hint}") from error
+            raise EvaluationError(
+                f"The environment {self._task.name}, or the policy in it, raised {what}{hint}"
+            ) from error
 
 
 class Film:
@@ -224,14 +228,12 @@ class Progress:
         if now - self._said >= (0.2 if self._live else 10):
             self._said = now
             line = f"{self._doing} episode {episode} of {self._episodes}, step {steps:,}"
-            print(
-                f"\r\033[K{line}" if self._live else line, end="" if self._live else "\n", file=sys.stderr, flush=True
-            )
+            tell(f"\r\033[K{line}" if self._live else f"{line}\n", sys.stderr)
 
     def clear(self) -> None:
         """Makes room for a line that stays."""
         if self._live:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            tell("\r\033[K", sys.stderr)
 
 
 def play(
@@ -335,8 +337,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--debug", action="store_true", help="show where an error arose, not only what it is")
     flags = parser.parse_args(argv)
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # where a policy of one's own was found in training
+    with contextlib.suppress(OSError):  # the current directory has been removed
+        if str(Path.cwd()) not in sys.path:
+            sys.path.append(str(Path.cwd()))  # where a policy of one's own was found in training
     if flags.record is not None:
         draw_without_a_screen()
     progress = Progress(flags.episodes, "playing" if flags.record is None else "filming")
@@ -354,23 +357,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         ):
             progress.clear()
             returns.append(total)
-            print(f"episode {len(returns)}: return {number(total)}, {length:,} steps", flush=True)
-        print(f"mean {number(float(np.mean(returns)))} ± {number(float(np.std(returns)))} over {len(returns)} episodes")
+            tell(f"episode {len(returns)}: return {number(total)}, {length:,} steps\n", sys.stdout)
+        mean, std = number(float(np.mean(returns))), number(float(np.std(returns)))
+        tell(f"mean {mean} ± {std} over {len(returns)} episodes\n", sys.stdout)
         if flags.record is not None:
-            print(f"filmed in {flags.record}", flush=True)
+            tell(f"filmed in {flags.record}\n", sys.stdout)
     except DistesError as error:
         if flags.debug:
             traceback.print_exc()
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        tell(f"error: {' '.join(str(error).split())}\n", sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    except Exception:
-        traceback.print_exc()
-        print("error: this is a bug in distes; please report it with the lines above.", file=sys.stderr)
-        return 1
+    except Exception as error:
+        sentence = blame(error)
+        if sentence is None or flags.debug:
+            tell(traceback.format_exc(), sys.stderr)
+        tell(f"error: {sentence or 'this is a bug in distes; please report it with the lines above.'}\n", sys.stderr)
+        return 1 if sentence is None else 2
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program(main))

@@ -4,6 +4,7 @@ import sys
 
 try:
     from distes.play import main
+    from distes.stopping import program
 except ModuleNotFoundError as error:
     from instead import instead
 
@@ -11,4 +12,4 @@ except ModuleNotFoundError as error:
     sys.exit(2)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program(main))

@@ -105,7 +105,7 @@ class TestRegisteredEnvironments:
         ]:
             monkeypatch.delitem(sys.modules, module)
         with pytest.raises(
-            ConfigurationError, match=r"needs an extra that is not installed: pip install 'distes\[mujoco\]'"
+            ConfigurationError, match=r"needs an extra that is not installed: .*-m pip install .*\[mujoco\]'"
         ):
             Gym("HalfCheetah-v5").check()
 

@@ -19,6 +19,7 @@ from distes.envs import TWINS
 from distes.envs.base import BatchedEnv
 from distes.envs.mujoco import library
 from distes.errors import ConfigurationError, described, did_you_mean
+from distes.installation import install
 from distes.signature import torch_as_it_was
 from distes.tasks.arguments import Wrapper, callable_of, name_of, takes, with_tuples, wrapper_and_arguments
 from distes.tasks.opened import Opened
@@ -113,7 +114,7 @@ class Environments:
             if self.env.startswith("ALE/"):
                 raise ConfigurationError(
                     f"The environment {self.env!r} is registered by a module of its own: name it "
-                    f"'ale_py:{self.env}' (needs pip install 'distes[atari]')."
+                    f"'ale_py:{self.env}' (needs {install('atari')})."
                 ) from error
             hint = did_you_mean(id, gymnasium.registry)
             raise ConfigurationError(
@@ -418,7 +419,7 @@ class Environments:
         extra = next((extra for word, extra in EXTRAS.items() if word in text.lower()), None)
         if missing and extra:
             return ConfigurationError(
-                f"The environment {self.env!r} needs an extra that is not installed: pip install 'distes[{extra}]'."
+                f"The environment {self.env!r} needs an extra that is not installed: {install(extra)}."
             )
         return (ConfigurationError if missing else CannotMakeError)(
             f"The environment {self.env!r} cannot be made: {text}"
