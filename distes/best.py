@@ -78,12 +78,13 @@ class Best:
         """
         if not isinstance(state, Mapping):
             require(type(state) in (int, float), "", "a number, or a mapping")
+            require(state == state, "", "finite")
             return cls(float(state), episodes=episodes) if math.isfinite(state) else cls()
         require(state.keys() == cls().state_dict().keys(), "", "what is known of the best evaluation")
         outdone = state["outdone"]
         numbers = [(state["mean"], state["episodes"]), *([] if outdone is None else [outdone])]
         for place, pair in zip(("", "/outdone"), numbers, strict=False):
-            fits = isinstance(pair, tuple | list) and list(map(type, pair)) == [float, int]
+            fits = isinstance(pair, tuple | list) and list(map(type, pair)) == [float, int] and pair[0] == pair[0]
             require(fits, place, "the mean and the number of episodes")
         require(type(state["std"]) is float, "/std", "a number")
         return cls(state["mean"], state["std"], state["episodes"], None if outdone is None else tuple(outdone))

@@ -311,7 +311,7 @@ class TestWhatGoesWrong:
             ),
             (
                 "tests.environments.needs_scalefree",
-                "cannot be made: ModuleNotFoundError: No module named 'scalefree' .*py, line",
+                "cannot be made: ModuleNotFoundError: No module named 'scalefree' .*py:",
             ),
             (
                 "tests.environments.breaks",

@@ -74,7 +74,7 @@ class TestReplay:
 
     def test_nor_does_playing(self, run: Path) -> None:
         before = everything(run.parent)
-        assert play([str(run), "--episodes", "1"]) == 0
+        assert play([str(run), "--trust", "--episodes", "1"]) == 0
         assert everything(run.parent) == before
 
     def test_takes_no_lock_and_needs_none(self, run: Path) -> None:
