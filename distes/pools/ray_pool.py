@@ -200,14 +200,18 @@ class RayPool(Pool):
         self._numbers = population.generation + 1, population.first_pair  # people count from 1
         self._schedule.begin(cut, *self._numbers)
         results: dict[int, ChunkResult] = {}
-        self._sync.begin(population)
         try:
+            self._sync.begin(population)
             while not self._schedule.finished:
                 if stop():
                     raise Interrupted
                 self._hand_out()
                 self._wait(results)
                 self._look_after()
+        except ClusterError:
+            if stop():  # asked for while the cluster was waited for: that comes first
+                raise Interrupted from None
+            raise
         finally:
             # what is not begun yet; a chunk that runs is left to end
             finished = self._schedule.finished
