@@ -184,6 +184,18 @@ def chunks(population: Population, pairs_per_chunk: int | None, usual: ChunkPair
     return [Chunk(index, start, stop, of_centre, each) for index, (start, stop, of_centre) in enumerate(spans)]
 
 
+def chunk_size_to_occupy(workers: int, population: Population, usual: ChunkPairs) -> int | None:
+    """Members in a chunk that would give each worker one, or None if the usual chunks do, or would become too small.
+
+    Args:
+        workers: How many there are.
+        population: Of pairs, or of members that come alone.
+        usual: What the task has found best.
+    """
+    fair = usual.to_occupy(workers, len(population.ids_N) * len(population.signs) // 2)
+    return None if fair is None else 2 * fair
+
+
 def centre_alone(population: Population, eval_seeds_E: NDArray[np.uint64] | None = None) -> Population:
     """The episodes of the centre without the members; or these further ones, all of the first genome if there are any.
 

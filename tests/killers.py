@@ -6,6 +6,7 @@ import sys
 import time
 
 import numpy as np
+import torch
 
 from distes.batched import Members
 from distes.policies.linear import Linear
@@ -46,4 +47,5 @@ def end(how: str) -> None:
 
 
 def deadly(how: str = "", seconds: float = 0.0) -> Parts:
+    torch.manual_seed(0)
     return parts(Deadly(how, seconds), Linear(1, 3, bias=False))

@@ -5,7 +5,9 @@ outside, and killers are pairs (or episodes of the centre) that cost whoever eva
 """
 
 import heapq
+import math
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +45,7 @@ class SimulatedCluster:
         restart: float = 5.0,
         kills: Callable[[Chunk], bool] = lambda chunk: False,
         hangs: bool = False,
+        leaks: float = math.inf,
     ) -> None:
         """Workers join within two seconds, and faults happen within thirty.
 
@@ -56,9 +59,11 @@ class SimulatedCluster:
             restart: Until a dead worker is replaced, at most.
             kills: Whether a worker that evaluates these dies over them.
             hangs: Whether it hangs instead.
+            leaks: Members after which any worker dies.
         """
         self.random, self.schedule, self.now, self._slow = random.Random(seed), schedule, 0.0, slow
         self._seconds, self._restart, self._kills, self._hangs = seconds, restart, kills, hangs
+        self._leaks, self._leaked = leaks, Counter[int]()
         self._events: list[tuple[float, int, tuple[Any, ...]]] = []
         self._happened = self._named = 0
         self._hands: dict[int, list[Issue]] = {}  # of the workers that live, as they themselves see it
@@ -137,7 +142,8 @@ class SimulatedCluster:
             return
         issue = self._busy[worker] = self._hands[worker][0]
         seconds = self._pace[worker] * self.random.uniform(0.8, 1.2) * issue.chunk.evaluations * self._seconds
-        if not self._kills(issue.chunk):
+        self._leaked[worker] += issue.chunk.evaluations
+        if not self._kills(issue.chunk) and self._leaked[worker] <= self._leaks:
             self._send(seconds, "ends", worker, issue)
         elif self._hangs:
             self._hung.add(worker)

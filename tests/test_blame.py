@@ -17,7 +17,7 @@ from tests.test_schedule import cut_of, right
 
 COURSES = 400  # of each kind; with those of test_schedule.py more than ten thousand
 TWELVE = [Chunk(i, 4 * i, 4 * i + 4) for i in range(12)]  # of three seconds each in the tests with storms
-FEW = 14  # tries within which a killer is found where nothing else happens
+FEW = 12  # tries within which a killer is found where nothing else happens; more where there is little other work
 
 
 def kills(pair: int) -> Callable[[Chunk], bool]:
@@ -27,6 +27,7 @@ def kills(pair: int) -> Callable[[Chunk], bool]:
 @pytest.mark.parametrize("workers", [1, 2, 7])
 @pytest.mark.parametrize("hangs", [False, True], ids=["dies", "hangs"])
 def test_a_killer_is_named_within_a_few_tries(workers: int, hangs: bool) -> None:
+    tries = []
     for seed in range(COURSES // 10):
         numbers = np.random.default_rng(seed)
         pairs = int(numbers.integers(2, 60))
@@ -35,13 +36,14 @@ def test_a_killer_is_named_within_a_few_tries(workers: int, hangs: bool) -> None
         cluster = SimulatedCluster(seed, schedule, workers, 0, 0.0, kills=kills(killer), hangs=hangs)
         with pytest.raises(EvaluationError, match=rf"workers in a row died or hung over pair {killer} of generation 1"):
             cluster.evaluate(0, cut_of(pairs))
-        assert cluster.losses <= FEW + workers
+        tries.append(cluster.losses)
+    assert np.median(tries) <= FEW + (workers if hangs else 0) and max(tries) <= 2 * FEW + workers
 
 
 @pytest.mark.parametrize("every", [2.0, 4.0, 15.0])
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_a_killer_is_named_in_a_storm(workers: int, every: float) -> None:
-    for seed in range(COURSES // 40):
+    for seed in range(COURSES // 80):
         killer = seed % 48
         cluster = SimulatedCluster(seed, Schedule(), workers, 0, 0.0, seconds=3 / 8, restart=2.0, kills=kills(killer))
         cluster.storm(every, 0, 10_000)
@@ -65,6 +67,15 @@ def test_a_minute_in_which_everybody_dies_is_survived(workers: int) -> None:
         cluster = SimulatedCluster(seed, Schedule(), workers, 0, 0.0, seconds=3 / 8, restart=2.0)
         cluster.storm(1.0 + seed % 3, seed % 20, 60 + seed % 20, all_at_once=True)
         for generation in range(3):
+            right(cluster.evaluate(generation, TWELVE), generation, TWELVE)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_environments_that_leak_blame_nobody(workers: int) -> None:
+    """Each worker dies after a certain amount of work, whichever pair it has then; it is enough for two chunks."""
+    for seed in range(COURSES // 10):
+        cluster = SimulatedCluster(seed, Schedule(), workers, 0, 0.0, restart=2.0, leaks=16 + seed)
+        for generation in range(5):
             right(cluster.evaluate(generation, TWELVE), generation, TWELVE)
 
 

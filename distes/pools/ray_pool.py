@@ -26,7 +26,7 @@ from distes.pools.ray_relay import RelayedCalls
 from distes.pools.ray_sync import SYNCS, array_bytes, how_to_send
 from distes.pools.ray_workers import RayWorkers
 from distes.pools.schedule import Schedule
-from distes.population import Population, chunks
+from distes.population import Population, chunk_size_to_occupy, chunks
 from distes.replica import OutOfStep
 from distes.worker import Experiment, Worker
 
@@ -132,7 +132,7 @@ class RayPool(Pool):
     def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
         """Keeps two chunks in flight per worker; what a dead, hung or slow worker has is done again elsewhere."""
         cut = chunks(population, self._pairs_per_chunk, self._usual)
-        self._hint(len(population.ids_N) * len(population.signs) // 2)
+        self._hint(population)
         self._numbers = population.generation + 1, population.first_pair  # people count from 1
         self._schedule.begin(cut, *self._numbers)
         results: dict[int, ChunkResult] = {}
@@ -213,11 +213,11 @@ class RayPool(Pool):
                 "too (other processors or GPUs, or other libraries than the driver's), --sync broadcast is faster."
             )
 
-    def _hint(self, pairs: int) -> None:
-        fair = self._usual.to_occupy(self._workers.count, pairs)
-        if fair and not self._pairs_per_chunk and not self._hinted:
+    def _hint(self, population: Population) -> None:
+        size = chunk_size_to_occupy(self._workers.count, population, self._usual)
+        if size and not self._pairs_per_chunk and not self._hinted:
             self._hinted = True
-            self._say(f"There are fewer chunks than workers; a new run with --chunk_size {2 * fair} would occupy all.")
+            self._say(f"There are fewer chunks than workers; a new run with --chunk_size {size} would occupy all.")
 
     def _hand_out(self) -> None:
         """To begin with, only once there are enough workers."""

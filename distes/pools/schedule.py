@@ -81,7 +81,7 @@ class Schedule:
         self._numbers = (0, 0)  # the generation's, and its first pair's
         self._losses = Counter[int]()
         self._trials: dict[int, Trial] = {}  # by index of the chunk
-        self._proven = Counter[int]()  # worker -> members or episodes that it has brought back at once
+        self._works: dict[int, Counter[int]] = {}  # worker -> how often it has brought back so many members at once
         self._samples: dict[bool, Chunk] = {}  # of the centre or not -> something that has come back
         self._heard: float | None = None  # when something has come back the last time
         self._gone = list[str]()  # since then: why workers died,
@@ -125,6 +125,7 @@ class Schedule:
     def joined(self, worker: int) -> None:
         """A worker is ready."""
         self.hands[worker] = []
+        self._works[worker] = Counter()
         self._room[0][worker] = None
 
     def hand_out(self, now: float) -> list[Issue]:
@@ -158,10 +159,11 @@ class Schedule:
             self.pace.add(chunk, now - issue.since)
         self._drop(issue, now)
         self._forget_the_gone(now)
-        for trial in self._trials.values():
-            trial.lived(chunk.evaluations)
+        if self._works.get(issue.worker):  # its first work is what it proves itself on, and no more evidence than that
+            for trial in self._trials.values():
+                trial.lived(chunk.evaluations)
         if issue.worker in self.hands:
-            self._proven[issue.worker] = max(self._proven[issue.worker], chunk.evaluations)
+            self._works[issue.worker][chunk.evaluations] += 1
         wanted = self.wants(issue)
         sample = self._samples.get(chunk.of_centre, chunk)
         if issue.generation == self._generation and chunk.evaluations >= sample.evaluations:
@@ -217,14 +219,14 @@ class Schedule:
         Raises:
             EvaluationError: If the chunk it worked on, or a part of that, is to blame.
         """
+        proven = bool(self.hands.get(worker)) and self._is_proven(worker, self.hands[worker][0].chunk)
         hand = self.hands.pop(worker, [])
         for room in self._room:
             room.pop(worker, None)
-        proven = bool(hand) and self._is_proven(worker, hand[0].chunk)
-        self._proven.pop(worker, None)
+        fresh = not self._works.pop(worker, None)
         self._gone.append(cause)
         self._longest = max([self._longest, *(issue.age(now) for issue in hand[:1])])
-        if hand and not outside and self._suspects(hand[0], cause, proven):
+        if hand and not outside and self._suspects(hand[0], cause, proven=proven, fresh=fresh):
             self.counts.reissued += 1
             hand = hand[1:]
         self._give_back(hand)
@@ -255,7 +257,7 @@ class Schedule:
             return
         raise ClusterError(nothing_comes_back(len(self._gone), silent, self._gone[-1]))
 
-    def _suspects(self, issue: Issue, cause: str, proven: bool) -> bool:
+    def _suspects(self, issue: Issue, cause: str, *, proven: bool, fresh: bool) -> bool:
         """Counts a death over what a worker had in hand; returns whether that is on trial now, which has it back.
 
         Raises:
@@ -275,7 +277,7 @@ class Schedule:
             self._trials[chunk.index] = Trial(chunk)
             self.waiting = deque(other for other in self.waiting if other.index != chunk.index)
             return True
-        trial_of_it.died(chunk, proven=proven)
+        trial_of_it.died(chunk, proven=proven, fresh=fresh)
         if trial_of_it.guilty(chunk):
             raise EvaluationError(verdict(chunk, trial_of_it.losses(chunk), *self._numbers, cause))
         return True
@@ -296,7 +298,7 @@ class Schedule:
         issues = []
         for trial in self._trials.values():
             for part in list(trial.waiting):
-                worker = next((idle for idle in self._room[0] if self._is_proven(idle, part)), None)
+                worker = next((idle for idle in self._room[0] if self._suits(idle, trial, part)), None)
                 if worker is not None:
                     trial.waiting.remove(part)
                     issues.append(self._give(worker, part, now, for_trial=True))
@@ -305,15 +307,22 @@ class Schedule:
     def _prove(self, now: float) -> list[Issue]:
         """Has idle workers do once more what has come back already, before they are given a part that waits.
 
-        Where nothing has come back at all, they take the part itself.
+        Where nothing has come back at all, they take the part itself; and some do where there is no verdict for long,
+        since workers that die after a certain amount of work would never come to it.
         """
         busy = sum(bool(hand) and hand[0].for_trial and not self.wants(hand[0]) for hand in self.hands.values())
-        parts = [trial for trial in self._trials.values() for _ in trial.waiting][busy:]
+        parts = [trial for trial in self._trials.values() for part in trial.waiting if not trial.needs_fresh(part)]
+        parts = parts[busy:]
         issues = []
         for worker, trial in zip(list(self._room[0]), parts, strict=False):
-            part = trial.waiting[0]
+            part = next((part for part in trial.waiting if not trial.needs_fresh(part)), None)
+            if part is None:
+                continue
             sample = self._sample(part)
-            work = trial.waiting.popleft() if sample is None else beginning(sample, PROOF * part.evaluations)
+            at_once = sample is None or (trial.drags_on(part) and worker % 3 == 0 and not self._works[worker])
+            if at_once:
+                trial.waiting.remove(part)
+            work = part if at_once else beginning(sample or part, PROOF * part.evaluations)
             issues.append(self._give(worker, work, now, for_trial=True))
         return issues
 
@@ -321,10 +330,22 @@ class Schedule:
         """The largest of what has come back in this generation; of the same kind, if there is any."""
         return self._samples.get(part.of_centre) or self._samples.get(not part.of_centre)
 
+    def _suits(self, worker: int, trial: Trial, part: Chunk) -> bool:
+        """Whether what becomes of the worker over the part is evidence."""
+        if trial.needs_fresh(part):
+            return not self._works[worker]
+        return self._is_proven(worker, part)
+
     def _is_proven(self, worker: int, part: Chunk) -> bool:
-        """Whether a worker has done several times as much work as the part, or as much as there is to prove itself."""
+        """Whether a worker has brought back several times as much as the part, or as much as there is to prove it on.
+
+        Every second worker has to do so twice. Something that ends each worker after a certain time, or amount of work,
+        would else always do so over the part.
+        """
         sample = self._sample(part) or part
-        return self._proven[worker] >= min(PROOF * part.evaluations, sample.evaluations)
+        enough = min(PROOF * part.evaluations, sample.evaluations)
+        often = sum(count for evaluations, count in self._works[worker].items() if evaluations >= enough)
+        return often >= 1 + worker % 2
 
     def _takes_a_second(self, first: Issue) -> bool:
         """Whether a chunk may wait beside what its worker is at: of this generation, and nothing that may kill it."""

@@ -35,36 +35,48 @@ class Trial:
             chunk: The suspect.
         """
         self.chunk = chunk
+        self._acquitted = False  # whether all parts were
         self.waiting = deque(halves(chunk))
         self.open = set(self.waiting)
         self._lived = Counter[int]()  # by members (or episodes of the centre): what workers have come back from
         self._deaths = Counter[Chunk]()  # over parts, whoever died
         self._losses = Counter[Chunk]()  # of workers that had done other work well
+        self._fresh = set[Chunk]()  # parts that have also cost a worker that had done nothing else,
+        self._need_fresh = set[Chunk]()  # and parts that lack this alone
         self._elsewhere = Counter[int]()  # by members: what workers died over besides
 
     def lived(self, evaluations: int) -> None:
-        """A worker has evaluated so many members, of whatever chunk or part, and lives."""
+        """A worker that had done other work has evaluated so many members, of whatever chunk or part, and lives."""
         self._lived[evaluations] += 1
 
     def survived(self, part: Chunk) -> None:
         """That was the part; after the last part comes the whole."""
         self.open.discard(part)
         self._losses.pop(part, None)  # those that count are in a row
+        self._fresh.discard(part)
+        self._need_fresh.discard(part)
         if not self.open:
+            self._acquitted = True
             self._put(self.chunk)
 
-    def died(self, part: Chunk, *, proven: bool) -> None:
+    def died(self, part: Chunk, *, proven: bool, fresh: bool) -> None:
         """A worker died or hung over the part, which is cut in halves if it can be.
 
         Args:
             part: The part, or the whole chunk if a worker had it in hand from before.
             proven: Whether the worker has done other work well; if not, the loss is no evidence.
+            fresh: Whether it has done nothing else.
         """
+        if fresh:
+            self._fresh.add(part)
         self._deaths[part] += 1
         self._losses[part] += proven
+        if part not in self._fresh and self._is_evident(part):  # a new worker comes in place of the one that died
+            self._need_fresh.add(part)
         if part in self.open:
             self.open.discard(part)
-            self._put(*halves(part))
+            stays_whole = self.needs_fresh(part) or (part == self.chunk and self._acquitted and not proven)
+            self._put(*([part] if stays_whole else halves(part)))
 
     def died_elsewhere(self, evaluations: int) -> None:
         """A worker died or hung over so many members of something else."""
@@ -79,8 +91,22 @@ class Trial:
         """Workers that had done other work well, and died or hung over the part."""
         return self._losses[part]
 
+    def drags_on(self, part: Chunk) -> bool:
+        """Whether the part has cost more workers than a verdict takes where nothing else kills any."""
+        return self._deaths[part] > 2 * LOSSES
+
     def guilty(self, part: Chunk) -> bool:
         """Whether the part, over which a worker has just died, is to blame."""
+        return part in self._fresh and self._is_evident(part)
+
+    def needs_fresh(self, part: Chunk) -> bool:
+        """Whether all that is left is to see that a worker dies over it that has done nothing else.
+
+        Where an environment leaks, and workers die after a certain amount of work, such a worker lives.
+        """
+        return part in self._need_fresh and part not in self._fresh
+
+    def _is_evident(self, part: Chunk) -> bool:
         return self._losses[part] >= LOSSES and self._chance(part) <= CHANCE
 
     def _chance(self, part: Chunk) -> float:
