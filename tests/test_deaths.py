@@ -116,11 +116,11 @@ def test_a_storm_changes_nothing_and_an_interrupt_in_a_worker_does_not_pass() ->
     """A worker is killed every two seconds. What Ray makes of KeyboardInterrupt looks like a call taken back."""
     made, quick = deadly("KeyboardInterrupt", 0.3), deadly()
     pool = RayPool(made.experiment, workers=2, oversubscribe=True, pairs_per_chunk=2, say=lambda line: None)
-    chance, killed = random.Random(0), [time.monotonic() + 5]
+    chance, killed = random.Random(0), [0.0]
 
     def stop() -> bool:
         now = time.monotonic()
-        if now > killed[-1] + 2 and len(killed) < 4 and (alive := worker_processes()):
+        if now > killed[-1] + 2 and len(killed) < 4 and pool.status().alive and (alive := worker_processes()):
             os.kill(chance.choice(alive).pid, signal.SIGKILL)
             killed.append(now)
         return False
@@ -133,7 +133,7 @@ def test_a_storm_changes_nothing_and_an_interrupt_in_a_worker_does_not_pass() ->
             quick, SerialPool(quick.experiment), strategy=quick.strategy(population_size=32), generations=5
         )
         assert got.column("params/sha256") == expected.column("params/sha256")
-        assert got.lines[-1]["workers/restarted"] >= 2  # of those that were killed, some were not ready yet
+        assert got.lines[-1]["workers/restarted"] >= 1  # of those that were killed, some were not ready yet
         asked = made.strategy(population_size=8).ask()
         np.testing.assert_array_equal(
             calm(asked, lambda: False).fitness_N2, evaluate(SerialPool(quick.experiment), asked).fitness_N2
