@@ -36,10 +36,10 @@ HERE = r"\(.*odd_environments\.py:\d+\)"
         ("ShowsFloats", r"shape \(9, 9\) and type uint8; reset returned an array of shape \(9, 9\) and type float64"),
         ("ShowsNothing", r"The environment's observations have no numbers: their shape is \(0,\)"),
         ("DoesNothing", r"The environment's actions have no numbers: their shape is \(0,\)"),
-        ("Wordless", "its step raised AssertionError: assert action is None " + HERE),
+        ("Wordless", "its step raised AssertionError in 'assert action is None' " + HERE),
         (
             "Unreadable",
-            r"its step raised UnreadableError: a message that cannot be read, since str\(\) raised ValueErr",
+            r"its step raised UnreadableError: a message that cannot be read, since its __str__ raises ValueErr",
         ),
         ("Exits", "its step raised SystemExit: 0 " + HERE),
         ("nothing", "task.env: .*nothing returned None in place of an environment: is there a return missing"),

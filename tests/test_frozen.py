@@ -53,4 +53,4 @@ def test_they_stay_what_they_are(kind: str, tmp_path: Path) -> None:
 def test_the_policy_is_played_with_them(tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert main([*FEW.split(), *KINDS["dense"].split(), "--run_dir", str(run), "--generations", "2"]) == 0
-    assert play([str(run), "--episodes", "1"]) == 0
+    assert play([str(run), "--trust", "--episodes", "1"]) == 0

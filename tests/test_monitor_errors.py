@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distes.errors import DistesWarning
+from distes.errors import ConfigurationError, DistesWarning
 from distes.monitor import Console, Monitors
 from distes.monitor.console import duration
 from distes.monitor.tensorboard import TensorBoard
@@ -44,9 +44,11 @@ def test_an_error_when_it_is_closed_hides_neither_the_result_nor_other_monitors(
     assert log.closed == 1
 
 
-def test_what_is_no_monitor_at_all_is_said() -> None:
-    with pytest.warns(DistesWarning, match="^function raised AttributeError"):
-        trainer(sphere(), monitors=[lambda *_: None], generations=2).run()
+def test_what_is_no_monitor_at_all_is_refused() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"a monitor must be an instance of .*Monitor; got the callable <lambda>"
+    ):
+        trainer(sphere(), monitors=[lambda *_: None], generations=2)
 
 
 def test_a_warning_that_is_an_error_ends_no_run_either() -> None:

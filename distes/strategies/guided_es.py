@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
-from distes.optimizer import MEMORY
+from distes.optimizer import MEMORY, require_size
 from distes.perturbations.base import Perturbation
 from distes.population import Floats
 from distes.spread import Spread
@@ -97,6 +97,7 @@ class GuidedES(OpenAIES):
         """Refuses a centre of another size."""
         estimates_KP = state["estimates_KP"]
         size = self._estimates_KP.shape[1]
+        require_size(np.asarray(state["centre_P"]), size)
         fits = is_floats(estimates_KP, 2) and len(estimates_KP) <= self._size and estimates_KP.shape[1] == size
         wanted = f"an array of at most {self._size} vectors of {size} float32 numbers, none of them zero"
         require(fits and bool(estimates_KP.any(axis=1).all()), "/estimates_KP", wanted)
