@@ -19,8 +19,6 @@ from types import NoneType
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 
@@ -76,6 +74,8 @@ def decode(tree: bytes, arrays: Arrays) -> dict[str, Any]:
 
 def pack(arrays: Arrays, metadata: dict[str, str] | None = None) -> bytes:
     """The content of a safetensors file."""
+    import safetensors.numpy  # here, since members are evaluated where nothing is saved, too
+
     return safetensors.numpy.save(arrays, metadata)
 
 
@@ -85,6 +85,8 @@ def unpack(data: bytes) -> tuple[Arrays, dict[str, str]]:
     Raises:
         ValueError: It is no such file, or holds a dtype that `pack` does not write.
     """
+    import safetensors
+
     try:
         entries = safetensors.deserialize(data)
     except safetensors.SafetensorError as error:

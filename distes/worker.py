@@ -367,7 +367,8 @@ def _ended(population: Population, chunk: Chunk, error: BaseException) -> str:
     """The sentence for an exception that is no error of one member, but the wish to end the process."""
     return (
         f"{_named(population, chunk)} could not be evaluated: the environment, the policy or what they call "
-        f"{raised(error)}. It may raise errors, but must not end the process."
+        f"{raised(error)}. It may raise errors, but must not end the process. To see it in one process: python "
+        "scripts/launch.py --resume RUN_DIR --workers 0"
     )
 
 

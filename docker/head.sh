@@ -7,7 +7,7 @@ ray start --head --port="${PORT:-6379}" --num-cpus=0 --object-store-memory=10000
   --disable-usage-stats
 where="--address 127.0.0.1:${PORT:-6379} --workers ${WORKERS:-64} --min_workers 1"
 if [ -f "runs/${RUN:-run}/config.yaml" ]; then
-  what="--resume runs/${RUN:-run}"
+  what="--resume runs/${RUN:-run} --trust"
 else
   what="--run_dir runs/${RUN:-run} ${ARGS:-}"
 fi

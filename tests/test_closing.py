@@ -56,13 +56,13 @@ def solo(tmp_path: Path) -> dict[str, Any]:
 def test_a_run_closes_what_it_made_and_so_does_playing_it(tmp_path: Path) -> None:
     assert main(flags(tmp_path / "run")) == 0
     assert Plain.open == 0 < Plain.most
-    assert [length for _, length in play(str(tmp_path / "run"), policy="last", episodes=2)] == [5, 5]
+    assert [length for _, length in play(str(tmp_path / "run"), policy="last", episodes=2, trust=True)] == [5, 5]
 
 
 def test_one_at_a_time_is_enough(tmp_path: Path) -> None:
     """The one that was made to read the spaces is the first row; in playing it is the one that is played."""
     assert main(flags(tmp_path / "run", **solo(tmp_path))) == 0
-    assert len(list(play(str(tmp_path / "run"), policy="last", episodes=1))) == 1
+    assert len(list(play(str(tmp_path / "run"), policy="last", episodes=1, trust=True))) == 1
     assert Plain.most == 1
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -132,7 +132,7 @@ def test_a_sensitivity_s_episodes() -> None:
     of = parts(task)
     assert len(task.reference_episodes(of.policy, [1, 2])[0]) == 5
     assert Plain.open == 0 and Plain.most == 1
-    with pytest.raises(ConfigurationError, match="raised AssertionError: assert action is None"):
+    with pytest.raises(ConfigurationError, match="raised AssertionError in 'assert action is None'"):
         Gym(ODD + "Wordless").reference_episodes(of.policy, [1])
 
 
@@ -169,7 +169,7 @@ class TestStopping:
         assert "Endless has no step limit" in capsys.readouterr().out
         assert list((tmp_path / "run" / "checkpoints").iterdir())
         Endless.signal_at = None
-        resumed = ["--resume", str(tmp_path / "run"), "--task.max_steps", "3"]
+        resumed = ["--resume", str(tmp_path / "run"), "--trust", "--task.max_steps", "3"]
         assert main([*resumed, "--generations", "1"]) in (0, 2)  # whether a limit may change is the configuration's
 
     def test_nobody_asks_where_nobody_stops(self) -> None:

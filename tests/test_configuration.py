@@ -432,7 +432,7 @@ def test_a_module_that_fails_on_import(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "broken_net.py").write_text("import module_that_is_not_there")
     (tmp_path / "bad_syntax.py").write_text("class")
-    assert "broken_net raises ModuleNotFoundError: No module named 'module_that" in fails("--policy", "broken_net.Net")
+    assert "broken_net raised ModuleNotFoundError: No module named 'module_that" in fails("--policy", "broken_net.Net")
     assert "bad_syntax raises SyntaxError" in fails("--policy", "bad_syntax.Net")
 
 

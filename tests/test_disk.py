@@ -134,7 +134,7 @@ def test_training_goes_on_without_the_disk_and_saves_again_once_it_is_back(
     assert training.said("Interrupted after", "the state is saved")
     assert not training.said("Traceback")
     last = training.newest()
-    assert main(["--resume", str(training.run_dir), "--generations", str(last + 2)]) == 0
+    assert main(["--resume", str(training.run_dir), "--trust", "--generations", str(last + 2)]) == 0
     got, expected = digests(training.run_dir), undisturbed(tmp_path, last + 2)
     assert {1, last + 1, last + 2} <= got.keys() and got.items() <= expected.items()
 
@@ -150,7 +150,7 @@ def test_an_end_that_cannot_be_saved_says_so_and_the_last_checkpoint_counts(
     assert not training.said("the state is saved") and not training.said("Traceback")
     assert training.said("Interrupted after", "the state could not be saved", "the last checkpoint counts", "--resume")
     disk.recover()
-    assert main(["--resume", str(training.run_dir), "--generations", str(stuck + 2)]) == 0
+    assert main(["--resume", str(training.run_dir), "--trust", "--generations", str(stuck + 2)]) == 0
     assert digests(training.run_dir) == undisturbed(tmp_path, stuck + 2)
 
 
@@ -168,7 +168,7 @@ def test_damaged_checkpoints_are_named_and_the_newest_good_one_is_gone_on_from(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_dir = tmp_path / "run"
-    resume = ["--resume", str(run_dir), "--generations", "8"]
+    resume = ["--resume", str(run_dir), "--trust", "--generations", "8"]
     assert main([*FLAGS, "--generations", "5", "--run_dir", str(run_dir)]) == 0
     names = sorted(path.name for path in (run_dir / "checkpoints").iterdir())
     assert len(names) == 3
@@ -186,7 +186,7 @@ def test_damaged_checkpoints_are_named_and_the_newest_good_one_is_gone_on_from(
         flip_a_bit(path / "state.json")
     before = (tmp_path / "worse" / "metrics.jsonl").read_bytes()
     capsys.readouterr()
-    assert main(["--resume", str(tmp_path / "worse"), "--generations", "8"]) == 2
+    assert main(["--resume", str(tmp_path / "worse"), "--trust", "--generations", "8"]) == 2
     assert "error: No checkpoint in" in capsys.readouterr().err
     assert (tmp_path / "worse" / "metrics.jsonl").read_bytes() == before
 
@@ -196,7 +196,8 @@ def test_going_on_with_a_run_on_a_sick_disk_is_a_sentence(disk: Sick, tmp_path: 
     run_dir = tmp_path / "run"
     assert main([*FLAGS, "--generations", "2", "--run_dir", str(run_dir)]) == 0
     disk.fall_ill()
-    command = [sys.executable, "-m", "tests.sick_disk", str(disk.file), "--resume", str(run_dir), "--generations", "3"]
+    command = [sys.executable, "-m", "tests.sick_disk", str(disk.file), "--resume", str(run_dir), "--trust"]
+    command += ["--generations", "3"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert done.stderr == f"error: The run in {run_dir} cannot go on: {disk.reason}.\n"

@@ -122,6 +122,7 @@ def measure(net: str, form: str, count: int, device: torch.device, copy: float, 
     make, shape = NETS[net]
     torch.manual_seed(0)
     module = make()
+    size = Layout(module).size
     forward = forward_of(module, shape, form, count, device)
     x_BK = torch.rand(count, 1, *shape, device=device)
     calls = {"launched": partial(forward, x_BK)}  # never `run`, which goes over to a graph after some calls
@@ -133,7 +134,7 @@ def measure(net: str, form: str, count: int, device: torch.device, copy: float, 
     best = min(took.values())
     row: dict[str, Any] = {"net": net, "form": form, "members": count, "seconds": took, "per_second": count / best}
     if form == "dense":
-        row["limit"] = 4 * count * Layout(module).size / copy
+        row["limit"] = 4 * count * size / copy
     else:
         row["limit"] = min(seconds_of(call, device, seconds) for call in shared.values())
     row["ratio"] = row["limit"] / best
