@@ -1,5 +1,6 @@
 """Workers that die on a real cluster of this machine: why is told, storms are survived, killers are found."""
 
+import dataclasses
 import os
 import pickle
 import random
@@ -17,6 +18,7 @@ from distes.pools.ray_calls import Fate, what_became
 from distes.pools.ray_deaths import SILENTLY, Death, crash_in
 from distes.pools.ray_pool import RayPool
 from distes.pools.serial import SerialPool
+from distes.population import Population
 from tests.contracts.test_pools import worker_processes
 from tests.killers import deadly
 from tests.small import evaluate, train
@@ -39,6 +41,13 @@ Stack (most recent call first):
 Thread 0x00007f (most recent call first):
   File "/home/me/other.py", line 1 in wait
 """
+
+
+def with_seed(asked: Population, pair: int, seed: int) -> Population:
+    """The population with another seed for one pair: that over which a worker dies."""
+    seeds_N = asked.seeds_N.copy()
+    seeds_N[pair] = seed
+    return dataclasses.replace(asked, seeds_N=seeds_N)
 
 
 def died(text: str) -> ActorDiedError:
@@ -97,7 +106,7 @@ def test_a_pair_that_kills_is_named(monkeypatch: pytest.MonkeyPatch, workers: in
     monkeypatch.setattr(trial, "CHANCE", 0.05)
     made, said = deadly(how), list[str]()
     asked = made.strategy(population_size=24).ask()
-    asked.seeds_N[7] = 13
+    asked = with_seed(asked, 7, 13)
     pool = RayPool(made.experiment, workers=workers, oversubscribe=True, pairs_per_chunk=1, say=said.append)
     try:
         with pytest.raises(
@@ -108,7 +117,7 @@ def test_a_pair_that_kills_is_named(monkeypatch: pytest.MonkeyPatch, workers: in
             evaluate(pool, asked)
     finally:
         pool.close()
-    assert len([line for line in said if line.startswith("Worker ") and " died: its process " in line]) <= 6
+    assert len([line for line in said if line.startswith("Worker ") and " died: its process " in line]) <= 10
 
 
 @pytest.mark.slow
@@ -138,8 +147,8 @@ def test_a_storm_changes_nothing_and_an_interrupt_in_a_worker_does_not_pass() ->
         np.testing.assert_array_equal(
             calm(asked, lambda: False).fitness_N2, evaluate(SerialPool(quick.experiment), asked).fitness_N2
         )
-        asked.seeds_N[3] = 13
-        with pytest.raises(EvaluationError, match="raised KeyboardInterrupt in a worker, over pairs 2 to 3 of gene"):
+        asked = with_seed(asked, 3, 13)
+        with pytest.raises(EvaluationError, match=r"KeyboardInterrupt was raised in .*killers\.py"):
             calm(asked, lambda: False)
     finally:
         pool.close()
