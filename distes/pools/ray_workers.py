@@ -15,8 +15,8 @@ from distes.pools.ray_deaths import Death
 
 CLOSING = 5.0  # seconds for workers to close their environments
 PATIENCE = 20.0  # seconds until the table of workers no longer waits for the last of them
-FIRST = 20  # deaths that are said one by one; then at most one
-EVERY = 5.0  # in so many seconds
+FIRST = 20  # deaths that are said one by one
+EVERY = 5.0  # seconds between two further ones that are said
 
 
 class RayWorkers:
@@ -72,7 +72,7 @@ class RayWorkers:
         """Starts some where there is room: those that were refused before, since nodes come back changed.
 
         Args:
-            room: For so many.
+            room: How many more the cluster has room for.
             more: Whether more than were counted may start.
         """
         for _ in range(room if more else min(room, self.count - len(self.ready))):

@@ -81,7 +81,7 @@ class Schedule:
         self._numbers = (0, 0)  # the generation's, and its first pair's
         self._losses = Counter[int]()
         self._trials: dict[int, Trial] = {}  # by index of the chunk
-        self._works: dict[int, Counter[int]] = {}  # worker -> how often it has brought back so many members at once
+        self._works: dict[int, Counter[int]] = {}  # worker -> sizes of what it brought back, counted
         self._samples: dict[bool, Chunk] = {}  # of the centre or not -> something that has come back
         self._heard: float | None = None  # when something has come back the last time
         self._gone = list[str]()  # since then: why workers died,

@@ -46,7 +46,7 @@ class Trial:
         self._elsewhere = Counter[int]()  # by members: what workers died over besides
 
     def lived(self, evaluations: int) -> None:
-        """A worker that had done other work has evaluated so many members, of whatever chunk or part, and lives."""
+        """A worker that had done other work has evaluated this number of members, of any chunk or part, and lives."""
         self._lived[evaluations] += 1
 
     def survived(self, part: Chunk) -> None:
@@ -79,7 +79,7 @@ class Trial:
             self._put(*([part] if stays_whole else halves(part)))
 
     def died_elsewhere(self, evaluations: int) -> None:
-        """A worker died or hung over so many members of something else."""
+        """A worker died or hung over something else, of this number of members."""
         self._elsewhere[evaluations] += 1
 
     def returned(self, part: Chunk) -> None:
@@ -138,7 +138,7 @@ def halves(chunk: Chunk) -> list[Chunk]:
 
 
 def beginning(chunk: Chunk, evaluations: int) -> Chunk:
-    """As much of a chunk as has at least so many members or episodes, or all of it if it has fewer."""
+    """The beginning of a chunk with at least this number of members or episodes; all of it if it has fewer."""
     count = math.ceil(evaluations * (chunk.stop - chunk.start) / chunk.evaluations)
     return dataclasses.replace(chunk, stop=min(chunk.stop, chunk.start + count))
 

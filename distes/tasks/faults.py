@@ -40,7 +40,7 @@ def fault_of_step(given: Any, space: Any) -> str | None:
 
 
 def fault_of_observation(observation: Any, space: Any, of: str, rows: int | None = None) -> str | None:
-    """What is wrong with an observation of a space, or with a batch of so many; None if nothing is.
+    """What is wrong with an observation of a space, or with a batch of them; None if nothing is.
 
     Numbers outside of the bounds are let pass, and so are wider types of the same kind.
     """

@@ -108,12 +108,12 @@ class Own(Simulation):
         return observation
 
     def step(self, actions: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
-        """As it is."""
+        """Hands actions to the simulator, and what it answers back."""
         observation, reward_R, terminated_R, truncated_R, self.info = self.env.step(actions)
         return observation, reward_R, terminated_R, truncated_R
 
     def narrow(self, rows: Tensor) -> bool:
-        """Always."""
+        """Drops the other rows, which the simulator can do at any time."""
         self.env.narrow(rows)
         return True
 

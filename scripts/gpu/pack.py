@@ -118,7 +118,7 @@ def pack(files: Iterable[tuple[str, bytes]], target: Path) -> None:
 
 
 def split(whole: Path, out: Path, most: int) -> list[Path]:
-    """Into parts of at most so many bytes, whose names sort in their order; parts of an earlier time go."""
+    """Cuts a file into parts of limited size, whose names sort in their order; parts of an earlier time go."""
     for old in out.glob(f"{NAME}.*"):
         old.unlink()
     parts = []

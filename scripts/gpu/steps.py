@@ -228,7 +228,7 @@ def in_chunks(name: str, form: str, case: Case, count: int = 64) -> Figures:
 
 
 class Hungry(Task):
-    """Asks for so many bytes for each member."""
+    """Allocates a fixed number of bytes for each member."""
 
     on_device = True
     observation_shape, action_size = (17,), 6
