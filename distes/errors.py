@@ -91,6 +91,7 @@ def described(error: BaseException, when: str = "", longest: int = LONGEST_MESSA
         longest: Characters of its message.
     """
     name, frames = type(error).__name__, list(traceback.walk_tb(error.__traceback__))
+    frames = [place for place in frames if not place[0].f_code.co_filename.startswith("<frozen ")]  # importlib's
     place = (_users(error) or frames)[-1] if frames else None
     try:
         message = " ".join(str(error).split())
