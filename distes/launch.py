@@ -56,6 +56,10 @@ def _train(configuration: Configuration, parts: Parts, trusting: str, *, resumed
     determined_by = {**experiment(configuration), **parts.identity()}
     text = yaml_text.write({**configuration, "run_dir": None})  # so that --config takes it as it is
     path = configuration["run_dir"] or new_run_dir(parts.task.name)
+    address = configuration["address"]
+    resume = f"{installation.script('launch')} --resume {shlex.quote(path)}{trusting}"
+    if address not in (None, "auto"):  # which must be named again
+        resume += f" --address {shlex.quote(address)}"
     clean_up_first()
     if replay is not None:
         directory = RunDirectory(path)  # to be read alone: it stays as it is, and somebody else may hold it
@@ -119,7 +123,7 @@ def _train(configuration: Configuration, parts: Parts, trusting: str, *, resumed
                 elif resumed:
                     console.say("There is no checkpoint yet: the run begins with its first generation.")
                 if replay is not None:
-                    with _named(path, trusting):
+                    with _named(resume):
                         return _replay(trainer, replay, console, pool.device)
                 if resumed:
                     forget_result(directory)
@@ -127,16 +131,16 @@ def _train(configuration: Configuration, parts: Parts, trusting: str, *, resumed
                     directory.truncate_metrics(trainer.generation)
                 monitors += start_monitors(directory, console, text, trainer.generation + 1 if resumed else None)
                 stack.pop_all()  # from here on there is a run
-                with _named(path, trusting):
+                with _named(resume):
                     result = trainer.run()
                 lost = write_result(directory, result)
     saved = archive.saved == result.generation
-    console.say(summary(result, path, trusting, saved=saved))
+    console.say(summary(result, path, resume, trusting, saved=saved))
     if result.reason == "interrupted":
         return INTERRUPTED
     if lost or not saved:
         lost = lost or f"The last checkpoint could not be written to {directory.checkpoints}."
-        raise RunDirectoryError(f"{lost} Make room, and repeat the end with --resume {path}.")
+        raise RunDirectoryError(f"{lost} Make room, and repeat the end: {resume}")
     return 0
 
 
@@ -242,13 +246,12 @@ def start_monitors(directory: RunDirectory, console: Console, text: str, resumed
 
 
 @contextlib.contextmanager
-def _named(path: str, trusting: str) -> Iterator[None]:
-    """Puts a command that works here into what a worker says, which knows neither the run nor this machine."""
+def _named(resume: str) -> Iterator[None]:
+    """Puts the command that resumes this run into what a worker says, which knows neither the run nor this machine."""
     try:
         yield
     except (EvaluationError, ClusterError) as error:
-        command = f"{installation.script('launch')} --resume {shlex.quote(path)}{trusting}"
-        raise type(error)(str(error).replace("python scripts/launch.py --resume RUN_DIR", command)) from error
+        raise type(error)(str(error).replace("python scripts/launch.py --resume RUN_DIR", resume)) from error
 
 
 def write_result(directory: RunDirectory, result: Result) -> str | None:
@@ -292,20 +295,21 @@ def new_run_dir(task: str) -> str:
     return next(path for path in candidates if not Path(path).exists())
 
 
-def summary(result: Result, path: str, trusting: str = "", *, saved: bool = True) -> str:
+def summary(result: Result, path: str, resume: str, trusting: str = "", *, saved: bool = True) -> str:
     """The last line that a user sees, with commands that work in the current directory.
 
     Args:
         result: How the run ended.
         path: The run directory.
-        trusting: The flag that resuming and playing need, where the run names code that is no part of distes.
+        resume: The command that resumes it.
+        trusting: The flag that playing needs where the run names code that is no part of distes.
         saved: Whether the state of the last generation is on the disk.
     """
     run = shlex.quote(path)
     done = f"{result.generation:,} generations, {result.timesteps:,} timesteps and {duration(result.seconds)}"
     if result.reason == "interrupted":
         state = "the state is saved" if saved else "the state could not be saved, and the last checkpoint counts"
-        return f"Interrupted after {done}; {state}. To go on: {installation.script('launch')} --resume {run}{trusting}"
+        return f"Interrupted after {done}; {state}. To go on: {resume}"
     mean = f"{number(result.eval_mean)} ± {number(result.eval_std)} over {result.eval_episodes} episodes"
     mean = f"evaluation {mean}" if result.eval_episodes else "not evaluated"
     return (

@@ -433,7 +433,9 @@ def test_a_module_that_fails_on_import(tmp_path, monkeypatch):
     (tmp_path / "broken_net.py").write_text("import module_that_is_not_there")
     (tmp_path / "bad_syntax.py").write_text("class")
     assert "broken_net raised ModuleNotFoundError: No module named 'module_that" in fails("--policy", "broken_net.Net")
-    assert "bad_syntax raised SyntaxError: invalid syntax (bad_syntax.py, line 1)" in fails("--policy", "bad_syntax.Net")
+    assert "bad_syntax raised SyntaxError: invalid syntax (bad_syntax.py, line 1)" in fails(
+        "--policy", "bad_syntax.Net"
+    )
 
 
 @pytest.mark.parametrize("argv", [["--seed", "x"], ["--policy", f"{HERE}.Net", "--policy.width", "13"]])

@@ -85,7 +85,7 @@ def test_the_flags_of_trainings_exist(path: Path) -> None:
     lines = [line for line in text.splitlines() if re.search(r"launch\.py|what=|where=|distes\.sbatch --", line)]
     # of a batch script's own flags none has an underscore or is a key of ours
     flags = {flag for line in lines for flag in re.findall(r"--([a-z][\w-]*)", line)} - {"nodes", "cpus-per-task"}
-    known = configure(read_flags([])).keys() | {"config", "resume"}
+    known = configure(read_flags([])).keys() | {"config", "resume", "trust"}
     assert flags - {"gpus-per-node", "ntasks", "overlap", "nodelist"} <= known and flags & known
 
 

@@ -119,8 +119,8 @@ def test_a_result_that_cannot_be_written_is_no_success(
     monkeypatch.setattr("distes.files.replace", full)
     assert main([*FUNCTION, "--run_dir", str(run)]) == 2
     out, err = capsys.readouterr()
-    sentence = "could not be written: No space left on device. Make room, and repeat the end with --resume"
-    assert err == f"error: {run}/result.json {sentence} {run}.\n"
+    sentence = "could not be written: No space left on device. Make room, and repeat the end: "
+    assert err.startswith(f"error: {run}/result.json {sentence}") and err.endswith(f" --resume {run}\n")
     assert "Done (generations) after 2 generations" in out  # what was reached is said all the same
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from distes import installation
+from distes.cli import main
 from distes.launch import summary
+from distes.pools.base import Interrupted
 from distes.result import Result
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,10 +52,26 @@ def test_the_last_line_of_a_run_names_such_commands(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     run = "a run's folder"
-    line = summary(Result("generations", 1, 2, 3.0), run)
+    line = summary(Result("generations", 1, 2, 3.0), run, "resume it")
     assert f"To watch: {installation.program('tensorboard')} --logdir {shlex.quote(run)}." in line
     assert line.endswith(f"To replay: {installation.script('play')} {shlex.quote(run)}")
-    assert f"{installation.script('launch')} --resume" in summary(Result("interrupted", 1, 2, 3.0), run)
+    assert summary(Result("interrupted", 1, 2, 3.0), run, "resume it").endswith("To go on: resume it")
+
+
+def test_a_run_that_is_interrupted_says_how_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the folder where it says so, in a shell that activated nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setattr("distes.trainer.Trainer._reason_to_stop", lambda trainer: _interrupt())
+    assert main(["--workers", "0", "--generations", "1", "--final_episodes", "0", "--run_dir", "a run"]) == 130
+    command = capsys.readouterr().out.rpartition("To go on: ")[2].strip()
+    assert "Done (generations) after 1 generations" in answer(command, tmp_path, "/usr/bin:/bin")
+
+
+def _interrupt() -> None:
+    raise Interrupted
 
 
 def test_without_scripts_the_modules_are_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
