@@ -29,6 +29,7 @@ from distes.configuration import (
     schema,
 )
 from distes.errors import ConfigurationError, DistesError, DistesWarning, RunDirectoryError, blame, raised
+from distes.pools.ray_environment import STAYS
 from distes.signature import Argument, NoText, Text, shown, typed
 from distes.stopping import BEFORE_TRAINING, INTERRUPTED, StopSignals
 from distes.terminal import tell
@@ -234,7 +235,7 @@ def surroundings() -> Iterator[None]:
         yield
     finally:
         sys.path[:] = path
-        for name in os.environ.keys() - variables.keys():
+        for name in os.environ.keys() - variables.keys() - {STAYS}:
             del os.environ[name]
         os.environ.update(variables)
 

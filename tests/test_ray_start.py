@@ -21,7 +21,7 @@ import ray
 from distes.errors import ClusterError
 from distes.pools import ray_connection, ray_local, ray_pool, ray_thread
 from distes.pools.ray_connection import Connection
-from distes.pools.ray_environment import check_token, prepare
+from distes.pools.ray_environment import STAYS, check_token, prepare
 from distes.pools.ray_pool import RayPool
 from tests.small import sphere
 
@@ -30,7 +30,7 @@ TOKEN = "5ecret" * 8
 
 def surroundings() -> dict[str, Any]:
     return {
-        "environment": dict(os.environ),
+        "environment": {key: value for key, value in os.environ.items() if key != STAYS},
         "handlers": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
         "hook": sys.excepthook,
         "printing": ray._private.worker.print_to_stdstream,

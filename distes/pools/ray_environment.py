@@ -15,6 +15,9 @@ SETTINGS: Mapping[str, str] = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_worker_niceness": "0",  # Ray starts its workers at nice 15, where they lose against everything else
 }
+# Ray reads this once and keeps to it: a cluster that this process starts later must be told the same, or neither would
+# show the other a token (ray 2.60).
+STAYS = "RAY_AUTH_MODE"
 _ours = dict[str, str]()  # variables that `prepare` has set, with their values
 
 
@@ -35,7 +38,7 @@ def prepare() -> None:
 
 
 class Environment:
-    """Environment variables as they are before Ray starts, to be restored when it has stopped."""
+    """Environment variables as they are before Ray starts, to be restored when it has stopped; but for `STAYS`."""
 
     def __init__(self) -> None:
         """Takes note of all of them, without what `prepare` has set."""
@@ -46,6 +49,7 @@ class Environment:
         """Ray has started: takes note of what it has changed."""
         keys = self._before.keys() | os.environ.keys()
         self._changed = {key: os.environ.get(key) for key in keys if os.environ.get(key) != self._before.get(key)}
+        self._changed.pop(STAYS, None)
 
     def restore(self) -> None:
         """Takes these changes back, save where somebody else has changed a variable since."""
