@@ -82,6 +82,22 @@ def cluster() -> Iterator[Any]:
     made.shutdown()
 
 
+def test_a_cluster_is_joined_after_one_of_this_process_s_own() -> None:
+    """Ray keeps to how it authenticates; the processes of the second cluster are started from here, and must agree."""
+    made = slow(0)
+    own = RayPool(made.experiment, workers=1, say=lambda line: None)
+    same(own, made)
+    own.close()
+    second = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    pool = RayPool(made.experiment, workers=1, address=second.address, start_timeout=60, say=lambda line: None)
+    try:
+        same(pool, made)
+    finally:
+        pool.close()
+        ray.shutdown()
+        second.shutdown()
+
+
 def test_begins_with_some_takes_in_the_others_and_survives_a_node(
     cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
