@@ -10,7 +10,14 @@ import time
 
 import numpy as np
 import pytest
-from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayError,
+    RayTaskError,
+)
 
 from distes.errors import EvaluationError
 from distes.pools import trial
@@ -19,6 +26,7 @@ from distes.pools.ray_deaths import SILENTLY, Death, crash_in
 from distes.pools.ray_pool import RayPool
 from distes.pools.serial import SerialPool
 from distes.population import Population
+from distes.tasks.base import Stopped
 from tests.contracts.test_pools import worker_processes
 from tests.killers import deadly
 from tests.small import evaluate, train
@@ -79,6 +87,10 @@ def test_why_a_worker_died_is_told(error: RayError, cause: str, outside: bool) -
     assert fate is Fate.LOST and isinstance(death, Death)
     assert re.search(cause, death.cause)
     assert death.outside == outside and pickle.loads(pickle.dumps(death)) == death  # relays send them
+
+
+def test_a_chunk_that_was_taken_back_within_an_episode_has_not_failed() -> None:
+    assert what_became(RayTaskError("evaluate", "Traceback ...", Stopped())) == (Fate.TAKEN_BACK, None)
 
 
 def test_of_those_that_ray_ends_for_memory_only_the_largest_may_be_to_blame() -> None:

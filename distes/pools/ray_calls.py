@@ -13,6 +13,7 @@ from distes.errors import DistesError
 from distes.evaluation import ChunkResult
 from distes.pools.ray_deaths import Death
 from distes.pools.schedule import Issue
+from distes.tasks.base import Stopped
 
 
 class Fate(enum.Enum):
@@ -20,7 +21,7 @@ class Fate(enum.Enum):
 
     DONE = enum.auto()
     FAILED = enum.auto()
-    TAKEN_BACK = enum.auto()  # before it was begun
+    TAKEN_BACK = enum.auto()  # before it was begun, or within an episode
     LOST = enum.auto()  # with the worker, its node, or the link to it
 
 
@@ -155,6 +156,8 @@ def what_became(error: RayError) -> tuple[Fate, Exception | Death | None]:
     if isinstance(error, TaskCancelledError):
         return Fate.TAKEN_BACK, None
     if isinstance(error, RayTaskError):
+        if isinstance(error.cause, Stopped):  # it had begun, and heeded that it was taken back
+            return Fate.TAKEN_BACK, None
         if not isinstance(error.cause, DistesError):
             return Fate.FAILED, RuntimeError(str(error))
         error.cause.add_note(str(error))  # for --debug: the worker's traceback, which is lost when an error travels
