@@ -8,14 +8,13 @@ import dataclasses
 import gc
 import signal
 import time
-import traceback
 from collections.abc import Callable, Sequence
 
 import ray
 import torch
 
 from distes.device import Place, visible_gpus
-from distes.errors import ClusterError, ConfigurationError, EvaluationError
+from distes.errors import ClusterError, ConfigurationError, EvaluationError, raised
 from distes.evaluation import ChunkResult, Evaluation, reduce
 from distes.pools import ray_relay
 from distes.pools.base import Interrupted, Pool, Status
@@ -76,12 +75,12 @@ class _Actor(Worker):
 
 
 def _interrupted(chunk: Chunk, error: BaseException) -> str:
+    """The sentence for a wish to end the process that looks like Ctrl-C, which workers do not hear."""
     what = "An episode of the centre" if chunk.of_centre else "A member"
-    raised = traceback.extract_tb(error.__traceback__)[-1]
-    said = traceback.format_exception_only(error)[-1].strip()  # also of those that cannot be made a string
     return (
-        f"{what} could not be evaluated: {said} was raised in {raised.filename}, line {raised.lineno}, as if to end "
-        "the process. To see it alone: python scripts/launch.py --resume RUN_DIR --workers 0"
+        f"{what} could not be evaluated: the environment, the policy or what they call {raised(error)}. It may raise "
+        "errors, but must not end the process. To see it in one process: python scripts/launch.py --resume RUN_DIR "
+        "--workers 0"
     )
 
 
