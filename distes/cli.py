@@ -132,7 +132,8 @@ def configure(flags: Flags) -> Configuration:
     configuration = resume(flags.resume, flags.layers)
     address = configuration["address"]
     if (
-        address not in (None, "auto")
+        configuration["workers"] != 0
+        and address not in (None, "auto")
         and not flags.trust
         and not any("address" in layer.values for layer in flags.layers)
     ):
