@@ -97,7 +97,9 @@ def goes_on(run_dir: Path, folder: Path) -> None:
     before = digests(run_dir)
     last = str(max(before) + 2)
     subprocess.run(
-        [*LAUNCH, "--resume", str(run_dir), "--workers", "0", "--generations", last], check=True, env=ENVIRONMENT
+        [*LAUNCH, "--resume", str(run_dir), "--trust", "--workers", "0", "--generations", last],
+        check=True,
+        env=ENVIRONMENT,
     )
     whole = [*LAUNCH, *FLAGS, "--workers", "0", "--generations", last, "--run_dir", str(folder / "whole")]
     subprocess.run(whole, check=True, env=ENVIRONMENT)
