@@ -1,5 +1,8 @@
 """What all tests share."""
 
+import signal
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import settings
@@ -19,3 +22,12 @@ def _gpu_as_a_worker_has_it(request: pytest.FixtureRequest) -> None:
 
 
 torch.set_num_threads(1)  # as in every worker; the serial pool does the same to the process it runs in
+
+
+@pytest.fixture(autouse=True)
+def _sigterm() -> Iterator[None]:
+    """Ray, where a test starts it by itself, listens to SIGTERM for as long as the process lives."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if signal.getsignal(signal.SIGTERM) is not before:
+        signal.signal(signal.SIGTERM, before)
