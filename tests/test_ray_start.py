@@ -172,6 +172,7 @@ class TestAStartThatFails:
             started[0].wait()
 
         monkeypatch.setattr(ray, "init", init)
+        monkeypatch.setattr(ray_thread, "SETTLES", 0.1)
         experiment = sphere(3).experiment
         with unchanged(), pytest.raises(KeyboardInterrupt):
             RayPool(experiment, workers=1, say=lambda line: None)

@@ -101,6 +101,9 @@ class Connection:
         self._thread = Thread(lambda: ray_local.start(where, gpus, parameters))
         try:
             self._thread.wait(seconds, say, "Ray is still starting")
+        except KeyboardInterrupt:
+            self._thread.settle()
+            raise
         except Exception as error:
             raise ClusterError(
                 f"Ray could not start on this machine ({last_line(error).rstrip('.')}). Its logs lie in "
@@ -120,6 +123,9 @@ class Connection:
         self._thread = Thread(lambda: ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False))
         try:
             self._thread.wait(seconds, say, f"The Ray cluster at {address} is still waited for")
+        except KeyboardInterrupt:
+            self._thread.settle()
+            raise
         except Exception as error:
             raise ClusterError(
                 f"The Ray cluster at {address!r} does not let this process in ({last_line(error).rstrip('.')}). If it "

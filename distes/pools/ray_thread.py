@@ -13,6 +13,7 @@ from typing import Any
 import ray
 
 PATIENCE = 20.0  # seconds until it is said that Ray is still waited for
+SETTLES = 10.0  # seconds that a start which was interrupted may go on
 
 
 class Thread:
@@ -45,6 +46,13 @@ class Thread:
             if not self._has_finished_in(seconds - PATIENCE):
                 raise TimeoutError(f"no answer for {seconds:.0f} seconds")
         self._answer.result()
+
+    def settle(self) -> None:
+        """Gives a call that nobody waits for any more a moment to return.
+
+        Where Ray's processes end while it is still connecting to them, it aborts this one (ray 2.60).
+        """
+        self._has_finished_in(SETTLES)
 
     def end(self) -> None:
         """Ends the thread, and with it all that it has started. If it waits for Ray even then, it is left to itself."""
