@@ -77,7 +77,7 @@ class SimulatedCluster:
             self._send(30 * self.random.random(), self.random.choice(["dies", "hangs", "slows down"]))
 
     def storm(self, every: float, start: float, stop: float, *, all_at_once: bool = False) -> None:
-        """Kills a worker about every so many seconds, or all that there are."""
+        """Kills a worker at intervals around a mean, or all workers at once."""
         moment = start
         while (moment := moment + (every if all_at_once else self.random.expovariate(1 / every))) < stop:
             self._send(moment - self.now, "all die" if all_at_once else "dies")
