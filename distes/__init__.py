@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+# Where each public name lives. Tasks, policies, strategies and perturbations have the same names in YAML and on the
+# command line, where the first of each kind is the default.
 HOMES = {
     "ClipUp": "distes.clipup",
     "DistesError": "distes.errors",
@@ -55,31 +57,31 @@ HOMES = {
     "Dense": "distes.perturbations.dense",
     "LowRank": "distes.perturbations.low_rank",
     "StatefulPolicy": "distes.policies.base",
-    "CNN": "distes.policies.cnn",
-    "Linear": "distes.policies.linear",
     "MLP": "distes.policies.mlp",
+    "Linear": "distes.policies.linear",
+    "CNN": "distes.policies.cnn",
     "Recurrent": "distes.policies.recurrent",
     "Pool": "distes.pools.base",
     "RayPool": "distes.pools.ray_pool",
     "SerialPool": "distes.pools.serial",
     "Strategy": "distes.strategies.base",
+    "OpenAIES": "distes.strategies.openai_es",
     "ARS": "distes.strategies.ars",
-    "DeepGA": "distes.strategies.deep_ga",
-    "GANS": "distes.strategies.gans",
+    "PGPE": "distes.strategies.pgpe",
+    "SNES": "distes.strategies.snes",
+    "SepCMAES": "distes.strategies.sep_cmaes",
+    "LMMAES": "distes.strategies.lm_ma_es",
+    "GuidedES": "distes.strategies.guided_es",
+    "SafeES": "distes.strategies.safe_es",
     "NSES": "distes.strategies.novelty_es",
     "NSRES": "distes.strategies.novelty_es",
     "NSRAES": "distes.strategies.nsra_es",
-    "GuidedES": "distes.strategies.guided_es",
-    "LMMAES": "distes.strategies.lm_ma_es",
-    "OpenAIES": "distes.strategies.openai_es",
-    "SafeES": "distes.strategies.safe_es",
-    "SepCMAES": "distes.strategies.sep_cmaes",
-    "SNES": "distes.strategies.snes",
-    "PGPE": "distes.strategies.pgpe",
+    "DeepGA": "distes.strategies.deep_ga",
+    "GANS": "distes.strategies.gans",
     "RandomSearch": "distes.strategies.random_search",
     "Task": "distes.tasks.base",
-    "Function": "distes.tasks.functions",
     "Gym": "distes.tasks.gym",
+    "Function": "distes.tasks.functions",
     "Trainer": "distes.trainer",
     "Experiment": "distes.worker",
 }
@@ -90,3 +92,7 @@ def __getattr__(name: str) -> Any:
     if name not in HOMES:
         raise AttributeError(f"module 'distes' has no attribute {name!r}")
     return getattr(import_module(HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -9,6 +9,7 @@ A configuration is a dict of plain values: `{"seed": 0, ..., "task": {"class_pat
 import errno
 import math
 import os
+import re
 import select
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from distes import files, yaml_text
+from distes import HOMES, files, yaml_text
 from distes.errors import ConfigurationError, did_you_mean
 from distes.noise import NoiseTable
 from distes.randomness import MAX_EPISODES
@@ -27,38 +28,12 @@ Configuration = dict[str, Any]
 MAX_BYTES = 2**20  # of a file: PyYAML takes seconds for that much
 PIPE_SECONDS = 10.0  # without a byte from it
 
-# The classes that have a short name. Only the one that is chosen is imported.
+# The folder of distes that holds the classes of a part. A class of the front door that lives there has a short name,
+# and the first of them is the default.
+FOLDERS = {"task": "tasks", "policy": "policies", "strategy": "strategies", "perturbation": "perturbations"}
 CLASSES = {
-    "task": {
-        "Gym": "distes.tasks.gym.Gym",
-        "Function": "distes.tasks.functions.Function",
-    },
-    "policy": {
-        "MLP": "distes.policies.mlp.MLP",
-        "Linear": "distes.policies.linear.Linear",
-        "CNN": "distes.policies.cnn.CNN",
-        "Recurrent": "distes.policies.recurrent.Recurrent",
-    },
-    "strategy": {
-        "OpenAIES": "distes.strategies.openai_es.OpenAIES",
-        "ARS": "distes.strategies.ars.ARS",
-        "PGPE": "distes.strategies.pgpe.PGPE",
-        "SNES": "distes.strategies.snes.SNES",
-        "SepCMAES": "distes.strategies.sep_cmaes.SepCMAES",
-        "LMMAES": "distes.strategies.lm_ma_es.LMMAES",
-        "GuidedES": "distes.strategies.guided_es.GuidedES",
-        "SafeES": "distes.strategies.safe_es.SafeES",
-        "NSES": "distes.strategies.novelty_es.NSES",
-        "NSRES": "distes.strategies.novelty_es.NSRES",
-        "NSRAES": "distes.strategies.nsra_es.NSRAES",
-        "DeepGA": "distes.strategies.deep_ga.DeepGA",
-        "GANS": "distes.strategies.gans.GANS",
-        "RandomSearch": "distes.strategies.random_search.RandomSearch",
-    },
-    "perturbation": {
-        "Dense": "distes.perturbations.dense.Dense",
-        "LowRank": "distes.perturbations.low_rank.LowRank",
-    },
+    section: [name for name, home in HOMES.items() if re.fullmatch(rf"distes\.{folder}\.(?!base$)\w+", home)]
+    for section, folder in FOLDERS.items()
 }
 BASES = {
     "task": "distes.tasks.base.Task",
@@ -166,7 +141,7 @@ class Layer:
     def add_class(self, section: str, given: Any) -> None:
         """Takes `MLP`, or `{class_path: MLP, init_args: {...}}`, either of them in part."""
         if isinstance(given, str):
-            self.classes[section] = CLASSES[section].get(given, given)
+            self.classes[section] = short_name(section, given)
         elif isinstance(given, dict):
             for key, value in given.items():
                 if key == "class_path" and isinstance(value, str):
@@ -193,7 +168,7 @@ class Layer:
         return f" in {self.origin}" if self.origin else ""
 
 
-DEFAULTS = Layer(classes={section: next(iter(names.values())) for section, names in CLASSES.items()})
+DEFAULTS = Layer(classes={section: names[0] for section, names in CLASSES.items()})
 
 
 def read_file(path: str | Path) -> Layer:
@@ -250,14 +225,26 @@ def _text(path: Path) -> str:
     return content.decode("utf-8-sig")
 
 
+def short_name(section: str, path: str) -> str:
+    """The short name of a class of distes, given that or its import path; another class's path as it is.
+
+    Only short names are written into files, so that a class may move without making them void.
+    """
+    name = path.rpartition(".")[2]
+    known = name in CLASSES[section] and path in (f"{HOMES[name]}.{name}", f"distes.{name}")
+    return name if known else path
+
+
 def chosen_class(section: str, path: str) -> type:
-    """Imports the class chosen for a part.
+    """Imports the class chosen for a part, by its short name or its import path.
 
     Raises:
         ConfigurationError: There is no such class, or it cannot play that part.
     """
+    names = CLASSES[section]
+    if path in names:
+        path = f"{HOMES[path]}.{path}"
     if "." not in path:
-        names = CLASSES[section]
         raise ConfigurationError(
             f"{section} {path!r} is unknown: choose {', '.join(names)}, or the import path of a class."
             f"{did_you_mean(path, names)}"
@@ -398,7 +385,7 @@ def _merge(layers: Iterable[Layer]) -> tuple[dict[str, str], dict[str, Any], dic
 
 def _same(section: str, path: str, other: str) -> bool:
     """Whether two import paths lead to one class. Of classes with short names neither is imported."""
-    if path == other or {path, other} <= set(CLASSES[section].values()):
+    if path == other or {path, other} <= set(CLASSES[section]):
         return path == other
     with suppress(ConfigurationError):
         return chosen_class(section, path) is chosen_class(section, other)

@@ -49,7 +49,7 @@ class Pictures(gymnasium.Env[Any, Any]):
 
 
 def numeric(section: str, name: str) -> list[Argument]:
-    classes = {**DEFAULTS.classes, **({section: CLASSES[section][name]} if section in CLASSES else {})}
+    classes = {**DEFAULTS.classes, **({section: name} if section in CLASSES else {})}
     of_section = [one for key, one in schema(classes).items() if key.rpartition(".")[0] == section]
     return [one for one in of_section if {int, float} & set(_kinds(one.hint))]
 

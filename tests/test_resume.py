@@ -111,11 +111,11 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "strategy": (
         lambda c: c.update(strategy={"class_path": "distes.strategies.snes.SNES", "init_args": {}}),
-        r"strategy distes.strategies.openai_es.OpenAIES \(now distes.strategies.snes.SNES\)",
+        r"strategy OpenAIES \(now SNES\)",
     ),
     "perturbation": (
         lambda c: c.update(perturbation={"class_path": "distes.perturbations.low_rank.LowRank", "init_args": {}}),
-        r"perturbation distes.perturbations.dense.Dense \(now distes.perturbations.low_rank.LowRank\)",
+        r"perturbation Dense \(now LowRank\)",
     ),
 }
 

@@ -15,7 +15,8 @@ PROGRAMS = {
     "hostname": "echo 127.0.0.1 10.0.0.1",
     "srun": 'while case $1 in --*) true;; *) false;; esac; do shift; done; exec "$@"',
     # A head that tells what it has got, and then does not start.
-    "ray": '[ "$1" = start ] || exit 1; (stat -c %a "$RAY_TMPDIR"; echo "$@"; echo "$RAY_AUTH_MODE ${#RAY_AUTH_TOKEN}") > "$SEEN"',
+    "ray": '[ "$1" = start ] || exit 1\n'
+    '(stat -c %a "$RAY_TMPDIR"; echo "$@"; echo "$RAY_AUTH_MODE ${#RAY_AUTH_TOKEN}") > "$SEEN"',
 }
 
 
