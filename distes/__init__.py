@@ -8,21 +8,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distes.clipup import ClipUp as ClipUp
     from distes.errors import DistesError as DistesError
-    from distes.layout import Layout as Layout
-    from distes.noise import NoiseTable as NoiseTable
+    from distes.noise.table import NoiseTable as NoiseTable
     from distes.perturbations.base import Perturbation as Perturbation
     from distes.perturbations.dense import Dense as Dense
     from distes.perturbations.low_rank import LowRank as LowRank
     from distes.policies.base import StatefulPolicy as StatefulPolicy
     from distes.policies.cnn import CNN as CNN
+    from distes.policies.layout import Layout as Layout
     from distes.policies.linear import Linear as Linear
     from distes.policies.mlp import MLP as MLP
     from distes.policies.recurrent import Recurrent as Recurrent
     from distes.pools.base import Pool as Pool
-    from distes.pools.ray_pool import RayPool as RayPool
+    from distes.pools.on_ray.pool import RayPool as RayPool
     from distes.pools.serial import SerialPool as SerialPool
+    from distes.pools.worker import Experiment as Experiment
     from distes.strategies.ars import ARS as ARS
     from distes.strategies.base import Strategy as Strategy
     from distes.strategies.deep_ga import DeepGA as DeepGA
@@ -38,21 +38,21 @@ if TYPE_CHECKING:
     from distes.strategies.safe_es import SafeES as SafeES
     from distes.strategies.sep_cmaes import SepCMAES as SepCMAES
     from distes.strategies.snes import SNES as SNES
+    from distes.strategies.update.clipup import ClipUp as ClipUp
     from distes.tasks.base import Task as Task
     from distes.tasks.functions import Function as Function
     from distes.tasks.gym import Gym as Gym
-    from distes.trainer import Trainer as Trainer
-    from distes.worker import Experiment as Experiment
+    from distes.training.trainer import Trainer as Trainer
 
 __version__ = "0.1.0"
 
 # Where each public name lives. Tasks, policies, strategies and perturbations have the same names in YAML and on the
 # command line, where the first of each kind is the default.
 HOMES = {
-    "ClipUp": "distes.clipup",
+    "ClipUp": "distes.strategies.update.clipup",
     "DistesError": "distes.errors",
-    "Layout": "distes.layout",
-    "NoiseTable": "distes.noise",
+    "Layout": "distes.policies.layout",
+    "NoiseTable": "distes.noise.table",
     "Perturbation": "distes.perturbations.base",
     "Dense": "distes.perturbations.dense",
     "LowRank": "distes.perturbations.low_rank",
@@ -62,7 +62,7 @@ HOMES = {
     "CNN": "distes.policies.cnn",
     "Recurrent": "distes.policies.recurrent",
     "Pool": "distes.pools.base",
-    "RayPool": "distes.pools.ray_pool",
+    "RayPool": "distes.pools.on_ray.pool",
     "SerialPool": "distes.pools.serial",
     "Strategy": "distes.strategies.base",
     "OpenAIES": "distes.strategies.openai_es",
@@ -82,8 +82,8 @@ HOMES = {
     "Task": "distes.tasks.base",
     "Gym": "distes.tasks.gym",
     "Function": "distes.tasks.functions",
-    "Trainer": "distes.trainer",
-    "Experiment": "distes.worker",
+    "Trainer": "distes.training.trainer",
+    "Experiment": "distes.pools.worker",
 }
 __all__ = list(HOMES)
 

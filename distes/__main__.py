@@ -2,8 +2,8 @@
 
 import sys
 
-from distes.stopping import program
-from distes.terminal import tell
+from distes.runs.terminal import tell
+from distes.training.signals import program
 
 
 def main() -> int:

@@ -90,8 +90,8 @@ class Genomes(ReadOnly):
     Attributes:
         ids_G: The numbers of all genomes, one genome after the other; int32 where the noise table allows it.
         lengths_M: How many numbers each has.
-        initialization: How the first number becomes parameters; see `distes.initialization`.
-        mutation: How further ones change them; see `distes.mutations`.
+        initialization: How the first number becomes parameters; see `distes.members.initialization`.
+        mutation: How further ones change them; see `distes.members.mutations`.
     """
 
     ids_G: NDArray[np.integer[Any]]

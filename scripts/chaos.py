@@ -41,7 +41,7 @@ FAULTS = {
 # What scripts/launch.py does, with relays for few workers.
 RELAYED = """
 import sys
-from distes.pools.ray_environment import prepare
+from distes.pools.on_ray.environment import prepare
 prepare()
 from distes.pools import ray_relay
 ray_relay.FROM = 1

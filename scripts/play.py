@@ -3,8 +3,8 @@
 import sys
 
 try:
-    from distes.play import main
-    from distes.stopping import program
+    from distes.cli.play import main
+    from distes.training.signals import program
 except ModuleNotFoundError as error:
     from instead import instead
 

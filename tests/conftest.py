@@ -16,7 +16,7 @@ settings.load_profile("distes")
 def _gpu_as_a_worker_has_it(request: pytest.FixtureRequest) -> None:
     """Float32 throughout and repeatable: torch by itself takes TF32 for convolutions."""
     if request.node.get_closest_marker("gpu"):
-        from distes.device import prepare
+        from distes.pools.device import prepare
 
         prepare("cuda")
 

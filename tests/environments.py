@@ -12,8 +12,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor, nn
 
 from distes import StatefulPolicy
-from distes.counter_random import normal, uniform
 from distes.envs.base import BatchedEnv
+from distes.noise.splitmix import normal, uniform
 
 Step = tuple[Any, float, bool, bool, dict[str, Any]]
 

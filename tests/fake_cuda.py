@@ -1,4 +1,4 @@
-"""What `distes.captured` needs of torch.cuda, on the processor: streams, graphs, and what a failed recording leaves."""
+"""What `cuda_graph.py` needs of torch.cuda, on the processor: streams, graphs, and what a failed recording leaves."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -49,8 +49,8 @@ class FakeCuda:
         monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
         monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 1))
         monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", self._end, raising=False)
-        monkeypatch.setattr("distes.captured._on_gpu", lambda x: True)
-        monkeypatch.setattr("distes.captured._STREAMS", {})
+        monkeypatch.setattr("distes.members.cuda_graph._on_gpu", lambda x: True)
+        monkeypatch.setattr("distes.members.cuda_graph._STREAMS", {})
 
     def item(self, x: Tensor) -> float:
         """Waits for the GPU, as `.item()` does."""

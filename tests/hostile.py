@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from distes import saved_policy
-from distes.checkpoint import ARRAYS, MANIFEST, TREE, Checkpoints, _canonical, _sha256
 from distes.errors import CheckpointError
+from distes.runs import policy_files
+from distes.runs.checkpoint import ARRAYS, MANIFEST, TREE, Checkpoints, _canonical, _sha256
 
 ROOM = 512 * 2**20  # bytes beyond what is in use
 FORBIDDEN = ("exec", "compile", "import", "subprocess.Popen", "os.system", "os.exec", "socket.connect", "ctypes.dlopen")
@@ -75,10 +75,10 @@ def main(count: int) -> None:
         meta: dict[str, Any] = {"policy": {"class_path": "os.system", "init_args": {"command": "true"}}}
         meta["task"] = {"class_path": "os.abort", "init_args": {}}
         meta |= {"observation_shape": (6,), "action_size": 5, "generation": 7, "eval_mean": 1.0}
-        saved_policy._digest = lambda arrays: DIGEST  # theirs would be right, too
-        saved_policy.save_policy(directory / "policy", "best", module.state_dict(), None, meta)
+        policy_files._digest = lambda arrays: DIGEST  # theirs would be right, too
+        policy_files.save_policy(directory / "policy", "best", module.state_dict(), None, meta)
         policy = {name: (directory / "policy" / name).read_bytes() for name in ("best.safetensors", "policy.json")}
-        saved_policy.load_policy(directory)
+        policy_files.load_policy(directory)
         assert Checkpoints(directory / "checkpoints").load_newest() is not None
         in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (in_use + ROOM, in_use + ROOM))
@@ -97,7 +97,7 @@ def main(count: int) -> None:
                     change = relabelled if kind == 2 and seed % 8 < 4 else mutated
                     for other, data in policy.items():
                         (directory / "policy" / other).write_bytes(change(data, numbers) if other == name else data)
-                    saved_policy.load_policy(directory)
+                    policy_files.load_policy(directory)
                 outcomes["loaded"] += 1
             except CheckpointError as error:
                 outcomes["refused"] += bool(str(error))

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import torch
 
-from distes.batched import Members
+from distes.members.members import Members
 from distes.policies.linear import Linear
 from distes.population import ChunkPairs
 from distes.tasks.base import Outcome, Terms

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from distes.monitor.base import Monitor
-from distes.monitor.jsonl import Jsonl
-from distes.result import Result
-from distes.run_directory import RunDirectory
+from distes.runs.directory import RunDirectory
+from distes.runs.monitors.base import Monitor
+from distes.runs.monitors.jsonl import Jsonl
+from distes.training.budget import Result
 from tests.small import archive, drift, trainer
 
 

@@ -10,9 +10,9 @@ from gymnasium.vector import SyncVectorEnv
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from distes.counter_random import normal
 from distes.envs.base import BatchedEnv
-from distes.monitor.base import Metrics, Monitor
+from distes.noise.splitmix import normal
+from distes.runs.monitors.base import Metrics, Monitor
 
 STEPS = 8
 ONE_IN = 3  # an episode is sick whose seed is divisible by it

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from distes.evaluation import ChunkResult
-from distes.pools.schedule import Issue, Schedule
+from distes.pools.dispatch import Issue, Schedule
 from distes.population import Chunk
 
 POLL = 0.5  # seconds between two looks at the clock where nothing happens

@@ -10,25 +10,25 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from distes.archive import Archive
-from distes.batched import Members
 from distes.evaluation import Evaluation
-from distes.layout import Layout
-from distes.monitor.base import Metrics, Monitor
-from distes.noise import NoiseTable
+from distes.members.members import Members
+from distes.noise.table import NoiseTable
 from distes.perturbations.dense import Dense
+from distes.policies.layout import Layout
 from distes.policies.linear import Linear
 from distes.policies.mlp import MLP
 from distes.pools.base import Pool
 from distes.pools.serial import SerialPool
+from distes.pools.worker import Experiment
 from distes.population import Population
-from distes.run_directory import RunDirectory
+from distes.runs.directory import RunDirectory
+from distes.runs.monitors.base import Metrics, Monitor
+from distes.runs.store import Archive
 from distes.strategies.openai_es import OpenAIES
 from distes.tasks.base import Task
 from distes.tasks.functions import Function
 from distes.tasks.gym import Gym
-from distes.trainer import Trainer
-from distes.worker import Experiment
+from distes.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 DRIFT = "tests.environments.Drift"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from distes.errors import ConfigurationError
-from distes.layout import Layout
 from distes.perturbations.low_rank import LowRank
+from distes.policies.layout import Layout
 from distes.policies.mlp import MLP
 from distes.strategies.adaptive import AdaptiveES, Recombination, usual_population
 from distes.strategies.guided_es import GuidedES

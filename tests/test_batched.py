@@ -15,19 +15,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from distes.batched import Members, population_forward
-from distes.captured import Captured
 from distes.errors import ConfigurationError, DistesWarning
-from distes.forward import Form
-from distes.layout import Layout
-from distes.noise import NoiseTable
+from distes.members.cuda_graph import Captured
+from distes.members.forward import Form
+from distes.members.members import Members, population_forward
+from distes.members.trial import LEFT_OVER
+from distes.noise.table import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.perturbations.dense import Dense
 from distes.perturbations.low_rank import LowRank
+from distes.policies.layout import Layout
 from distes.policies.linear import Linear
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
-from distes.trial import LEFT_OVER
 from tests.environments import ReadsWeights
 from tests.policies import OF_KNOWN_LAYERS, THROUGH_VMAP, Remembers, Sloped
 
@@ -91,7 +91,7 @@ def test_convolutions_equal_torch_s_own(name: str, make: Make, rows: int) -> Non
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolutions_in_groups_equal_torch_s_own(name: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The form for GPUs; here it runs on the CPU."""
-    monkeypatch.setattr("distes.layers.convolution.IN_GROUPS", ("cpu",))
+    monkeypatch.setattr("distes.members.layers.convolution.IN_GROUPS", ("cpu",))
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("error", DistesWarning)
@@ -359,7 +359,7 @@ class Largest(TorchDispatchMode):
 @pytest.mark.parametrize("rank", [1, 2])
 def test_low_rank_weights_are_never_formed(rows: int, rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither when members are made nor when they run: the largest thing is the rows of thin factors."""
-    monkeypatch.setattr("distes.forward.LARGE_PAGES", 0)
+    monkeypatch.setattr("distes.members.forward.LARGE_PAGES", 0)
     module = nn.Sequential(nn.Unflatten(-1, (4, 10, 10)), nn.Conv2d(4, 40, 5), nn.Flatten(), nn.Linear(1440, 60))
     members = members_of(module, (400,), 20, partial(LowRank, rank=rank))
     x_BK = torch.randn(20, rows, 400)
@@ -464,7 +464,7 @@ def test_what_was_recorded_gives_the_same_for_other_members_and_another_centre(
 
 
 def test_large_populations_are_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distes.forward.LAUNCH_BOUND", 1000)
+    monkeypatch.setattr("distes.members.forward.LAUNCH_BOUND", 1000)
     members = members_of(MLP(17, 6), (17,))
     records = recorded(members, monkeypatch)
     members.select(np.arange(5))

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distes.best import LUCK, Best
-from distes.checkpoint import Checkpoints
-from distes.randomness import Stream
-from distes.run_directory import RunDirectory
-from distes.saved_policy import load_policy
+from distes.noise.draws import Stream
+from distes.runs.best import LUCK, Best
+from distes.runs.checkpoint import Checkpoints
+from distes.runs.directory import RunDirectory
+from distes.runs.policy_files import load_policy
 from tests.small import archive, sphere, trainer
 from tests.test_trainer import rigged
 

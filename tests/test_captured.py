@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from distes.captured import KEPT, WARM_UP, Captured
 from distes.errors import DistesWarning
+from distes.members.cuda_graph import KEPT, WARM_UP, Captured
 
 
 class Recorder:

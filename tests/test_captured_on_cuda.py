@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from distes.captured import WAITS, WARM_UP, Captured
 from distes.errors import DistesWarning
+from distes.members.cuda_graph import WAITS, WARM_UP, Captured
 from tests.fake_cuda import FakeCuda
 
 

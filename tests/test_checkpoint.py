@@ -22,10 +22,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from distes.background_writer import BackgroundWriter
-from distes.checkpoint import Checkpoints
-from distes.encoding import DTYPES, decode, encode, pack, unpack
 from distes.errors import CheckpointError, ConfigurationError
+from distes.runs.background_writer import BackgroundWriter
+from distes.runs.checkpoint import Checkpoints
+from distes.runs.state_encoding import DTYPES, decode, encode, pack, unpack
 
 
 def same(a: Any, b: Any) -> bool:
@@ -255,7 +255,7 @@ class Bomb:
 
 
 def forged(directory: Path, tree: bytes, numbers: bytes) -> Checkpoints:
-    from distes import checkpoint
+    from distes.runs import checkpoint
 
     folder = directory / "generation-00000001"
     folder.mkdir(parents=True, exist_ok=True)
@@ -450,7 +450,7 @@ def write_for_ever(directory: Path, said: Connection) -> None:
 
 def test_a_writer_killed_at_any_moment_leaves_whole_checkpoints(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")  # forks a process that has imported torch once and for all
-    context.set_forkserver_preload(["distes.checkpoint"])
+    context.set_forkserver_preload(["distes.runs.checkpoint"])
     reached = 0
     for delay in np.random.default_rng(0).uniform(0.0, 0.04, size=16):
         ours, theirs = context.Pipe(duplex=False)

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from distes.cli import main
+from distes.cli.play import play
 from distes.errors import ConfigurationError
-from distes.play import play
 from distes.pools.base import Interrupted
 from distes.pools.serial import SerialPool
 from distes.tasks.base import Terms
@@ -185,7 +185,7 @@ def test_on_ray(tmp_path: Path) -> None:
     Each has a file of its process while it is open, and refuses a second one.
     """
     pytest.importorskip("ray")
-    from distes.pools.ray_pool import RayPool
+    from distes.pools.on_ray.pool import RayPool
 
     folder = str(tmp_path)
     of = parts(Gym(lambda: __import__("tests.odd_environments").odd_environments.Solo(folder), slots=1))

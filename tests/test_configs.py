@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from distes.cli import configure, main, read_flags
-from distes.play import play
+from distes.cli.main import configure, main, read_flags
+from distes.cli.play import play
 
 CONFIGS = sorted(Path(__file__).resolve().parents[1].glob("configs/*.yaml"))
 NOISE = 2**19  # numbers: more than any of the policies without a CNN has parameters

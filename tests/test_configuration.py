@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import distes
-from distes import yaml_text
-from distes.build import build, build_policy
-from distes.cli import configure, format_help, main, read_flags
-from distes.configuration import CLASSES, DEFAULTS, chosen_class, flat, read_file, resolve
+from distes.cli import yaml_text
+from distes.cli.build import build, build_policy
+from distes.cli.configuration import CLASSES, DEFAULTS, chosen_class, flat, read_file, resolve
+from distes.cli.launch import early_device, sum_on
+from distes.cli.main import configure, format_help, main, read_flags
 from distes.errors import ConfigurationError, DistesWarning
-from distes.launch import early_device, sum_on
 
 FUNCTION = ["--task", "Function", "--policy", "Linear"]
 HERE = __name__
@@ -229,7 +229,7 @@ def test_what_is_not_chosen_is_not_imported(tmp_path):
         str(tmp_path / "run"),
     ]
     code = (
-        "import sys; from distes.cli import main\n"
+        "import sys; from distes.cli.main import main\n"
         f"assert main({flags}) == 0\n"
         "assert not {'gymnasium', 'ray', 'distes.tasks.gym', 'distes.policies.mlp'} & set(sys.modules)"
     )
@@ -457,13 +457,13 @@ def test_a_full_disk_is_no_bug(monkeypatch, capsys):
     def fail(*_, **__):
         raise OSError(28, "No space left on device", "runs")
 
-    monkeypatch.setattr("distes.launch.train", fail)
+    monkeypatch.setattr("distes.cli.launch.train", fail)
     assert main([]) == 2
     assert capsys.readouterr().err == "error: OSError: [Errno 28] No space left on device: 'runs'\n"
 
 
 def test_a_bug_is_said_to_be_one(monkeypatch, capsys):
-    monkeypatch.setattr("distes.launch.early_device", {}.__getitem__)  # called with too many arguments
+    monkeypatch.setattr("distes.cli.launch.early_device", {}.__getitem__)  # called with too many arguments
     assert main([]) == 1
     err = capsys.readouterr().err
     assert "Traceback" in err and "TypeError: " in err
@@ -474,7 +474,7 @@ def test_interrupted_before_there_is_a_run(tmp_path, monkeypatch, capsys):
     def interrupt(*_):
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("distes.launch.start_pool", interrupt)
+    monkeypatch.setattr("distes.cli.launch.start_pool", interrupt)
     path = tmp_path / "run"
     assert main([*FUNCTION, "--run_dir", str(path)]) == 130
     assert "Interrupted" in capsys.readouterr().err
@@ -516,7 +516,7 @@ SHORT = [*FUNCTION, "--workers", "0", "--generations", "1", "--final_episodes", 
 
 
 def test_a_gpu_that_is_not_there_is_said_before_there_is_a_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("distes.launch.visible_gpus", lambda: 0)
+    monkeypatch.setattr("distes.cli.launch.visible_gpus", lambda: 0)
     path = tmp_path / "run"
     assert main([*SHORT, "--device", "cuda", "--run_dir", str(path)]) == 2
     assert capsys.readouterr().err.startswith("error: device is cuda, but this machine has no GPU")
@@ -525,12 +525,12 @@ def test_a_gpu_that_is_not_there_is_said_before_there_is_a_run(tmp_path, monkeyp
 
 def test_a_run_keeps_the_device_that_auto_came_to(tmp_path, monkeypatch, capsys):
     """Though a GPU turns up later."""
-    monkeypatch.setattr("distes.launch.visible_gpus", lambda: 0)
+    monkeypatch.setattr("distes.cli.launch.visible_gpus", lambda: 0)
     path = tmp_path / "run"
     assert main([*SHORT, "--run_dir", str(path)]) == 0
     assert read_file(path / "config.yaml").values["device"] == "cpu"
-    monkeypatch.setattr("distes.launch.visible_gpus", lambda: 1)
-    monkeypatch.setattr("distes.device.PAYS_FROM", 1)
+    monkeypatch.setattr("distes.cli.launch.visible_gpus", lambda: 1)
+    monkeypatch.setattr("distes.pools.device.PAYS_FROM", 1)
     assert main(["--resume", str(path), "--generations", "2"]) == 0
     assert read_file(path / "config.yaml").values["device"] == "cpu"
     assert "goes on with device" not in capsys.readouterr().out
@@ -547,7 +547,7 @@ def test_a_run_that_changes_its_device_says_so(tmp_path, capsys):
 
 
 def test_the_device_of_a_cluster_is_left_to_the_cluster(monkeypatch):
-    monkeypatch.setattr("distes.launch.visible_gpus", lambda: 0)
+    monkeypatch.setattr("distes.cli.launch.visible_gpus", lambda: 0)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     for flags, expected in (
         (["--address", "auto", "--device", "cuda"], "cuda"),
@@ -571,9 +571,9 @@ def test_the_device_of_a_cluster_is_left_to_the_cluster(monkeypatch):
     ],
 )
 def test_the_update_is_formed_on_the_driver_s_gpu(monkeypatch, device, gpus, expected, lines):
-    monkeypatch.setattr("distes.launch.visible_gpus", lambda: gpus)
+    monkeypatch.setattr("distes.cli.launch.visible_gpus", lambda: gpus)
     prepared = []
-    monkeypatch.setattr("distes.launch.prepare", prepared.append)
+    monkeypatch.setattr("distes.cli.launch.prepare", prepared.append)
     parts, said = build(parse(*FUNCTION, "--noise.size", "1000")), []
     sum_on(parts, device, said.append)
     assert vars(parts.perturbation).get("device", "cpu") == expected
@@ -585,7 +585,7 @@ def test_a_gpu_too_small_for_the_update_is_no_bug(monkeypatch, capsys):
     def run_out(configuration, **more):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
 
-    monkeypatch.setattr("distes.launch.train", run_out)
+    monkeypatch.setattr("distes.cli.launch.train", run_out)
     assert main(SHORT) == 2
     assert capsys.readouterr().err.startswith("error: the update does not fit on the driver's GPU")
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from distes.counter_random import normal, uniform
+from distes.noise.splitmix import normal, uniform
 
 MASK = 2**64 - 1
 

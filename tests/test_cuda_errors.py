@@ -6,7 +6,7 @@ import weakref
 import pytest
 import torch
 
-from distes.cuda_errors import failure, out_of_memory, release, requested_bytes
+from distes.errors.cuda import failure, out_of_memory, release, requested_bytes
 
 GIB = 2**30
 TORCH_SAYS = "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 139.72 GiB."

@@ -20,10 +20,10 @@ from ray.exceptions import (
 )
 
 from distes.errors import EvaluationError
-from distes.pools import trial
-from distes.pools.ray_calls import Fate, what_became
-from distes.pools.ray_deaths import SILENTLY, Death, crash_in
-from distes.pools.ray_pool import RayPool
+from distes.pools import chunk_trial
+from distes.pools.on_ray.calls import Fate, what_became
+from distes.pools.on_ray.deaths import SILENTLY, Death, crash_in
+from distes.pools.on_ray.pool import RayPool
 from distes.pools.serial import SerialPool
 from distes.population import Population
 from distes.tasks.base import Stopped
@@ -114,8 +114,8 @@ def test_a_crash_is_told_with_the_line_that_is_no_library_s() -> None:
     ],
 )
 def test_a_pair_that_kills_is_named(monkeypatch: pytest.MonkeyPatch, workers: int, how: str, cause: str) -> None:
-    monkeypatch.setattr(trial, "LOSSES", 2)  # a worker takes seconds to start: after fewer tries
-    monkeypatch.setattr(trial, "CHANCE", 0.05)
+    monkeypatch.setattr(chunk_trial, "LOSSES", 2)  # a worker takes seconds to start: after fewer tries
+    monkeypatch.setattr(chunk_trial, "CHANCE", 0.05)
     made, said = deadly(how), list[str]()
     asked = made.strategy(population_size=24).ask()
     asked = with_seed(asked, 7, 13)

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, EvaluationError
 from distes.evaluation import Evaluation
+from distes.noise.draws import Stream, draw
 from distes.perturbations.low_rank import LowRank
 from distes.pools.serial import SerialPool
 from distes.population import Genome, Population
-from distes.randomness import Stream, draw
-from distes.run_directory import RunDirectory
-from distes.saved_policy import load_policy
+from distes.runs.directory import RunDirectory
+from distes.runs.policy_files import load_policy
 from distes.strategies.deep_ga import DeepGA
 from distes.strategies.elite import EliteSearch
 from distes.strategies.random_search import RandomSearch

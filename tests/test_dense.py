@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from distes.errors import ConfigurationError
-from distes.layout import Layout
-from distes.noise import NoiseTable
+from distes.noise.table import NoiseTable
 from distes.perturbations.dense import Dense
+from distes.policies.layout import Layout
 from distes.policies.linear import Linear
 
 NOISE = NoiseTable(size=3 * 10**5, seed=31)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from distes import device
-from distes.device import PAYS_FROM, Place, Resident, place_of, prepare, settle, visible_gpus
 from distes.errors import ConfigurationError, EvaluationError
+from distes.pools import device
+from distes.pools.device import PAYS_FROM, Place, Resident, place_of, prepare, settle, visible_gpus
 
 
 @pytest.mark.parametrize(

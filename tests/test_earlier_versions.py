@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 from distes.cli import main as launch
-from distes.configuration import CLASSES
-from distes.play import main as play
+from distes.cli.configuration import CLASSES
+from distes.cli.play import main as play
 from tests.small import ROOT
 
 NAMES = sorted([*CLASSES["strategy"], "LowRank", "Function"])

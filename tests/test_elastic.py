@@ -13,11 +13,11 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from distes.batched import Members
 from distes.errors import ClusterError, ConfigurationError
+from distes.members.members import Members
 from distes.policies.linear import Linear
-from distes.pools import ray_workers
-from distes.pools.ray_pool import RayPool
+from distes.pools.on_ray import workers
+from distes.pools.on_ray.pool import RayPool
 from distes.pools.serial import SerialPool
 from distes.population import ChunkPairs, Population
 from distes.tasks.base import Outcome, Terms
@@ -101,7 +101,7 @@ def test_a_cluster_is_joined_after_one_of_this_process_s_own() -> None:
 def test_begins_with_some_takes_in_the_others_and_survives_a_node(
     cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_workers, "PATIENCE", 0)  # the table of workers waits for none
+    monkeypatch.setattr(workers, "PATIENCE", 0)  # the table of workers waits for none
     made, said = slow(0.02), list[str]()
     pool = RayPool(made.experiment, workers=3, min_workers=1, address=cluster.address, say=said.append)
     try:

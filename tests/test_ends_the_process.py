@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distes.batched import Members
 from distes.errors import EvaluationError
+from distes.members.members import Members
 from distes.policies.linear import Linear
-from distes.pools.ray_pool import RayPool
+from distes.pools.on_ray.pool import RayPool
 from distes.tasks.base import Outcome, Terms
 from distes.tasks.functions import Function
 from tests.small import Parts, evaluate, parts, population

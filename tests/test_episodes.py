@@ -16,8 +16,8 @@ from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
 from distes.population import Normalization
 from distes.tasks.base import Outcome, Terms
-from distes.tasks.episodes import CLIP
 from distes.tasks.gym import Gym
+from distes.tasks.lockstep import CLIP
 from tests import reference
 from tests.environments import Drift, Echo
 from tests.reference import episode_seed

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from distes.cli.signature import typed
 from distes.errors import PACKAGE, STANDARD_LIBRARY, blame, raised
-from distes.layout import Layout
-from distes.signature import typed
+from distes.policies.layout import Layout
 
 
 class Odd(Exception):

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 import torch
 
-from distes import files
 from distes.cli import main
 from distes.errors import CheckpointError
-from distes.monitor.console import Console
+from distes.runs import atomic_files
+from distes.runs.monitors.console import Console
 from tests.small import ROOT
 
 SHORT = [
@@ -96,7 +96,7 @@ def test_an_earlier_end_is_forgotten_when_a_run_goes_on(tmp_path: Path, monkeypa
     assert json.loads((run / "result.json").read_text())["generation"] == 2
     assert main(["--resume", str(run), "--replay", "3"]) == 0
     assert (run / "result.json").exists(), "a replay is no training"
-    monkeypatch.setattr("distes.trainer.Trainer.run", lambda _: {}["x"])
+    monkeypatch.setattr("distes.training.trainer.Trainer.run", lambda _: {}["x"])
     assert main(["--resume", str(run), "--generations", "4"]) != 0
     assert not (run / "result.json").exists()
     monkeypatch.undo()
@@ -109,14 +109,14 @@ def test_an_earlier_end_is_forgotten_when_a_run_goes_on(tmp_path: Path, monkeypa
 def test_a_result_that_cannot_be_written_is_no_success(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, replace = tmp_path / "run", files.replace
+    run, replace = tmp_path / "run", atomic_files.replace
 
     def full(path: Path, data: bytes) -> None:
         if path.name == "result.json":
             raise OSError(28, "No space left on device")
         replace(path, data)
 
-    monkeypatch.setattr("distes.files.replace", full)
+    monkeypatch.setattr("distes.runs.atomic_files.replace", full)
     assert main([*FUNCTION, "--run_dir", str(run)]) == 2
     out, err = capsys.readouterr()
     sentence = "could not be written: No space left on device. Make room, and repeat the end: "
@@ -130,7 +130,7 @@ def test_a_run_whose_last_checkpoint_is_not_on_the_disk_is_no_success(
     def full(*_: Any) -> None:
         raise CheckpointError("No space left on device.")
 
-    monkeypatch.setattr("distes.checkpoint.Checkpoints.save", full)
+    monkeypatch.setattr("distes.runs.checkpoint.Checkpoints.save", full)
     assert main([*FUNCTION, "--run_dir", str(tmp_path / "run")]) == 2
     assert "The last checkpoint could not be written" in capsys.readouterr().err
 
@@ -283,7 +283,7 @@ def test_neither_home_nor_a_temporary_directory(tmp_path: Path) -> None:
 def test_a_signal_in_training_saves_the_state_and_gives_130(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, generation: int
 ) -> None:
-    from distes.monitor.jsonl import Jsonl
+    from distes.runs.monitors.jsonl import Jsonl
 
     record = Jsonl.record
 

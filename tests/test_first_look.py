@@ -239,7 +239,7 @@ class TestCallables:
             Gym(env)
 
     def test_a_configuration_names_them(self) -> None:
-        from distes.signature import arguments
+        from distes.cli.signature import arguments
 
         found = arguments(Gym, "task")
         assert found["env"].type_name == "str" and found["behaviour"].type_name == "str or null"
@@ -299,7 +299,7 @@ def test_an_environment_that_raises_once_is_looked_at_again() -> None:
 
 
 def test_what_a_module_sets_when_it_is_imported_is_undone(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from distes.signature import import_object
+    from distes.cli.signature import import_object
 
     text = "import torch\ntorch.set_default_dtype(torch.float64)\nthing = 1\n"
     (tmp_path / "computes_in_doubles.py").write_text(text)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distes.encoding import decode, encode, pack, unpack
 from distes.errors import CheckpointError, ConfigurationError
-from distes.optimizer import FlatOptimizer
-from distes.state_check import change
+from distes.runs.state_check import change
+from distes.runs.state_encoding import decode, encode, pack, unpack
 from distes.strategies.openai_es import OpenAIES
+from distes.strategies.update.optimizer import FlatOptimizer
 from tests.small import sphere
 
 SAVED = ["InTheGroup", "OfAllKinds", "TwoModes", "Hooked"]

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from distes.build import build_policy
 from distes.cli import main
-from distes.play import main as play
-from distes.saved_policy import load_policy
+from distes.cli.build import build_policy
+from distes.cli.play import main as play
+from distes.runs.policy_files import load_policy
 
 FEW = (
     "--workers 0 --task.env Pendulum-v1 --task.max_steps 20 --policy tests.odd_policies.FrozenEncoder --policy.width 7 "

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distes.batched import Members
 from distes.errors import EvaluationError
-from distes.genomes import Decoder, Origins
-from distes.initialization import Initialization
-from distes.mutations import Gaussian, Mutation, Parent
-from distes.pools.ray_sync import array_bytes
+from distes.members.genomes import Decoder, Origins
+from distes.members.initialization import Initialization
+from distes.members.members import Members
+from distes.members.mutations import Gaussian, Mutation, Parent
+from distes.pools.on_ray.sync import array_bytes
+from distes.pools.worker import Worker
 from distes.population import Chunk, Genome, Genomes, Population, centre_alone, one_alone
 from distes.strategies.deep_ga import DeepGA
 from distes.tasks.base import MemberError
 from distes.tasks.functions import Function
-from distes.worker import Worker
 from tests.small import ROOT, Parts, parts, sphere
 from tests.test_worker import Recorder
 
@@ -78,9 +78,9 @@ class TestWhatTravels:
         code = """
 import hashlib, sys
 from distes import Dense, Layout, Linear, NoiseTable
-from distes.genomes import Decoder
-from distes.mutations import Gaussian
-from distes.initialization import Initialization
+from distes.members.genomes import Decoder
+from distes.members.mutations import Gaussian
+from distes.members.initialization import Initialization
 import torch
 torch.manual_seed(0)
 policy = Linear(2000, 2020)
@@ -210,7 +210,7 @@ class TestMembers:
 
 def test_rows_written_in_one_go_are_those_written_one_by_one(made: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU, where each call takes its time."""
-    monkeypatch.setattr("distes.genomes._together", lambda places, device: [places])
+    monkeypatch.setattr("distes.members.genomes._together", lambda places, device: [places])
     np.testing.assert_array_equal(members_of(made, "cpu").parameters(), expected_BP(made))
 
 

@@ -14,21 +14,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from distes.batched import Members, population_forward
-from distes.captured import WARM_UP, Captured
 from distes.cli import main
-from distes.device import visible_gpus
 from distes.errors import DistesWarning, EvaluationError
-from distes.layout import Layout
-from distes.noise import NoiseTable
+from distes.members.cuda_graph import WARM_UP, Captured
+from distes.members.members import Members, population_forward
+from distes.noise.table import NoiseTable
 from distes.perturbations.dense import Dense
 from distes.perturbations.low_rank import LowRank
 from distes.policies.cnn import CNN
+from distes.policies.layout import Layout
 from distes.policies.mlp import MLP
+from distes.pools.device import visible_gpus
 from distes.pools.serial import SerialPool
+from distes.pools.worker import Worker
 from distes.population import Chunk
 from distes.tasks.base import Outcome, Task, Terms
-from distes.worker import Worker
 from tests.policies import OF_KNOWN_LAYERS
 from tests.small import ROOT, Parts, evaluate, parts, population
 
@@ -159,7 +159,7 @@ def test_an_asynchronous_error_is_the_gpu_s_and_no_member_s() -> None:
     """In a process of its own: whoever made it can compute nothing any more."""
     code = """
 import torch
-from distes.cuda_errors import failure, out_of_memory
+from distes.errors.cuda import failure, out_of_memory
 try:
     torch.zeros(4, device="cuda")[torch.tensor([4], device="cuda")].cpu()
 except Exception as error:

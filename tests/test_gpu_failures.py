@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from distes import launch
-from distes.batched import Members
-from distes.captured import WARM_UP, Captured
+from distes.cli import launch
 from distes.errors import EvaluationError
+from distes.members.cuda_graph import WARM_UP, Captured
+from distes.members.members import Members
 from distes.policies.mlp import MLP
+from distes.pools.worker import Worker
 from distes.population import Chunk
 from distes.tasks.base import Outcome, Task, Terms
 from distes.tasks.gym import Gym
-from distes.worker import Worker
 from tests.pointer_graphs import PointerGraphs
 from tests.small import Parts, parts, population
 
@@ -107,7 +107,7 @@ def test_larger_members_do_not_meet_the_smaller_ones_in_memory() -> None:
         return torch.zeros(count, size, device=device)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("distes.forward._allocate", allocate)
+        patch.setattr("distes.members.forward._allocate", allocate)
         worker.evaluate(asked, Chunk(0, 0, 10))
     assert seen == [True]
 

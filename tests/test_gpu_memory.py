@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distes.gpu_memory import MOST_FIXED, GpuMemory, costs, fitting
+from distes.pools.gpu_memory import MOST_FIXED, GpuMemory, costs, fitting
 
 GPU = torch.device("cuda", 0)
 MIB, GIB = 2**20, 2**30

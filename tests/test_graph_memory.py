@@ -13,17 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-import distes.layers
-from distes.batched import Members, population_forward
-from distes.captured import WARM_UP, Captured, _Reads
-from distes.forward import Forward
-from distes.layers.base import MemberLayer
-from distes.layers.cells import Cell
-from distes.layout import Layout
-from distes.noise import NoiseTable
+import distes.members.layers
+from distes.members.cuda_graph import WARM_UP, Captured, _Reads
+from distes.members.forward import Forward
+from distes.members.layers.base import MemberLayer
+from distes.members.layers.cells import Cell
+from distes.members.members import Members, population_forward
+from distes.noise.table import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.perturbations.dense import Dense
 from distes.perturbations.low_rank import LowRank
+from distes.policies.layout import Layout
 from tests.pointer_graphs import Freed, PointerGraphs
 from tests.policies import OF_KNOWN_LAYERS, THROUGH_VMAP
 
@@ -114,8 +114,8 @@ def kinds(of: type[MemberLayer]) -> Iterator[type[MemberLayer]]:
 
 
 def test_each_layer_is_among_these_policies() -> None:
-    for module in pkgutil.iter_modules(distes.layers.__path__):
-        importlib.import_module(f"distes.layers.{module.name}")
+    for module in pkgutil.iter_modules(distes.members.layers.__path__):
+        importlib.import_module(f"distes.members.layers.{module.name}")
     met = set()
     for policy, shape in OF_KNOWN_LAYERS.values():
         module = policy()

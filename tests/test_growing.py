@@ -10,10 +10,10 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from distes.noise import NoiseTable
-from distes.pools import ray_cluster
-from distes.pools.ray_pool import RayPool, _Actor
-from distes.worker import Experiment
+from distes.noise.table import NoiseTable
+from distes.pools.on_ray import cluster
+from distes.pools.on_ray.pool import RayPool, _Actor
+from distes.pools.worker import Experiment
 from tests.small import Parts
 from tests.test_elastic import same, slow
 
@@ -24,7 +24,7 @@ PATIENCE = 120.0  # seconds for a cluster on a busy machine to notice something
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A head without CPUs, and a node with one; growth is looked for each second."""
-    monkeypatch.setattr(ray_cluster, "EVERY", 1.0)
+    monkeypatch.setattr(cluster, "EVERY", 1.0)
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     made.add_node(num_cpus=1)
     yield made

@@ -17,7 +17,7 @@ from gymnasium import spaces
 from torch import nn
 
 from distes.errors import ConfigurationError, EvaluationError
-from distes.installation import install
+from distes.errors.installation import install
 from distes.policies.linear import Linear
 from distes.policies.mlp import MLP
 from distes.pools.serial import SerialPool

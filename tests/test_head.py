@@ -23,7 +23,7 @@ LAUNCH = [sys.executable, str(ROOT / "scripts" / "launch.py")]
 # The same, less patient with those who do not answer: tests have to be waited for.
 IMPATIENT = """
 import sys
-from distes.pools.ray_environment import prepare
+from distes.pools.on_ray.environment import prepare
 prepare()
 from distes.pools import ray_cluster
 ray_cluster.EVERY, ray_cluster.SILENT = 2.0, 8.0

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.util.tensor_util import make_ndarray
 
-from distes.monitor.tensorboard import TensorBoard
+from distes.runs.monitors.tensorboard import TensorBoard
 
 LARGEST, LEAST = np.finfo(np.float64).max, 5e-324
 TIES = st.floats(-1e300, 1e300).flatmap(

@@ -12,12 +12,12 @@ import gymnasium
 import numpy as np
 import pytest
 
-from distes.build import build
-from distes.cli import configure, main, read_flags
-from distes.configuration import CLASSES, DEFAULTS, schema
+from distes.cli.build import build
+from distes.cli.configuration import CLASSES, DEFAULTS, schema
+from distes.cli.main import configure, main, read_flags
+from distes.cli.signature import Argument, _kinds
 from distes.errors import DistesError
-from distes.result import require_end
-from distes.signature import Argument, _kinds
+from distes.training.budget import require_end
 
 VALUES = ["-1", "0", "3", "0.5", "1e-320", "1e300", "1e9", "4611686018427387904", "9223372036854775808"]
 VALUES += [".inf", ".nan", "9" * 5000, "-1" + "0" * 300]

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from distes.errors import ConfigurationError
-from distes.initialization import INITIALIZATIONS, Initialization
-from distes.layout import Layout
-from distes.noise import NoiseTable
+from distes.members.initialization import INITIALIZATIONS, Initialization
+from distes.noise.table import NoiseTable
 from distes.perturbations.dense import Dense
 from distes.policies.cnn import CNN
+from distes.policies.layout import Layout
 from distes.policies.linear import Linear
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent

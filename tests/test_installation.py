@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from distes import installation
 from distes.cli import main
-from distes.launch import summary
+from distes.cli.launch import summary
+from distes.errors import installation
 from distes.pools.base import Interrupted
-from distes.result import Result
+from distes.training.budget import Result
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -64,7 +64,7 @@ def test_a_run_that_is_interrupted_says_how_it_goes_on(
     """In the folder where it says so, in a shell that activated nothing."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    monkeypatch.setattr("distes.trainer.Trainer._reason_to_stop", lambda trainer: _interrupt())
+    monkeypatch.setattr("distes.training.trainer.Trainer._reason_to_stop", lambda trainer: _interrupt())
     assert main(["--workers", "0", "--generations", "1", "--final_episodes", "0", "--run_dir", "a run"]) == 130
     command = capsys.readouterr().out.rpartition("To go on: ")[2].strip()
     assert "Done (generations) after 1 generations" in answer(command, tmp_path, "/usr/bin:/bin")

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from distes.errors import ConfigurationError
-from distes.layout import Layout
+from distes.policies.layout import Layout
 
 
 class Mixed(nn.Module):

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from distes.cli import configure, read_flags
-from distes.yaml_text import write
+from distes.cli.main import configure, read_flags
+from distes.cli.yaml_text import write
 from tests.small import ROOT
 
 LEARNING = runpy.run_path(str(ROOT / "scripts" / "benchmarks" / "learning.py"))

@@ -17,7 +17,7 @@ from tests.small import ROOT
 PROGRAM = """
 import json
 import psutil
-from distes.pools.ray_pool import RayPool
+from distes.pools.on_ray.pool import RayPool
 from tests.small import evaluate, sphere
 from tests.test_loopback import listening
 

@@ -14,11 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from distes.cli import main
 from distes.errors import ConfigurationError
-from distes.layout import Layout
-from distes.noise import NoiseTable
+from distes.noise.table import NoiseTable
 from distes.perturbations import low_rank
 from distes.perturbations.dense import perturb_on
 from distes.perturbations.low_rank import LowRank, add_products
+from distes.policies.layout import Layout
 from distes.policies.linear import Linear
 from distes.policies.mlp import MLP
 from tests import reference

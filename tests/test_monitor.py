@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from distes.monitor import Console, Jsonl, Metrics, Monitor, Monitors
-from distes.monitor.console import duration, number
-from distes.monitor.tensorboard import TensorBoard
+from distes.runs.monitors import Console, Jsonl, Metrics, Monitor, Monitors
+from distes.runs.monitors.console import duration, number
+from distes.runs.monitors.tensorboard import TensorBoard
 
 ROOT = Path(__file__).parent.parent
 FITNESS_N2 = np.array([[1.0, 2.0], [3.0, 4.0]])
@@ -249,7 +249,7 @@ def test_neither_tensorflow_nor_its_noise_is_loaded(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 import numpy as np
-from distes.monitor.tensorboard import TensorBoard
+from distes.runs.monitors.tensorboard import TensorBoard
 board = TensorBoard(Path(sys.argv[1]), configuration_text="a: 1")
 board.record({"generation": 0, "fitness/mean": 1.0}, np.ones((1, 2)))
 board.close()
@@ -403,7 +403,7 @@ def test_nothing_runs_beside_the_training(terminal: Terminal) -> None:
 def test_prints_of_others_appear_above_the_table_in_a_real_terminal(tmp_path: Path) -> None:
     code = """
 import numpy as np
-from distes.monitor import Console
+from distes.runs.monitors import Console
 console = Console(generations=3)
 for generation in range(3):
     console.record({"generation": generation, "timesteps": 1, "seconds": 1.0, "fitness/mean": 1.0}, np.ones((1, 2)))

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from distes.errors import ConfigurationError, DistesWarning
-from distes.monitor import Console, Monitors
-from distes.monitor.console import duration
-from distes.monitor.tensorboard import TensorBoard
+from distes.runs.monitors import Console, Monitors
+from distes.runs.monitors.console import duration
+from distes.runs.monitors.tensorboard import TensorBoard
 from distes.tasks.gym import Gym
 from tests.sick import Buggy
 from tests.small import ECHO, Log, parts, sphere, train, trainer

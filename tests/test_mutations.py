@@ -9,15 +9,15 @@ import torch
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
-from distes.genomes import Decoder
-from distes.initialization import Initialization
-from distes.layout import Layout
-from distes.mutations import LIMIT, MUTATIONS, Mutation, Parent, SafeByGradient
-from distes.noise import NoiseTable
+from distes.members.genomes import Decoder
+from distes.members.initialization import Initialization
+from distes.members.mutations import LIMIT, MUTATIONS, Mutation, Parent, SafeByGradient
+from distes.members.sensitivity import Sensitivity, safe
+from distes.noise.table import NoiseTable
 from distes.perturbations.dense import Dense
+from distes.policies.layout import Layout
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
-from distes.sensitivity import Sensitivity, safe
 
 IDS = np.array([7, 100, 31, 7, 5000])
 SAFE = [name for name in MUTATIONS if name != "gaussian"]

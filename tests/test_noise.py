@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import torch
 
-from distes import noise as module
 from distes.errors import ConfigurationError
-from distes.noise import BLOCK, CHECKSUM, NoiseTable
+from distes.noise import table as module
+from distes.noise.table import BLOCK, CHECKSUM, NoiseTable
 from tests.small import ROOT
 
 # What a child process does: it takes the folder to use, a statement, and waits for a line when the statement says so.

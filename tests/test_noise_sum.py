@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 
 from distes.errors import DistesWarning
-from distes.noise import NoiseTable
-from distes.noise_sum import cpu, gpu, weighted_sum
-from distes.noise_sum.cpu import LONGEST, OVERHEAD, SHORTEST, WORTH_COMPILING
+from distes.noise import sum_cpu, sum_gpu
+from distes.noise.sum_cpu import LONGEST, OVERHEAD, SHORTEST, WORTH_COMPILING
+from distes.noise.table import NoiseTable
+from distes.noise.weighted_sum import weighted_sum
 from tests.small import ROOT
 
 SIZE = 10**6
@@ -56,7 +57,7 @@ def plain_loop(
 
 @pytest.mark.parametrize("length", [1, 3, 1000, SHORTEST, SHORTEST + 1, 3 * SHORTEST + 17])
 @pytest.mark.parametrize("count", [1, 7, 8, 20])
-@pytest.mark.parametrize("add", [cpu.add_in_numpy, cpu.add_compiled])
+@pytest.mark.parametrize("add", [sum_cpu.add_in_numpy, sum_cpu.add_compiled])
 @pytest.mark.parametrize("squared", [False, True])
 def test_a_sum_is_one_product_and_one_addition_after_the_other(
     noise: NoiseTable, add: Any, length: int, count: int, squared: bool
@@ -74,10 +75,10 @@ def test_the_bits_depend_on_neither_threads_nor_tiles(
     noise: NoiseTable, monkeypatch: pytest.MonkeyPatch, threads: int, longest: int, squared: bool
 ) -> None:
     starts_N, weights_N = slices(4 * LONGEST + 5, 20)
-    monkeypatch.setattr(cpu, "cores", lambda: threads)
-    monkeypatch.setattr(cpu, "LONGEST", longest)
+    monkeypatch.setattr(sum_cpu, "cores", lambda: threads)
+    monkeypatch.setattr(sum_cpu, "LONGEST", longest)
     out = np.zeros(4 * LONGEST + 5, np.float32)
-    cpu.add_compiled(noise.numbers, starts_N, weights_N, out, squared)
+    sum_cpu.add_compiled(noise.numbers, starts_N, weights_N, out, squared)
     np.testing.assert_array_equal(out, plain_loop(noise.numbers, starts_N, weights_N, len(out), squared))
 
 
@@ -88,7 +89,7 @@ def test_every_finite_float16_is_converted_exactly(weight: float) -> None:
     finite = np.ascontiguousarray(every[np.isfinite(every)])
     assert len(finite) == 63_488
     out = np.zeros(len(finite), np.float32)
-    cpu.add_compiled(finite, np.zeros(1, np.int64), np.array([weight], np.float32), out, squared=False)
+    sum_cpu.add_compiled(finite, np.zeros(1, np.int64), np.array([weight], np.float32), out, squared=False)
     np.testing.assert_array_equal(out, np.float32(weight) * finite.astype(np.float32))
 
 
@@ -98,7 +99,7 @@ def test_every_finite_float16_is_squared_exactly(weight: float) -> None:
     every = np.arange(2**16, dtype=np.uint16).view(np.float16)
     finite = np.ascontiguousarray(every[np.isfinite(every)])
     out = np.zeros(len(finite), np.float32)
-    cpu.add_compiled(finite, np.zeros(1, np.int64), np.array([weight], np.float32), out, squared=True)
+    sum_cpu.add_compiled(finite, np.zeros(1, np.int64), np.array([weight], np.float32), out, squared=True)
     squares = (finite.astype(np.float64) ** 2).astype(np.float32)
     assert squares[finite != 0].min() == 2.0**-48 and np.isfinite(out).all()
     np.testing.assert_array_equal(out, np.float32(weight) * squares)
@@ -120,13 +121,13 @@ def test_large_sums_are_compiled_where_they_can_be(
     monkeypatch: pytest.MonkeyPatch, dtype: str, length: int, count: int, weight: float, compiled: bool
 ) -> None:
     called = []
-    monkeypatch.setattr(cpu, "add_in_numpy", lambda *_: called.append(False))
-    monkeypatch.setattr(cpu, "add_compiled", lambda *_: called.append(True))
+    monkeypatch.setattr(sum_cpu, "add_in_numpy", lambda *_: called.append(False))
+    monkeypatch.setattr(sum_cpu, "add_compiled", lambda *_: called.append(True))
     weights_N = np.zeros(count, np.float32)
     weights_N[-1] = weight
     arguments = (np.zeros(8, dtype), np.zeros(count, np.int64), weights_N, np.zeros(length, np.float32))
-    cpu.add_slices(*arguments, squared=False)
-    cpu.add_slices(*arguments, squared=True)
+    sum_cpu.add_slices(*arguments, squared=False)
+    sum_cpu.add_slices(*arguments, squared=True)
     large = count * (length + OVERHEAD) >= WORTH_COMPILING
     assert called == [compiled, large]  # squares need no scaled weights
 
@@ -188,22 +189,22 @@ def test_torch_s_form_agrees(noise: NoiseTable, squared: bool) -> None:
     starts_N, weights_N = slices(1000, 30)
     out = torch.zeros(1000)
     table = noise.tensor(torch.device("cpu"))
-    gpu.add_in_torch(table, torch.from_numpy(starts_N), torch.from_numpy(weights_N), out, squared)
+    sum_gpu.add_in_torch(table, torch.from_numpy(starts_N), torch.from_numpy(weights_N), out, squared)
     np.testing.assert_allclose(out, plain_loop(noise.numbers, starts_N, weights_N, 1000, squared), atol=2e-5)
 
 
 class TestTritonThatDoesNotWork:
     @pytest.fixture(autouse=True)
     def _first_use(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        monkeypatch.delitem(sys.modules, "distes.noise_sum.triton_kernel", raising=False)
-        gpu._triton_kernel.cache_clear()
+        monkeypatch.delitem(sys.modules, "distes.noise.triton_kernel", raising=False)
+        sum_gpu._triton_kernel.cache_clear()
         yield
-        gpu._triton_kernel.cache_clear()
+        sum_gpu._triton_kernel.cache_clear()
 
     def said(self, reason: str) -> None:
         cpu = torch.device("cpu")
         with pytest.warns(DistesWarning, match=rf"Triton does not work here \({reason}.*several times slower") as said:
-            assert gpu._triton_kernel(cpu) is None and gpu._triton_kernel(cpu) is None
+            assert sum_gpu._triton_kernel(cpu) is None and sum_gpu._triton_kernel(cpu) is None
         assert len(said) == 1
 
     def test_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,12 +227,12 @@ class TestTritonThatDoesNotWork:
             raise error
 
         kernel = types.SimpleNamespace(add_slices=refuse)
-        monkeypatch.setitem(sys.modules, "distes.noise_sum.triton_kernel", kernel)
+        monkeypatch.setitem(sys.modules, "distes.noise.triton_kernel", kernel)
         self.said(type(error).__name__)
 
     def test_it_computes_something_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
         kernel = types.SimpleNamespace(add_slices=lambda *_: None)
-        monkeypatch.setitem(sys.modules, "distes.noise_sum.triton_kernel", kernel)
+        monkeypatch.setitem(sys.modules, "distes.noise.triton_kernel", kernel)
         self.said(r"RuntimeError: 1 \* 1 is 0\.0")
 
     def test_a_gpu_that_failed_before_is_not_blamed_on_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,9 +240,9 @@ class TestTritonThatDoesNotWork:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
         kernel = types.SimpleNamespace(add_slices=refuse)
-        monkeypatch.setitem(sys.modules, "distes.noise_sum.triton_kernel", kernel)
+        monkeypatch.setitem(sys.modules, "distes.noise.triton_kernel", kernel)
         with pytest.raises(RuntimeError, match="illegal memory access"):
-            gpu._triton_kernel(torch.device("cpu"))
+            sum_gpu._triton_kernel(torch.device("cpu"))
 
 
 def run(code: str, home: Path, **environment: str) -> str:
@@ -260,8 +261,8 @@ def run(code: str, home: Path, **environment: str) -> str:
 def test_a_small_sum_does_not_import_numba(tmp_path: Path) -> None:
     code = """
 import sys, numpy as np, torch
-from distes.noise import NoiseTable
-from distes.noise_sum import weighted_sum
+from distes.noise.table import NoiseTable
+from distes.noise.weighted_sum import weighted_sum
 weighted_sum(NoiseTable(size=50_000), np.arange(100), np.ones(100), torch.empty(5_000))
 print([name for name in ("numba", "triton") if name in sys.modules])
 """
@@ -274,8 +275,8 @@ def test_compiled_code_needs_no_cache(tmp_path: Path) -> None:
 import numpy as np, torch
 from numba.core import caching
 caching.CacheImpl._locator_classes = []
-from distes.noise import NoiseTable
-from distes.noise_sum import numba_kernel, weighted_sum
+from distes.noise.table import NoiseTable
+from distes.noise.weighted_sum import numba_kernel, weighted_sum
 out = torch.empty(5_000)
 weighted_sum(NoiseTable(size=50_000), np.arange(1000), np.ones(1000), out)
 print(type(numba_kernel.add_slices._cache).__name__, bool(out.all()))
@@ -288,8 +289,8 @@ def test_in_triton_s_interpreter_the_bits_are_those_of_numpy(tmp_path: Path) -> 
     pytest.importorskip("triton")
     code = """
 import numpy as np, torch
-from distes.noise import NoiseTable
-from distes.noise_sum import cpu, triton_kernel
+from distes.noise.table import NoiseTable
+from distes.noise.weighted_sum import cpu, triton_kernel
 numbers = np.random.default_rng(0)
 for dtype in ("float32", "float16"):
     noise = NoiseTable(size=10_000, dtype=dtype)
@@ -317,7 +318,7 @@ def test_compiled_for_a_gpu_products_are_rounded_before_they_are_added(tmp_path:
     code = """
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
-from distes.noise_sum import triton_kernel as kernel
+from distes.noise.weighted_sum import triton_kernel as kernel
 for number, squared in (("fp32", False), ("fp16", False), ("fp32", True), ("fp16", True)):
     types = {"table": "*" + number, "starts_N": "*i64", "weights_N": "*fp32", "out": "*fp32"}
     signature = {**types, "n": "i32", "length": "i32"}

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distes import noise as module
 from distes.errors import ConfigurationError
-from distes.noise import BLOCK, CHECKSUM, NoiseTable
+from distes.noise import table as module
+from distes.noise.table import BLOCK, CHECKSUM, NoiseTable
 
 SIZE = 2 * BLOCK + 5
 

@@ -16,21 +16,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from distes import cli
+from distes.cli import main
 from distes.errors import CheckpointError, ConfigurationError, EvaluationError
 from distes.evaluation import Evaluation, Moments
-from distes.novelty import NoveltyArchive
 from distes.policies.linear import Linear
 from distes.pools.serial import SerialPool
+from distes.pools.worker import Worker
 from distes.population import Chunk
-from distes.running_stat import RunningStat
 from distes.strategies.gans import GANS
 from distes.strategies.novelty_es import NSES, NSRES
-from distes.tasks import vectorized
+from distes.strategies.update.novelty import NoveltyArchive
+from distes.tasks import batched
 from distes.tasks.base import Outcome, Task, Terms
 from distes.tasks.gym import Gym
-from distes.tasks.single import live
-from distes.worker import Worker
+from distes.tasks.normalization import RunningStat
+from distes.tasks.one_episode import live
 from tests.sick import ACTIONS, ONE_IN, STEPS, Root, SingleSick
 from tests.small import Log, Parts, evaluate, parts, population, sphere, train, trainer
 
@@ -135,7 +135,7 @@ class TestAMember:
         """As on a GPU, where a look would wait; finite numbers, however large, are left as they are."""
         of = sick(stepping, kwargs={"value": value, "actions": "Unbounded"})
         expected = outcome(of, refuses_non_finite=False)
-        monkeypatch.setattr(vectorized, "all_finite", lambda numbers: False)
+        monkeypatch.setattr(batched, "all_finite", lambda numbers: False)
         np.testing.assert_array_equal(outcome(of, refuses_non_finite=False).fitness_B, expected.fitness_B)
         huge = outcome(sick(stepping, kwargs={"value": 3e38}), refuses_non_finite=False)
         assert np.isfinite(huge.fitness_B).all() and np.isnan(expected.fitness_B).any() == (value in BAD)
@@ -206,7 +206,7 @@ class TestARun:
             "strategy.population_size": "16",
             "run_dir": str(run),
         }
-        assert cli.main([part for key, value in flags.items() for part in (f"--{key}", value)]) == 0
+        assert main.main([part for key, value in flags.items() for part in (f"--{key}", value)]) == 0
         lines = [json.loads(line, parse_constant=pytest.fail) for line in (run / "metrics.jsonl").open()]
         assert [line["fitness/non_finite"] > 0 for line in lines] == [True, True]
         result = json.loads((run / "result.json").read_text(), parse_constant=pytest.fail)

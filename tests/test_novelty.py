@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from distes.cli import main
 from distes.errors import ConfigurationError, EvaluationError
 from distes.evaluation import Evaluation
-from distes.layout import Layout
+from distes.noise.draws import Stream, draw
 from distes.perturbations.dense import Dense
 from distes.perturbations.low_rank import LowRank
+from distes.policies.layout import Layout
 from distes.policies.mlp import MLP
-from distes.pools.ray_pool import RayPool
+from distes.pools.on_ray.pool import RayPool
+from distes.pools.replica import Outline, OutOfStep, Replica
 from distes.pools.serial import SerialPool
 from distes.population import Population
-from distes.randomness import Stream, draw
-from distes.replica import Outline, OutOfStep, Replica
-from distes.run_directory import RunDirectory
-from distes.saved_policy import load_policy
+from distes.runs.directory import RunDirectory
+from distes.runs.policy_files import load_policy
 from distes.strategies.novelty_es import NSES, NSRES, NoveltyES, in_proportion
 from distes.strategies.nsra_es import NSRAES
 from tests import reference

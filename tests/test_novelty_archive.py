@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from distes import novelty
-from distes.encoding import decode, encode, pack, unpack
 from distes.errors import ConfigurationError, EvaluationError
-from distes.novelty import NoveltyArchive
+from distes.runs.state_encoding import decode, encode, pack, unpack
+from distes.strategies.update import novelty
+from distes.strategies.update.novelty import NoveltyArchive
 from tests import reference
 
 Floats = NDArray[np.float32]

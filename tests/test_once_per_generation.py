@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distes.policies.linear import Linear
-from distes.pools import ray_relay
-from distes.pools.ray_pool import RayPool
-from distes.pools.ray_sync import Broadcast
+from distes.pools.on_ray import relay
+from distes.pools.on_ray.pool import RayPool
+from distes.pools.on_ray.sync import Broadcast
+from distes.pools.search_distribution import SearchDistribution
 from distes.pools.serial import SerialPool
 from distes.population import Genomes, Population, centre_alone, one_alone
-from distes.search_distribution import SearchDistribution
 from distes.spread import Spread
 from distes.strategies.pgpe import PGPE
 from distes.tasks.functions import Function
@@ -45,7 +45,7 @@ def run(made: Parts, pool: Any, **arguments: Any) -> Log:
 def test_rounds_and_the_confirmation_of_the_target_bring_no_centre(
     monkeypatch: pytest.MonkeyPatch, relays: bool
 ) -> None:
-    monkeypatch.setattr(ray_relay, "FROM", 1 if relays else 100)
+    monkeypatch.setattr(relay, "FROM", 1 if relays else 100)
     made = bowl()
     asked = pgpe(made).ask()
     assert isinstance(asked.sigma, np.ndarray)

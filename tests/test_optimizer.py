@@ -10,9 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from distes.clipup import ClipUp
 from distes.errors import ConfigurationError
-from distes.optimizer import FlatOptimizer
+from distes.strategies.update.clipup import ClipUp
+from distes.strategies.update.optimizer import FlatOptimizer
 from tests import reference
 from tests.small import ROOT
 
@@ -144,7 +144,7 @@ def test_clip_up_refuses_a_learning_rate(lr: float) -> None:
 def test_clip_up_imports_no_compiler() -> None:
     """Which would take longer than everything else at start-up."""
     code = (
-        "import numpy as np, sys; from distes.optimizer import FlatOptimizer; "
+        "import numpy as np, sys; from distes.strategies.update.optimizer import FlatOptimizer; "
         "FlatOptimizer('ClipUp', np.zeros(3, np.float32), 0.1, {}).step(np.ones(3, np.float32)); "
         "print([name for name in ('torch._dynamo', 'jsonargparse') if name in sys.modules])"
     )

@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from distes.encoding import encode
 from distes.errors import ConfigurationError, EvaluationError
 from distes.evaluation import Evaluation
-from distes.metrics import of_fitness
-from distes.sensitivity import Sensitivity, safe
-from distes.shaping import zscore
+from distes.members.sensitivity import Sensitivity, safe
+from distes.runs.state_encoding import encode
 from distes.strategies.adaptive import exp
 from distes.strategies.ars import ARS
 from distes.strategies.lm_ma_es import LMMAES
 from distes.strategies.openai_es import OpenAIES
 from distes.strategies.pgpe import PGPE
+from distes.strategies.update.shaping import zscore
+from distes.training.metrics import of_fitness
 from tests import reference
 from tests.small import sphere
 

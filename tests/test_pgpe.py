@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
 from distes.evaluation import Evaluation
-from distes.noise import NoiseTable
+from distes.noise.table import NoiseTable
 from distes.perturbations.dense import Dense
 from distes.perturbations.low_rank import LowRank
 from distes.pools.serial import SerialPool

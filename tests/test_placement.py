@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distes.device import Place
-from distes.pools.placement import gpu_share, mixed, spans, table
+from distes.pools.device import Place
+from distes.pools.worker_table import gpu_share, mixed, spans, table
 
 H200 = "NVIDIA H200"
 

@@ -16,11 +16,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import nn
 
+from distes.cli.play import main, play
 from distes.errors import ConfigurationError, EvaluationError
-from distes.installation import install
-from distes.play import main, play
+from distes.errors.installation import install
 from distes.population import Normalization
-from distes.saved_policy import save_policy
+from distes.runs.policy_files import save_policy
 from distes.tasks.gym import Gym
 
 ROOT = Path(__file__).parent.parent
@@ -270,7 +270,7 @@ def test_long_playing_is_not_silent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter(range(0, 1000, 8))
-    monkeypatch.setattr("distes.play.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("distes.cli.play.time.monotonic", lambda: next(clock))
     assert main([saved_run(tmp_path), "--trust", "--episodes", "2"]) == 0
     assert capsys.readouterr().err.splitlines() == ["playing episode 1 of 2, step 2", "playing episode 2 of 2, step 2"]
 

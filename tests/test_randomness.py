@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distes.randomness import Stream, draw, episode_seeds
+from distes.noise.draws import Stream, draw, episode_seeds
 from tests.reference import episode_seed
 from tests.small import ROOT
 
@@ -42,7 +42,7 @@ def test_golden_values() -> None:
 
 
 def test_another_process_draws_the_same() -> None:
-    code = "from distes.randomness import draw; print(draw(5, 6, 0, 4).tolist())"
+    code = "from distes.noise.draws import draw; print(draw(5, 6, 0, 4).tolist())"
     output = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert output.strip() == str(draw(5, 6, Stream.DIRECTIONS, 4).tolist())
 

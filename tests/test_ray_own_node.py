@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from distes.pools.ray_thread import Thread, within
+from distes.pools.on_ray.thread import Thread, within
 from tests.small import ROOT
 
 
@@ -31,7 +31,7 @@ def test_a_connection_that_does_not_close_neither_holds_up_the_end_nor_changes_i
     program = f"""
 import sys, threading
 import ray
-from distes.pools.ray_thread import leave
+from distes.pools.on_ray.thread import leave
 gate = threading.Event()
 def hang():
     with ray._private.worker._connect_or_shutdown_lock:
@@ -46,7 +46,7 @@ print("a sentence")
 
 class TestAThreadThatStays:
     def test_says_what_is_waited_for_and_gives_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("distes.pools.ray_thread.PATIENCE", 0.05)
+        monkeypatch.setattr("distes.pools.on_ray.thread.PATIENCE", 0.05)
         said, gate = list[str](), threading.Event()
         thread = Thread(gate.wait)
         with pytest.raises(TimeoutError, match="no answer for 0 seconds"):

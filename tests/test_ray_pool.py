@@ -13,16 +13,16 @@ import psutil
 import pytest
 import ray
 
-from distes.device import Place
 from distes.errors import ClusterError, ConfigurationError
 from distes.policies.linear import Linear
-from distes.pools import ray_pool
-from distes.pools.ray_environment import SETTINGS, prepare
-from distes.pools.ray_pool import RayPool, _Actor
+from distes.pools.device import Place
+from distes.pools.on_ray import pool as on_ray_pool
+from distes.pools.on_ray.environment import SETTINGS, prepare
+from distes.pools.on_ray.pool import RayPool, _Actor
 from distes.pools.serial import SerialPool
+from distes.pools.worker import Experiment
 from distes.population import ChunkPairs
 from distes.tasks.functions import Function
-from distes.worker import Experiment
 from tests.small import evaluate, parts, sphere
 
 
@@ -128,7 +128,7 @@ def test_workers_share_the_gpus(
     monkeypatch: pytest.MonkeyPatch, workers: int | None, gpus_used: list[list[str]]
 ) -> None:
     """Ray is told of two GPUs that are not there. It sets what each worker sees, as if they were."""
-    monkeypatch.setattr(ray_pool, "visible_gpus", lambda: 2)
+    monkeypatch.setattr(on_ray_pool, "visible_gpus", lambda: 2)
     cores = len(psutil.Process().cpu_affinity() or []) or 1
     parts, said, tables = sphere(3), list[str](), list[list[tuple[str, ...]]]()
     asked = parts.strategy(population_size=22).ask()
@@ -166,9 +166,11 @@ def test_auto_is_settled_by_the_gpus_that_a_cluster_has(monkeypatch: pytest.Monk
     monkeypatch.setattr(ray, "init", lambda **arguments: None)  # it is joined already,
     # and the connection does not know it
     monkeypatch.setattr(
-        ray, "is_initialized", lambda: "ray_connection" not in sys._getframe(1).f_code.co_filename and is_initialized()
+        ray,
+        "is_initialized",
+        lambda: "connection.py" not in sys._getframe(1).f_code.co_filename and is_initialized(),
     )
-    monkeypatch.setattr(ray_pool, "visible_gpus", lambda: 4)  # of the driver, which do not count
+    monkeypatch.setattr(on_ray_pool, "visible_gpus", lambda: 4)  # of the driver, which do not count
     try:
         pool = RayPool(replace(parts.experiment, device="auto"), address=address, say=lambda line: None)
         assert pool.device == "cpu"
@@ -180,7 +182,7 @@ def test_auto_is_settled_by_the_gpus_that_a_cluster_has(monkeypatch: pytest.Monk
 
 
 def test_a_gpu_that_this_machine_lacks_is_a_sentence_before_ray_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_pool, "visible_gpus", lambda: 0)
+    monkeypatch.setattr(on_ray_pool, "visible_gpus", lambda: 0)
     said: list[str] = []
     with pytest.raises(ConfigurationError, match="device is cuda, but this machine has no GPU"):
         RayPool(replace(sphere(3).experiment, device="cuda"), say=said.append)

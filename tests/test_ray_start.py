@@ -19,10 +19,10 @@ import pytest
 import ray
 
 from distes.errors import ClusterError
-from distes.pools import ray_connection, ray_local, ray_pool, ray_thread
-from distes.pools.ray_connection import Connection
-from distes.pools.ray_environment import STAYS, check_token, prepare
-from distes.pools.ray_pool import RayPool
+from distes.pools.on_ray import connection, local, pool, thread
+from distes.pools.on_ray.connection import Connection
+from distes.pools.on_ray.environment import STAYS, check_token, prepare
+from distes.pools.on_ray.pool import RayPool
 from tests.small import sphere
 
 TOKEN = "5ecret" * 8
@@ -96,7 +96,7 @@ class TestAnAddress:
     def test_where_something_else_listens(
         self, monkeypatch: pytest.MonkeyPatch, greeting: bytes | None, sentence: str
     ) -> None:
-        monkeypatch.setattr(ray_connection, "GREETS", 0.5)
+        monkeypatch.setattr(connection, "GREETS", 0.5)
         with self.server(greeting) as address:
             refused(sentence, address=address)
 
@@ -145,7 +145,7 @@ class TestAStartThatFails:
             started[0].wait()
 
         monkeypatch.setattr(ray, "init", init)
-        monkeypatch.setattr(ray_thread, "PATIENCE", 0.2)
+        monkeypatch.setattr(thread, "PATIENCE", 0.2)
         refused(r"could not start on this machine \(no answer for 1 seconds\)", start_timeout=1, say=said.append)
         assert any("Ray is still starting; it is given up after 1 seconds (--start_timeout)" in line for line in said)
         assert started[0].wait(10) == -9
@@ -158,7 +158,7 @@ class TestAStartThatFails:
         refused(r"127\.0\.0\.1, does not answer .*unreachable.*ip link set lo up")
 
     def test_shared_memory_that_cannot_be_written(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setattr(ray_local, "SHARED_MEMORY", tmp_path)
+        monkeypatch.setattr(local, "SHARED_MEMORY", tmp_path)
         access = os.access  # root may write everywhere but on a mount for reading
         monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and access(path, mode))
         refused(r"where it keeps its objects, cannot be written.*--workers 0")
@@ -172,7 +172,7 @@ class TestAStartThatFails:
             started[0].wait()
 
         monkeypatch.setattr(ray, "init", init)
-        monkeypatch.setattr(ray_thread, "SETTLES", 0.1)
+        monkeypatch.setattr(thread, "SETTLES", 0.1)
         experiment = sphere(3).experiment
         with unchanged(), pytest.raises(KeyboardInterrupt):
             RayPool(experiment, workers=1, say=lambda line: None)
@@ -191,7 +191,7 @@ def test_whatever_fails_after_the_start_stops_ray(monkeypatch: pytest.MonkeyPatc
         found.extend(rays())
         raise ZeroDivisionError
 
-    monkeypatch.setattr(ray_pool, "OwnNode", fail)
+    monkeypatch.setattr(pool, "OwnNode", fail)
     experiment = sphere(3).experiment
     with unchanged(), pytest.raises(ZeroDivisionError):
         RayPool(experiment, workers=1, say=lambda line: None)
@@ -256,14 +256,14 @@ class TestTheFolder:
     ) -> None:
         monkeypatch.setenv("RAY_TMPDIR", "/tmp")
         mine = Path("/tmp") / f"distes-{os.getuid()}"
-        assert ray_local.folder(print) == mine / "ray"
+        assert local.folder(print) == mine / "ray"
         mine.chmod(0o755)
-        assert ray_local.folder(print) == mine / "ray"
+        assert local.folder(print) == mine / "ray"
         assert stat.S_IMODE(mine.stat().st_mode) == 0o700
         short = Path(tempfile.mkdtemp(dir="/tmp"))
         monkeypatch.setenv("RAY_TMPDIR", str(short))
         (short / f"distes-{os.getuid()}").symlink_to(tmp_path)  # somebody else's, who would like to see the sockets
-        made = ray_local.folder(print)
+        made = local.folder(print)
         assert made.parent != short / f"distes-{os.getuid()}" and made.parent.parent == short
         assert stat.S_IMODE(made.parent.stat().st_mode) == 0o700
         subprocess.run(["rm", "-r", str(short)], check=True)
@@ -271,13 +271,13 @@ class TestTheFolder:
     def test_has_a_name_that_is_short_enough(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         said = list[str]()
         monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("x" * 75)))
-        assert ray_local.folder(said.append) == Path(f"/tmp/distes-{os.getuid()}/ray")
+        assert local.folder(said.append) == Path(f"/tmp/distes-{os.getuid()}/ray")
         assert len(said) == 1 and "too long a name for the sockets of Ray" in said[0]
 
     def test_that_cannot_be_made_is_a_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("RAY_TMPDIR", "/proc/none")
         with pytest.raises(ClusterError, match=r"/proc/none/distes-\d+ cannot be made .*set TMPDIR"):
-            ray_local.folder(print)
+            local.folder(print)
 
 
 class TestATokenFile:

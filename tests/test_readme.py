@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from distes.cli import configure, read_flags
 from distes.cli import main as launch
-from distes.configuration import CLASSES
+from distes.cli.configuration import CLASSES
+from distes.cli.main import configure, read_flags
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -97,7 +97,7 @@ def test_a_script_beside_the_clone_finds_what_is_installed(tmp_path: Path) -> No
     done = subprocess.run(
         [sys.executable, "mine.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100
     )
-    assert done.stdout == "<class 'distes.noise.NoiseTable'>\n", done.stderr
+    assert done.stdout == "<class 'distes.noise.table.NoiseTable'>\n", done.stderr
 
 
 @pytest.mark.parametrize("script", ["launch", "play"])

@@ -12,10 +12,10 @@ import pytest
 
 from distes.errors import EvaluationError
 from distes.evaluation import Evaluation
+from distes.pools.replica import Outline, OutOfStep, Replica, State, Told, digest
+from distes.pools.worker import Worker
 from distes.population import Chunk, Population
-from distes.replica import Outline, OutOfStep, Replica, State, Told, digest
 from distes.strategies.openai_es import OpenAIES
-from distes.worker import Worker
 from tests.small import Parts, sphere
 
 

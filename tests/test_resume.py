@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from distes import yaml_text
-from distes.checkpoint import Checkpoints
-from distes.cli import main
-from distes.play import main as play
-from distes.run_directory import RunDirectory
-from distes.trainer import Trainer
+from distes.cli import main, yaml_text
+from distes.cli.play import main as play
+from distes.runs.checkpoint import Checkpoints
+from distes.runs.directory import RunDirectory
+from distes.training.trainer import Trainer
 from tests.small import DRIFT
 
 FLAGS = f"""--task.env {DRIFT} --task.normalize_observations true --policy.hidden_sizes [4] --noise.size 5000
@@ -162,7 +161,7 @@ class TestTheExperiment:
         self, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """As another version of NumPy would make."""
-        monkeypatch.setattr("distes.noise.NoiseTable.fingerprint", "0123456789abcdef")
+        monkeypatch.setattr("distes.noise.table.NoiseTable.fingerprint", "0123456789abcdef")
         assert resume(run) == 2
         assert "noise/fingerprint" in capsys.readouterr().err
 
@@ -210,8 +209,8 @@ class TestCheckpointsThatAreGone:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr("distes.archive.Archive.close", killed)
-            patch.setattr("distes.background_writer.BackgroundWriter.hand_over", lambda *_: None)
+            patch.setattr("distes.runs.store.Archive.close", killed)
+            patch.setattr("distes.runs.background_writer.BackgroundWriter.hand_over", lambda *_: None)
             main([*FLAGS, "--run_dir", str(tmp_path / "run"), "--checkpoint_seconds", "1000"])
         assert len(digests(tmp_path / "run")) == 3
         assert os.listdir(tmp_path / "run" / "checkpoints") == ["generation-00000000"]

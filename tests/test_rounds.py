@@ -8,7 +8,7 @@ import pytest
 from distes.errors import ConfigurationError, EvaluationError
 from distes.evaluation import Evaluation
 from distes.pools.serial import SerialPool
-from distes.run_directory import RunDirectory
+from distes.runs.directory import RunDirectory
 from tests.small import Log, Parts, archive, drift, evaluate, sphere, train, trainer
 
 ROUNDS: dict[str, Any] = {"population_size": 6, "timesteps_per_generation": 400, "sigma": 0.1}

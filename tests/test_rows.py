@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from distes.batched import Members
-from distes.rows import Rows, members_around
+from distes.members.members import Members
+from distes.members.rows import Rows, members_around
 from distes.spread import Spread
 from tests.small import Parts, sphere
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from distes.errors import RunDirectoryError
-from distes.run_directory import RunDirectory
+from distes.runs.directory import RunDirectory
 
 
 def test_a_new_run_has_its_parts(tmp_path: Path) -> None:

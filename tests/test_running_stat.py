@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from distes.evaluation import Moments
-from distes.running_stat import MIN_VARIANCE, RunningStat
+from distes.tasks.normalization import MIN_VARIANCE, RunningStat
 from tests import reference
 
 SIZES = st.lists(st.integers(0, 20), min_size=1, max_size=8)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from distes.errors import ConfigurationError
+from distes.members.sensitivity import Sensitivity, safe
 from distes.perturbations.low_rank import LowRank
 from distes.policies.mlp import MLP
-from distes.sensitivity import Sensitivity, safe
 from distes.strategies.safe_es import SafeES
 from distes.tasks.gym import Gym
 from tests.small import DRIFT, Parts, parts, train

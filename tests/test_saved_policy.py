@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
-from distes.encoding import pack
 from distes.errors import CheckpointError
 from distes.population import Normalization
-from distes.saved_policy import load_policy, save_policy
+from distes.runs.policy_files import load_policy, save_policy
+from distes.runs.state_encoding import pack
 
 META = {
     "policy": {"class_path": "torch.nn.Linear", "init_args": {"in_features": 3}},

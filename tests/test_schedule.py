@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from distes.evaluation import ChunkResult
-from distes.pools import schedule as schedule_module
-from distes.pools.pace import FLOOR, LATE, SLOWEST, UNKNOWN, Pace
-from distes.pools.schedule import IN_FLIGHT, Issue, Schedule
-from distes.pools.trial import SUSPECT
+from distes.pools import dispatch as schedule_module
+from distes.pools.chunk_times import FLOOR, LATE, SLOWEST, UNKNOWN, Pace
+from distes.pools.chunk_trial import SUSPECT
+from distes.pools.dispatch import IN_FLIGHT, Issue, Schedule
 from distes.population import Chunk
 from tests.simulated_cluster import SimulatedCluster, answer
 

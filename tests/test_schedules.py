@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from distes.errors import ConfigurationError
-from distes.schedules import schedule_of
+from distes.strategies.update.schedules import schedule_of
 from tests.small import Parts, sphere
 
 

@@ -10,12 +10,12 @@ from torch import nn
 from torch.func import functional_call
 
 from distes.errors import ConfigurationError
-from distes.layout import Layout
+from distes.members.sensitivity import LEAST, Sensitivity, safe
 from distes.policies.base import StatefulPolicy
 from distes.policies.cnn import CNN
+from distes.policies.layout import Layout
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
-from distes.sensitivity import LEAST, Sensitivity, safe
 from distes.tasks.gym import Gym
 from tests import reference
 from tests.small import DRIFT, Parts, parts, sphere
@@ -83,7 +83,7 @@ def test_is_the_same_in_one_go_and_in_many(monkeypatch: pytest.MonkeyPatch) -> N
     policy, layout, episodes = made("MLP")
     sensitivity = Sensitivity(policy, episodes)
     at_once = sensitivity(layout.flatten(policy), "abs")
-    monkeypatch.setattr("distes.sensitivity.AT_ONCE", 1)
+    monkeypatch.setattr("distes.members.sensitivity.AT_ONCE", 1)
     np.testing.assert_allclose(sensitivity(layout.flatten(policy), "abs"), at_once, rtol=1e-5)
 
 

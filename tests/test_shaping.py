@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from distes.shaping import SHAPINGS, centered_rank, log_rank, raw, sign, zscore
+from distes.strategies.update.shaping import SHAPINGS, centered_rank, log_rank, raw, sign, zscore
 from tests import reference
 
 Fitness = NDArray[np.float64]

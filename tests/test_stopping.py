@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from distes.stopping import SIGNALS, StopSignals, clean_up_first
+from distes.training.signals import SIGNALS, StopSignals, clean_up_first
 from tests.small import ROOT
 
 INTERRUPTED = "Interrupted before training began.\n"
@@ -23,7 +23,7 @@ ENVIRONMENT["PYTHONPATH"] = str(ROOT)
 def source(body: str, before: str = "") -> str:
     """A program with a body of `main`, and lines before it."""
     lines = "".join(f"    {line}\n" for line in body.splitlines())
-    imports = "import os, signal, sys, time\nfrom distes.stopping import StopSignals, clean_up_first, program"
+    imports = "import os, signal, sys, time\nfrom distes.training.signals import StopSignals, clean_up_first, program"
     return f"{imports}\n{before}\ndef main():\n{lines}\nsys.exit(program(main))"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from distes.policies.linear import Linear
-from distes.pools.ray_pool import RayPool
+from distes.pools.on_ray.pool import RayPool
 from distes.pools.serial import SerialPool
 from distes.tasks.functions import Function
 from tests.contracts.registry import STRATEGIES, answering

@@ -11,15 +11,14 @@ import ray
 from distes.errors import ConfigurationError
 from distes.evaluation import Evaluation
 from distes.policies.linear import Linear
-from distes.pools import ray_sync
-from distes.pools.ray_pool import RayPool, _Actor
-from distes.pools.ray_sync import HISTORY, Broadcast, Replay, Sync, how_to_send
+from distes.pools.on_ray.pool import RayPool, _Actor
+from distes.pools.on_ray.sync import HISTORY, Broadcast, Replay, Sync, how_to_send
+from distes.pools.replica import State, Told
 from distes.pools.serial import SerialPool
-from distes.replica import State, Told
+from distes.pools.worker import Experiment
 from distes.strategies.base import Strategy
 from distes.strategies.openai_es import OpenAIES
 from distes.tasks.functions import Function
-from distes.worker import Experiment
 from tests.contracts.test_pools import KillsAWorker
 from tests.small import Log, Parts, drift, parts, sphere, train, trainer
 
@@ -186,8 +185,8 @@ def test_without_a_strategy_nobody_can_follow() -> None:
 def test_decides_by_size_and_device(
     monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, pays_from: int, sync: str, expected: type[Sync]
 ) -> None:
-    monkeypatch.setattr(ray_sync, "visible_gpus", lambda: gpus)
-    monkeypatch.setattr(ray_sync, "PAYS_FROM", pays_from)
+    monkeypatch.setattr(sync, "visible_gpus", lambda: gpus)
+    monkeypatch.setattr(sync, "PAYS_FROM", pays_from)
     made, said = sphere(10), list[str]()
     experiment = replace(following(made, made.strategy()), device=device)
     how, settled = how_to_send(sync, experiment, put, put, said.append)

@@ -20,18 +20,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distes.batched import Members
-from distes.checkpoint import Checkpoints
 from distes.errors import ConfigurationError, EvaluationError
 from distes.evaluation import Evaluation
-from distes.layout import Layout
-from distes.monitor.base import Metrics
+from distes.members.members import Members
+from distes.noise.draws import Stream, draw
+from distes.policies.layout import Layout
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.serial import SerialPool
 from distes.population import Population
-from distes.randomness import Stream, draw
-from distes.run_directory import RunDirectory
-from distes.saved_policy import load_policy
+from distes.runs.checkpoint import Checkpoints
+from distes.runs.directory import RunDirectory
+from distes.runs.monitors.base import Metrics
+from distes.runs.policy_files import load_policy
 from distes.tasks.base import Outcome, Task, Terms
 from distes.tasks.gym import Gym
 from tests.long_run import run

@@ -17,13 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from distes.batched import Members, population_forward
 from distes.errors import ConfigurationError, DistesWarning
-from distes.forward import Form
-from distes.layout import Layout
-from distes.noise import NoiseTable
+from distes.members.forward import Form
+from distes.members.members import Members, population_forward
+from distes.noise.table import NoiseTable
 from distes.perturbations.dense import Dense
 from distes.perturbations.low_rank import LowRank
+from distes.policies.layout import Layout
 from tests.odd_policies import (
     Attends,
     Branches,
@@ -258,7 +258,7 @@ def test_whatever_is_frozen_the_members_answer_as_the_policy_itself(data: st.Dat
 def test_the_usual_policies_are_tried_without_the_modules_of_a_compiler() -> None:
     """`torch._dynamo` takes seconds to import."""
     code = (
-        "import sys; from distes import Layout, MLP; from distes.batched import population_forward\n"
+        "import sys; from distes import Layout, MLP; from distes.members.members import population_forward\n"
         "policy = MLP(4, 2); population_forward(policy, Layout(policy), (4,))\n"
         "print('torch._dynamo.eval_frame' in sys.modules)"
     )

@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from distes import trust
 from distes.cli import main as launch
-from distes.configuration import CLASSES, chosen_class, own_arguments
-from distes.errors import ConfigurationError
-from distes.play import main as play
-from distes.signature import _kinds
+from distes.cli.configuration import CLASSES, chosen_class, own_arguments
+from distes.cli.play import main as play
+from distes.cli.signature import _kinds
+from distes.errors import ConfigurationError, trust
 
 SMALL = ["--workers", "0", "--generations", "1", "--eval_episodes", "1", "--final_episodes", "0"]
 SMALL += ["--noise.size", "20000", "--strategy.population_size", "4", "--task.max_steps", "5"]
@@ -44,7 +43,7 @@ PARTS: list[tuple[str, Any]] = [
     ("task.env", "trap.spring"),
     ("task.env", "trap:CartPole-v1"),
     ("task.env", "subprocess.check_output"),
-    ("task.env", "distes.cli.main"),
+    ("task.env", "distes.cli.main.main"),
     ("task.wrappers", ["trap.spring"]),
     ("task.wrappers", [{"class_path": "gymnasium.wrappers.RecordVideo", "init_args": {"video_folder": "sprung"}}]),
     ("task.behaviour", "trap.spring"),

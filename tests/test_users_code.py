@@ -13,22 +13,22 @@ import pytest
 import torch
 from torch import nn
 
-from distes.build import build_policy
 from distes.cli import main
+from distes.cli.build import build_policy
 from distes.errors import ConfigurationError, DistesWarning, EvaluationError
 from distes.evaluation import Evaluation, Moments
-from distes.noise import NoiseTable
+from distes.noise.table import NoiseTable
 from distes.policies.linear import Linear
-from distes.pools.ray_calls import Fate, what_became
-from distes.pools.ray_pool import RayPool
+from distes.pools.on_ray.calls import Fate, what_became
+from distes.pools.on_ray.pool import RayPool
+from distes.pools.replica import Outline, Replica, Told
 from distes.pools.serial import SerialPool
+from distes.pools.worker import Experiment, Worker
 from distes.population import Chunk, Genomes, Normalization, Population, ReadOnly
-from distes.replica import Outline, Replica, Told
 from distes.strategies.openai_es import OpenAIES
 from distes.tasks.base import Outcome, Terms
 from distes.tasks.functions import Function
-from distes.trainer import Trainer
-from distes.worker import Experiment, Worker
+from distes.training.trainer import Trainer
 from tests.odd_policies import Sampled
 from tests.small import Log, evaluate, parts, population, sphere, trainer
 from tests.users_classes import (

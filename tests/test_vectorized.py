@@ -21,7 +21,7 @@ from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
 from distes.pools.serial import SerialPool
 from distes.population import Normalization
-from distes.tasks import vectorized
+from distes.tasks import batched
 from distes.tasks.base import Outcome, Terms
 from distes.tasks.gym import Gym
 from tests.environments import Drifts, Echo, Lab
@@ -149,8 +149,8 @@ def test_moments_are_those_of_all_observations_that_were_acted_on(
 def test_small_blocks_of_noise_and_moments_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     of, terms = made(DRIFTS, action_noise=0.3), {"observed_B": np.ones(B, np.bool_)}
     expected = run(of, **terms)
-    monkeypatch.setattr(vectorized, "NOISE_NUMBERS", 7 * B)
-    monkeypatch.setattr(vectorized, "SUM_NUMBERS", 7 * B)
+    monkeypatch.setattr(batched, "NOISE_NUMBERS", 7 * B)
+    monkeypatch.setattr(batched, "SUM_NUMBERS", 7 * B)
     got = run(of, **terms)
     assert bits(got) == bits(expected)
     assert got.moments is not None and expected.moments is not None and got.moments.count == expected.moments.count
@@ -161,7 +161,7 @@ def test_looking_seldom_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU, where each look waits for it."""
     of, terms = made(DRIFTS, action_noise=0.3, episodes_per_member=2), {"observed_B": np.ones(B, np.bool_)}
     expected = run(of, **terms)
-    monkeypatch.setattr(vectorized, "LOOK_EVERY", {"cpu": 16, "cuda": 16})
+    monkeypatch.setattr(batched, "LOOK_EVERY", {"cpu": 16, "cuda": 16})
     got = run(of, **terms)
     assert bits(got) == bits(expected)
     assert got.moments is not None and expected.moments is not None and got.moments.count == expected.moments.count
@@ -201,7 +201,7 @@ class TestActionNoise:
         assert not self.actions(training=False, steps=3).any()
 
     def test_is_not_what_the_simulator_draws_by_the_same_seed(self) -> None:
-        from distes.counter_random import normal
+        from distes.noise.splitmix import normal
 
         drawn = 0.3 * normal(torch.tensor([episode_seed(5, 0)]), 600)[0].numpy()
         assert not np.isclose(np.sort(drawn), np.sort(self.actions()[0].ravel())).any()

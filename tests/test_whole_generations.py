@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-import distes.trainer
+import distes.training.trainer
 from distes.errors import CheckpointError
-from distes.monitor.jsonl import Jsonl
-from distes.result import Result
-from distes.run_directory import RunDirectory
-from distes.trainer import Trainer
+from distes.runs.directory import RunDirectory
+from distes.runs.monitors.jsonl import Jsonl
+from distes.training.budget import Result
+from distes.training.trainer import Trainer
 from tests.lines import Lines
 from tests.small import Log, Parts, archive, drift, sphere, trainer
 from tests.test_trainer import checksums
 
-WATCHED = (distes.trainer.__file__,)
+WATCHED = (distes.training.trainer.__file__,)
 rarely = partial(archive, checkpoint_seconds=1e9)  # so that what counts is saved at the end
 
 

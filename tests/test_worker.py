@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from distes import worker as worker_module
-from distes.batched import Members
 from distes.errors import ConfigurationError, EvaluationError
 from distes.evaluation import Moments
-from distes.noise import NoiseTable
+from distes.members.members import Members
+from distes.noise.table import NoiseTable
+from distes.pools import worker as worker_module
+from distes.pools.worker import Experiment, Worker
 from distes.population import PAIRS_PER_CHUNK, Chunk, ChunkPairs, Normalization
-from distes.stopping import StopSignals
 from distes.tasks.base import MemberError, Outcome, Task, Terms
-from distes.worker import Experiment, Worker
+from distes.training.signals import StopSignals
 from tests.small import Parts, parts, population, train
 
 NORMALIZATION = Normalization(np.zeros(1, np.float32), np.ones(1, np.float32))
@@ -239,7 +239,7 @@ class TestDevices:
         task.on_device = True
         assert (undecided.settled(0).device, undecided.settled(8).device) == ("cpu", "cuda")
         task.on_device = False
-        monkeypatch.setattr("distes.device.PAYS_FROM", made.layout.size)
+        monkeypatch.setattr("distes.pools.device.PAYS_FROM", made.layout.size)
         assert undecided.settled(8).device == "cuda"
         with pytest.raises(ConfigurationError, match="the Ray cluster has no GPU"):
             replace(made.experiment, device="cuda").settled(0, "the Ray cluster")

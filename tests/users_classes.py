@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from distes.batched import Members
 from distes.evaluation import Evaluation
+from distes.members.members import Members
 from distes.policies.base import StatefulPolicy
 from distes.population import Population
 from distes.strategies.openai_es import OpenAIES

@@ -11,9 +11,9 @@ import torch
 from gymnasium import error, spaces
 from torch import Tensor
 
-from distes.counter_random import uniform
 from distes.envs.base import BatchedEnv
 from distes.errors import ConfigurationError
+from distes.noise.splitmix import uniform
 
 
 class Classic(BatchedEnv):

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distes.layout import Layout, Places
+from distes.policies.layout import Layout, Places
 
 Floats = NDArray[np.float32]
 BLOCK = 2**26  # numbers gathered at a time on a GPU: 256 MB

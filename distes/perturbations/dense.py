@@ -6,10 +6,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distes.errors import ConfigurationError
-from distes.layout import Layout, Places
-from distes.noise import NoiseTable
-from distes.noise_sum import weighted_sum
+from distes.noise.table import NoiseTable
+from distes.noise.weighted_sum import weighted_sum
 from distes.perturbations.base import Floats, Perturbation, gather
+from distes.policies.layout import Layout, Places
 
 
 class Dense(Perturbation):
@@ -66,13 +66,13 @@ class Dense(Perturbation):
     def weighted_sum(
         self, ids_N: NDArray[np.int64], weights_N: NDArray[np.float64], device: str | torch.device | None = None
     ) -> Floats:
-        """Adds up slices where they lie; see `distes.noise_sum`."""
+        """Adds up slices where they lie; see `distes.noise.weighted_sum`."""
         return self._sum(ids_N, weights_N, device, squared=False)
 
     def weighted_sum_of_squares(
         self, ids_N: NDArray[np.int64], weights_N: NDArray[np.float64], device: str | torch.device | None = None
     ) -> Floats:
-        """Adds up the squares of slices where they lie; see `distes.noise_sum`."""
+        """Adds up the squares of slices where they lie; see `distes.noise.weighted_sum`."""
         return self._sum(ids_N, weights_N, device, squared=True)
 
     def _sum(

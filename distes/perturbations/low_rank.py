@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distes.errors import ConfigurationError
-from distes.layout import Factors, Layout, Places, Slot
-from distes.noise import NoiseTable
-from distes.noise_sum import weighted_sum
-from distes.one_thread import one_thread
+from distes.noise.one_thread import one_thread
+from distes.noise.table import NoiseTable
+from distes.noise.weighted_sum import weighted_sum
 from distes.perturbations.base import BLOCK, Floats, Perturbation, gather
+from distes.policies.layout import Factors, Layout, Places, Slot
 
 TILE = 256  # rows of a weight that one thread adds up at a time
 AT_ONCE = 512  # directions whose factors are gathered at a time: some 2 MB, which stays in the second-level cache

@@ -3,12 +3,12 @@
 import dataclasses
 from collections.abc import Callable
 
-from distes.device import Place, visible_gpus
 from distes.evaluation import Evaluation, reduce
 from distes.pools.base import Interrupted, Pool, Status
+from distes.pools.device import Place, visible_gpus
+from distes.pools.worker import Experiment, Worker
 from distes.population import Population, chunks
 from distes.tasks.base import Stopped
-from distes.worker import Experiment, Worker
 
 
 class SerialPool(Pool):

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
 from distes.evaluation import Evaluation
-from distes.optimizer import require_size
 from distes.perturbations.base import Perturbation
 from distes.population import Floats
+from distes.strategies.gaussian import OneCentre, require_dense
 from distes.strategies.gradient import of_step, require_finite
-from distes.strategies.one_centre import OneCentre, require_dense
+from distes.strategies.update.optimizer import require_size
 
 Doubles = NDArray[np.float64]
 
@@ -183,7 +183,7 @@ class Recombination:
     def best(self, fitness_NS: Doubles) -> NDArray[np.int64]:
         """Which members they are, the best first; of equals the first.
 
-        Equals do not share their weights here as they do in `distes.shaping`: where all are equal, sigma would shrink,
+        Equals do not share their weights here as they do in fitness shaping: where all are equal, sigma would shrink,
         since the mean of all members is nearer to the centre than that of some.
         """
         order_N: NDArray[np.int64] = np.argsort(-fitness_NS[:, 0], kind="stable")

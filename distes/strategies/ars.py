@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
-from distes.optimizer import FlatOptimizer
 from distes.perturbations.base import Perturbation
-from distes.schedules import schedule_of
+from distes.strategies.gaussian import require_members
 from distes.strategies.gradient import Estimate, GradientES
-from distes.strategies.one_centre import require_members
+from distes.strategies.update.optimizer import FlatOptimizer
+from distes.strategies.update.schedules import schedule_of
 
 
 class ARS(GradientES):

@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike
 
 from distes.errors import CheckpointError, ConfigurationError, DistesError, EvaluationError
 from distes.evaluation import Evaluation
+from distes.members.sensitivity import Sensitivity
 from distes.population import Floats, Population
-from distes.sensitivity import Sensitivity
-from distes.state_check import change, misfit
+from distes.runs.state_check import change, misfit
 
 
 class Strategy(ABC):

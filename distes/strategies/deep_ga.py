@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
 from distes.evaluation import Evaluation
+from distes.members.sensitivity import Sensitivity
 from distes.perturbations.base import Perturbation
 from distes.population import Genome
-from distes.sensitivity import Sensitivity
 from distes.strategies.elite import EliteSearch, best_first, unique
 from distes.strategies.gradient import require_finite
 

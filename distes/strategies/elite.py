@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, EvaluationError, did_you_mean
 from distes.evaluation import Evaluation
-from distes.genomes import Decoder, Origins
-from distes.initialization import Initialization
-from distes.mutations import MUTATIONS
+from distes.members.genomes import Decoder, Origins
+from distes.members.initialization import Initialization
+from distes.members.mutations import MUTATIONS
+from distes.members.rows import Rows, members_around
+from distes.members.sensitivity import Sensitivity
+from distes.noise.draws import MAX_EPISODES, Stream, draw
 from distes.perturbations.base import Perturbation
 from distes.population import SIGNS, Floats, Genome, Genomes, Population
-from distes.randomness import MAX_EPISODES, Stream, draw
-from distes.rows import Rows, members_around
-from distes.sensitivity import Sensitivity
-from distes.state_check import below, require
+from distes.runs.state_check import below, require
 from distes.strategies.base import Strategy
-from distes.strategies.one_centre import require_dense, require_members
+from distes.strategies.gaussian import require_dense, require_members
 
 
 class EliteSearch(Strategy):
@@ -63,10 +63,10 @@ class EliteSearch(Strategy):
             seed: Of the run.
             population_size: Offspring per generation.
             sigma: Of a mutation.
-            initialization: See `distes.initialization`.
+            initialization: See `distes.members.initialization`.
             candidates: For the elite.
             validation_episodes: Of each candidate. With 0, one score is trusted: for fitness without noise.
-            mutation: See `distes.mutations`.
+            mutation: See `distes.members.mutations`.
             sensitivity: Measures how sensitive the policy is, for mutations that look at it.
         """
         require_dense(perturbation, type(self).__name__)

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, EvaluationError
 from distes.evaluation import Evaluation
-from distes.novelty import NoveltyArchive
+from distes.noise.draws import Stream, draw
 from distes.perturbations.base import Perturbation
 from distes.population import Genome
-from distes.randomness import Stream, draw
-from distes.state_check import below
+from distes.runs.state_check import below
 from distes.strategies.deep_ga import DeepGA
 from distes.strategies.elite import EliteSearch, best_first
+from distes.strategies.update.novelty import NoveltyArchive
 
 
 class GANS(DeepGA):

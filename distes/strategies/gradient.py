@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, EvaluationError
 from distes.evaluation import Evaluation
-from distes.optimizer import MEMORY, FlatOptimizer
 from distes.perturbations.base import Perturbation
 from distes.population import Floats
-from distes.schedules import LARGEST, Schedule, too_large
-from distes.strategies.one_centre import OneCentre
+from distes.strategies.gaussian import OneCentre
+from distes.strategies.update.optimizer import MEMORY, FlatOptimizer
+from distes.strategies.update.schedules import LARGEST, Schedule, too_large
 
 
 class Estimate(NamedTuple):

@@ -25,19 +25,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distes.counter_random import normal
 from distes.errors import ConfigurationError, EvaluationError
 from distes.evaluation import Evaluation
-from distes.novelty import NoveltyArchive
-from distes.optimizer import MEMORY, FlatOptimizer
+from distes.noise.draws import MAX_EPISODES, Stream, draw
+from distes.noise.splitmix import normal
 from distes.perturbations.base import Perturbation
 from distes.population import Floats, Population
-from distes.randomness import MAX_EPISODES, Stream, draw
-from distes.schedules import schedule_of
-from distes.shaping import centered_rank
-from distes.state_check import below, is_floats, require
+from distes.runs.state_check import below, is_floats, require
+from distes.strategies.gaussian import OneCentre
 from distes.strategies.gradient import Estimate, ascend, require_finite
-from distes.strategies.one_centre import OneCentre
+from distes.strategies.update.novelty import NoveltyArchive
+from distes.strategies.update.optimizer import MEMORY, FlatOptimizer
+from distes.strategies.update.schedules import schedule_of
+from distes.strategies.update.shaping import centered_rank
 
 SELECTIONS = ("novelty", "round_robin")
 

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from distes.optimizer import FlatOptimizer
 from distes.perturbations.base import Perturbation
-from distes.schedules import schedule_of
-from distes.shaping import shaping
 from distes.strategies.gradient import Estimate, GradientES, require_finite
+from distes.strategies.update.optimizer import FlatOptimizer
+from distes.strategies.update.schedules import schedule_of
+from distes.strategies.update.shaping import shaping
 
 
 class OpenAIES(GradientES):

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
 from distes.evaluation import Evaluation
-from distes.optimizer import MEMORY, FlatOptimizer
 from distes.perturbations.base import Perturbation
 from distes.population import Floats
-from distes.schedules import Schedule, schedule_of
-from distes.shaping import shaping
+from distes.strategies.gaussian import require_dense
 from distes.strategies.gradient import Estimate, GradientES, require_finite
-from distes.strategies.one_centre import require_dense
+from distes.strategies.update.optimizer import MEMORY, FlatOptimizer
+from distes.strategies.update.schedules import Schedule, schedule_of
+from distes.strategies.update.shaping import shaping
 
 SHAPINGS = ("centered_rank", "zscore", "raw")  # sign gives a pair's members opposite utilities: no word about sigma
 

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, did_you_mean
-from distes.mutations import required
+from distes.members.mutations import required
+from distes.members.sensitivity import Kind, Sensitivity, safe
 from distes.perturbations.base import Perturbation
 from distes.population import Floats
-from distes.sensitivity import Kind, Sensitivity, safe
+from distes.strategies.gaussian import require_dense
 from distes.strategies.gradient import Estimate
-from distes.strategies.one_centre import require_dense
 from distes.strategies.openai_es import OpenAIES
 
 KINDS: dict[str, Kind] = {"sm_g_sum": "sum", "sm_g_abs": "abs"}

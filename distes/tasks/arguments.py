@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from distes.errors import ConfigurationError
-from distes.trust import HARMLESS_WRAPPERS, foreign
+from distes.errors.trust import HARMLESS_WRAPPERS, foreign
 
 Wrapper = str | dict[str, Any] | Callable[..., Any]
 

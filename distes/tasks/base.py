@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from distes.batched import Members
 from distes.errors import ConfigurationError, EvaluationError, raised
 from distes.evaluation import Moments
+from distes.members.members import Members
 from distes.population import PAIRS_PER_CHUNK, ChunkPairs, Floats, Normalization, ReadOnly
 
 # Why a member has no fitness, besides a return that is NaN or infinite: parts of a sentence.

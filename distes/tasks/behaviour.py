@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distes.cli.signature import import_object
 from distes.errors import ConfigurationError, described
-from distes.signature import import_object
-from distes.trust import foreign
+from distes.errors.trust import foreign
 
 FINAL_OBSERVATION, INFO = "final_observation", "info:"
 

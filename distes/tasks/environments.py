@@ -15,17 +15,17 @@ import torch
 from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 
+from distes.cli.signature import torch_as_it_was
 from distes.envs import TWINS
 from distes.envs.base import BatchedEnv
 from distes.envs.mujoco import library
 from distes.errors import ConfigurationError, described, did_you_mean
-from distes.installation import install
-from distes.signature import torch_as_it_was
+from distes.errors.installation import install
+from distes.errors.trust import KNOWN_MODULES, foreign
 from distes.tasks.arguments import Wrapper, callable_of, name_of, takes, with_tuples, wrapper_and_arguments
 from distes.tasks.opened import Opened
 from distes.tasks.simulation import EnvPool, Foreign, Own, Simulation
 from distes.tasks.spaces import Action, Observation, action_of, observation_of
-from distes.trust import KNOWN_MODULES, foreign
 
 EXTRAS = {
     "mujoco": "mujoco",

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, described
-from distes.randomness import episode_seeds
+from distes.noise.draws import episode_seeds
 from distes.tasks.faults import fault_of_observation, fault_of_reset, fault_of_rows, fault_of_step
 from distes.tasks.simulation import Simulation
 from distes.tasks.spaces import Action, Observation

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from distes.batched import Members
 from distes.errors import ConfigurationError, did_you_mean
+from distes.members.members import Members
 from distes.tasks.base import Outcome, Task, Terms
 
 Points = NDArray[np.float64]

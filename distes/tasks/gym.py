@@ -12,21 +12,21 @@ import gymnasium
 import numpy as np
 import torch
 
-from distes.batched import Members
-from distes.cuda_errors import failure, out_of_memory
 from distes.errors import ConfigurationError, DistesWarning, described
+from distes.errors.cuda import failure, out_of_memory
 from distes.evaluation import Moments
+from distes.members.members import Members
+from distes.noise.draws import MAX_EPISODES
 from distes.population import PAIRS_PER_CHUNK, ChunkPairs, Floats
-from distes.randomness import MAX_EPISODES
-from distes.running_stat import RunningStat
 from distes.tasks.base import MemberError, Outcome, Task, Terms
+from distes.tasks.batched import DROP_CHEAP, DROP_DEAR, Vectorized
 from distes.tasks.behaviour import Behaviour
 from distes.tasks.environments import CannotMakeError, Environments
-from distes.tasks.episodes import Lockstep, Rules
 from distes.tasks.first_look import RaisedError, look_at, look_at_many
-from distes.tasks.single import live, normalized
+from distes.tasks.lockstep import Lockstep, Rules
+from distes.tasks.normalization import RunningStat
+from distes.tasks.one_episode import live, normalized
 from distes.tasks.spaces import Action, Observation
-from distes.tasks.vectorized import DROP_CHEAP, DROP_DEAR, Vectorized
 
 # Pairs in a chunk, at least and at most. A step of the classic simulators takes as long for a hundred rows as for one;
 # MuJoCo's takes longer with each row, and small chunks wait less for the last episode.

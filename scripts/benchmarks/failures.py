@@ -24,8 +24,8 @@ from statistics import median
 import psutil
 
 import distes
-from distes.batched import Members
-from distes.pools.ray_environment import prepare
+from distes.members.members import Members
+from distes.pools.on_ray.environment import prepare
 from distes.tasks.base import Outcome, Terms
 
 SLOWER = 10
@@ -49,7 +49,7 @@ class Cluster:
 
     def __init__(self, workers: int, seconds: float, chunks: int, slow: Path) -> None:
         """Waits until all workers are there."""
-        from distes.pools.ray_pool import RayPool
+        from distes.pools.on_ray.pool import RayPool
 
         self.workers, self._slow = workers, slow
         task, policy = Sleep(seconds, slow), distes.Linear(1, 4, bias=False)

@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from distes.layout import Layout
-from distes.noise import NoiseTable
+from distes.noise.table import NoiseTable
 from distes.perturbations.dense import Dense
+from distes.policies.layout import Layout
 from distes.policies.linear import Linear
 from distes.strategies.adaptive import usual_population
 from distes.strategies.base import Strategy

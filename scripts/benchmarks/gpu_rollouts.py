@@ -21,16 +21,16 @@ import torch
 from gpu_forward import FORMS, FRAMES, atari_net, chosen_device, wait
 from torch import nn
 
-from distes.batched import Members
-from distes.build import build
-from distes.cli import configure, read_flags
+from distes.cli.build import build
+from distes.cli.main import configure, read_flags
 from distes.errors import EvaluationError
-from distes.layout import Layout
-from distes.noise import NoiseTable
+from distes.members.members import Members
+from distes.noise.table import NoiseTable
+from distes.policies.layout import Layout
 from distes.pools.serial import SerialPool
+from distes.pools.worker import Experiment
 from distes.strategies.openai_es import OpenAIES
 from distes.tasks.base import Outcome, Task, Terms
-from distes.worker import Experiment
 
 
 class SyntheticAtari(Task):

@@ -25,8 +25,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from distes.noise import NoiseTable
-from distes.noise_sum import cpu, weighted_sum
+from distes.noise import sum_cpu
+from distes.noise.table import NoiseTable
+from distes.noise.weighted_sum import weighted_sum
 
 OURS_AT_MOST, OTHERS_AT_MOST = 20e9, 0.5e9  # bytes
 SHAPES = [(pairs, size) for size in (10**5, 10**6, 10**7) for pairs in (500, 5000)]
@@ -115,9 +116,9 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    torch.set_num_threads(cpu.cores())
+    torch.set_num_threads(sum_cpu.cores())
     devices = [torch.device("cpu")] + [torch.device("cuda")] * torch.cuda.is_available()
-    print(f"{cpu.cores()} threads, a table of {options.table_mb:,} MB; over the limit: ours, torch's add_, OpenAI's")
+    print(f"{sum_cpu.cores()} threads, a table of {options.table_mb:,} MB; over the limit: ours, torch's add_, OpenAI")
     head = f"{'limit':>12}{'ours':>12}{'ours':>7} {'torch':>8}{'OpenAI':>8}"
     print(f"{'device':>6}{'dtype':>9}{'parameters':>12}{'pairs':>7}{head}")
     rows = []

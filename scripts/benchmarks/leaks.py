@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 import distes
-from distes.pools.ray_environment import prepare
+from distes.pools.on_ray.environment import prepare
 
 PARTS = {"driver": None, "workers": "ray::", "node": "raylet"}
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     prepare()
-    from distes.pools.ray_pool import RayPool
+    from distes.pools.on_ray.pool import RayPool
 
     dimension = int(options.centre_mb * 2**20 / 4)
     task = distes.Function("sphere", dimension=dimension)

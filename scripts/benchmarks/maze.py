@@ -19,17 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from distes.build import build
-from distes.cli import configure, read_flags
-from distes.configuration import own_arguments
+from distes.cli.build import build
+from distes.cli.configuration import own_arguments
+from distes.cli.main import configure, read_flags
 from distes.envs.u_maze import EDGE, GOAL, REACHED, WALLS
 from distes.evaluation import Evaluation
-from distes.monitor.base import Metrics, Monitor
 from distes.pools.base import Pool, Status
 from distes.pools.serial import SerialPool
+from distes.pools.worker import Experiment
 from distes.population import Population
-from distes.trainer import Trainer
-from distes.worker import Experiment
+from distes.runs.monitors.base import Metrics, Monitor
+from distes.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 # OpenAI-ES with all that the others have: the same policy, members, sigma, learning rate and weight decay.

@@ -31,8 +31,8 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from chaos_nodes import ENVIRONMENT, Namespace, shell  # noqa: E402
 
 import distes  # noqa: E402
-from distes.batched import Members  # noqa: E402
-from distes.pools.ray_environment import prepare  # noqa: E402
+from distes.members.members import Members  # noqa: E402
+from distes.pools.on_ray.environment import prepare  # noqa: E402
 from distes.tasks.base import Outcome, Terms  # noqa: E402
 
 PORT = 6401
@@ -58,7 +58,7 @@ def received(node: str) -> int:
 def drive(options: argparse.Namespace) -> None:
     """In the head's namespace: a few generations; prints one line of JSON."""
     prepare()
-    from distes.pools.ray_pool import RayPool
+    from distes.pools.on_ray.pool import RayPool
 
     workers = NODES * options.workers_per_node[0]
     task, policy = Stamp("sphere", dimension=options.parameters), distes.Linear(1, options.parameters, bias=False)

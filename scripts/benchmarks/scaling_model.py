@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distes.pools.schedule import Issue, Schedule
+from distes.pools.dispatch import Issue, Schedule
 from distes.population import Chunk
 
 BEYOND = [128, 256, 512, 1024, 1440]

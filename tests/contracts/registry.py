@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from distes.layout import Layout
-from distes.noise import NoiseTable
+from distes.members.sensitivity import Sensitivity
+from distes.noise.table import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.perturbations.dense import Dense
 from distes.perturbations.low_rank import LowRank
 from distes.policies.cnn import CNN
+from distes.policies.layout import Layout
 from distes.policies.linear import Linear
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
-from distes.sensitivity import Sensitivity
 from distes.strategies.ars import ARS
 from distes.strategies.base import Strategy
 from distes.strategies.deep_ga import DeepGA

@@ -12,7 +12,7 @@ import torch
 import distes
 from distes.errors import EvaluationError
 from distes.evaluation import Evaluation
-from distes.state_check import change
+from distes.runs.state_check import change
 from distes.strategies.base import Strategy
 from tests.contracts.registry import STRATEGIES
 from tests.contracts.test_strategies import answer, go_on, make

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
-from distes.layout import Layout
-from distes.noise import NoiseTable
+from distes.noise.table import NoiseTable
 from distes.perturbations.base import Perturbation
+from distes.policies.layout import Layout
 from distes.policies.mlp import MLP
 from tests import reference
 from tests.contracts.registry import PERTURBATIONS

@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from distes.batched import Forward, Members, population_forward
-from distes.layout import Layout
-from distes.noise import NoiseTable
+from distes.members.members import Forward, Members, population_forward
+from distes.noise.table import NoiseTable
 from distes.policies.base import StatefulPolicy
+from distes.policies.layout import Layout
 from tests.contracts.registry import PERTURBATIONS, POLICIES
 from tests.policies import OF_KNOWN_LAYERS, THROUGH_VMAP
 

@@ -12,7 +12,7 @@ import pytest
 from distes.errors import EvaluationError
 from distes.evaluation import Evaluation
 from distes.pools.base import Interrupted, Pool, Status
-from distes.pools.ray_pool import RayPool
+from distes.pools.on_ray.pool import RayPool
 from distes.pools.serial import SerialPool
 from distes.population import Genomes, Normalization, Population
 from distes.spread import Spread

@@ -7,7 +7,7 @@ import pkgutil
 import pytest
 from torch import nn
 
-from distes.configuration import CLASSES
+from distes.cli.configuration import CLASSES
 from distes.perturbations.base import Perturbation
 from distes.pools.base import Pool
 from distes.strategies.base import Strategy

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from distes.errors import CheckpointError, DistesError
 from distes.evaluation import Evaluation
-from distes.state_check import change
+from distes.runs.state_check import change
 from distes.strategies.base import Strategy
 from tests.contracts.registry import STRATEGIES
 from tests.contracts.test_strategies import answer, make

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distes.configuration import SUPPLIED
-from distes.encoding import decode, encode, pack, unpack
+from distes.cli.configuration import SUPPLIED
+from distes.cli.signature import arguments
 from distes.errors import ConfigurationError, EvaluationError
 from distes.evaluation import Evaluation
+from distes.pools.replica import Outline, Replica, Told, digest
 from distes.pools.serial import SerialPool
 from distes.population import Population
-from distes.replica import Outline, Replica, Told, digest
-from distes.signature import arguments
+from distes.runs.state_encoding import decode, encode, pack, unpack
 from distes.strategies.base import Strategy
 from tests.contracts.registry import FOR_MOST, LEFT_ON_A_SPHERE, STRATEGIES
 from tests.small import Parts, evaluate, sphere

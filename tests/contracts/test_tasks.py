@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import nn
 
+from distes.noise.draws import Stream, draw
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
 from distes.population import Normalization
-from distes.randomness import Stream, draw
 from distes.tasks.base import Outcome, Task, Terms
 from distes.tasks.gym import Gym
 from tests.contracts.registry import TASKS

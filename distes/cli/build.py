@@ -1,0 +1,239 @@
+"""A resolved configuration becomes objects. All that is wrong with it shows here, before anything expensive starts."""
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from distes.cli.configuration import Configuration, chosen_class
+from distes.cli.signature import arguments
+from distes.errors import ConfigurationError, DistesError, is_users, raised
+from distes.members.members import Forward, population_forward
+from distes.members.sensitivity import Sensitivity
+from distes.noise.draws import Stream, draw, episode_seeds
+from distes.noise.table import NoiseTable
+from distes.perturbations.base import Perturbation
+from distes.policies.base import StatefulPolicy
+from distes.policies.layout import Layout
+from distes.strategies.base import Strategy
+from distes.tasks.base import Task
+
+# What a constructor raises over its arguments; from our own classes anything else is a bug of ours.
+REFUSALS = (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, MemoryError)
+REFERENCE_EPISODES = 5  # by which a policy's sensitivity is measured
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made of, apart from where it runs."""
+
+    task: Task
+    policy: nn.Module
+    forward: Forward
+    noise: NoiseTable
+    perturbation: Perturbation
+    strategy: Strategy
+
+    def identity(self) -> dict[str, str]:
+        """What a run's results depend on and its configuration does not say, as text by name. Makes the noise table."""
+        names = ", ".join(f"{name} {tuple(one.shape)}" for name, one in self.policy.named_parameters())
+        identity = {"noise/fingerprint": self.noise.fingerprint, "policy/parameters": names}
+        if self.strategy.ask().genomes is not None:  # which are decoded from there, in every generation anew
+            initial_P = self.forward.layout.flatten(self.policy)
+            identity["policy/initial"] = hashlib.sha256(initial_P.tobytes()).hexdigest()[:16]
+        return identity
+
+
+def build(configuration: Configuration) -> Parts:
+    """Makes the parts, each from those before it: task, policy, noise, perturbation, strategy.
+
+    Raises:
+        ConfigurationError: A constructor refuses its arguments, or two parts do not fit together.
+    """
+    task: Task = construct("task", configuration["task"])
+    try:
+        with _blame("task", type(task)):
+            getattr(task, "check", lambda: None)()  # such as: can the environment be made?
+        return _build_around(task, configuration)
+    except BaseException:
+        task.close()
+        raise
+
+
+def _build_around(task: Task, configuration: Configuration) -> Parts:
+    seed = configuration["seed"]
+    with _blame("task", type(task)):
+        shape, size = task.observation_shape, task.action_size
+        _check_sizes(shape, size)
+    policy = build_policy(configuration["policy"], shape, size, seed)
+    layout = Layout(policy)
+    centre_P = layout.flatten(policy)
+    if not np.isfinite(centre_P).all():
+        raise ConfigurationError(f"policy: the initial parameters of {type(policy).__name__} are not all finite.")
+    forward = population_forward(policy, layout, shape)
+    noise = NoiseTable(**configuration["noise"])
+    perturbation: Perturbation = construct("perturbation", configuration["perturbation"], noise=noise, layout=layout)
+    strategy: Strategy = construct(
+        "strategy",
+        configuration["strategy"],
+        centre_P=centre_P,
+        perturbation=perturbation,
+        seed=seed,
+        sensitivity=partial(_sensitivity, task, policy, seed),
+    )
+    if strategy.needs_behaviour and not task.describes_behaviour:
+        raise ConfigurationError(
+            f"strategy {type(strategy).__name__} compares what members do, and the task does not say it: set "
+            "--task.behaviour, such as final_observation or info:KEY."
+        )
+    return Parts(task, policy, forward, noise, perturbation, strategy)
+
+
+def _check_sizes(shape: object, size: object) -> None:
+    """Checks what a task says of its observations and actions.
+
+    Raises:
+        ValueError: They are no sizes.
+    """
+    if not isinstance(shape, tuple) or not all(type(side) is int and side > 0 for side in shape):
+        raise ValueError(f"its observation_shape must be a tuple of positive whole numbers; got {shape!r}")
+    if type(size) is not int or size < 1:
+        raise ValueError(f"its action_size must be a positive whole number; got {size!r}")
+
+
+def _sensitivity(task: Task, policy: nn.Module, seed: int) -> Sensitivity:
+    """Of the policy's answers, by what it sees in its first episodes."""
+    seeds = episode_seeds(draw(seed, 0, Stream.REFERENCE, 1), REFERENCE_EPISODES)[0].tolist()
+    return Sensitivity(policy, task.reference_episodes(policy, seeds))
+
+
+def build_policy(
+    part: Mapping[str, Any], observation_shape: tuple[int, ...], action_size: int, seed: int = 0
+) -> nn.Module:
+    """Makes a policy whose initial parameters are a function of the seed, and leaves torch's generator as it was.
+
+    Args:
+        part: Its `class_path` and `init_args`.
+        observation_shape: Of what it sees, one row of it.
+        action_size: How many numbers the task wants.
+        seed: Of the run.
+
+    Raises:
+        ConfigurationError: It cannot be made, or does not answer with as many numbers.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        policy: nn.Module = construct(
+            "policy",
+            part,
+            observation_size=math.prod(observation_shape),
+            observation_shape=observation_shape,
+            action_size=action_size,
+        )
+        policy.eval()  # nothing here trains by backpropagation: no dropout, no batch statistics
+        name, row = type(policy).__name__, torch.zeros(1, *observation_shape)
+        if row.dtype is not torch.float32:
+            raise ConfigurationError(
+                f"torch's default dtype is {str(row.dtype).removeprefix('torch.')}, and distes computes in float32: "
+                "leave out torch.set_default_dtype, and convert inside of the policy instead."
+            )
+        try:
+            with torch.no_grad():
+                state = (policy.initial_state(1),) if isinstance(policy, StatefulPolicy) else ()
+                for start_S in state:
+                    _check_state(f"The policy {name}", start_S)
+                answer = policy(row, *state)
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            raise ConfigurationError(
+                f"The policy {name} fails on an observation of shape {tuple(row.shape)} (one row): it {raised(error)}."
+            ) from error
+    _check_answer(f"The policy {name}", answer, action_size, *state)
+    return policy
+
+
+def _check_state(start: str, state: Any) -> None:
+    """Checks the memory that a policy begins an episode with.
+
+    Raises:
+        ConfigurationError: It has another shape, or is no float32 tensor.
+    """
+    if not isinstance(state, torch.Tensor) or state.dim() != 2 or _form(state) != ("float32", (1, state.shape[1])):
+        raise ConfigurationError(
+            f"{start} must have an initial_state(rows) of shape (rows, S), float32; got {_in_words(state)} for one row."
+        )
+
+
+def _check_answer(start: str, answer: Any, action_size: int, state: torch.Tensor | None = None) -> None:
+    """Checks what a policy answers one observation, and the memory that it keeps.
+
+    Raises:
+        ConfigurationError: It has another shape, or is no tensor of real numbers.
+    """
+    if state is not None:
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise ConfigurationError(
+                f"{start} has a memory, so it must answer with (output, state); got {_in_words(answer)}."
+            )
+        answer, after = answer
+        if _form(after) != _form(state):
+            raise ConfigurationError(
+                f"{start} must answer with a state like its initial_state, {_in_words(state)}; got {_in_words(after)}."
+            )
+    if not isinstance(answer, torch.Tensor) or answer.shape != (1, action_size) or answer.is_complex():
+        raise ConfigurationError(
+            f"{start} must answer one observation with shape {(1, action_size)}, as the task wants; got "
+            f"{_in_words(answer)}."
+        )
+
+
+def _form(value: Any) -> tuple[str, tuple[int, ...]] | None:
+    return (str(value.dtype).removeprefix("torch."), tuple(value.shape)) if isinstance(value, torch.Tensor) else None
+
+
+def _in_words(value: Any) -> str:
+    form = _form(value)
+    return f"a {type(value).__name__}" if form is None else f"{form[1]}, {form[0]}"
+
+
+def construct(section: str, part: Mapping[str, Any], **supplied: Any) -> Any:
+    """Makes the object that a part of the configuration describes.
+
+    Args:
+        section: Which part: task, policy, strategy or perturbation.
+        part: Its `class_path` and `init_args`.
+        supplied: Further arguments, given where the constructor declares them.
+
+    Raises:
+        ConfigurationError: There is no such class, or its constructor refuses the arguments.
+    """
+    component = chosen_class(section, part["class_path"])
+    known = arguments(component, section)
+    with _blame(section, component):
+        given = {name: known[name].build(value) for name, value in part["init_args"].items() if name in known}
+        return component(**given, **{name: value for name, value in supplied.items() if name in known})
+
+
+@contextmanager
+def _blame(section: str, component: type) -> Iterator[None]:
+    """Turns what a class raises into a sentence about its part of the configuration."""
+    try:
+        yield
+    except DistesError as error:
+        if str(error).partition(" ")[0] in arguments(component, section):
+            raise ConfigurationError(f"{section}.{error}") from error
+        raise
+    except (Exception, SystemExit) as error:
+        own = component.__module__.startswith("distes.") and not is_users(error)
+        if own and not isinstance(error, REFUSALS):
+            raise
+        reason = str(error) if own and isinstance(error, ValueError) else f"it {raised(error)}."
+        raise ConfigurationError(f"{section}: {component.__name__} cannot be made: {reason}") from error

@@ -1,0 +1,431 @@
+"""YAML files and flags become one resolved configuration: plain values, all of them explicit, nothing built yet.
+
+Sources are layers (defaults, files, flags), and a later layer wins. Where a layer chooses another class for a part, the
+arguments that earlier layers gave for that part go with the class they were meant for.
+
+A configuration is a dict of plain values: `{"seed": 0, ..., "task": {"class_path": ..., "init_args": {...}}, ...}`.
+"""
+
+import errno
+import math
+import os
+import re
+import select
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from distes import HOMES
+from distes.cli import yaml_text
+from distes.cli.signature import MISSING, Argument, Text, arguments, import_class, shown, typed
+from distes.errors import ConfigurationError, did_you_mean
+from distes.noise.draws import MAX_EPISODES
+from distes.noise.table import NoiseTable
+from distes.runs import atomic_files
+
+Configuration = dict[str, Any]
+
+MAX_BYTES = 2**20  # of a file: PyYAML takes seconds for that much
+PIPE_SECONDS = 10.0  # without a byte from it
+
+# The folder of distes that holds the classes of a part. A class of the front door that lives there has a short name,
+# and the first of them is the default.
+FOLDERS = {"task": "tasks", "policy": "policies", "strategy": "strategies", "perturbation": "perturbations"}
+CLASSES = {
+    section: [name for name, home in HOMES.items() if re.fullmatch(rf"distes\.{folder}\.(?!base$)\w+", home)]
+    for section, folder in FOLDERS.items()
+}
+BASES = {
+    "task": "distes.tasks.base.Task",
+    "policy": "torch.nn.Module",
+    "strategy": "distes.strategies.base.Strategy",
+    "perturbation": "distes.perturbations.base.Perturbation",
+}
+# What distes itself hands to a constructor that declares it; under "", to the two that have the keys of the top level.
+SUPPLIED = {
+    "": {
+        "task",
+        "strategy",
+        "noise",
+        "pool",
+        "monitors",
+        "archive",
+        "run_directory",
+        "policy",
+        "description",
+        "say",
+        "experiment",
+    },
+    "task": set[str](),
+    "policy": {"observation_size", "observation_shape", "action_size"},
+    "strategy": {"centre_P", "perturbation", "seed", "sensitivity"},
+    "perturbation": {"noise", "layout"},
+}
+# Where and how to run; the other keys of the top level are arguments of Trainer and Archive.
+OPTIONS = [
+    Argument("run_dir", str | None, None, "Where the run is kept; null makes runs/TASK-DATE-TIME."),
+    Argument(
+        "workers", int | None, None, "Processes that evaluate members; 0: this one alone; null: one per core or GPU."
+    ),
+    Argument(
+        "device",
+        Literal["auto", "cpu", "cuda"],
+        "auto",
+        "Where members are evaluated. auto takes the GPUs where there are any and they pay: for environments that live "
+        "on tensors, and for policies of 300,000 parameters and more. A run that is resumed keeps its device unless "
+        "told otherwise.",
+    ),
+    Argument("min_workers", int, 1, "Workers that must be ready before training begins; the others join as they come."),
+    Argument("start_timeout", float, 300.0, "Seconds that Ray, and then min_workers, may take to be there."),
+    Argument(
+        "chunk_timeout",
+        float | None,
+        None,
+        "Seconds after which a worker that does not answer is given up; null: ten times as long as the slowest chunk "
+        "so far, at least a minute.",
+    ),
+    Argument("address", str | None, None, "Of a Ray cluster, HOST:PORT or auto; null starts Ray on this machine."),
+    Argument(
+        "sync",
+        Literal["auto", "broadcast", "replay"],
+        "auto",
+        "What travels to the workers. broadcast: the parameters, once to each node. replay: fitnesses, from which each "
+        "worker takes the strategy's step by itself. auto: replay on GPUs from 10 million parameters on. The result is "
+        "the same.",
+    ),
+    Argument("oversubscribe", bool, False, "Whether to start more workers than there are cores."),
+    Argument("chunk_size", int | None, None, "Members handed out together, even; null chooses by population."),
+    Argument("debug", bool, False, "Show where an error arose, not only what it is."),
+]
+# What may change when a run is resumed.
+BUDGET_AND_PLACE = {
+    *("generations", "total_timesteps", "max_seconds", "target_fitness"),
+    *("workers", "min_workers", "start_timeout", "chunk_timeout", "sync"),
+    *("eval_episodes", "eval_every", "final_episodes"),
+    *("device", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug"),
+}
+# Where a value of the top level may lie: at least, at most.
+RANGES = {
+    "seed": (0, 2**64 - 1),
+    "workers": (0, 2**20),
+    "min_workers": (1, 2**20),
+    "start_timeout": (1, math.inf),
+    "chunk_timeout": (0.1, math.inf),
+    "generations": (1, math.inf),
+    "total_timesteps": (1, math.inf),
+    "max_seconds": (0, math.inf),
+    "target_fitness": (-math.inf, math.inf),
+    "eval_episodes": (0, MAX_EPISODES),
+    "eval_every": (1, math.inf),
+    "final_episodes": (0, MAX_EPISODES),
+    "chunk_size": (2, math.inf),
+    "checkpoint_seconds": (0, math.inf),
+    "keep_checkpoints": (1, math.inf),
+}
+
+
+@dataclass
+class Layer:
+    """What one source says.
+
+    Attributes:
+        origin: A file's path, or nothing for flags and defaults; for messages.
+        classes: The class named for a part, if any.
+        values: By full key, such as `strategy.sigma`; flags also reach into mappings: `task.env_kwargs.gravity`.
+    """
+
+    origin: str = ""
+    classes: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def add_class(self, section: str, given: Any) -> None:
+        """Takes `MLP`, or `{class_path: MLP, init_args: {...}}`, either of them in part."""
+        if isinstance(given, str):
+            self.classes[section] = short_name(section, given)
+        elif isinstance(given, dict):
+            for key, value in given.items():
+                if key == "class_path" and isinstance(value, str):
+                    self.add_class(section, value)
+                elif key == "init_args" and isinstance(value, dict | None):
+                    self.values.update({f"{section}.{name}": item for name, item in (value or {}).items()})
+                elif key in ("class_path", "init_args"):
+                    wanted = "the name of a class" if key == "class_path" else "a mapping of arguments"
+                    raise ConfigurationError(f"{section}.{key} must be {wanted}; got {shown(value)}{self.place}.")
+                else:
+                    near = did_you_mean(str(key), ["class_path", "init_args"])
+                    raise ConfigurationError(
+                        f"{section}.{key} is not a key{self.place}: a part has class_path, and its arguments under "
+                        f"init_args.{near}"
+                    )
+        else:
+            raise ConfigurationError(
+                f"{section} must be the name of a class, or class_path and init_args; got {shown(given)}{self.place}."
+            )
+
+    @property
+    def place(self) -> str:
+        """Where the layer comes from, as the end of a sentence."""
+        return f" in {self.origin}" if self.origin else ""
+
+
+DEFAULTS = Layer(classes={section: names[0] for section, names in CLASSES.items()})
+
+
+def read_file(path: str | Path) -> Layer:
+    """Reads a YAML file.
+
+    Raises:
+        ConfigurationError: It cannot be read, or is not a mapping of keys to values.
+    """
+    try:
+        content = yaml_text.read(_text(Path(path)))
+    except OSError as error:
+        raise ConfigurationError(f"The configuration {path} cannot be read: {atomic_files.reason(error)}.") from error
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}, {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"The configuration {path} is not a text in UTF-8.") from error
+    except ValueError as error:  # of a path: a character that none may have
+        raise ConfigurationError(f"The configuration {str(path)!r} cannot be read: {error}.") from error
+    if not isinstance(content, dict | None):
+        raise ConfigurationError(f"The configuration {path} must be a mapping of keys to values.")
+    layer = Layer(str(path))
+    for key, value in (content or {}).items():
+        if key in CLASSES:
+            layer.add_class(key, value)
+        elif key == "noise":
+            if not isinstance(value, dict):
+                raise ConfigurationError(f"noise must be a mapping, as {{size: 1e8}}; got {shown(value)} in {path}.")
+            layer.values.update({f"noise.{name}": item for name, item in value.items()})
+        else:
+            layer.values[str(key)] = value
+    return layer
+
+
+def _text(path: Path) -> str:
+    """The content of a file or a pipe (as in `--config <(sed ... base.yaml)`), if it is not longer than `MAX_BYTES`.
+
+    Raises:
+        OSError: It cannot be read, or is a pipe out of which nothing comes.
+        ConfigurationError: It is longer.
+        UnicodeDecodeError: It is not in UTF-8.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # so that opening a pipe does not wait for its writer
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        content = b""
+        while len(content) <= MAX_BYTES:
+            if not select.select([descriptor], [], [], PIPE_SECONDS)[0]:
+                raise TimeoutError(errno.ETIMEDOUT, f"nothing has come out of it for {PIPE_SECONDS:g} seconds")
+            block = file.read(MAX_BYTES + 1)
+            if not block:
+                break
+            content += block
+    if len(content) > MAX_BYTES:
+        raise ConfigurationError(f"the file is longer than {MAX_BYTES:,} bytes, which no configuration is.")
+    return content.decode("utf-8-sig")
+
+
+def short_name(section: str, path: str) -> str:
+    """The short name of a class of distes, given that or its import path; another class's path as it is.
+
+    Only short names are written into files, so that a class may move without making them void.
+    """
+    name = path.rpartition(".")[2]
+    known = name in CLASSES[section] and path in (f"{HOMES[name]}.{name}", f"distes.{name}")
+    return name if known else path
+
+
+def chosen_class(section: str, path: str) -> type:
+    """Imports the class chosen for a part, by its short name or its import path.
+
+    Raises:
+        ConfigurationError: There is no such class, or it cannot play that part.
+    """
+    names = CLASSES[section]
+    if path in names:
+        path = f"{HOMES[path]}.{path}"
+    if "." not in path:
+        raise ConfigurationError(
+            f"{section} {path!r} is unknown: choose {', '.join(names)}, or the import path of a class."
+            f"{did_you_mean(path, names)}"
+        )
+    return import_class(section, path, BASES[section])
+
+
+def own_arguments(component: type, section: str = "") -> dict[str, Argument]:
+    """The arguments of a constructor that a user configures, by their names in it."""
+    return {name: one for name, one in arguments(component, section).items() if name not in SUPPLIED[section]}
+
+
+def schema(classes: dict[str, str]) -> dict[str, Argument]:
+    """All keys that exist once the classes are chosen, in the order in which they are written down."""
+    from distes.runs.store import Archive
+    from distes.training.trainer import Trainer
+
+    found = [*own_arguments(Trainer).values(), *own_arguments(Archive).values(), *OPTIONS]
+    for section, path in classes.items():
+        found += own_arguments(chosen_class(section, path), section).values()
+    found += arguments(NoiseTable, "noise").values()
+    return {argument.key: argument for argument in found}
+
+
+def resolve(layers: Iterable[Layer]) -> Configuration:
+    """Merges layers, checks every value against its argument and fills in the defaults.
+
+    Raises:
+        ConfigurationError: Naming the key that is unknown, missing, of a wrong type or out of range.
+    """
+    classes, values, origins = _merge(layers)
+    known = schema(classes)
+    given = _by_argument(values, known, classes, origins)
+    configuration: Configuration = {}
+    for key, argument in known.items():
+        value = argument.parse(given[key]) if key in given else argument.fallback()
+        section, _, name = key.rpartition(".")
+        if value is not MISSING:
+            part = configuration.setdefault(section, {}) if section else configuration
+            part[name] = value
+        elif argument.required:
+            raise ConfigurationError(f"{key} is missing: {classes[section]} needs it.")
+    for section, path in classes.items():
+        configuration[section] = {"class_path": path, "init_args": configuration.get(section, {})}
+    check_ranges(configuration)
+    return configuration
+
+
+def resume(directory: str | Path, layers: Iterable[Layer]) -> Configuration:
+    """The configuration of a stored run, with what the layers say of its budget and place.
+
+    Args:
+        directory: The run directory.
+        layers: What is given beside it; apart from budget and place it may only repeat what is stored.
+
+    Raises:
+        ConfigurationError: There is no stored configuration, or it is contradicted.
+    """
+    path = Path(directory) / "config.yaml"
+    if not path.is_file():
+        what = "holds no config.yaml" if path.parent.is_dir() else "does not exist"
+        raise ConfigurationError(f"There is no run to resume: the directory {directory} {what}.")
+    stored_layer = read_file(path)
+    stored = resolve([DEFAULTS, stored_layer])
+    wanted = resolve([DEFAULTS, stored_layer, *layers])
+    other_place = wanted["run_dir"] not in (None, stored["run_dir"])
+    if other_place and Path(wanted["run_dir"]).resolve() != path.parent.resolve():
+        raise ConfigurationError(f"run_dir {wanted['run_dir']!r} is not the directory {directory} to be resumed.")
+    wanted["run_dir"] = str(directory)
+    old, new = flat(stored), flat(wanted)
+    for key in [*old, *new]:
+        # as text, since nan differs from itself
+        if key not in BUDGET_AND_PLACE and yaml_text.write(old.get(key)) != yaml_text.write(new.get(key)):
+            raise ConfigurationError(
+                f"{key} is {shown(old.get(key))} in {path} and cannot become {shown(new.get(key))}: a resumed run "
+                f"keeps its experiment. Start a new one, or leave {key} out."
+            )
+    return wanted
+
+
+def flat(configuration: Configuration) -> dict[str, Any]:
+    """A configuration's values by full key; a part's class stands under the part's own name."""
+    values: dict[str, Any] = {}
+    for key, value in configuration.items():
+        if key in CLASSES:
+            values[key] = value["class_path"]
+            values.update({f"{key}.{name}": item for name, item in value["init_args"].items()})
+        elif key == "noise":
+            values.update({f"{key}.{name}": item for name, item in value.items()})
+        else:
+            values[key] = value
+    return values
+
+
+def experiment(configuration: Configuration) -> dict[str, str]:
+    """What determines a run's results, as text by full key: all that may not change when it is resumed."""
+    return {
+        key: yaml_text.write(value).removesuffix("...\n").strip()
+        for key, value in flat(configuration).items()
+        if key not in BUDGET_AND_PLACE
+    }
+
+
+def check_ranges(configuration: Configuration) -> None:
+    """Checks the numbers of the top level, and the path."""
+    for key, (least, most) in RANGES.items():
+        value = configuration.get(key)
+        if value is not None and not least <= value <= most:
+            span = f"from {least} to {most}" if most < math.inf else f"at least {least}"
+            span = "a number" if least == -math.inf else span
+            raise ConfigurationError(f"{key} must be {span}; got {shown(value)}.")
+    try:
+        possible = b"\0" not in os.fsencode(configuration["run_dir"] or "")
+    except UnicodeEncodeError:
+        possible = False
+    if not possible:
+        raise ConfigurationError(f"run_dir must be a path; got {shown(configuration['run_dir'])}.")
+    if (configuration["chunk_size"] or 0) % 2:
+        size = configuration["chunk_size"]
+        raise ConfigurationError(f"chunk_size must be even, since members come in pairs; got {size}, use {size + 1}.")
+
+
+def _merge(layers: Iterable[Layer]) -> tuple[dict[str, str], dict[str, Any], dict[str, str]]:
+    """Lays the layers over each other: classes, values by key, and for each key the place that it comes from."""
+    classes: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for layer in layers:
+        for section, path in layer.classes.items():
+            if section in classes and not _same(section, path, classes[section]):
+                values = {key: value for key, value in values.items() if not key.startswith(f"{section}.")}
+            classes[section] = path
+        for key, value in layer.values.items():
+            values.pop(key, None)
+            values[key], origins[key] = value, layer.place
+    return classes, values, origins
+
+
+def _same(section: str, path: str, other: str) -> bool:
+    """Whether two import paths lead to one class. Of classes with short names neither is imported."""
+    if path == other or {path, other} <= set(CLASSES[section]):
+        return path == other
+    with suppress(ConfigurationError):
+        return chosen_class(section, path) is chosen_class(section, other)
+    return False
+
+
+def _by_argument(
+    values: dict[str, Any], known: dict[str, Argument], classes: dict[str, str], origins: dict[str, str]
+) -> dict[str, Any]:
+    """Values by the keys of their arguments: flags that reach into a mapping are gathered in it."""
+    given: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in known:
+            given[key] = value
+            continue
+        owner = next((name for name in known if key.startswith(f"{name}.")), None)
+        base = None if owner is None else given.get(owner, known[owner].fallback())
+        base = typed(base) if isinstance(base, Text) else base
+        if owner is None or not isinstance(base, dict | None):
+            raise ConfigurationError(_unknown(key, known, classes, origins[key]))
+        *inner, last = key.removeprefix(f"{owner}.").split(".")
+        if len(inner) > yaml_text.MAX_DEPTH:
+            raise ConfigurationError(f"{shown(key)} is nested too deeply, by more than {yaml_text.MAX_DEPTH} levels.")
+        mapping = given[owner] = dict(base or {})
+        for name in inner:
+            mapping[name] = dict(mapping[name]) if isinstance(mapping.get(name), dict) else {}
+            mapping = mapping[name]
+        mapping[last] = typed(value) if isinstance(value, Text) else value
+    return given
+
+
+def _unknown(key: str, known: dict[str, Argument], classes: dict[str, str], place: str) -> str:
+    """The sentence for a key that does not exist."""
+    section, _, name = key.partition(".")
+    if name in SUPPLIED.get(section, ()) and name:
+        return f"{key} cannot be configured{place}: distes itself supplies it."
+    namesakes = [other for other in known if other.rpartition(".")[2] == key.rpartition(".")[2]]
+    hint = f" Did you mean {namesakes[0]!r}?" if namesakes else did_you_mean(key, [*known, *CLASSES])
+    own = ", ".join(other.partition(".")[2] for other in known if other.startswith(f"{section}."))
+    reason = f": {classes[section].rpartition('.')[2]} takes {own or 'nothing'}" if section in classes else ""
+    return f"{key!r} is not a key of the configuration{place}{reason}.{hint}"

@@ -1,0 +1,129 @@
+"""Linear layers of many members.
+
+Axes: B members, K rows per member, I numbers in, O numbers out, r rank.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from distes.members.layers.base import Bound, MemberLayer, Thin
+from distes.policies.layout import Slot
+
+Map = Callable[[Tensor], Tensor]
+WIDE = 128  # numbers in, from which on `_many_dots` are faster than a batched product of one row and one column
+SMALL = 400  # products below which torch takes plain loops for a batched product, slower than a rank at a time
+LONG = 32  # numbers out, from which on such a product is faster as a sum over the numbers in (from some 30 members on)
+
+
+class Linear(MemberLayer):
+    """x (B*K, ..., I) or (B, K, I) -> the same with O."""
+
+    def __init__(self, weight: Slot, bias: Slot | None) -> None:
+        """Remembers where both lie."""
+        super().__init__()
+        self._slots = weight, bias
+
+    def bound_to(self, bound: Bound) -> Map:
+        """One batched product; or one product of all rows with the centre's weight, and a thin correction."""
+        return linear_map(bound, *self._slots)
+
+
+def linear_map(bound: Bound, weight: Slot, bias: Slot | None) -> Map:
+    """Makes x -> x W + b of many members; x is (B*K, ..., I) or (B, K, I)."""
+    W = bound.weight(weight)
+    bias_B1O = None if bias is None else bound.dense(bias).unsqueeze(1)
+    if isinstance(W, Thin):
+        return _thin_product(W, bias_B1O, bound.members)
+    return _dense_product(W, bias_B1O, bound.members)
+
+
+def _by_member(product: Map, members: int) -> Map:
+    """Makes a product of (B, K, I) one that takes (B*K, ..., I), too.
+
+    No function here refers to itself: that would keep its tensors, whole matrices of members, until Python looks for
+    cycles.
+    """
+
+    def run(x: Tensor) -> Tensor:
+        if x.dim() == 3 and x.size(0) == members:
+            return product(x)
+        if x.dim() == 2:
+            rows = x.unsqueeze(1) if len(x) == members else x.reshape(members, -1, x.shape[-1])
+            return product(rows).flatten(0, 1)
+        return product(x.reshape(members, -1, x.shape[-1])).view(*x.shape[:-1], -1)
+
+    return run
+
+
+def _dense_product(weight_BIO: Tensor, bias_B1O: Tensor | None, members: int) -> Map:
+    baddbmm, bmm = torch.baddbmm, torch.bmm
+    _, inputs, outputs = weight_BIO.shape
+    few = weight_BIO.device.type == "cpu" and outputs >= LONG and inputs * outputs < SMALL
+    rows_B1O = weight_BIO.split(1, dim=1) if few else ()
+
+    def product(x: Tensor) -> Tensor:
+        if bias_B1O is None:
+            return bmm(x, weight_BIO)
+        if few and x.size(1) * inputs * outputs < SMALL:
+            return _sum_of_rows(bias_B1O, x, rows_B1O)
+        return baddbmm(bias_B1O, x, weight_BIO)
+
+    return _by_member(product, members)
+
+
+def _sum_of_rows(bias_B1O: Tensor, x_BKI: Tensor, rows_B1O: Sequence[Tensor]) -> Tensor:
+    """Makes x W + b as b + sum_i x_i W_i, which is fast where there are few numbers in and many out."""
+    first, *rest = zip(x_BKI.unsqueeze(3).unbind(2), rows_B1O, strict=True)
+    y_BKO = torch.addcmul(bias_B1O, *first)
+    for x_BK1, row_B1O in rest:
+        y_BKO.addcmul_(x_BK1, row_B1O)
+    return y_BKO
+
+
+def _thin_product(weight: Thin, bias_B1O: Tensor | None, members: int) -> Map:
+    """Makes x -> x (centre + left^T right) + b: the sum is never formed.
+
+    The correction is made first, and the large product is added to it by the same call that makes it.
+    """
+    weight_IO, left_BRI, right_BRO = weight.centre, weight.left_BRM, weight.right_BRN
+    left_BIR, (inputs, outputs) = left_BRI.transpose(1, 2), weight_IO.shape
+    rank = left_BRI.shape[1]
+    left_BI, right_B1O = left_BRI[:, 0], right_BRO[:, :1]
+    on_cpu = weight_IO.device.type == "cpu"
+    bmm, addcmul = torch.bmm, torch.addcmul
+    dots = _many_dots(left_BI) if on_cpu and inputs >= WIDE else None
+
+    def rank_one(x: Tensor) -> Tensor:
+        t_BK1 = dots(x) if dots is not None and x.size(1) == 1 else bmm(x, left_BIR)
+        y_BKO = t_BK1 * right_B1O if bias_B1O is None else addcmul(bias_B1O, t_BK1, right_B1O)
+        y_BKO.view(-1, outputs).addmm_(x.reshape(-1, inputs), weight_IO)
+        return y_BKO
+
+    def any_rank(x: Tensor) -> Tensor:
+        t_BKR = bmm(x, left_BIR)
+        if on_cpu and t_BKR.shape[1] * rank * outputs < SMALL:
+            y_BKO = t_BKR[..., :1] * right_B1O if bias_B1O is None else addcmul(bias_B1O, t_BKR[..., :1], right_B1O)
+            for place in range(1, rank):
+                y_BKO.addcmul_(t_BKR[..., place : place + 1], right_BRO[:, place : place + 1])
+        else:
+            y_BKO = bmm(t_BKR, right_BRO) if bias_B1O is None else torch.baddbmm(bias_B1O, t_BKR, right_BRO)
+        y_BKO.view(-1, outputs).addmm_(x.reshape(-1, inputs), weight_IO)
+        return y_BKO
+
+    return _by_member(rank_one if rank == 1 else any_rank, members)
+
+
+def _many_dots(left_BI: Tensor) -> Map:
+    """Makes x (B, 1, I) -> each member's x . left, (B, 1, 1).
+
+    Of a few members at a time, all products of their rows with their factors, of which the diagonal is taken: a small
+    matrix product reads both once, and writes next to nothing, where a product and a sum write and read once more.
+    """
+    members, inputs = left_BI.shape
+    group = next((size for size in (8, 4, 2) if members % size == 0), 1)
+    if group == 1:
+        return lambda x: torch.linalg.vecdot(x.squeeze(1), left_BI).view(members, 1, 1)
+    left_GIM = left_BI.unflatten(0, (-1, group)).transpose(1, 2)
+    return lambda x: torch.bmm(x.reshape(-1, group, inputs), left_GIM).diagonal(0, 1, 2).reshape(members, 1, 1)

@@ -1,0 +1,57 @@
+"""Normalisations of many members: torch's own without scale and shift, then each member's.
+
+Axes: B members, K rows per member, C channels.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812, torch's own abbreviation
+
+from distes.members.layers.base import Bound, MemberLayer
+from distes.policies.layout import Slot
+
+
+class Norm(MemberLayer):
+    """LayerNorm and RMSNorm: x (B*K, ..., *shape) or (B, K, ..., *shape) -> the same. GroupNorm: x (B*K, C, ...)."""
+
+    def __init__(self, weight: Slot, bias: Slot | None, norm: nn.LayerNorm | nn.RMSNorm | nn.GroupNorm) -> None:
+        """Remembers where both lie, and what to normalise.
+
+        Args:
+            weight: The scale's place.
+            bias: The shift's, if there is one.
+            norm: Torch's layer.
+        """
+        super().__init__()
+        self._slots, self._eps = (weight, bias), norm.eps
+        self._is_rms = isinstance(norm, nn.RMSNorm)
+        self._groups = norm.num_groups if isinstance(norm, nn.GroupNorm) else None
+        self._shape = None if isinstance(norm, nn.GroupNorm) else list(norm.normalized_shape)
+
+    def bound_to(self, bound: Bound) -> Callable[[Tensor], Tensor]:
+        """A member's scale and shift are laid over all its rows."""
+        weight, bias = self._slots
+        scale, shift = bound.dense(weight).unsqueeze(1), None if bias is None else bound.dense(bias).unsqueeze(1)
+        members, normalized, over_groups = bound.members, self._normalized, self._groups is not None
+        if over_groups:
+            scale, shift = scale.unsqueeze(-1), None if shift is None else shift.unsqueeze(-1)
+
+        def run(x: Tensor) -> Tensor:
+            if over_groups:
+                rows = normalized(x).reshape(members, len(x) // members, x.shape[1], -1)  # (B, K, C, ...)
+            else:
+                rows = normalized(x).reshape(members, -1, *scale.shape[2:])
+            y = rows * scale if shift is None else torch.addcmul(shift, rows, scale)
+            return y.view(x.shape)
+
+        return run
+
+    def _normalized(self, x: Tensor) -> Tensor:
+        if self._groups is not None:
+            return F.group_norm(x, self._groups, None, None, self._eps or 0.0)
+        assert self._shape is not None
+        if self._is_rms:
+            return F.rms_norm(x, self._shape, None, self._eps)
+        return F.layer_norm(x, self._shape, None, None, self._eps or 0.0)

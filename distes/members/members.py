@@ -1,0 +1,189 @@
+"""Many members of one policy, as a task evaluates them: made from the shared noise, and run together.
+
+Axes: B members, K rows per member, P parameters, Q numbers of a member's row.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from distes.members.forward import Forward
+from distes.members.genomes import Origins
+from distes.members.rows import Rows
+from distes.members.trial import population_forward
+from distes.perturbations.base import Perturbation
+from distes.policies.base import StatefulPolicy
+from distes.spread import Spread
+
+__all__ = ["Forward", "Members", "population_forward"]
+
+Floats = NDArray[np.float32]
+
+
+class Members:
+    """What a task evaluates: B members of one chunk, made from the shared noise when they are needed.
+
+    At first all of them are selected; `select` narrows to those that still run, or gives each several rows.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        perturbation: Perturbation,
+        centre_P: Floats | Tensor,
+        sigma: float | Floats,
+        ids_B: NDArray[np.int64],
+        signs_B: NDArray[np.int64],
+        device: str | torch.device = "cpu",
+        spread: Spread | None = None,
+        origins: Origins | None = None,
+    ) -> None:
+        """Describes the members; member b is centre_P + signs_B[b] * sigma * direction(ids_B[b]).
+
+        Args:
+            forward: The policy's population forward; its modules must be on `device`.
+            perturbation: Numbered directions.
+            centre_P: float32. A tensor must stay as it is, and be on `device`.
+            sigma: A number, or float32 (P,).
+            ids_B: Direction of each member.
+            signs_B: +1, -1, or 0 for the centre itself.
+            device: Where the members are made and run; what they are given must be there, too.
+            spread: A linear map of directions, or None.
+            origins: What each member starts from, in place of the centre, which may then be empty; or None.
+        """
+        self.device = torch.empty(0, device=device).device  # `cuda` is `cuda:0`, as tensors have it
+        self._forward, self._perturbation, self._centre_P = forward, perturbation, centre_P
+        self._rows = Rows(perturbation, sigma, ids_B, signs_B, spread, origins)
+        self._held = np.empty(0, np.int64)  # which member each row of the matrix holds
+        self._bound = 0  # rows that the forward is bound to
+        self._selected = np.arange(len(self._rows))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def select(self, indices: ArrayLike) -> None:
+        """Narrows to the members that run: row r of later calls belongs to member indices[r].
+
+        Only rows whose member changes are written, so replacing one finished member costs one row.
+
+        Args:
+            indices: Whole numbers from 0 to B - 1, at least one; a member may have several rows.
+
+        Raises:
+            IndexError: They are not.
+        """
+        wanted = np.asarray(indices)
+        whole = wanted.ndim == 1 and len(wanted) > 0 and wanted.dtype.kind in "iu"
+        if not whole or wanted.min() < 0 or wanted.max() >= len(self):
+            raise IndexError(f"members.select takes numbers of members, from 0 to {len(self) - 1}; got {indices!r}.")
+        self._selected = wanted.astype(np.int64)  # a copy: the caller may go on writing to its own
+        self._bind()
+
+    def _bind(self) -> None:
+        """Writes the selected members' rows where others are, and has the forward read them."""
+        forward, indices, count = self._forward, self._selected, len(self._selected)
+        moved_in = forward.tenant is not self
+        if moved_in or count > len(self._held):
+            self._move_in(count)
+        changed = np.flatnonzero(self._held[:count] != indices)
+        if len(changed):
+            self._write(changed, indices[changed])
+            self._held[changed] = indices[changed]
+        if moved_in or count != self._bound:
+            rows_B = (self._rows_BQ if self._full_BP is None else self._full_BP)[:count]
+            forward.bind(rows_B, self._perturbation.places, self._centre)
+            self._bound = count
+
+    def free(self) -> None:
+        """Lets go of all memory, the forward's included: whoever still holds this object holds no rows by it."""
+        for name in ("_rows_BQ", "_full_BP", "_centre"):
+            self.__dict__.pop(name, None)
+        self._held = self._selected = np.empty(0, np.int64)
+        self._forward.free()
+
+    def _move_in(self, count: int) -> None:
+        """Takes the forward's memory; what others held there is gone, and so is what we held."""
+        forward, places = self._forward, self._perturbation.places
+        rows = max(count, len(self._held))
+        if isinstance(self._centre_P, Tensor):
+            self._centre = self._centre_P
+        else:
+            self._centre = forward.memory("centre", 1, len(self._centre_P), self.device)[0]
+            self._centre.copy_(torch.tensor(self._centre_P))
+        self._rows_BQ = forward.memory("rows", rows, places.size, self.device)
+        materialised = forward.materialises and bool(places.factors)
+        self._full_BP = forward.memory("members", rows, forward.layout.size, self.device) if materialised else None
+        self._held = np.full(rows, -1, np.int64)
+        self._bound = 0
+        forward.tenant = self
+
+    def _write(self, rows: NDArray[np.int64], members: NDArray[np.int64]) -> None:
+        """Makes members in rows of the matrix; on a GPU in one go, from the noise that lies there."""
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        if last - first == len(rows):
+            self._perturb(members, self._rows_BQ[first:last])
+        elif self.device.type == "cpu":
+            for i, row in enumerate(rows.tolist()):
+                self._perturb(members[i : i + 1], self._rows_BQ[row : row + 1])
+        else:
+            new_BQ = torch.empty(len(rows), self._rows_BQ.shape[1], device=self.device)
+            self._perturb(members, new_BQ)
+            self._rows_BQ.index_copy_(0, torch.from_numpy(rows).to(self.device), new_BQ)
+        if self._full_BP is not None:
+            at = torch.from_numpy(rows).to(self.device)
+            self._full_BP[at] = self._perturbation.parameters(self._centre, self._rows_BQ[at])
+
+    def _perturb(self, members: NDArray[np.int64], out_BQ: Tensor) -> None:
+        self._rows.write(self._centre, members, out_BQ)
+
+    def __call__(self, x_BK: Tensor) -> Tensor:
+        """Runs a policy without memory on K rows per selected member: (B, K, ...) -> (B, K, A).
+
+        Raises:
+            ValueError: B is not the number of selected members.
+            TypeError: The policy has a memory.
+        """
+        if len(x_BK) != self._bound or self._forward.tenant is not self or self._forward.stateful:
+            self._prepare("members(x)", x_BK, stateful=False)
+        output: Tensor = self._forward.run(x_BK)
+        return output
+
+    def step(self, x_BK: Tensor, state_BK: Tensor) -> tuple[Tensor, Tensor]:
+        """Runs a policy with memory: (B, K, ...), (B, K, S) -> (B, K, A), (B, K, S).
+
+        Raises:
+            ValueError: B is not the number of selected members.
+            TypeError: The policy has no memory.
+        """
+        if len(x_BK) != self._bound or self._forward.tenant is not self or not self._forward.stateful:
+            self._prepare("members.step(x, state)", x_BK, stateful=True)
+        output, state = self._forward.run(x_BK, state_BK)
+        return output, state
+
+    def _prepare(self, call: str, x_BK: Tensor, *, stateful: bool) -> None:
+        """Binds the selected members, if others were bound last; and refuses what does not fit them."""
+        if self._forward.stateful != stateful:
+            right = "has a memory: call members.step(x, state)" if not stateful else "has no memory: call members(x)"
+            raise TypeError(f"{call} does not fit the policy {type(self._forward.module).__name__}, which {right}.")
+        if len(x_BK) != len(self._selected):
+            raise ValueError(
+                f"{call} takes x of shape (B, K, ...) for the B = {len(self._selected)} selected members; got shape "
+                f"{tuple(x_BK.shape)}."
+            )
+        self._bind()
+
+    def initial_state(self) -> Tensor | None:
+        """The memory at an episode's start, (S,); None for a policy without memory."""
+        module = self._forward.module
+        return module.initial_state(1)[0].to(self.device) if isinstance(module, StatefulPolicy) else None
+
+    def parameters(self) -> Floats:
+        """Materialises all members, (B, P), float32; a copy. Those that are selected stay so."""
+        selected, self._selected = self._selected, np.arange(len(self))
+        self._bind()
+        full_BP = self._perturbation.parameters(self._centre, self._rows_BQ[: len(self)])
+        copied_BP: Floats = full_BP.cpu().numpy().copy()
+        self._selected = selected
+        self._bind()
+        return copied_BP

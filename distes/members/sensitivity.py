@@ -1,0 +1,154 @@
+"""How much a policy's answers depend on each of its parameters: where a mutation is safe, and where it breaks much.
+
+Lehman, Chen, Clune and Stanley 2018, "Safe mutations for deep and recurrent neural networks through output gradients",
+arXiv:1712.06563. A deep or recurrent policy has parameters whose slightest change turns its answers over beside others
+that hardly matter; a mutation is divided by the sensitivity of each.
+
+Axes: P parameters, T steps of an episode, X answers that are looked at, A numbers of an answer.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from distes.errors import ConfigurationError
+from distes.noise.one_thread import one_thread
+from distes.policies.base import StatefulPolicy
+from distes.policies.layout import Layout
+from distes.population import Floats
+
+Kind = Literal["sum", "abs"]
+AT_ONCE = 2**24  # numbers of Jacobians that may lie in memory together: 64 MB
+LEAST = 0.01  # below it a sensitivity counts as this much, so that no mutation becomes arbitrarily large
+
+
+class Sensitivity:
+    """Of the answers to some observations, which stay the same throughout a run.
+
+    The paper looks at what each parent saw last. Here the observations are those of a few episodes of the run's first
+    policy (`Task.reference_episodes`), which every process makes by itself from the seed: so nothing travels, nobody
+    waits, and a genome is replayed from its integers.
+    """
+
+    def __init__(self, policy: nn.Module, episodes: Sequence[NDArray[np.float32]], states: int = 100) -> None:
+        """Takes the observations.
+
+        Args:
+            policy: Whose answers; not changed.
+            episodes: Observations of whole episodes, (T, *shape) each.
+            states: At most so many observations count: evenly spread, or, for a policy with memory, the first ones of
+                each episode, so that it lives through them in their order.
+
+        Raises:
+            ConfigurationError: There is none.
+        """
+        if not episodes or not sum(map(len, episodes)):
+            raise ConfigurationError("There is no observation by which a policy's sensitivity could be measured.")
+        self._module, self._layout = policy, Layout(policy)
+        self._stateful = isinstance(policy, StatefulPolicy)
+        self._episodes: list[Tensor]
+        if self._stateful:
+            each = max(1, states // len(episodes))
+            self._episodes = [torch.tensor(episode[:each]) for episode in episodes[:states]]
+        else:
+            seen = np.concatenate(list(episodes))
+            chosen = np.unique(np.linspace(0, len(seen) - 1, min(states, len(seen))).astype(np.int64))
+            self._episodes = [torch.tensor(seen[chosen])]
+
+    def answers(self, parameters_P: Floats) -> Tensor:
+        """The answers of a parameter vector to all observations: (X, A)."""
+        with torch.no_grad(), one_thread():
+            return torch.cat([self._answer(self._named(parameters_P), episode) for episode in self._episodes])
+
+    def __call__(self, parameters_P: Floats, kind: Kind = "sum") -> Floats:
+        """The sensitivities at a parameter vector, (P,), float32: as they are, 0 included.
+
+        Args:
+            parameters_P: Where.
+            kind: `sum`: sqrt(sum_k (mean_x dy_k(x)/dw)^2), SM-G-SUM, one backward pass per number of an answer, in
+                which opposing gradients cancel. `abs`: sqrt(sum_k (mean_x |dy_k(x)/dw|)^2), SM-G-ABS, in which they
+                do not, with a backward pass for each answer. The paper's equation of SM-G-SUM has a sum over x;
+                a mean leaves sigma its meaning whatever the number of observations.
+        """
+        # Children are made in the midst of a rollout.
+        with torch.inference_mode(False), torch.enable_grad(), one_thread():
+            return self._measured(parameters_P, kind)
+
+    def _measured(self, parameters_P: Floats, kind: Kind) -> Floats:
+        named = self._named(parameters_P)
+        total = {name: torch.zeros(0) for name in named}
+        for episode in self._episodes:
+            for name, jacobian_A in (self._summed if kind == "sum" else self._absolute)(named, episode).items():
+                total[name] = jacobian_A if total[name].numel() == 0 else total[name] + jacobian_A
+        answers = sum(map(len, self._episodes))
+        flat = [(total[slot.name] / answers).double().square().sum(0).sqrt().float() for slot in self._layout.slots]
+        parts = [part.T if slot.transposed else part for slot, part in zip(self._layout.slots, flat, strict=True)]
+        sensitivity_P: Floats = torch.cat([part.reshape(-1) for part in parts]).numpy().copy()
+        return sensitivity_P
+
+    def _named(self, parameters_P: Floats) -> dict[str, Tensor]:
+        flat, named = torch.tensor(parameters_P), {}
+        for name, slot in ((slot.name, slot) for slot in self._layout.slots):
+            value = slot.view(flat)
+            named[name] = value.T if slot.transposed else value.reshape(slot.shape)
+        return named
+
+    def _answer(self, named: dict[str, Tensor], episode: Tensor) -> Tensor:
+        """(T, A)."""
+        if not self._stateful:
+            answer_TA: Tensor = functional_call(self._module, named, (episode,))
+            return answer_TA
+        assert isinstance(self._module, StatefulPolicy)
+        state, answers = self._module.initial_state(1), []
+        for observation in episode:
+            answer, state = functional_call(self._module, named, (observation.unsqueeze(0), state))
+            answers.append(answer)
+        return torch.cat(answers)
+
+    def _summed(self, named: dict[str, Tensor], episode: Tensor) -> dict[str, Tensor]:
+        """The Jacobian of the sum of all answers, (A, *shape)."""
+        leaves, answers_TA = self._leaves(named, episode)
+        return self._jacobian(leaves, answers_TA.sum(0))
+
+    def _absolute(self, named: dict[str, Tensor], episode: Tensor) -> dict[str, Tensor]:
+        """The sum of the Jacobians' absolute values, (A, *shape), some answers at a time."""
+        leaves, answers_TA = self._leaves(named, episode)
+        total = {name: torch.zeros(answers_TA.shape[1], *value.shape) for name, value in named.items()}
+        at_once = max(1, AT_ONCE // (self._layout.size * answers_TA.shape[1]))
+        for some_TA in answers_TA.split(at_once):
+            for name, jacobian in self._jacobian(leaves, some_TA.flatten()).items():
+                total[name] += jacobian.abs().unflatten(0, some_TA.shape).sum(0)
+        return total
+
+    def _leaves(self, named: dict[str, Tensor], episode: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        leaves = {name: value.detach().clone().requires_grad_() for name, value in named.items()}
+        return leaves, self._answer(leaves, episode)
+
+    def _jacobian(self, leaves: dict[str, Tensor], answers_Y: Tensor) -> dict[str, Tensor]:
+        """(Y, *shape); the backward passes of all answers together."""
+        gradients = torch.autograd.grad(
+            answers_Y,
+            list(leaves.values()),
+            torch.eye(len(answers_Y)),
+            retain_graph=True,
+            is_grads_batched=True,
+            allow_unused=True,
+        )
+        return {
+            name: torch.zeros(len(answers_Y), *leaf.shape) if gradient is None else gradient
+            for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True)
+        }
+
+
+def safe(sensitivity_P: Floats) -> Floats:
+    """What a mutation is divided by: 1 where a parameter does not matter at all, else at least `LEAST`.
+
+    Infinity where the sensitivity is NaN or infinite: nobody knows which change is safe there, so there is none.
+    """
+    known_P = np.where(np.isfinite(sensitivity_P), sensitivity_P, np.float32(np.inf))
+    return np.where(known_P == 0, np.float32(1), np.maximum(known_P, np.float32(LEAST)))

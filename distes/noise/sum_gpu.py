@@ -1,0 +1,58 @@
+"""The sum of slices on a GPU: by our Triton kernel on CUDA devices, by torch on others."""
+
+import importlib
+import warnings
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distes.errors import DistesWarning
+from distes.errors.cuda import failure
+
+
+def add_slices(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor, squared: bool) -> None:
+    """Adds weights[i] * table[starts[i] + j], or its square, to out[j], which begins as zeros, in the order of i.
+
+    All on one device.
+    """
+    kernel = _triton_kernel(out.device) if out.device.type == "cuda" else None
+    add = kernel.add_slices if kernel else add_in_torch
+    add(table, starts_N, weights_N, out, squared)
+
+
+def add_in_torch(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor, squared: bool) -> None:
+    """A call of torch per slice; whether it fuses product and sum is the device's choice."""
+    for start, weight in zip(starts_N.tolist(), weights_N.tolist(), strict=True):
+        numbers = table[start : start + len(out)]
+        out.add_(numbers.float().square() if squared else numbers, alpha=weight)
+
+
+@cache
+def _triton_kernel(device: torch.device) -> Any:
+    """The module, or None where Triton does not work. Torch's CUDA builds for Linux bring it.
+
+    It is tried out once: Triton compiles at the first launch, for which it needs a C compiler, an assembler that knows
+    the GPU, and a folder to write to.
+    """
+    try:
+        kernel = importlib.import_module("distes.noise.triton_kernel")
+        one, start, out = torch.ones(1, device=device), torch.zeros(1, dtype=torch.int64, device=device), torch.zeros(1)
+        out = out.to(device)
+        kernel.add_slices(one, start, one, out, False)
+        if out.item() != 1:
+            raise RuntimeError(f"1 * 1 is {out.item()}")
+    except Exception as error:
+        if failure(error):  # of the GPU, perhaps long before this
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        warnings.warn(
+            f"Triton does not work here ({reason}), so gradients are summed on the GPU slice by slice, which is "
+            "several times slower, and whose last bits may differ; install the triton that belongs to your torch, and "
+            "a C compiler.",
+            DistesWarning,
+            stacklevel=2,
+        )
+        return None
+    return kernel

@@ -1,0 +1,1 @@
+"""A pool whose workers are Ray actors. Ray is imported here only."""

@@ -1,0 +1,81 @@
+"""The node that this process itself is connected to: it may die or freeze like any other, and Ray then says nothing."""
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import ray
+
+from distes.errors import ClusterError
+from distes.pools.on_ray.thread import within
+
+
+class OwnNode:
+    """The Ray node (its raylet) that this process is connected to, and without which Ray does not let it live.
+
+    Where the node has died, Ray ends this process without a word at the next touch of the object store; where it is
+    frozen, most calls of Ray wait for ever. So it is asked before, and what may wait does so in a thread.
+    """
+
+    def __init__(self, local: bool) -> None:
+        """Looks up its name and its socket.
+
+        Args:
+            local: Whether this process has started it.
+        """
+        self._advice = "The state is saved: " + ("" if local else "start a cluster, and ") + "go on with --resume."
+        self._name = ray.get_runtime_context().get_node_id()
+        self._socket = next(str(node["RayletSocketName"]) for node in ray.nodes() if node["NodeID"] == self._name)
+
+    def require(self, ask_head: bool = False) -> None:
+        """Asks whether anybody listens at its socket; where it is frozen, somebody still does.
+
+        Args:
+            ask_head: Also whether the cluster's head has given it up.
+
+        Raises:
+            ClusterError: It is dead.
+        """
+        if not self._listens() or (ask_head and self._is_given_up()):
+            raise ClusterError(f"This process's own node of the Ray cluster has died. {self._advice}")
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as knock:
+            knock.settimeout(5)
+            try:
+                knock.connect(self._socket)
+            except OSError:
+                return False
+        return True
+
+    def _is_given_up(self) -> bool:
+        try:
+            nodes = within(5, ray.nodes)
+        except TimeoutError:  # the head does not answer, which is noticed elsewhere
+            return False
+        return not any(node["NodeID"] == self._name and node["Alive"] for node in nodes)
+
+    def put(self, value: Any, seconds: float) -> Any:
+        """`ray.put`, if the node lives and answers in time.
+
+        Raises:
+            ClusterError: It does not.
+        """
+        return self._ask(lambda: ray.put(value), seconds)
+
+    def get(self, reference: Any, seconds: float) -> Any:
+        """`ray.get`, if the node lives and answers in time.
+
+        Raises:
+            ClusterError: It does not.
+        """
+        return self._ask(lambda: ray.get(reference), seconds)
+
+    def _ask(self, call: Callable[[], Any], seconds: float) -> Any:
+        self.require()
+        try:
+            return within(seconds, call)
+        except TimeoutError as error:
+            raise ClusterError(
+                f"This process's own node of the Ray cluster has not answered for {seconds:.0f} seconds. {self._advice}"
+            ) from error

@@ -1,0 +1,196 @@
+"""Calls in bundles: on each node a relay hands chunks to its workers, so that the driver makes a call per bundle.
+
+With some dozens of workers the driver would spend a tenth of its time, and with a thousand all of it, on Ray's own cost
+per call. A relay has no opinions: who gets what is decided by `schedule.py`, as everywhere. If it dies, its workers are
+given up, as with their node.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from distes.pools.dispatch import Issue
+from distes.pools.on_ray.calls import Answer, Calls, Fate, ending, sift, what_became
+from distes.pools.on_ray.deaths import Death
+from distes.population import Chunk
+
+FROM = 32  # workers, from which on relays pay
+BEAT = 2.0  # seconds after which a relay says something even if there is nothing to be said
+SILENT = 60.0  # seconds after which a relay that says nothing counts as dead, and its workers with it
+
+Call = tuple[int, int, Any, Chunk, list[Any]]  # key, worker, population, chunk, news
+Word = tuple[int, Fate, Any]  # key, fate, result or error or death
+
+
+class _Relay:
+    """Hands calls on to the workers of its node, and gathers their answers."""
+
+    def __init__(self) -> None:
+        self._workers: dict[int, asyncio.Future[Any]] = {}  # its handle, None once it is dropped
+        self._flying: dict[int, Any] = {}  # key -> reference
+        self._waiting = set[asyncio.Task[None]]()
+        self._words: asyncio.Queue[Word] = asyncio.Queue()
+
+    def _worker(self, worker: int) -> asyncio.Future[Any]:
+        """Ray keeps no order between the calls of an actor that waits: one may be asked before it is known."""
+        return self._workers.setdefault(worker, asyncio.get_running_loop().create_future())
+
+    async def adopt(self, worker: int, actor: Any) -> None:
+        if not self._worker(worker).done():
+            self._worker(worker).set_result(actor)
+
+    async def drop(self, worker: int) -> None:
+        await self.adopt(worker, None)  # for those who still wait for it
+        self._workers[worker] = asyncio.get_running_loop().create_future()
+        self._workers[worker].set_result(None)
+
+    async def tell(self, news: Sequence[Any]) -> None:
+        for known in self._workers.values():
+            if known.done() and known.result() is not None:
+                known.result().follow.remote(*news)
+
+    async def take_back(self, keys: Sequence[int]) -> None:
+        for key in keys:
+            if key in self._flying:
+                ray.cancel(self._flying[key])
+
+    async def hand(self, calls: Sequence[Call]) -> None:
+        for call in calls:
+            task = asyncio.ensure_future(self._call(*call))
+            self._waiting.add(task)  # else nobody would hold it
+            task.add_done_callback(self._waiting.discard)
+
+    async def exchange(self, calls: Sequence[Call]) -> list[Word]:
+        """Hands out, waits for an answer, though not for long, and returns all that have come."""
+        await self.hand(calls)
+        try:
+            words = [await asyncio.wait_for(self._words.get(), BEAT)]
+        except TimeoutError:
+            return []
+        while not self._words.empty():
+            words.append(self._words.get_nowait())
+        return words
+
+    async def _call(self, key: int, worker: int, population: Any, chunk: Chunk, news: Sequence[Any]) -> None:
+        word: Word = key, Fate.LOST, Death("it was given up", outside=True)
+        actor = await self._worker(worker)
+        if actor is not None:
+            self._flying[key] = actor.evaluate.remote(population, chunk, *news)
+            try:
+                word = key, Fate.DONE, await self._flying[key]
+            except RayError as error:
+                word = key, *what_became(error)
+            del self._flying[key]
+        self._words.put_nowait(word)
+
+
+class _Node:
+    """A relay as the driver sees it."""
+
+    def __init__(self, identity: str) -> None:
+        strategy = NodeAffinitySchedulingStrategy(identity, soft=False)
+        relay: Any = ray.remote(num_cpus=0, max_restarts=0)(_Relay)
+        self.relay = relay.options(max_concurrency=1000, scheduling_strategy=strategy).remote()
+        self.workers = set[int]()
+        self.exchange: Any = None  # reference to what it will say next
+        self.since = 0.0  # when it was asked for that
+
+
+class RelayedCalls(Calls):
+    """A relay on each node that has workers."""
+
+    def __init__(self) -> None:
+        """No relay yet: one starts with the first worker of its node."""
+        self._nodes: dict[str, _Node] = {}
+        self._at: dict[int, _Node] = {}  # worker -> its node
+        self._flying: dict[int, Issue] = {}
+        self._keys = itertools.count()
+
+    def joined(self, worker: int, actor: Any, node: str) -> None:
+        """Its relay gets its handle."""
+        if node not in self._nodes:
+            self._nodes[node] = _Node(node)
+        self._at[worker] = self._nodes[node]
+        self._at[worker].workers.add(worker)
+        self._at[worker].relay.adopt.remote(worker, actor)
+
+    def send(self, calls: Sequence[tuple[Issue, Any, Sequence[Any]]]) -> None:
+        """A bundle for each node."""
+        bundles: dict[_Node, list[Call]] = {}
+        for issue, shared, news in calls:
+            key = next(self._keys)
+            self._flying[key] = issue
+            # in lists, since Ray would wait for the very objects of bare references
+            bundles.setdefault(self._at[issue.worker], []).append((key, issue.worker, shared, issue.chunk, list(news)))
+        for node, bundle in bundles.items():
+            if node.exchange is None:
+                self._ask(node, bundle)
+            else:
+                node.relay.hand.remote(bundle)
+
+    def tell(self, news: Any) -> None:
+        """A call for each node."""
+        for node in self._nodes.values():
+            node.relay.tell.remote([news])
+
+    def take_back(self, issues: Collection[Issue]) -> None:
+        """A call for each node that has any of them."""
+        keys: dict[_Node, list[int]] = {}
+        for key, issue in self._flying.items():
+            if issue in issues:
+                keys.setdefault(self._at[issue.worker], []).append(key)
+        for node, its in keys.items():
+            node.relay.take_back.remote(its)
+
+    def in_flight(self) -> list[Issue]:
+        """In the order in which they were handed out."""
+        return list(self._flying.values())
+
+    def pending(self) -> list[Any]:
+        """One for each node."""
+        return [node.exchange for node in self._nodes.values() if node.exchange is not None]
+
+    def collect(self, ready: Sequence[Any]) -> tuple[list[Answer], dict[int, Death]]:
+        """Unpacks what relays say; where one is dead or silent, all its workers are."""
+        answers, lost = list[Answer](), dict[int, Death]()
+        for identity, node in list(self._nodes.items()):
+            if node.exchange is None:
+                continue
+            if node.exchange in ready:
+                try:
+                    words: list[Word] = ray.get(node.exchange)
+                except RayError as error:
+                    gone = Death(f"its relay died: {Death.of(error).cause}", outside=True)
+                    lost |= dict.fromkeys(self._nodes.pop(identity).workers, gone)
+                    continue
+                node.exchange = None
+                answers += [self._unpacked(*word) for word in words if word[0] in self._flying]
+            elif time.monotonic() - node.since > SILENT:
+                ray.kill(node.relay)
+                gone = Death(f"its relay has said nothing for {SILENT:.0f} seconds", outside=True)
+                lost |= dict.fromkeys(self._nodes.pop(identity).workers, gone)
+                continue
+            if node.exchange is None and any(self._at.get(issue.worker) is node for issue in self._flying.values()):
+                self._ask(node, [])
+        answers, dead = sift(answers)
+        return answers, lost | dead
+
+    def drop(self, worker: int) -> None:
+        """Its relay forgets it, too."""
+        node = self._at.pop(worker, None)
+        if node is not None:
+            node.workers.discard(worker)
+            node.relay.drop.remote(worker)
+        self._flying = {key: issue for key, issue in self._flying.items() if issue.worker != worker}
+
+    def _ask(self, node: _Node, bundle: list[Call]) -> None:
+        node.exchange, node.since = node.relay.exchange.remote(bundle), time.monotonic()
+
+    def _unpacked(self, key: int, fate: Fate, content: Any) -> Answer:
+        return ending(self._flying.pop(key), fate, content)

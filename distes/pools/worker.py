@@ -1,0 +1,398 @@
+"""Evaluates one chunk. Plain Python that knows no Ray: a pool makes it an actor, or just calls it."""
+
+import contextlib
+import copy
+import dataclasses
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from torch import nn
+
+from distes.errors import EvaluationError, raised, require_instance, users_code
+from distes.errors.cuda import failure, out_of_memory, release, requested_bytes
+from distes.evaluation import ChunkResult
+from distes.members.genomes import Decoder, Origins
+from distes.members.initialization import Initialization
+from distes.members.members import Forward, Members, population_forward
+from distes.members.mutations import MUTATIONS
+from distes.members.sensitivity import Sensitivity
+from distes.noise.global_randomness import seeded
+from distes.noise.one_thread import one_thread
+from distes.noise.table import NoiseTable
+from distes.perturbations.base import Perturbation
+from distes.policies.layout import Layout
+from distes.pools.device import Place, Resident, place_of, prepare, settle
+from distes.pools.gpu_memory import GpuMemory
+from distes.pools.replica import Outline, Replica, State, Told
+from distes.pools.search_distribution import SearchDistribution
+from distes.population import Chunk, ChunkPairs, Population
+from distes.strategies.base import Strategy
+from distes.tasks.base import MemberError, Outcome, Task, Terms, checked, never
+from distes.training.signals import is_ctrl_c
+
+# Pairs in a chunk whose environments live on a GPU: it takes thousands of rows to fill one.
+GPU_PAIRS_PER_CHUNK = ChunkPairs(256, 4096)
+GPU_ROWS = 2**30  # floats of parameters that a chunk's members may have together
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a worker is made of; sent once.
+
+    Attributes:
+        task: Its configuration; environments are made by the worker.
+        forward: The policy's population forward.
+        perturbation: Numbered directions over a noise table, whose numbers are made, or found, on the worker's node.
+        noise: That table.
+        fingerprint: What the driver's table looks like.
+        device: Where members are evaluated: `cpu`, `cuda`, or `auto`, which a pool settles when it sees its GPUs.
+        strategy: The driver's, for workers that follow it by themselves; None where the centre is sent.
+        sensitivity: Of the policy, for strategies with safe mutations; None for others.
+    """
+
+    task: Task
+    forward: Forward
+    perturbation: Perturbation
+    noise: NoiseTable
+    fingerprint: str
+    device: str = "cpu"
+    strategy: Strategy | None = None
+    sensitivity: Sensitivity | None = None
+
+    @classmethod
+    def of(
+        cls,
+        task: Task,
+        policy: nn.Module,
+        perturbation: Perturbation,
+        noise: NoiseTable,
+        device: str = "cpu",
+        strategy: Strategy | None = None,
+    ) -> Self:
+        """Prepares the policy for many members and takes the noise table's fingerprint.
+
+        Args:
+            task: What members are evaluated on.
+            policy: Their module.
+            perturbation: Numbered directions in its parameters.
+            noise: The table that they come from.
+            device: `cpu`, `cuda` or `auto`.
+            strategy: For workers that follow it, and for the sensitivity that its mutations need.
+
+        Raises:
+            ConfigurationError: One of them is something else, or the policy does not fit the task's observations.
+        """
+        require_instance("task", task, Task)
+        require_instance("policy", policy, nn.Module)
+        require_instance("perturbation", perturbation, Perturbation)
+        require_instance("noise", noise, NoiseTable)
+        if strategy is not None:
+            require_instance("strategy", strategy, Strategy)
+        forward = population_forward(policy, Layout(policy), task.observation_shape)
+        sensitivity = None if strategy is None else strategy.sensitivity
+        return cls(task, forward, perturbation, noise, noise.fingerprint, device, strategy, sensitivity)
+
+    def settled(self, gpus: int, where: str = "this machine") -> Self:
+        """The same with `auto` decided.
+
+        Args:
+            gpus: How many GPUs there are.
+            where: They were looked for.
+
+        Raises:
+            ConfigurationError: The device is `cuda`, and there are none.
+        """
+        size, on_tensors = self.forward.layout.size, self.task.on_device
+        return dataclasses.replace(
+            self, device=settle(self.device, gpus, on_tensors=on_tensors, parameters=size, where=where)
+        )
+
+    @property
+    def pairs_per_chunk(self) -> ChunkPairs:
+        """How many pairs a worker evaluates together by default, whatever the number of workers."""
+        usual = self.task.pairs_per_chunk
+        if self.device == "cpu" or not self.task.on_device or usual.least == usual.most:  # the task insists
+            return usual
+        fit = max(1, GPU_ROWS // (2 * self.perturbation.member_size))
+        least, most = (max(usual.least, GPU_PAIRS_PER_CHUNK.least), max(usual.most, GPU_PAIRS_PER_CHUNK.most))
+        return ChunkPairs(min(fit, least), min(fit, most), usual.parts)
+
+
+class Worker:
+    """Holds a task, a policy and the noise; evaluates chunks of any generation.
+
+    It computes with one thread of torch's: workers share the cores, and a product's bits must not depend on how many
+    threads made it.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        """Checks its noise against the driver's.
+
+        Raises:
+            EvaluationError: If its noise table differs from the driver's, or its GPU is missing or too small for it.
+        """
+        got = experiment.noise.fingerprint
+        if got != experiment.fingerprint:
+            raise EvaluationError(
+                f"The worker on {socket.gethostname()} is refused: its noise table has the fingerprint {got}, the "
+                f"driver's has {experiment.fingerprint}. Use the same version of NumPy and the same kind of processor."
+            )
+        self._task, self._perturbation = experiment.task, experiment.perturbation
+        self._sensitivity = experiment.sensitivity
+        self._device = prepare(experiment.device)
+        self.place: Place = place_of(self._device)
+        self._memory = GpuMemory(self._device)
+        self._members: Members | None = None  # of the last chunk
+        self._forward = experiment.forward
+        self._centre: Resident | None = None  # on a processor the centre is taken as it comes
+        self._decoders: dict[tuple[str, str, float], Decoder] = {}  # with the vectors of genomes; see `_origins`
+        self._replica = None if experiment.strategy is None else Replica(experiment.strategy, experiment.perturbation)
+        self.stop: Callable[[], bool] = never  # asked by tasks between steps
+        if self._device.type == "cuda":
+            self._settle_on_gpu(experiment)
+
+    def close(self) -> None:
+        """Lets go of what the task holds, such as environments; a further evaluation makes it anew."""
+        self._task.close()
+
+    @one_thread()
+    def follow(self, *news: Told | State) -> None:
+        """Takes the driver's step along with it; what goes wrong shows when a chunk comes."""
+        if self._replica is not None:
+            self._replica.hear(news)
+
+    @one_thread()
+    def evaluate(
+        self, population: Population | Outline, chunk: Chunk, *news: Told | State | SearchDistribution
+    ) -> ChunkResult:
+        """Evaluates pairs (both members of each, + first) or episodes of the centre.
+
+        Args:
+            population: The generation; or its outline, for a worker that has a copy of the strategy.
+            chunk: Which part of it.
+            news: What such a worker may not know yet; or the search distribution of a population that has none.
+
+        Raises:
+            OutOfStep: The copy is not where the outline is.
+            EvaluationError: If a member cannot be evaluated; names it, and says how to replay it alone. Or if the chunk
+                does not fit into memory; says how many members would.
+        """
+        if isinstance(population, Outline):
+            with users_code("A worker could not take the strategy's step along with the driver"):
+                self.follow(*(item for item in news if not isinstance(item, SearchDistribution)))
+                population = self._completed(population)
+        for item in news:
+            if isinstance(item, SearchDistribution):
+                population = item.put_into(population)
+        count = chunk.evaluations
+        self._memory.begin()
+        try:
+            with users_code(f"{_named(population, chunk)} could not be evaluated"):
+                result = self._evaluate(population, chunk)
+        except Exception as error:
+            if reason := failure(error):
+                raise EvaluationError(self._failed(chunk, count, reason)) from error
+            if not out_of_memory(error):
+                raise
+            failed_bytes = requested_bytes(error)
+            release(error)
+            self._forward.free()
+            if self._members is not None:
+                self._members.free()  # which a task may hold until the next ones come
+        except BaseException as error:
+            # Such as SystemExit, by which an environment would end this process, and the run.
+            if isinstance(error, KeyboardInterrupt) and is_ctrl_c():
+                raise
+            raise EvaluationError(_ended(population, chunk, error)) from None
+        else:
+            self._memory.end(count)
+            return result
+        self._memory.end(count, failed_bytes)
+        raise EvaluationError(self._does_not_fit(chunk, count))
+
+    def _evaluate(self, population: Population, chunk: Chunk) -> ChunkResult:
+        started = time.perf_counter()
+        span = slice(chunk.start, chunk.stop)
+        count = chunk.stop - chunk.start
+        observed_B = None
+        if chunk.of_centre:
+            ids_B, signs_B = np.zeros(count, np.int64), np.zeros(count, np.int64)
+            seeds_B = population.eval_seeds_E[span]
+        else:
+            each = len(population.signs)
+            ids_B, signs_B = population.ids_N[span].repeat(each), np.tile(population.signs, count)
+            seeds_B = population.seeds_N[span].repeat(each)
+            if population.observed_N is not None and population.observed_N[span].any():
+                observed_B = population.observed_N[span].repeat(each)
+        centre_P = population.centre_P if self._centre is None else self._centre.of(population.centre_P)
+        self._members = members = Members(
+            self._forward,
+            self._perturbation,
+            centre_P,
+            population.sigma,
+            ids_B,
+            signs_B,
+            device=self._device,
+            spread=population.spread,
+            origins=self._origins(population, chunk),
+        )
+        refuses = population.refuses_non_finite
+        terms = Terms(seeds_B, not chunk.of_centre, population.normalization, observed_B, refuses, self.stop)
+        try:
+            with seeded(int(seeds_B[0])) if self._forward.draws else contextlib.nullcontext():
+                outcome = checked(self._task, self._task.evaluate(members, terms), len(members))
+            outcome = _finite(outcome, refuses)
+        except MemberError as error:
+            raise EvaluationError(_sentence(population, chunk, error)) from error
+        shape = (count,) if chunk.of_centre else (count, len(population.signs))
+        behaviour_BD = outcome.behaviour_BD
+        return ChunkResult(
+            index=chunk.index,
+            fitness=outcome.fitness_B.reshape(shape),
+            steps=outcome.steps_B.reshape(shape),
+            episodes=outcome.episodes,
+            moments=outcome.moments,
+            seconds=time.perf_counter() - started,
+            behaviour=None if behaviour_BD is None else behaviour_BD.reshape(*shape, -1),
+            retried=outcome.retried,
+        )
+
+    def _origins(self, population: Population, chunk: Chunk) -> Origins | None:
+        """What the members start from, where populations have genomes; their vectors are kept from chunk to chunk."""
+        genomes = population.genomes
+        if genomes is None:
+            return None
+        key = genomes.initialization, genomes.mutation, float(population.sigma)
+        if key not in self._decoders:
+            initial_P = self._forward.layout.flatten(self._forward.module)
+            first = Initialization(genomes.initialization, self._perturbation, initial_P, self._device)
+            mutation = MUTATIONS[genomes.mutation](self._perturbation, float(population.sigma), self._sensitivity)
+            self._decoders = {key: Decoder(first, mutation, self._device)}  # of one experiment at a time
+        decoder, alive = self._decoders[key], genomes.tuples
+        decoder.expect(alive)
+        if chunk.of_centre:
+            assert population.eval_centres_E is not None
+            return Origins(decoder, alive, population.eval_centres_E[chunk.start : chunk.stop])
+        assert population.centres_N is not None
+        origins_N = population.centres_N[chunk.start : chunk.stop]
+        return Origins(decoder, alive, origins_N.repeat(len(population.signs)))
+
+    def _completed(self, outline: Outline) -> Population:
+        if self._replica is None:
+            raise TypeError("An outline says nothing to a worker without a copy of the strategy.")
+        return self._replica.complete(outline)
+
+    def _settle_on_gpu(self, experiment: Experiment) -> None:
+        """Brings to the GPU what stays there: the policy's own buffers, the noise, and in each generation the centre.
+
+        Raises:
+            EvaluationError: They do not fit.
+        """
+        try:
+            self._forward = copy.deepcopy(experiment.forward).to(self._device)  # the driver's may stay where it is
+            experiment.noise.tensor(self._device)
+            self._centre = Resident(self._device)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            megabytes = experiment.noise.size * experiment.noise.dtype.itemsize / 1e6
+            raise EvaluationError(
+                f"A noise table of {megabytes:,.0f} MB does not fit on the GPU of the worker on {self.place.node} "
+                f"({self.place}): choose a smaller --noise.size, --noise.dtype float16, or fewer --workers per GPU."
+            ) from error
+
+    def _failed(self, chunk: Chunk, count: int, reason: str) -> str:
+        """The sentence for a GPU that has failed: nobody can tell for whom it was working."""
+        what = "episodes of the centre" if chunk.of_centre else "members"
+        return (
+            f"The GPU of the worker on {self.place.node} ({self.place}, process {self.place.pid}) failed while "
+            f"{count:,} {what} were evaluated together: {reason}. Such an error shows late, at whatever is called "
+            "next: with CUDA_LAUNCH_BLOCKING=1 in the environment it shows where it happens. A device-side assert or "
+            "an illegal memory access comes from an index that is out of range in the policy or the environment; if "
+            "it does not come again, suspect the GPU (nvidia-smi, dmesg)."
+        )
+
+    def _does_not_fit(self, chunk: Chunk, count: int) -> str:
+        """The sentence for a chunk that takes more memory than there is."""
+        where = "on the GPU" if self._device.type == "cuda" else "into the memory"
+        what = "episodes of the centre" if chunk.of_centre else "members of the chunk"
+        start = (
+            f"{count:,} {what} do not fit {where} of the worker on {self.place.node} ({self.place}, process "
+            f"{self.place.pid})"
+        )
+        fit = self._memory.members_that_fit(count)
+        if fit >= 2:
+            return f"{start}: about {fit:,} members per chunk would; set --chunk_size {fit}."
+        return (
+            f"{start}, nor would a single pair: use a smaller policy, a perturbation of low rank, fewer --workers per "
+            "machine, or another --device."
+        )
+
+
+def _finite(outcome: Outcome, refuses: bool) -> Outcome:
+    """Looks at what a task reports. A member with a number that is not finite is refused, or has the fitness NaN.
+
+    Raises:
+        MemberError: It is refused.
+        EvaluationError: The moments of observations are not finite; they are of many members.
+    """
+    if outcome.moments is not None:
+        outcome.moments.require_finite()
+    fitness_B, behaviour_BD = outcome.fitness_B, outcome.behaviour_BD
+    finite_B = np.isfinite(fitness_B)
+    if behaviour_BD is not None:
+        finite_B &= np.isfinite(behaviour_BD).all(axis=1)
+    if finite_B.all():
+        return outcome
+    if not refuses:
+        return dataclasses.replace(outcome, fitness_B=np.where(finite_B, fitness_B, np.nan))
+    first = int(np.flatnonzero(~finite_B)[0])
+    if behaviour_BD is None or not np.isfinite(fitness_B[first]):
+        raise MemberError(first, f"its fitness is {fitness_B[first]}, which is not a finite number")
+    raise MemberError(first, f"its behaviour {behaviour_BD[first].tolist()} has a number that is not finite")
+
+
+def _named(population: Population, chunk: Chunk) -> str:
+    """The chunk at the beginning of a sentence."""
+    first = chunk.start if chunk.of_centre else population.first_pair + chunk.start
+    what = "The centre's episodes" if chunk.of_centre else "Pairs"
+    return f"{what} {first} to {first + chunk.stop - chunk.start - 1} of generation {population.generation + 1}"
+
+
+def _ended(population: Population, chunk: Chunk, error: BaseException) -> str:
+    """The sentence for an exception that is no error of one member, but the wish to end the process."""
+    return (
+        f"{_named(population, chunk)} could not be evaluated: the environment, the policy or what they call "
+        f"{raised(error)}. It may raise errors, but must not end the process. To see it in one process: python "
+        "scripts/launch.py --resume RUN_DIR --workers 0"
+    )
+
+
+def _sentence(population: Population, chunk: Chunk, error: MemberError) -> str:
+    generation = population.generation + 1  # people count from 1
+    if chunk.of_centre:
+        who, where = f"The centre's episode {chunk.start + error.member}", f"--replay {generation}"
+    else:
+        pair, sign = _pair_and_sign(population, chunk, error.member)
+        who, where = f"Pair {pair}, sign {sign},", f"--replay {generation},{pair},{sign}"
+    seed = "" if error.episode_seed is None else f" (episode seed {error.episode_seed})"
+    reason = error.reason
+    if error.other is not None:
+        pair, sign = _pair_and_sign(population, chunk, error.other)
+        other = f"the centre's episode {chunk.start + error.other}" if chunk.of_centre else f"pair {pair}, sign {sign},"
+        reason = reason.replace("OTHER", other)
+    return (
+        f"{who} of generation {generation} could not be evaluated: {reason}{seed}. "
+        f"To replay it alone: python scripts/launch.py --resume RUN_DIR --workers 0 {where}"
+    )
+
+
+def _pair_and_sign(population: Population, chunk: Chunk, member: int) -> tuple[int, str]:
+    """The pair's number in its generation, and the sign by which a member is replayed."""
+    turned = bool(np.any(np.asarray(population.sigma) < 0))  # a member of sign - that is replayed as +
+    sign = "+-"[(member % len(population.signs) + turned) % 2]
+    return population.first_pair + chunk.start + member // len(population.signs), sign

@@ -1,0 +1,237 @@
+"""Checkpoints: a run's whole state, saved so that no crash, full disk or flipped bit can pass for a good one.
+
+A checkpoint is a folder `generation-00000012` of three files: `state.safetensors` (arrays), `state.json` (all the rest)
+and `manifest.json` (size and SHA-256 of the other two, and a checksum of itself). It is written under a temporary name,
+handed to the disk, and given its name by one rename: what has the name was once whole. Loading verifies every byte; a
+checkpoint that fails is named in `Checkpoints.warnings`, and the one before it is used.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distes.errors import CheckpointError, ConfigurationError
+from distes.runs import atomic_files
+from distes.runs.state_encoding import decode, encode, pack, unpack
+
+FORMAT = "distes checkpoint 1"
+ARRAYS, TREE, MANIFEST = "state.safetensors", "state.json", "manifest.json"
+MANIFEST_LIMIT = 4096  # bytes; ours have under 500
+# The suffix tells a second save of one generation from the first.
+NAME = re.compile(r"generation-([0-9]{8,})(?:\.([0-9]+))?")
+WRITING, REMOVING = ".writing-", ".removing-"
+
+
+class Checkpoints:
+    """The checkpoints of one run, in one folder.
+
+    Attributes:
+        warnings: One sentence for each damaged checkpoint that the latest `load_newest` passed over.
+        loaded: The folder of the one that it returned; None before.
+    """
+
+    def __init__(self, directory: Path, *, keep: int = 3) -> None:
+        """Touches nothing yet.
+
+        Args:
+            directory: Where the checkpoints lie; made by the first `save` if need be, in a folder that is there.
+            keep: How many good checkpoints stay; older ones are removed after each save.
+
+        Raises:
+            ConfigurationError: `keep` is below 1.
+        """
+        if keep < 1:
+            raise ConfigurationError(f"keep_checkpoints must be at least 1, got {keep}")
+        self.directory = Path(directory)
+        self.keep = keep
+        self.warnings: list[str] = []
+        self.loaded: Path | None = None
+        self._good: set[str] = set()  # names of checkpoints that this process has written or verified
+        self._swept = False
+
+    def save(self, generation: int, state: Mapping[str, Any]) -> None:
+        """Writes one checkpoint, then removes those beyond `keep`.
+
+        Args:
+            generation: How many generations the state has seen.
+            state: See `distes.runs.state_encoding` for what it may hold.
+
+        Raises:
+            CheckpointError: It could not be written: the disk is full, read-only, gone. Earlier ones are unharmed.
+            TypeError: The state holds something that no file can.
+        """
+        tree, arrays = encode(state)
+        contents = {ARRAYS: pack(arrays), TREE: tree}
+        temporary = self.directory / f"{WRITING}{generation}-{os.getpid()}"
+        try:
+            self.directory.mkdir(exist_ok=True)  # but not its parents: a run directory that is gone stays gone
+            self._sweep()
+            temporary.mkdir()
+            for name, content in contents.items():
+                atomic_files.write_new(temporary / name, content)
+            atomic_files.write_new(temporary / MANIFEST, _manifest(generation, contents))
+            atomic_files.sync_directory(temporary)
+            name = self._free_name(generation)
+            temporary.rename(self.directory / name)
+            atomic_files.sync_directory(self.directory)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise CheckpointError(
+                f"The checkpoint of generation {generation} could not be written into {self.directory}: "
+                f"{atomic_files.reason(error)}."
+            ) from error
+        self._good.add(name)
+        self._prune(name)
+
+    def load_newest(self) -> tuple[int, dict[str, Any]] | None:
+        """Returns generation and state of the newest checkpoint that is whole, or None where there is no checkpoint.
+
+        Changes nothing on the disk. Passing over a damaged checkpoint adds a sentence to `warnings`.
+
+        Raises:
+            CheckpointError: There are checkpoints, and every one is damaged.
+        """
+        self.warnings = []
+        reasons = []
+        for name in self._names():
+            try:
+                generation, contents = _verify(self.directory / name)
+                state = decode(contents[TREE], unpack(contents[ARRAYS])[0])
+            except (OSError, ValueError) as error:
+                reasons.append(f"{name}: {atomic_files.reason(error) if isinstance(error, OSError) else error}")
+                self.warnings.append(f"Checkpoint {self.directory / reasons[-1]}. The one before it is used.")
+                continue
+            self._good.add(name)
+            self.loaded = self.directory / name
+            return generation, state
+        if reasons:
+            self.warnings = []
+            raise CheckpointError(
+                f"No checkpoint in {self.directory} can be read ({'; '.join(reasons)}). "
+                "Restore one from a copy, or start anew with another --run_dir."
+            )
+        return None
+
+    def _names(self) -> list[str]:
+        """The names of all checkpoints, newest first."""
+        try:
+            return sorted(filter(NAME.fullmatch, os.listdir(self.directory)), key=_age, reverse=True)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise CheckpointError(
+                f"The checkpoints in {self.directory} cannot be listed: {atomic_files.reason(error)}."
+            ) from error
+
+    def _free_name(self, generation: int) -> str:
+        """A name for the newest checkpoint, beyond all of its generation, so that the rename replaces nothing."""
+        attempts = [attempt for found, attempt in map(_age, self._names()) if found == generation]
+        return f"generation-{generation:08d}" + (f".{max(attempts) + 1}" if attempts else "")
+
+    def _prune(self, newest: str) -> None:
+        """Keeps the last K good checkpoints; removes older ones, replaced ones and damaged ones."""
+        kept: set[int] = set()
+        for name in [newest, *(name for name in self._names() if name != newest)]:
+            generation = _age(name)[0]
+            if len(kept) < self.keep and generation not in kept and self._is_good(name):
+                kept.add(generation)
+            else:
+                self._remove(name)
+
+    def _is_good(self, name: str) -> bool:
+        if name not in self._good:
+            try:
+                _verify(self.directory / name)
+            except (OSError, ValueError):
+                return False
+            self._good.add(name)
+        return True
+
+    def _remove(self, name: str) -> None:
+        """Renames first: a process killed within the removal must not leave half a checkpoint under a good name."""
+        try:
+            condemned = self.directory / f"{REMOVING}{name}"
+            (self.directory / name).rename(condemned)
+            _remove_tree(condemned)
+        except OSError as error:
+            raise CheckpointError(
+                f"The old checkpoint {self.directory / name} could not be removed: {atomic_files.reason(error)}."
+            ) from error
+
+    def _sweep(self) -> None:
+        """Removes, before the first save, what a killed process left. Only a writer sweeps, so readers harm nobody."""
+        if not self._swept:
+            for name in os.listdir(self.directory):
+                if name.startswith((WRITING, REMOVING)):
+                    _remove_tree(self.directory / name)
+            self._swept = True
+
+
+def _manifest(generation: int, contents: Mapping[str, bytes]) -> bytes:
+    body = {
+        "format": FORMAT,
+        "generation": generation,
+        "files": {name: {"bytes": len(data), "sha256": _sha256(data)} for name, data in contents.items()},
+    }
+    return _canonical({"manifest": body, "sha256": _sha256(_canonical(body))})
+
+
+def _verify(path: Path) -> tuple[int, dict[str, bytes]]:
+    """Reads a checkpoint's files and compares every byte with its manifest.
+
+    Raises:
+        OSError: A file is missing or unreadable.
+        ValueError: It is damaged; the message says how.
+    """
+    raw = atomic_files.read(path / MANIFEST, MANIFEST_LIMIT)
+    try:
+        body = json.loads(raw)["manifest"]
+        listed = {name: (body["files"][name]["bytes"], body["files"][name]["sha256"]) for name in (ARRAYS, TREE)}
+        generation, version = body["generation"], body["format"]
+        # Written again from what was read, it must be the same bytes: nothing in the file goes unchecked.
+        whole = raw == _canonical({"manifest": body, "sha256": _sha256(_canonical(body))})
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise ValueError(f"{MANIFEST} is damaged") from None
+    if not whole:
+        raise ValueError(f"{MANIFEST} does not match its checksum")
+    if version != FORMAT:
+        raise ValueError(f"its format is {version!r}, this version of distes reads {FORMAT!r}")
+    if generation != _age(path.name)[0]:
+        raise ValueError(f"its manifest is that of generation {generation}")
+    contents = {}
+    for name, (size, sha256) in listed.items():
+        if type(size) is not int or size < 0:
+            raise ValueError(f"{MANIFEST} is damaged")
+        contents[name] = atomic_files.read(path / name, size)
+        if len(contents[name]) < size:
+            raise ValueError(f"{name} has {len(contents[name])} bytes, {size} were written")
+        if _sha256(contents[name]) != sha256:
+            raise ValueError(f"{name} does not match its checksum")
+    return generation, contents
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _age(name: str) -> tuple[int, int]:
+    """The generation of a checkpoint, and which save of that generation it is."""
+    match = NAME.fullmatch(name)
+    assert match is not None, name
+    return int(match[1]), int(match[2] or 0)
+
+
+def _remove_tree(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,238 @@
+"""The terminal: a live table for a person, plain lines for a file or a pipe."""
+
+import contextlib
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TextIO
+
+import rich.console
+from numpy.typing import NDArray
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from distes.runs.monitors.base import Metrics, Monitor
+from distes.runs.terminal import UNWRITABLE, write
+
+REFRESH_SECONDS = 0.125  # of the table: 8 times a second is as much as an eye can use
+NARROWEST = 20  # columns that a table can be read in
+PHASES = ("time/evaluate", "time/update", "time/ask", "time/record")
+
+
+class Console(Monitor):
+    """Shows how the run stands: as a table that renews itself where `stream` is a terminal, otherwise as lines.
+
+    Everything is drawn within `record`, `say` and `close`, never from a thread: Ctrl-C and a debugger meet no
+    surprise. While the table is shown, what is printed elsewhere appears above it. The last state stays on the screen.
+    """
+
+    def __init__(
+        self,
+        *,
+        generations: int | None = None,
+        total_timesteps: int | None = None,
+        max_seconds: float | None = None,
+        target_fitness: float | None = None,
+        title: str = "distes",
+        in_process: bool = False,
+        stream: TextIO | None = None,
+        live: bool | None = None,
+        line_seconds: float = 1.0,
+    ) -> None:
+        """Shows nothing yet.
+
+        Args:
+            generations: The budget of generations, None without one; like the next two, for "of N" and the time left.
+            total_timesteps: The budget of timesteps.
+            max_seconds: The budget of seconds.
+            target_fitness: What the evaluation must reach; None or infinity for no target.
+            title: What stands above the table.
+            in_process: Whether members are evaluated in this process, so that there are no workers to count.
+            stream: Where to write; standard output by default.
+            live: Whether to show the table; by default where the stream is a terminal and no debugger is attached.
+            line_seconds: Plain lines come at least this far apart; the first and the last always come.
+        """
+        self._budgets = {"generation": generations, "timesteps": total_timesteps, "seconds": max_seconds}
+        self._target = None if target_fitness == math.inf else target_fitness
+        self._title, self._in_process = title, in_process
+        self._stream = sys.stdout if stream is None else stream
+        self._terminal = rich.console.Console(file=self._stream)
+        capable = self._terminal.is_terminal and not self._terminal.is_dumb_terminal
+        capable = capable and self._terminal.width >= NARROWEST and _knows_letters(self._stream)
+        self._is_live = live if live is not None else capable and sys.gettrace() is None
+        self._line_seconds = line_seconds
+        self._live: Live | None = None
+        self._first: dict[str, float] | None = None
+        self._latest: dict[str, Any] = {}
+        self._drawn_at = -math.inf
+        self._drawn = True
+
+    def record(self, metrics: Metrics, fitness_N2: NDArray[Any]) -> None:
+        """Shows the generation, unless one was shown a moment ago."""
+        del fitness_N2
+        self._latest.update(metrics)  # an evaluation stays until the next one
+        if self._first is None:
+            self._first = {key: float(metrics[key]) for key in self._budgets}
+        self._drawn = False
+        if time.monotonic() - self._drawn_at >= (REFRESH_SECONDS if self._is_live else self._line_seconds):
+            self._draw()
+
+    def say(self, line: str) -> None:
+        """Shows one line, above the table if there is one; where the terminal or pipe is gone, to nobody."""
+        with contextlib.suppress(*UNWRITABLE):
+            if self._live is not None:
+                self._live.console.print(Text(line), soft_wrap=True)
+            else:
+                self._print(line)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Shows a small table, above the live one if there is one; line by line in a file or a pipe."""
+        if not self._is_live:
+            for row in rows:
+                self.say(", ".join(f"{column} {value}" for column, value in zip(columns, row, strict=True)))
+            return
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        with contextlib.suppress(*UNWRITABLE):
+            (self._terminal if self._live is None else self._live.console).print(table)
+
+    def close(self) -> None:
+        """Shows the last generation if it was not shown, and leaves it on the screen."""
+        try:
+            if not self._drawn:
+                self._draw()
+        finally:
+            if self._live is not None:
+                live, self._live = self._live, None
+                live.stop()
+
+    def _draw(self) -> None:
+        self._drawn_at, self._drawn = time.monotonic(), True
+        if not self._is_live:
+            self._print(_line(self._latest))
+            return
+        if self._live is None:
+            self._live = Live(console=self._terminal, auto_refresh=False)
+            self._live.start()
+        self._live.update(self._table(), refresh=True)
+
+    def _print(self, line: str) -> None:
+        write(f"{line}\n", self._stream)
+
+    def _table(self) -> Table:
+        width = min(50, self._terminal.width)  # at least: a table that changes its width with its numbers flickers
+        table = Table(title=self._title, title_justify="left", show_header=False, min_width=width)
+        table.add_column(no_wrap=True, style="dim")
+        table.add_column(no_wrap=True, ratio=1)
+        for name, value in self._rows():
+            table.add_row(name, Text(value))
+        return table
+
+    def _rows(self) -> Iterator[tuple[str, str]]:
+        m = self._latest
+        yield "generation", self._progress("generation")
+        yield "timesteps", self._progress("timesteps")
+        yield "time", f"{duration(m['seconds'])}{self._time_left()}"
+        yield "fitness", _spread(m, "fitness") + _optional(m, "fitness/max", ", best {}")
+        if "eval/mean" in m:
+            target = "" if self._target is None else f" (target {number(self._target)})"
+            yield "evaluation", _spread(m, "eval") + _episodes(m) + target
+        if "episode/length" in m:
+            yield "episode length", number(m["episode/length"])
+        if "rate/timesteps" in m:
+            yield "speed", f"{m['rate/timesteps']:,.0f} steps/s" + _optional(m, "rate/episodes", ", {} episodes/s")
+        if "workers/alive" in m:
+            yield "workers", _workers(m, self._in_process)
+        if "norm/step_over_centre" in m:
+            yield "step / centre", f"{m['norm/step_over_centre']:.2g}"
+        if "sigma" in m:
+            rate = f", learning rate {m['learning_rate']:.3g}" if "learning_rate" in m else ""
+            yield "sigma", f"{m['sigma']:.3g}{rate}"
+        if phases := _phases(m):
+            yield "time by phase", phases
+
+    def _progress(self, key: str) -> str:
+        budget = self._budgets[key]
+        return f"{self._latest[key]:,}" + ("" if budget is None else f" of {budget:,}")
+
+    def _time_left(self) -> str:
+        """The time to whichever budget runs out first, at the pace since this process began."""
+        assert self._first is not None
+        elapsed = self._latest["seconds"] - self._first["seconds"]
+        left = []
+        for key, budget in self._budgets.items():
+            done = self._latest[key] - self._first[key]
+            if budget is not None and done > 0:
+                left.append((budget - self._latest[key]) / done * elapsed)
+        return f", at most {duration(max(0.0, min(left)))} left" if left else ""
+
+
+def _knows_letters(stream: TextIO | None) -> bool:
+    """Whether the stream can write what the live table is made of."""
+    try:
+        "±╭─".encode(getattr(stream, "encoding", None) or "utf-8")
+    except (UnicodeError, LookupError):
+        return False
+    return True
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a person: `8.3s`, `4m 05s`, `3h 07m`, `2d 04h`; `inf` and `nan` as they are."""
+    if not math.isfinite(seconds):
+        return str(float(seconds))
+    if seconds < 59.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60)):
+        if whole >= size:
+            return f"{whole // size}{unit} {whole % size // part:02d}{smaller}"
+    return f"{whole // 60}m {whole % 60:02d}s"
+
+
+def number(value: float) -> str:
+    """A figure for a person: two decimals where that says something, otherwise three digits and an exponent."""
+    return f"{value:,.2f}" if value == 0 or 0.01 <= abs(value) < 1e7 else f"{value:.3g}"
+
+
+def _line(m: Mapping[str, Any]) -> str:
+    """One generation as a line."""
+    parts = [f"generation {m['generation']:,}", f"{m['timesteps']:,} timesteps", duration(m["seconds"])]
+    parts.append(f"fitness {_spread(m, 'fitness')}" + _optional(m, "fitness/max", " best {}"))
+    if "eval/mean" in m:
+        parts.append(f"evaluation {_spread(m, 'eval')}{_episodes(m)}")
+    if "rate/timesteps" in m:
+        parts.append(f"{m['rate/timesteps']:,.0f} steps/s")
+    return "  ".join(parts)
+
+
+def _spread(m: Mapping[str, Any], group: str) -> str:
+    return number(m[f"{group}/mean"]) + _optional(m, f"{group}/std", " ± {}")
+
+
+def _episodes(m: Mapping[str, Any]) -> str:
+    return f" over {m['eval/episodes']:,}" if "eval/episodes" in m else ""
+
+
+def _optional(m: Mapping[str, Any], key: str, form: str) -> str:
+    return form.format(number(m[key])) if key in m else ""
+
+
+def _workers(m: Mapping[str, Any], in_process: bool) -> str:
+    text = "this process" if in_process else f"{m['workers/alive']:,}"
+    if "workers/utilisation" in m:
+        text += f", {m['workers/utilisation']:.0%} busy"
+    if m.get("workers/restarted"):
+        text += f", {m['workers/restarted']:,} restarted"
+    return text
+
+
+def _phases(m: Mapping[str, Any]) -> str:
+    """The share of each phase in the generation's time."""
+    seconds = {key.removeprefix("time/"): m[key] for key in PHASES if key in m}
+    total = sum(seconds.values())
+    return " ".join(f"{name} {value / total:.0%}" for name, value in seconds.items()) if total > 0 else ""

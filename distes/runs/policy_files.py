@@ -1,0 +1,222 @@
+"""The policy folder of a run: the best and the last centre, and what rebuilds the module, without pickle.
+
+    best.safetensors, last.safetensors   the module's state by torch's own parameter names; where observations were
+                                         normalised, also `observation_normalization.mean` and `.std`
+    policy.json                          how to rebuild policy and task, and what the two files are
+
+A file of parameters carries its own generation and evaluation, so that it and `policy.json` cannot come apart in a
+crash between writing the one and the other. Loading reads numbers and names; it imports and runs nothing.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distes.errors import CheckpointError
+from distes.population import Normalization
+from distes.runs import atomic_files
+from distes.runs.state_encoding import Arrays, array_of, pack, unpack
+
+FORMAT = "distes policy 1"
+DESCRIPTION = "policy.json"
+MEAN, STD = "observation_normalization.mean", "observation_normalization.std"
+Which = Literal["best", "last"]
+
+
+@dataclass(frozen=True, eq=False)
+class SavedPolicy:
+    """What `load_policy` returns.
+
+    Attributes:
+        policy: `class_path` and `init_args` of the module.
+        task: `class_path` and `init_args` of the task it was trained on.
+        observation_shape: What the policy is given, without the batch axis.
+        action_size: How many numbers it answers with.
+        module_state: For `torch.nn.Module.load_state_dict`.
+        normalization: What observations are normalised with, or None.
+        generation: The generation whose centre this is.
+        eval_mean: The mean return of that centre's evaluation, or None if it was not evaluated.
+        eval_episodes: Of how many episodes; None also where an older version of distes wrote the file.
+        outdone: Mean and episodes of the evaluation, with more or fewer episodes, that this one outdid; or None. See
+            `distes.runs.best`.
+    """
+
+    policy: dict[str, Any]
+    task: dict[str, Any]
+    observation_shape: tuple[int, ...]
+    action_size: int
+    module_state: dict[str, torch.Tensor]
+    normalization: Normalization | None
+    generation: int
+    eval_mean: float | None
+    eval_episodes: int | None = None
+    outdone: tuple[float, int] | None = None
+
+
+def save_policy(
+    directory: Path,
+    name: Which,
+    module_state: Mapping[str, torch.Tensor],
+    normalization: Normalization | None,
+    meta: Mapping[str, Any],
+) -> None:
+    """Replaces the best or the last policy of a run; each file changes in one step.
+
+    Args:
+        directory: The run's `policy` folder.
+        name: "best" or "last".
+        module_state: `module.state_dict()`, or a copy of it if it goes on changing.
+        normalization: What observations were normalised with, or None.
+        meta: `policy` and `task` (each a dict of `class_path` and `init_args`), `observation_shape`, `action_size`,
+            `generation`, and `eval_mean` (a float, or None without an evaluation). Where they are known also
+            `eval_episodes` and `outdone`, as `SavedPolicy` has them.
+
+    Raises:
+        CheckpointError: It could not be written; what was there before stays.
+    """
+    arrays = {key: np.asarray(array_of(tensor), order="C") for key, tensor in module_state.items()}
+    if normalization is not None:
+        if clash := {MEAN, STD} & arrays.keys():
+            raise ValueError(f"a module's parameter is called {min(clash)!r}, a name that distes keeps for itself")
+        arrays |= {MEAN: normalization.mean_O, STD: normalization.std_O}
+    about = {
+        "generation": int(meta["generation"]),
+        "eval_mean": _number(meta["eval_mean"]),
+        "eval_episodes": meta.get("eval_episodes"),
+        "outdone": meta.get("outdone"),
+    }
+    bfloat16 = sorted(key for key, tensor in module_state.items() if tensor.dtype == torch.bfloat16)
+    metadata = {"distes": json.dumps(about | {"bfloat16": bfloat16, "sha256": _digest(arrays)}, sort_keys=True)}
+    try:
+        directory.mkdir(exist_ok=True)  # but not its parents: a run directory that is gone stays gone
+        saved = _saved(directory / DESCRIPTION)
+        atomic_files.replace(directory / f"{name}.safetensors", pack(arrays, metadata))
+        atomic_files.replace(directory / DESCRIPTION, _describe(meta, saved | {name: about}))
+    except OSError as error:
+        reason = atomic_files.reason(error)
+        raise CheckpointError(f"The {name} policy could not be written into {directory}: {reason}.") from error
+
+
+def load_policy(run_dir: Path | str, which: Which = "best") -> SavedPolicy:
+    """Reads a saved policy of a run.
+
+    Args:
+        run_dir: The run directory.
+        which: "best" or "last".
+
+    Raises:
+        CheckpointError: There is none, or it is damaged.
+    """
+    directory = Path(run_dir) / "policy"
+    path = directory / f"{which}.safetensors"
+    if not os.path.lexists(path):
+        others = [name for name in ("best", "last") if (directory / f"{name}.safetensors").exists()]
+        hint = f" The {others[0]} policy is there: --policy {others[0]}." if others else ""
+        raise CheckpointError(f"{run_dir} holds no {which} policy: there is no {path}.{hint}")
+    try:
+        module_state, normalization, about = _read_parameters(path)
+        path = directory / DESCRIPTION
+        return SavedPolicy(**_read_description(path), **about, module_state=module_state, normalization=normalization)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {atomic_files.reason(error)}.") from error
+    except (ValueError, LookupError, TypeError, ArithmeticError, RuntimeError) as error:  # as RecursionError is
+        raise CheckpointError(f"{path} is damaged or was not written by distes ({error}).") from error
+
+
+def _read_parameters(path: Path) -> tuple[dict[str, torch.Tensor], Normalization | None, dict[str, Any]]:
+    arrays, metadata = unpack(atomic_files.read(path))
+    if "distes" not in metadata:
+        raise ValueError("it does not say where it comes from")
+    about = json.loads(metadata["distes"])
+    if about["sha256"] != _digest(arrays):
+        raise ValueError("its numbers do not match their checksum")
+    if type(about["generation"]) is not int:
+        raise ValueError("its generation is not a whole number")
+    normalization = None
+    if MEAN in arrays:
+        normalization = Normalization(arrays.pop(MEAN), arrays.pop(STD))
+        if normalization.mean_O.shape != normalization.std_O.shape:
+            raise ValueError("the shapes of its observation normalisation differ")
+    bfloat16 = frozenset(about["bfloat16"])
+    module_state = {key: _tensor(array, key in bfloat16) for key, array in arrays.items()}
+    eval_mean = None if about["eval_mean"] is None else float(about["eval_mean"])
+    episodes, outdone = about.get("eval_episodes"), about.get("outdone")  # older files have neither
+    if type(episodes) not in (int, NoneType):
+        raise ValueError("its number of evaluation episodes is not a whole number")
+    return (
+        module_state,
+        normalization,
+        {
+            "generation": about["generation"],
+            "eval_mean": eval_mean,
+            "eval_episodes": episodes,
+            "outdone": None if outdone is None else (float(outdone[0]), int(outdone[1])),
+        },
+    )
+
+
+def _describe(meta: Mapping[str, Any], saved: Mapping[str, Any]) -> bytes:
+    content = {
+        "format": FORMAT,
+        "policy": dict(meta["policy"]),
+        "task": dict(meta["task"]),
+        "observation_shape": list(meta["observation_shape"]),
+        "action_size": int(meta["action_size"]),
+        "saved": dict(saved),
+    }
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    content = json.loads(atomic_files.read(path))
+    if content["format"] != FORMAT:
+        raise ValueError(f"its format is {content['format']!r}, this version of distes reads {FORMAT!r}")
+    for part in ("policy", "task"):
+        if not isinstance(content[part]["class_path"], str) or not isinstance(content[part]["init_args"], dict):
+            raise ValueError(f"its {part} is not a class_path with init_args")
+    shape = tuple(content["observation_shape"])
+    if not all(type(size) is int and size >= 0 for size in (*shape, content["action_size"])):
+        raise ValueError("its sizes are not whole numbers")
+    return {
+        "policy": content["policy"],
+        "task": content["task"],
+        "observation_shape": shape,
+        "action_size": content["action_size"],
+    }
+
+
+def _saved(path: Path) -> dict[str, Any]:
+    """What `policy.json` says so far about the two files; nothing if it is missing or damaged."""
+    try:
+        saved = json.loads(atomic_files.read(path))["saved"]
+    except (FileNotFoundError, ValueError, LookupError, TypeError, RecursionError):
+        return {}
+    return saved if isinstance(saved, dict) else {}
+
+
+def _number(value: float | None) -> float | str | None:
+    """A number for strict JSON; `float` reads the text of one that is not finite."""
+    return value if value is None or math.isfinite(value) else repr(float(value))
+
+
+def _tensor(array: NDArray[Any], bfloat16: bool) -> torch.Tensor:
+    tensor = torch.from_numpy(array)
+    return tensor.view(torch.bfloat16) if bfloat16 else tensor
+
+
+def _digest(arrays: Arrays) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}\n".encode())
+        digest.update(arrays[name].reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

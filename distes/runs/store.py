@@ -1,0 +1,183 @@
+"""What a run leaves on the disk besides its metrics: checkpoints and policies, written without stalling the workers."""
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from distes.errors import CheckpointError
+from distes.policies.layout import Layout
+from distes.population import Floats, Normalization
+from distes.runs.background_writer import BackgroundWriter
+from distes.runs.best import Best
+from distes.runs.checkpoint import Checkpoints
+from distes.runs.directory import RunDirectory
+from distes.runs.policy_files import Which, save_policy
+from distes.runs.state_encoding import encode
+
+
+class Archive:
+    """Saves and restores one run. A disk that is full or gone is said, and does not end the training.
+
+    Attributes:
+        saved: The generation of the newest checkpoint that this process has written; None as long as there is none.
+    """
+
+    def __init__(
+        self,
+        run_directory: RunDirectory,
+        policy: nn.Module,
+        description: Mapping[str, Any],
+        *,
+        say: Callable[[str], None] = print,
+        checkpoint_seconds: float = 10.0,
+        keep_checkpoints: int = 3,
+        experiment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Opens the archive of a run directory.
+
+        Args:
+            run_directory: Where it lies.
+            policy: The module whose parameters are the centre.
+            description: `policy` and `task` as `{class_path, init_args}`, `observation_shape` and `action_size`.
+            say: Takes a line for the user.
+            checkpoint_seconds: Least time between two checkpoints; 0 saves every generation.
+            keep_checkpoints: How many of the last checkpoints stay.
+            experiment: What determines the run's results, as text by key; each checkpoint holds it, and one that holds
+                something else is not resumed from.
+        """
+        self._directory, self._say, self._description = run_directory, say, dict(description)
+        self._experiment = None if experiment is None else dict(experiment)
+        self._module, self._layout = copy.deepcopy(policy), Layout(policy)
+        self._checkpoints = Checkpoints(run_directory.checkpoints, keep=keep_checkpoints)
+        self._writer = BackgroundWriter()
+        self._seconds, self._last = checkpoint_seconds, time.monotonic()
+        self.saved: int | None = None
+
+    def restore(self) -> dict[str, Any] | None:
+        """The state of the newest checkpoint that is whole, or None where the run has not begun. Changes no file.
+
+        Raises:
+            CheckpointError: All checkpoints are damaged or gone, or the newest is that of another experiment.
+        """
+        found = self._checkpoints.load_newest()
+        for warning in self._checkpoints.warnings:
+            self._say(warning)
+        if found is None:
+            if done := self._directory.results():
+                raise CheckpointError(
+                    f"There is no checkpoint in {self._directory.checkpoints}, though the run has left {done}: what it "
+                    "had learnt is lost. Restore a checkpoint from a copy, or start anew with another --run_dir."
+                )
+            return None
+        state = dict(found[1])
+        stored = state.pop("experiment", None)
+        if self._experiment is not None:
+            self._compare(stored)
+        return state
+
+    @property
+    def restored_from(self) -> str:
+        """The folder of the checkpoint that `restore` has returned."""
+        return str(self._checkpoints.loaded)
+
+    def checkpoint(
+        self, generation: int, state: Callable[[], dict[str, Any]], *, now: bool = False, wait: bool = False
+    ) -> None:
+        """Saves the state, if it is time; the file is written in the background.
+
+        Args:
+            generation: Generations done.
+            state: Makes a private copy of the state.
+            now: Save in any case.
+            wait: Return once the file is written. Only before anything has been handed over to the background.
+
+        Raises:
+            CheckpointError: The state holds something that no file can.
+        """
+        if now or time.monotonic() - self._last >= self._seconds:
+            self._last = time.monotonic()
+            copied = state()
+            if self._experiment is not None:
+                copied["experiment"] = self._experiment
+            try:
+                encode(copied)
+            except TypeError as error:
+                raise CheckpointError(f"The run cannot be saved: {error}.") from error
+
+            def save() -> None:
+                self._checkpoints.save(generation, copied)
+                self.saved = generation
+
+            if wait:
+                try:
+                    save()
+                except CheckpointError as error:
+                    self._say(f"{error} Training goes on.")
+            else:
+                self._hand_over("checkpoint", save)
+
+    def policy(
+        self,
+        which: Which,
+        centre_P: Floats,
+        normalization: Normalization | None,
+        generation: int,
+        best: Best | None,
+    ) -> None:
+        """Saves a centre as the best or the last policy.
+
+        Args:
+            which: `best` or `last`.
+            centre_P: The centre.
+            normalization: What observations were normalised with, or None.
+            generation: Whose centre it is.
+            best: The evaluation that makes it the best, or None.
+        """
+        self._layout.load(self._module, centre_P)
+        state = {name: tensor.detach().clone() for name, tensor in self._module.state_dict().items()}
+        meta = {
+            **self._description,
+            "generation": generation,
+            "eval_mean": None if best is None else best.mean,
+            "eval_episodes": None if best is None else best.episodes,
+            "outdone": None if best is None else best.outdone,
+        }
+        self._hand_over(which, lambda: save_policy(self._directory.policy, which, state, normalization, meta))
+
+    def close(self) -> None:
+        """Waits until everything is written; says what could not be."""
+        try:
+            self._writer.close()
+        except CheckpointError as error:
+            self._say(str(error))
+
+    def _compare(self, stored: Any) -> None:
+        """Refuses the checkpoint of another experiment. What only one of two versions of distes knows is passed over.
+
+        Raises:
+            CheckpointError: It is one.
+        """
+        assert self._experiment is not None
+        if not isinstance(stored, dict):
+            self._say(
+                f"{self.restored_from} was written by an earlier version of distes and does not say of which "
+                f"experiment it is: {self._directory.config} is believed."
+            )
+            return
+        changed = [key for key, text in self._experiment.items() if stored.get(key, text) != text]
+        if changed:
+            each = ", ".join(f"{key} {stored[key]} (now {self._experiment[key]})" for key in changed)
+            raise CheckpointError(
+                f"{self.restored_from} was made with {each}. A resumed run keeps its experiment: change "
+                f"{self._directory.config} or what has changed around it back, or start a new run with another "
+                f"--run_dir and --config {self._directory.config}."
+            )
+
+    def _hand_over(self, name: str, write: Callable[[], None]) -> None:
+        try:
+            self._writer.hand_over(name, write)
+        except CheckpointError as error:
+            self._say(f"{error} Training goes on.")

@@ -1,0 +1,1 @@
+"""The training loop, its budget, and how it is stopped."""
