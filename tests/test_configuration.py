@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 import distes
 from distes.cli import yaml_text
 from distes.cli.build import build, build_policy
+from distes.cli.command import configure, format_help, main, read_flags
 from distes.cli.configuration import CLASSES, DEFAULTS, chosen_class, flat, read_file, resolve
 from distes.cli.launch import early_device, sum_on
-from distes.cli.main import configure, format_help, main, read_flags
 from distes.errors import ConfigurationError, DistesWarning
 
 FUNCTION = ["--task", "Function", "--policy", "Linear"]
@@ -229,7 +229,7 @@ def test_what_is_not_chosen_is_not_imported(tmp_path):
         str(tmp_path / "run"),
     ]
     code = (
-        "import sys; from distes.cli.main import main\n"
+        "import sys; from distes.cli.command import main\n"
         f"assert main({flags}) == 0\n"
         "assert not {'gymnasium', 'ray', 'distes.tasks.gym', 'distes.policies.mlp'} & set(sys.modules)"
     )

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from distes.cli.build import build
+from distes.cli.command import configure, main, read_flags
 from distes.cli.configuration import CLASSES, DEFAULTS, schema
-from distes.cli.main import configure, main, read_flags
 from distes.cli.signature import Argument, _kinds
 from distes.errors import DistesError
 from distes.training.budget import require_end

@@ -25,10 +25,10 @@ from tests.small import ROOT
 # What a child process does: it takes the folder to use, a statement, and waits for a line when the statement says so.
 CHILD = """
 import pathlib, sys
-from distes import noise
-noise._FOLDERS = [pathlib.Path(sys.argv[1])]
+from distes.noise import table as module
+module._FOLDERS = [pathlib.Path(sys.argv[1])]
 def table(size=3 * 2**20 + 5, dtype="float32", seed=7):
-    return noise.NoiseTable(size=size, dtype=dtype, seed=seed)
+    return module.NoiseTable(size=size, dtype=dtype, seed=seed)
 def wait():
     print("ready", flush=True)
     sys.stdin.readline()
@@ -86,7 +86,7 @@ def test_two_processes_make_the_same_numbers(
     """Each makes its own, since they look into different folders."""
     mine = NoiseTable(size=3 * 2**20 + 5, seed=7)
     elsewhere = tmp_path_factory.mktemp("another node")
-    other = finish(children(f"noise._FOLDERS = [pathlib.Path({str(elsewhere)!r})]; print(table().fingerprint)"))
+    other = finish(children(f"module._FOLDERS = [pathlib.Path({str(elsewhere)!r})]; print(table().fingerprint)"))
     assert other.strip() == mine.fingerprint
     assert len(files(folder)) == 1 and mine.numbers.size == 3 * 2**20 + 5
 
@@ -275,8 +275,8 @@ def test_a_killed_process_s_file_is_used_again_if_it_is_the_one_needed(folder: P
 # Says the table's fingerprint, and how often this process has made it.
 COUNTED = """
 made = []
-make = noise.NoiseTable._make
-noise.NoiseTable._make = lambda self, file, nbytes: (made.append(1), make(self, file, nbytes))
+make = module.NoiseTable._make
+module.NoiseTable._make = lambda self, file, nbytes: (made.append(1), make(self, file, nbytes))
 t = table()
 print(t.fingerprint, len(made), flush=True)
 wait()
@@ -296,7 +296,7 @@ def test_a_half_written_file_is_made_anew(folder: Path, children: Any) -> None:
     dying = children(
         """
 import os
-noise.np.random.SFC64 = lambda seed: os.kill(os.getpid(), 9)
+module.np.random.SFC64 = lambda seed: os.kill(os.getpid(), 9)
 table().numbers
 """
     )
@@ -316,7 +316,7 @@ import time
 def stuck(seed):
     print("making", flush=True)
     time.sleep(600)
-noise.np.random.SFC64 = stuck
+module.np.random.SFC64 = stuck
 table().numbers
 """
     )

@@ -276,7 +276,8 @@ import numpy as np, torch
 from numba.core import caching
 caching.CacheImpl._locator_classes = []
 from distes.noise.table import NoiseTable
-from distes.noise.weighted_sum import numba_kernel, weighted_sum
+from distes.noise import numba_kernel
+from distes.noise.weighted_sum import weighted_sum
 out = torch.empty(5_000)
 weighted_sum(NoiseTable(size=50_000), np.arange(1000), np.ones(1000), out)
 print(type(numba_kernel.add_slices._cache).__name__, bool(out.all()))
@@ -290,7 +291,7 @@ def test_in_triton_s_interpreter_the_bits_are_those_of_numpy(tmp_path: Path) -> 
     code = """
 import numpy as np, torch
 from distes.noise.table import NoiseTable
-from distes.noise.weighted_sum import cpu, triton_kernel
+from distes.noise import sum_cpu, triton_kernel
 numbers = np.random.default_rng(0)
 for dtype in ("float32", "float16"):
     noise = NoiseTable(size=10_000, dtype=dtype)
@@ -301,7 +302,7 @@ for dtype in ("float32", "float16"):
             starts_N[[0, -1]] = [noise.size - length, 0]
             weights_N = numbers.standard_normal(count, dtype=np.float32)
             expected, out = np.zeros(length, np.float32), torch.zeros(length + 1)
-            cpu.add_in_numpy(noise.numbers, starts_N, weights_N, expected, squared)
+            sum_cpu.add_in_numpy(noise.numbers, starts_N, weights_N, expected, squared)
             on_device = torch.from_numpy(starts_N), torch.from_numpy(weights_N)
             triton_kernel.add_slices(table, *on_device, out[:length], squared)
             assert np.array_equal(out[:length], expected) and out[length] == 0, (dtype, length, count, squared)
@@ -318,7 +319,7 @@ def test_compiled_for_a_gpu_products_are_rounded_before_they_are_added(tmp_path:
     code = """
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
-from distes.noise.weighted_sum import triton_kernel as kernel
+from distes.noise import triton_kernel as kernel
 for number, squared in (("fp32", False), ("fp16", False), ("fp32", True), ("fp16", True)):
     types = {"table": "*" + number, "starts_N": "*i64", "weights_N": "*fp32", "out": "*fp32"}
     signature = {**types, "n": "i32", "length": "i32"}

@@ -43,7 +43,7 @@ PARTS: list[tuple[str, Any]] = [
     ("task.env", "trap.spring"),
     ("task.env", "trap:CartPole-v1"),
     ("task.env", "subprocess.check_output"),
-    ("task.env", "distes.cli.main.main"),
+    ("task.env", "distes.cli.main"),
     ("task.wrappers", ["trap.spring"]),
     ("task.wrappers", [{"class_path": "gymnasium.wrappers.RecordVideo", "init_args": {"video_folder": "sprung"}}]),
     ("task.behaviour", "trap.spring"),

@@ -34,7 +34,7 @@ PIPE_SECONDS = 10.0  # without a byte from it
 # and the first of them is the default.
 FOLDERS = {"task": "tasks", "policy": "policies", "strategy": "strategies", "perturbation": "perturbations"}
 CLASSES = {
-    section: [name for name, home in HOMES.items() if re.fullmatch(rf"distes\.{folder}\.(?!base$)\w+", home)]
+    section: [name for name, home in HOMES.items() if re.fullmatch(rf"distes\.{folder}\.(?!base$|layout$)\w+", home)]
     for section, folder in FOLDERS.items()
 }
 BASES = {

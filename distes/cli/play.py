@@ -318,7 +318,7 @@ def draw_without_a_screen() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line of `scripts/play.py`; returns the exit code, as `distes.cli.main.main` does.
+    """The command line of `scripts/play.py`; returns the exit code, as `distes.cli.command.main` does.
 
     Args:
         argv: Without the program's name; those of this process where None.

@@ -1,6 +1,6 @@
 """What can go wrong that a user can act on.
 
-Every message is one sentence or two: what was got, what is allowed, what to do. `distes.cli.main` prints it without a
+Every message is one sentence or two: what was got, what is allowed, what to do. `distes.cli` prints it without a
 traceback and exits with 2; any other exception is a bug of ours and exits with 1.
 """
 

@@ -36,7 +36,7 @@ def script(name: str) -> str:
     path = ROOT / "scripts" / f"{name}.py"
     if path.is_file():
         return f"{program('python')} {shlex.quote(nearest(path))}"
-    return f"{program('python')} -m distes{'' if name == 'launch' else f'.{name}'}"
+    return f"{program('python')} -m distes{'' if name == 'launch' else f'.cli.{name}'}"
 
 
 def install(extra: str) -> str:

@@ -22,7 +22,7 @@ from gpu_forward import FORMS, FRAMES, atari_net, chosen_device, wait
 from torch import nn
 
 from distes.cli.build import build
-from distes.cli.main import configure, read_flags
+from distes.cli.command import configure, read_flags
 from distes.errors import EvaluationError
 from distes.members.members import Members
 from distes.noise.table import NoiseTable

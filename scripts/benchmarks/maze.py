@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from distes.cli.build import build
+from distes.cli.command import configure, read_flags
 from distes.cli.configuration import own_arguments
-from distes.cli.main import configure, read_flags
 from distes.envs.u_maze import EDGE, GOAL, REACHED, WALLS
 from distes.evaluation import Evaluation
 from distes.pools.base import Pool, Status

@@ -27,7 +27,8 @@ def found(package: str, base: type) -> set[str]:
     """The classes one can make that a package's modules define."""
     folder = importlib.import_module(f"distes.{package}")
     modules = [
-        importlib.import_module(f"distes.{package}.{entry.name}") for entry in pkgutil.iter_modules(folder.__path__)
+        importlib.import_module(entry.name)
+        for entry in pkgutil.walk_packages(folder.__path__, prefix=f"{folder.__name__}.")
     ]
     return {
         name
