@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from distes.policies.mlp import MLP as MLP
     from distes.policies.recurrent import Recurrent as Recurrent
     from distes.pools.base import Pool as Pool
+    from distes.pools.experiment import Experiment as Experiment
     from distes.pools.on_ray.pool import RayPool as RayPool
     from distes.pools.serial import SerialPool as SerialPool
-    from distes.pools.worker import Experiment as Experiment
     from distes.strategies.ars import ARS as ARS
     from distes.strategies.base import Strategy as Strategy
     from distes.strategies.deep_ga import DeepGA as DeepGA
@@ -83,7 +83,7 @@ HOMES = {
     "Gym": "distes.tasks.gym",
     "Function": "distes.tasks.functions",
     "Trainer": "distes.training.trainer",
-    "Experiment": "distes.pools.worker",
+    "Experiment": "distes.pools.experiment",
 }
 __all__ = list(HOMES)
 

@@ -1,7 +1,8 @@
-"""The frozen records that travel from the driver down to its workers.
+"""The frozen records that travel: a `Population` from the driver down to its workers, an `Evaluation` up.
 
-Axes: P parameters, N antithetic pairs (or members, where these come alone), E episodes of the centre, O observation,
-M genomes, G their numbers.
+Axes: P parameters, K vectors of a basis, N antithetic pairs (or members, where these come alone, and the axis of signs
+has length 1), 2 the signs (+, -), E episodes of the centre, O observation, D numbers of a behaviour, M genomes, G their
+numbers.
 """
 
 import dataclasses
@@ -9,42 +10,42 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from distes.spread import Spread
+from distes.errors import EvaluationError
 
 Floats = NDArray[np.float32]
 Genome = tuple[int, ...]
 SIGNS = (1, -1)
 
 
-class ChunkPairs(NamedTuple):
-    """How many pairs make a chunk where the user does not say.
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """A linear map of directions, by which a search distribution is longer in some directions than in others.
+
+    T z = scale * z + basis^T (mixing (basis z)): what is outside of the basis' span is scaled, what is inside is mixed.
+    Since T is linear, it maps a weighted sum of directions as it maps each of them.
 
     Attributes:
-        least: At least so many, if the population has them: a batched step costs something whatever its rows.
-        most: At most.
-        parts: In between, the population is cut into so many.
+        scale: A number.
+        basis_KP: float32. These vectors travel with the centre; where workers follow, neither does.
+        mixing_KK: float64.
     """
 
-    least: int
-    most: int
-    parts: int = 8
+    scale: float
+    basis_KP: Floats
+    mixing_KK: NDArray[np.float64]
 
-    def pairs(self, population: int) -> int:
-        """How many, of a population of so many pairs."""
-        return min(self.most, max(self.least, population // self.parts))
-
-    def to_occupy(self, workers: int, population: int) -> int | None:
-        """How many would give each worker a chunk, where the usual ones are too few and smaller ones would do."""
-        fair = population // workers
-        return fair if self.pairs(population) > fair >= self.least else None
-
-
-PAIRS_PER_CHUNK = ChunkPairs(4, 16)
+    def __call__(self, z_P: Floats) -> Floats:
+        """T z, float32; inner products are summed in float64, in an order of their own."""
+        inner_K = np.array([np.multiply(b_P, z_P, dtype=np.float64).sum() for b_P in self.basis_KP])
+        mapped_P: Floats = z_P * np.float32(self.scale)
+        for weight, b_P in zip(self.mixing_KK @ inner_K, self.basis_KP, strict=True):
+            mapped_P += b_P * np.float32(weight)
+        return mapped_P
 
 
 class ReadOnly:
@@ -159,100 +160,169 @@ class Population(ReadOnly):
     refuses_non_finite: bool = True
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """A share of a generation's work: pairs [start, stop), or episodes [start, stop) of the centre.
+@dataclass(frozen=True, eq=False)
+class Moments(ReadOnly):
+    """Count, mean and sum of squared deviations of observations.
 
     Attributes:
-        index: Its slot; results are reduced in the order of this number.
-        start: First pair (or episode of the centre).
-        stop: One past the last.
-        of_centre: True where the centre is evaluated.
-        each: Members of a pair.
+        count: How many observations.
+        mean_O: Their mean, float64.
+        m2_O: The sum of squared deviations from the mean, float64.
     """
 
-    index: int
-    start: int
-    stop: int
-    of_centre: bool = False
-    each: int = len(SIGNS)
+    count: int
+    mean_O: NDArray[np.float64]
+    m2_O: NDArray[np.float64]
+
+    def require_finite(self) -> None:
+        """Refuses moments that would spoil all statistics they are merged into.
+
+        Raises:
+            EvaluationError: A mean or a sum of squares is NaN or infinite.
+        """
+        bad = np.flatnonzero(~(np.isfinite(self.mean_O) & np.isfinite(self.m2_O)))
+        if len(bad):
+            raise EvaluationError(
+                f"The moments of {self.count:,} observations are not finite: component {bad[0]} has the mean "
+                f"{self.mean_O[bad[0]]} and the sum of squares {self.m2_O[bad[0]]}. A task must leave observations "
+                "that are not finite out of its moments."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation(ReadOnly):
+    """A generation's results in the order of its pairs, whoever computed them and whenever they came.
+
+    All arrays are read-only.
+
+    Attributes:
+        fitness_N2: float64; column 0 is the sign +, column 1 the sign -; one column where members come alone.
+        steps_N2: int64.
+        episodes: Episodes of the population.
+        eval_fitness_E: float64, of the centre.
+        eval_steps_E: int64, of the centre.
+        moments: One entry per chunk that has them, in chunk order.
+        busy_seconds: Worker time, summed over chunks.
+        behaviour_N2D: What each member did, float32; None where the task describes none.
+        eval_behaviour_ED: What the centre did in each episode.
+        last_N2: Which members are ranked last, see `ranked_last`; None where none is.
+        retried: How often a chunk was begun anew, in fresh environments, after one had raised.
+    """
+
+    fitness_N2: NDArray[np.float64]
+    steps_N2: NDArray[np.int64]
+    episodes: int
+    eval_fitness_E: NDArray[np.float64]
+    eval_steps_E: NDArray[np.int64]
+    moments: tuple[Moments, ...] = ()
+    busy_seconds: float = 0.0
+    behaviour_N2D: Floats | None = None
+    eval_behaviour_ED: Floats | None = None
+    last_N2: NDArray[np.bool_] | None = None
+    retried: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        fitness: ArrayLike,
+        signs: int = len(SIGNS),
+        *,
+        behaviour: ArrayLike | None = None,
+        eval_fitness: ArrayLike = (),
+        eval_behaviour: ArrayLike | None = None,
+    ) -> Self:
+        """Of members that somebody else has evaluated.
+
+        Args:
+            fitness: One number per member, in the order of pairs, the member of the sign + first; of any shape.
+            signs: Members of a pair.
+            behaviour: As many rows, what each member did; only where a strategy wants to know.
+            eval_fitness: One number per episode of the centre that `ask` wants (`eval_seeds_E`).
+            eval_behaviour: As many rows, what the centre did in each.
+        """
+        fitness_N2 = np.asarray(fitness, np.float64).reshape(-1, signs).copy()
+        steps_N2, fitness_E = np.ones(fitness_N2.shape, np.int64), np.array(eval_fitness, np.float64)
+        return cls(
+            fitness_N2,
+            steps_N2,
+            fitness_N2.size,
+            fitness_E,
+            np.ones(len(fitness_E), np.int64),
+            behaviour_N2D=None if behaviour is None else _rows(behaviour, *fitness_N2.shape),
+            eval_behaviour_ED=None if eval_behaviour is None else _rows(eval_behaviour, len(fitness_E)),
+        )
+
+    def and_then(self, other: Self) -> Self:
+        """With a further round of the same generation; the centre's episodes are those of the first."""
+        behaviour = None
+        if self.behaviour_N2D is not None and other.behaviour_N2D is not None:
+            behaviour = joined_behaviours([self.behaviour_N2D, other.behaviour_N2D], [0, len(self.behaviour_N2D)])
+        return dataclasses.replace(
+            self,
+            fitness_N2=np.concatenate([self.fitness_N2, other.fitness_N2]),
+            steps_N2=np.concatenate([self.steps_N2, other.steps_N2]),
+            episodes=self.episodes + other.episodes,
+            moments=self.moments + other.moments,
+            busy_seconds=self.busy_seconds + other.busy_seconds,
+            behaviour_N2D=behaviour,
+            last_N2=None if self.last_N2 is other.last_N2 is None else np.concatenate([self._last, other._last]),
+            retried=self.retried + other.retried,
+        )
 
     @property
-    def evaluations(self) -> int:
-        """Members, or episodes of the centre."""
-        return (self.stop - self.start) * (1 if self.of_centre else self.each)
+    def _last(self) -> NDArray[np.bool_]:
+        return np.zeros(self.fitness_N2.shape, np.bool_) if self.last_N2 is None else self.last_N2
+
+    def ranked_last(self) -> Self:
+        """Ranks members last that have a fitness or a behaviour with NaN or infinity in it; unchanged without any.
+
+        Their fitness becomes the next float64 below the worst finite one. Strategies that compare behaviours leave
+        theirs out, and count them as less novel than anybody else (`last_N2`).
+        """
+        last_N2 = ~np.isfinite(self.fitness_N2)
+        if self.behaviour_N2D is not None:
+            last_N2 |= ~np.isfinite(self.behaviour_N2D).all(axis=-1)
+        if not last_N2.any():
+            return self
+        return dataclasses.replace(self, fitness_N2=just_below(self.fitness_N2, last_N2), last_N2=last_N2)
+
+    @property
+    def ranked_last_count(self) -> int:
+        """How many members `ranked_last` has ranked last."""
+        return 0 if self.last_N2 is None else int(np.count_nonzero(self.last_N2))
+
+    def without_moments(self) -> Self:
+        """What a strategy is told: the moments of observations are for who keeps their statistics."""
+        return dataclasses.replace(self, moments=())
 
 
-def chunks(population: Population, pairs_per_chunk: int | None, usual: ChunkPairs = PAIRS_PER_CHUNK) -> list[Chunk]:
-    """Cuts a generation into chunks; the cut depends on the experiment alone, never on the workers.
-
-    The centre's episodes come first: a policy that survives is slow to evaluate, and the slowest job should not be
-    the last one to start.
-
-    Args:
-        population: What is to be evaluated.
-        pairs_per_chunk: Pairs in a chunk; None takes as many as is usual: enough members for a batched step to be
-            cheap, and chunks enough for many workers.
-        usual: What the task has found best (`Task.pairs_per_chunk`).
-    """
-    pairs, episodes = len(population.ids_N), len(population.eval_seeds_E)
-    each = len(population.signs)
-    size = pairs_per_chunk or usual.pairs(pairs * each // 2)
-    size = size * 2 // each
-    # Of the centre, half as many as the members of a large chunk; what must fit into memory, members or episodes, fits.
-    alone = min(usual.most, 2 * pairs_per_chunk) if pairs_per_chunk else usual.most
-    spans = [(start, min(start + alone, episodes), True) for start in range(0, episodes, alone)]
-    spans += [(start, min(start + size, pairs), False) for start in range(0, pairs, size)]
-    return [Chunk(index, start, stop, of_centre, each) for index, (start, stop, of_centre) in enumerate(spans)]
-
-
-def chunk_size_to_occupy(workers: int, population: Population, usual: ChunkPairs) -> int | None:
-    """Members in a chunk that would give each worker one, or None if the usual chunks do, or would become too small.
+def just_below(scores: NDArray[np.float64], last: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Scores in which some are replaced by the next number below the worst of the others.
 
     Args:
-        workers: How many there are.
-        population: Of pairs, or of members that come alone.
-        usual: What the task has found best.
+        scores: Of any shape; the others' are finite.
+        last: Which to replace, of the same shape. Where that is all, they become equal.
     """
-    fair = usual.to_occupy(workers, len(population.ids_N) * len(population.signs) // 2)
-    return None if fair is None else 2 * fair
+    worst = scores[~last].min() if not last.all() else 0.0
+    return np.where(last, max(np.nextafter(worst, -math.inf), np.finfo(np.float64).min), scores)
 
 
-def centre_alone(population: Population, eval_seeds_E: NDArray[np.uint64] | None = None) -> Population:
-    """The episodes of the centre without the members; or these further ones, all of the first genome if there are any.
+def _rows(numbers: ArrayLike, *shape: int) -> Floats:
+    rows = np.array(numbers, np.float32)
+    return rows.reshape(*shape, rows.size // math.prod(shape) if rows.size else rows.shape[-1])
 
-    The genomes stay: workers would else forget what the next generation starts from.
+
+def joined_behaviours(behaviours: Sequence[Floats], first: Sequence[int]) -> Floats | None:
+    """Behaviours one after the other.
+
+    Raises:
+        EvaluationError: They are of different lengths.
     """
-    nobody = _some(population, slice(0, 0))
-    if eval_seeds_E is None:
-        return dataclasses.replace(
-            nobody, eval_seeds_E=population.eval_seeds_E, eval_centres_E=population.eval_centres_E
+    sizes = {behaviour.shape[-1]: place for place, behaviour in zip(first, behaviours, strict=True)}
+    if len(sizes) > 1:
+        (one, at), (other, there) = list(sizes.items())[:2]
+        raise EvaluationError(
+            f"Members' behaviours have different lengths: {one} for pair {at} and {other} for pair {there}. All must "
+            "have equally many numbers."
         )
-    centres_E = None if population.genomes is None else np.zeros(len(eval_seeds_E), np.int32)
-    return dataclasses.replace(nobody, eval_seeds_E=eval_seeds_E, eval_centres_E=centres_E)
-
-
-def one_alone(population: Population, pair: int, sign: int) -> Population:
-    """One pair alone, turned so that its + member is the pair's member of the given sign."""
-    one = _some(population, slice(pair, pair + 1))
-    return dataclasses.replace(one, first_pair=population.first_pair + pair, sigma=population.sigma * sign)
-
-
-def _some(population: Population, pairs: slice) -> Population:
-    """Of its pairs only some, and no episodes of the centre."""
-    return dataclasses.replace(
-        population,
-        ids_N=population.ids_N[pairs],
-        seeds_N=population.seeds_N[pairs],
-        centres_N=None if population.centres_N is None else population.centres_N[pairs],
-        eval_seeds_E=population.eval_seeds_E[:0],
-        eval_centres_E=None if population.eval_centres_E is None else population.eval_centres_E[:0],
-        observed_N=None,
-    )
-
-
-def every_fraction(count: int, fraction: float) -> NDArray[np.bool_]:
-    """Marks ceil(fraction * count) of `count` places, spread evenly, so that no chunk has all the extra work."""
-    marked = math.ceil(fraction * count - 1e-9)  # 0.07 of 100 is 7, and 7.000000000000001 in floats
-    edges = np.arange(count + 1) * marked // max(count, 1)
-    return np.diff(edges) > 0
+    return np.concatenate(behaviours) if behaviours else None

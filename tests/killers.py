@@ -10,8 +10,7 @@ import torch
 
 from distes.members.members import Members
 from distes.policies.linear import Linear
-from distes.population import ChunkPairs
-from distes.tasks.base import Outcome, Terms
+from distes.tasks.base import ChunkPairs, Outcome, Terms
 from distes.tasks.functions import Function
 from tests.small import Parts, parts
 

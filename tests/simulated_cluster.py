@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from distes.evaluation import ChunkResult
+from distes.pools.chunks import Chunk, ChunkResult
 from distes.pools.dispatch import Issue, Schedule
-from distes.population import Chunk
 
 POLL = 0.5  # seconds between two looks at the clock where nothing happens
 TURNS = 20_000  # of a generation: none takes as many

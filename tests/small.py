@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from distes.evaluation import Evaluation
 from distes.members.members import Members
 from distes.noise.table import NoiseTable
 from distes.perturbations.dense import Dense
@@ -18,9 +17,9 @@ from distes.policies.layout import Layout
 from distes.policies.linear import Linear
 from distes.policies.mlp import MLP
 from distes.pools.base import Pool
+from distes.pools.experiment import Experiment
 from distes.pools.serial import SerialPool
-from distes.pools.worker import Experiment
-from distes.population import Population
+from distes.population import Evaluation, Population
 from distes.runs.directory import RunDirectory
 from distes.runs.monitors.base import Metrics, Monitor
 from distes.runs.store import Archive

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from distes.evaluation import Evaluation
+from distes.population import Evaluation
 from distes.strategies.openai_es import OpenAIES
 
 

@@ -9,11 +9,13 @@ from distes.errors import ConfigurationError
 from distes.perturbations.low_rank import LowRank
 from distes.policies.layout import Layout
 from distes.policies.mlp import MLP
-from distes.strategies.adaptive import AdaptiveES, Recombination, usual_population
+from distes.strategies.adaptive import AdaptiveES
+from distes.strategies.arguments import usual_population
 from distes.strategies.guided_es import GuidedES
 from distes.strategies.lm_ma_es import LMMAES
 from distes.strategies.sep_cmaes import SepCMAES
 from distes.strategies.snes import SNES
+from distes.strategies.update.recombination import Recombination
 from tests import reference
 from tests.contracts.test_strategies import through_a_file
 from tests.small import Parts, sphere

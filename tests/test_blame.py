@@ -10,8 +10,8 @@ import pytest
 
 from distes.errors import ClusterError, EvaluationError
 from distes.pools.blame import named
+from distes.pools.chunks import Chunk
 from distes.pools.dispatch import Schedule
-from distes.population import Chunk
 from tests.simulated_cluster import PATIENCE, SimulatedCluster
 from tests.test_schedule import cut_of, right
 

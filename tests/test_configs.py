@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from distes.cli.command import configure, main, read_flags
+from distes.cli.command import main
+from distes.cli.flags import configure, read_flags
 from distes.cli.play import play
 
 CONFIGS = sorted(Path(__file__).resolve().parents[1].glob("configs/*.yaml"))

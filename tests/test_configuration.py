@@ -18,8 +18,11 @@ from hypothesis import strategies as st
 import distes
 from distes.cli import yaml_text
 from distes.cli.build import build, build_policy
-from distes.cli.command import configure, format_help, main, read_flags
-from distes.cli.configuration import CLASSES, DEFAULTS, chosen_class, flat, read_file, resolve
+from distes.cli.command import main
+from distes.cli.configuration import DEFAULTS, flat, read_file, resolve
+from distes.cli.flags import configure, read_flags
+from distes.cli.help import format_help
+from distes.cli.keys import CLASSES, chosen_class
 from distes.cli.launch import early_device, sum_on
 from distes.errors import ConfigurationError, DistesWarning
 

@@ -15,11 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, EvaluationError
-from distes.evaluation import Evaluation
 from distes.noise.draws import Stream, draw
 from distes.perturbations.low_rank import LowRank
 from distes.pools.serial import SerialPool
-from distes.population import Genome, Population
+from distes.population import Evaluation, Genome, Population
 from distes.runs.directory import RunDirectory
 from distes.runs.policy_files import load_policy
 from distes.strategies.deep_ga import DeepGA

@@ -19,7 +19,7 @@ import psutil
 import pytest
 import yaml
 
-from distes.cli.command import configure, read_flags
+from distes.cli.flags import configure, read_flags
 from tests.small import ROOT
 
 DOCKER = ROOT / "docker"

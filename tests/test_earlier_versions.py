@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from distes.cli import main as launch
-from distes.cli.configuration import CLASSES
+from distes.cli.keys import CLASSES
 from distes.cli.play import main as play
 from tests.small import ROOT
 

@@ -19,8 +19,8 @@ from distes.policies.linear import Linear
 from distes.pools.on_ray import workers
 from distes.pools.on_ray.pool import RayPool
 from distes.pools.serial import SerialPool
-from distes.population import ChunkPairs, Population
-from distes.tasks.base import Outcome, Terms
+from distes.population import Population
+from distes.tasks.base import ChunkPairs, Outcome, Terms
 from distes.tasks.functions import Function
 from tests.small import Parts, evaluate, parts
 

@@ -9,8 +9,7 @@ import pytest
 
 from distes.envs import TWINS
 from distes.errors import ConfigurationError
-from distes.population import PAIRS_PER_CHUNK
-from distes.tasks.base import Terms
+from distes.tasks.base import PAIRS_PER_CHUNK, Terms
 from distes.tasks.gym import CLASSIC_PAIRS_PER_CHUNK, MUJOCO_PAIRS_PER_CHUNK, Gym
 from tests.environments import Drift
 from tests.small import DRIFT, parts

@@ -299,7 +299,7 @@ def test_an_environment_that_raises_once_is_looked_at_again() -> None:
 
 
 def test_what_a_module_sets_when_it_is_imported_is_undone(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from distes.cli.signature import import_object
+    from distes.errors.imports import import_object
 
     text = "import torch\ntorch.set_default_dtype(torch.float64)\nthing = 1\n"
     (tmp_path / "computes_in_doubles.py").write_text(text)

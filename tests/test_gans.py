@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from distes.errors import ConfigurationError, EvaluationError
-from distes.evaluation import Evaluation
 from distes.pools.serial import SerialPool
-from distes.population import Genome
+from distes.population import Evaluation, Genome
 from distes.strategies.gans import GANS
 from tests import reference
 from tests.small import Parts, evaluate, sphere

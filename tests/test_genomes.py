@@ -20,12 +20,14 @@ from distes.members.genomes import Decoder, Origins
 from distes.members.initialization import Initialization
 from distes.members.members import Members
 from distes.members.mutations import Gaussian, Mutation, Parent
+from distes.pools.chunks import Chunk
 from distes.pools.on_ray.sync import array_bytes
 from distes.pools.worker import Worker
-from distes.population import Chunk, Genome, Genomes, Population, centre_alone, one_alone
+from distes.population import Genome, Genomes, Population
 from distes.strategies.deep_ga import DeepGA
 from distes.tasks.base import MemberError
 from distes.tasks.functions import Function
+from distes.training.centre import centre_alone, one_alone
 from tests.small import ROOT, Parts, parts, sphere
 from tests.test_worker import Recorder
 

@@ -24,10 +24,10 @@ from distes.perturbations.low_rank import LowRank
 from distes.policies.cnn import CNN
 from distes.policies.layout import Layout
 from distes.policies.mlp import MLP
+from distes.pools.chunks import Chunk
 from distes.pools.device import visible_gpus
 from distes.pools.serial import SerialPool
 from distes.pools.worker import Worker
-from distes.population import Chunk
 from distes.tasks.base import Outcome, Task, Terms
 from tests.policies import OF_KNOWN_LAYERS
 from tests.small import ROOT, Parts, evaluate, parts, population

@@ -13,8 +13,8 @@ from distes.errors import EvaluationError
 from distes.members.cuda_graph import WARM_UP, Captured
 from distes.members.members import Members
 from distes.policies.mlp import MLP
+from distes.pools.chunks import Chunk
 from distes.pools.worker import Worker
-from distes.population import Chunk
 from distes.tasks.base import Outcome, Task, Terms
 from distes.tasks.gym import Gym
 from tests.pointer_graphs import PointerGraphs

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from distes.population import PAIRS_PER_CHUNK, SIGNS, Population, chunk_size_to_occupy, chunks
+from distes.pools.chunks import chunk_size_to_occupy, chunks
+from distes.population import SIGNS, Population
+from distes.tasks.base import PAIRS_PER_CHUNK
 
 
 def of(members: int, signs: tuple[int, ...]) -> Population:

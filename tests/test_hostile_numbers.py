@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from distes.cli.build import build
-from distes.cli.command import configure, main, read_flags
-from distes.cli.configuration import CLASSES, DEFAULTS, schema
+from distes.cli.command import main
+from distes.cli.configuration import DEFAULTS
+from distes.cli.flags import configure, read_flags
+from distes.cli.keys import CLASSES, schema
 from distes.cli.signature import Argument, _kinds
 from distes.errors import DistesError
 from distes.training.budget import require_end

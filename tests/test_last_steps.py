@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from distes.errors import DistesWarning, EvaluationError
-from distes.evaluation import ChunkResult, reduce
 from distes.policies.linear import Linear
+from distes.pools.chunks import ChunkResult, chunks, reduce
 from distes.pools.serial import SerialPool
-from distes.population import chunks
 from distes.tasks.gym import Gym
 from tests.small import Parts, evaluate, parts, train
 

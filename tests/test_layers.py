@@ -1,4 +1,4 @@
-"""The order of layers: a module imports only what stands above it, and heavy packages are imported in one place."""
+"""The floors of the house: a module imports from its own folder and from floors below, heavy packages in one place."""
 
 import ast
 import subprocess
@@ -12,19 +12,20 @@ import pytest
 from tests.small import ROOT
 
 # From the bottom up; what stands in one line knows nothing of each other.
-FLOORS = """
-errors
-population
-noise policies
-perturbations runs envs
-members
-tasks strategies
-pools
-training
-cli
-__main__
-""".split("\n")[1:-1]
+FLOORS = [
+    "errors",
+    "population",
+    "noise policies",
+    "perturbations runs envs",
+    "members",
+    "tasks strategies",
+    "pools",
+    "training",
+    "cli",
+    "__main__",
+]
 FLOOR = {name: number for number, line in enumerate(FLOORS) for name in line.split()}
+
 # Packages that are heavy, or not everybody's, and where alone they are imported.
 HOMES = {
     "ray": ["pools.on_ray"],

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from distes.cli.command import configure, read_flags
+from distes.cli.flags import configure, read_flags
 from distes.cli.yaml_text import write
 from tests.small import ROOT
 

@@ -18,11 +18,11 @@ from hypothesis.extra import numpy as arrays
 
 from distes.cli import main
 from distes.errors import CheckpointError, ConfigurationError, EvaluationError
-from distes.evaluation import Evaluation, Moments
 from distes.policies.linear import Linear
+from distes.pools.chunks import Chunk
 from distes.pools.serial import SerialPool
 from distes.pools.worker import Worker
-from distes.population import Chunk
+from distes.population import Evaluation, Moments
 from distes.strategies.gans import GANS
 from distes.strategies.novelty_es import NSES, NSRES
 from distes.strategies.update.novelty import NoveltyArchive

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from distes.cli import main
 from distes.errors import ConfigurationError, EvaluationError
-from distes.evaluation import Evaluation
-from distes.noise.draws import Stream, draw
+from distes.noise.draws import Stream, draw, in_proportion
 from distes.perturbations.dense import Dense
 from distes.perturbations.low_rank import LowRank
 from distes.policies.layout import Layout
@@ -25,10 +24,11 @@ from distes.policies.mlp import MLP
 from distes.pools.on_ray.pool import RayPool
 from distes.pools.replica import Outline, OutOfStep, Replica
 from distes.pools.serial import SerialPool
-from distes.population import Population
+from distes.population import Evaluation, Population
 from distes.runs.directory import RunDirectory
 from distes.runs.policy_files import load_policy
-from distes.strategies.novelty_es import NSES, NSRES, NoveltyES, in_proportion
+from distes.strategies.novelty_es import NSES, NSRES
+from distes.strategies.novelty_search import NoveltyES
 from distes.strategies.nsra_es import NSRAES
 from tests import reference
 from tests.small import Log, Parts, archive, drift, evaluate, sphere, trainer

@@ -15,10 +15,10 @@ from distes.pools.on_ray.pool import RayPool
 from distes.pools.on_ray.sync import Broadcast
 from distes.pools.search_distribution import SearchDistribution
 from distes.pools.serial import SerialPool
-from distes.population import Genomes, Population, centre_alone, one_alone
-from distes.spread import Spread
+from distes.population import Genomes, Population, Spread
 from distes.strategies.pgpe import PGPE
 from distes.tasks.functions import Function
+from distes.training.centre import centre_alone, one_alone
 from tests.small import Log, Parts, parts, trainer
 
 P = 5_000

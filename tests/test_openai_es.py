@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
-from distes.evaluation import Evaluation
 from distes.pools.serial import SerialPool
+from distes.population import Evaluation
 from distes.strategies.openai_es import OpenAIES
 from tests import reference
 from tests.small import Parts, evaluate, sphere

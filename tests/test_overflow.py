@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from distes.errors import ConfigurationError, EvaluationError
-from distes.evaluation import Evaluation
 from distes.members.sensitivity import Sensitivity, safe
+from distes.population import Evaluation
 from distes.runs.state_encoding import encode
 from distes.strategies.adaptive import exp
 from distes.strategies.ars import ARS

@@ -10,11 +10,11 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
-from distes.evaluation import Evaluation
 from distes.noise.table import NoiseTable
 from distes.perturbations.dense import Dense
 from distes.perturbations.low_rank import LowRank
 from distes.pools.serial import SerialPool
+from distes.population import Evaluation
 from distes.strategies.pgpe import PGPE
 from tests import reference
 from tests.contracts.test_perturbations import LARGE

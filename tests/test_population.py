@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distes.evaluation import ChunkResult, Moments, reduce
-from distes.population import PAIRS_PER_CHUNK, Chunk, ChunkPairs, Population, chunks, every_fraction
+from distes.pools.chunks import Chunk, ChunkResult, chunks, reduce
+from distes.population import Moments, Population
+from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs
+from distes.tasks.normalization import every_fraction
 
 
 def a_population(pairs: int, episodes: int = 0) -> Population:

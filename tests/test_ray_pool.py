@@ -16,12 +16,12 @@ import ray
 from distes.errors import ClusterError, ConfigurationError
 from distes.policies.linear import Linear
 from distes.pools.device import Place
+from distes.pools.experiment import Experiment
 from distes.pools.on_ray import pool as on_ray_pool
 from distes.pools.on_ray.environment import SETTINGS, prepare
 from distes.pools.on_ray.pool import RayPool, _Actor
 from distes.pools.serial import SerialPool
-from distes.pools.worker import Experiment
-from distes.population import ChunkPairs
+from distes.tasks.base import ChunkPairs
 from distes.tasks.functions import Function
 from tests.small import evaluate, parts, sphere
 

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from distes.cli import main as launch
-from distes.cli.command import configure, read_flags
-from distes.cli.configuration import CLASSES
+from distes.cli.flags import configure, read_flags
+from distes.cli.keys import CLASSES
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

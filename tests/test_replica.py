@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from distes.errors import EvaluationError
-from distes.evaluation import Evaluation
+from distes.pools.chunks import Chunk
 from distes.pools.replica import Outline, OutOfStep, Replica, State, Told, digest
 from distes.pools.worker import Worker
-from distes.population import Chunk, Population
+from distes.population import Evaluation, Population
 from distes.strategies.openai_es import OpenAIES
 from tests.small import Parts, sphere
 

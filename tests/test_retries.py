@@ -12,9 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distes.errors import ConfigurationError, DistesWarning, EvaluationError
-from distes.evaluation import Evaluation
 from distes.pools.serial import SerialPool
-from distes.population import Population
+from distes.population import Evaluation, Population
 from distes.tasks.gym import Gym
 from tests.odd_environments import Flaky
 from tests.reference import episode_seed

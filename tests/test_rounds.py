@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from distes.errors import ConfigurationError, EvaluationError
-from distes.evaluation import Evaluation
 from distes.pools.serial import SerialPool
+from distes.population import Evaluation
 from distes.runs.directory import RunDirectory
 from tests.small import Log, Parts, archive, drift, evaluate, sphere, train, trainer
 

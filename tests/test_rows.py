@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from distes.members.members import Members
 from distes.members.rows import Rows, members_around
-from distes.spread import Spread
+from distes.population import Spread
 from tests.small import Parts, sphere
 
 SIZE = 1003  # no multiple of a vector unit's width

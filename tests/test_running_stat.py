@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from distes.evaluation import Moments
+from distes.population import Moments
 from distes.tasks.normalization import MIN_VARIANCE, RunningStat
 from tests import reference
 

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from distes.evaluation import ChunkResult
 from distes.pools import dispatch as schedule_module
 from distes.pools.chunk_times import FLOOR, LATE, SLOWEST, UNKNOWN, Pace
 from distes.pools.chunk_trial import SUSPECT
+from distes.pools.chunks import Chunk, ChunkResult
 from distes.pools.dispatch import IN_FLIGHT, Issue, Schedule
-from distes.population import Chunk
 from tests.simulated_cluster import SimulatedCluster, answer
 
 CUT = [Chunk(0, 0, 16, of_centre=True), *(Chunk(i, 4 * i - 4, 4 * i) for i in range(1, 8))]

@@ -9,13 +9,13 @@ import pytest
 import ray
 
 from distes.errors import ConfigurationError
-from distes.evaluation import Evaluation
 from distes.policies.linear import Linear
+from distes.pools.experiment import Experiment
 from distes.pools.on_ray.pool import RayPool, _Actor
 from distes.pools.on_ray.sync import HISTORY, Broadcast, Replay, Sync, how_to_send
 from distes.pools.replica import State, Told
 from distes.pools.serial import SerialPool
-from distes.pools.worker import Experiment
+from distes.population import Evaluation
 from distes.strategies.base import Strategy
 from distes.strategies.openai_es import OpenAIES
 from distes.tasks.functions import Function

@@ -21,13 +21,12 @@ import pytest
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, EvaluationError
-from distes.evaluation import Evaluation
 from distes.members.members import Members
 from distes.noise.draws import Stream, draw
 from distes.policies.layout import Layout
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.serial import SerialPool
-from distes.population import Population
+from distes.population import Evaluation, Population
 from distes.runs.checkpoint import Checkpoints
 from distes.runs.directory import RunDirectory
 from distes.runs.monitors.base import Metrics

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from distes.cli import main as launch
-from distes.cli.configuration import CLASSES, chosen_class, own_arguments
+from distes.cli.keys import CLASSES, chosen_class, own_arguments
 from distes.cli.play import main as play
 from distes.cli.signature import _kinds
 from distes.errors import ConfigurationError, trust

@@ -16,15 +16,16 @@ from torch import nn
 from distes.cli import main
 from distes.cli.build import build_policy
 from distes.errors import ConfigurationError, DistesWarning, EvaluationError
-from distes.evaluation import Evaluation, Moments
 from distes.noise.table import NoiseTable
 from distes.policies.linear import Linear
+from distes.pools.chunks import Chunk
+from distes.pools.experiment import Experiment
 from distes.pools.on_ray.calls import Fate, what_became
 from distes.pools.on_ray.pool import RayPool
 from distes.pools.replica import Outline, Replica, Told
 from distes.pools.serial import SerialPool
-from distes.pools.worker import Experiment, Worker
-from distes.population import Chunk, Genomes, Normalization, Population, ReadOnly
+from distes.pools.worker import Worker
+from distes.population import Evaluation, Genomes, Moments, Normalization, Population, ReadOnly
 from distes.strategies.openai_es import OpenAIES
 from distes.tasks.base import Outcome, Terms
 from distes.tasks.functions import Function

@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from distes.errors import ConfigurationError, EvaluationError
-from distes.evaluation import Moments
 from distes.members.members import Members
 from distes.noise.table import NoiseTable
 from distes.pools import worker as worker_module
-from distes.pools.worker import Experiment, Worker
-from distes.population import PAIRS_PER_CHUNK, Chunk, ChunkPairs, Normalization
-from distes.tasks.base import MemberError, Outcome, Task, Terms
+from distes.pools.chunks import Chunk
+from distes.pools.experiment import Experiment
+from distes.pools.worker import Worker
+from distes.population import Moments, Normalization
+from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs, MemberError, Outcome, Task, Terms
 from distes.training.signals import StopSignals
 from tests.small import Parts, parts, population, train
 

@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distes.cli import yaml_text
-from distes.cli.command import configure, main, read_flags
+from distes.cli.command import main
 from distes.cli.configuration import MAX_BYTES, read_file
+from distes.cli.flags import configure, read_flags
 from distes.errors import ConfigurationError, DistesError
 
 READ = {

@@ -8,10 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from distes.evaluation import Evaluation
 from distes.members.members import Members
 from distes.policies.base import StatefulPolicy
-from distes.population import Population
+from distes.population import Evaluation, Population
 from distes.strategies.openai_es import OpenAIES
 from distes.tasks.base import Outcome, Task, Terms
 

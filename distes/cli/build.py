@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from distes.cli.configuration import Configuration, chosen_class
+from distes.cli.configuration import Configuration
+from distes.cli.keys import chosen_class
 from distes.cli.signature import arguments
 from distes.errors import ConfigurationError, DistesError, is_users, raised
 from distes.members.members import Forward, population_forward

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from distes.cli import yaml_text
 from distes.cli.build import Parts, build
-from distes.cli.configuration import Configuration, experiment, own_arguments
+from distes.cli.configuration import Configuration, experiment
+from distes.cli.keys import own_arguments
 from distes.errors import ClusterError, ConfigurationError, EvaluationError, RunDirectoryError, installation, trust
 from distes.pools.base import Pool
 from distes.pools.device import prepare, settle, visible_gpus
-from distes.pools.worker import Experiment
+from distes.pools.experiment import Experiment
 from distes.runs import atomic_files
 from distes.runs.directory import RunDirectory
 from distes.runs.monitors.base import Monitor

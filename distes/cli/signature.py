@@ -5,11 +5,9 @@ checks values. A parsed value is always one that YAML can hold, so a configurati
 """
 
 import copy
-import importlib
 import inspect
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Literal, Union, get_args, get_origin
@@ -17,8 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from jsonargparse import ArgumentError, ArgumentParser
 
 from distes.cli import yaml_text
-from distes.errors import ConfigurationError, did_you_mean, raised
-from distes.errors.trust import foreign_class
+from distes.errors import ConfigurationError, did_you_mean
 
 MISSING = inspect.Parameter.empty
 LARGEST = 2**64  # whole numbers are smaller, and not below -LARGEST / 2: a seed takes 64 bits, a size 63
@@ -171,65 +168,6 @@ def arguments(component: type, section: str = "") -> dict[str, Argument]:
         key = f"{section}.{action.dest}" if section else action.dest
         found[action.dest] = Argument(key, _of_yaml(action._typehint), default, (action.help or "").strip())
     return found
-
-
-def import_class(section: str, path: str, base_path: str) -> type:
-    """Imports a class.
-
-    Args:
-        section: The part of the configuration it is for, which messages begin with.
-        path: Its import path.
-        base_path: The import path of the class that it must be derived from.
-
-    Raises:
-        ConfigurationError: The module cannot be imported, has no such class, or it is of another kind.
-    """
-    foreign_class(path, section)
-    found = import_object(section, path)
-    base_module, _, base_name = base_path.rpartition(".")
-    base = getattr(importlib.import_module(base_module), base_name)
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise ConfigurationError(f"{section} {path!r} must be a subclass of {base_path}, and is not.")
-    if found is base or inspect.isabstract(found):
-        raise ConfigurationError(f"{section} {path!r} is abstract: choose a subclass of it.")
-    return found
-
-
-def import_object(section: str, path: str) -> Any:
-    """Imports whatever a path names.
-
-    Raises:
-        ConfigurationError: The module cannot be imported, or has nothing of that name.
-    """
-    module_name, _, name = path.rpartition(".")
-    if not module_name or not all(part.isidentifier() for part in path.split(".")):
-        raise ConfigurationError(f"{section} {path!r} is not the import path of a class, such as my_module.MyClass.")
-    start = f"{section} {path!r} cannot be imported"
-    try:
-        with torch_as_it_was():
-            module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        if missing and f"{module_name}.".startswith(f"{missing}."):
-            raise ConfigurationError(f"{start}: there is no module {missing!r}.") from error
-        raise ConfigurationError(f"{start}: {module_name} {raised(error)}.") from error
-    found = getattr(module, name, MISSING)
-    if found is MISSING:
-        hint = did_you_mean(name, [known for known in vars(module) if not known.startswith("_")])
-        raise ConfigurationError(f"{start}: the module {module_name} has no {name!r}.{hint}")
-    return found
-
-
-@contextmanager
-def torch_as_it_was() -> Iterator[None]:
-    """Undoes what some modules do when they are imported: they set torch's default type, in which all would compute."""
-    import torch
-
-    before = torch.get_default_dtype()
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def shown(value: Any) -> str:

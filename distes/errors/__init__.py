@@ -6,7 +6,9 @@ traceback and exits with 2; any other exception is a bug of ours and exits with 
 
 import difflib
 import linecache
+import signal
 import sysconfig
+import threading
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -180,3 +182,12 @@ def _shown(filename: str) -> str:
         return str(Path(filename).relative_to(Path.cwd()))
     except (ValueError, OSError):  # elsewhere; or the current directory is gone
         return filename
+
+
+def is_ctrl_c() -> bool:
+    """Whether a KeyboardInterrupt that was caught can be Ctrl-C, and not raised by somebody's code.
+
+    Python raises it in the main thread alone, and only as long as nobody else listens to the signal.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    return main and signal.getsignal(signal.SIGINT) is signal.default_int_handler

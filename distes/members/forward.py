@@ -23,22 +23,13 @@ from torch.func import functional_call, vmap
 from distes.errors import ConfigurationError, raised
 from distes.members.cuda_graph import Captured
 from distes.members.layers.base import Bound, MemberLayer
-from distes.members.layers.cells import GRUCell, LSTMCell, RNNCell
-from distes.members.layers.convolution import Convolution
-from distes.members.layers.embedding import Embedding
-from distes.members.layers.linear import Linear
-from distes.members.layers.norms import Norm
+from distes.members.layers.replace import replace_layers
 from distes.policies.base import StatefulPolicy
-from distes.policies.layout import Layout, Places, Slot
+from distes.policies.layout import Layout, Places
 
 ALIGNMENT = 16  # floats in 64 bytes
 LARGE_PAGES = 2**20  # floats in 4 MiB; what is not touched takes no memory
 LAUNCH_BOUND = 2**24  # floats of rows below which a GPU takes longer to launch a layer than to read its weights
-CELLS: dict[type, Callable[..., MemberLayer]] = {
-    nn.GRUCell: GRUCell,
-    nn.LSTMCell: LSTMCell,
-    nn.RNNCell: RNNCell,
-}
 
 
 class Form(enum.Enum):
@@ -49,55 +40,6 @@ class Form(enum.Enum):
     VMAP_OF_ROWS = "through torch.func.vmap, each row as a batch of its own"
     MEMBERS = "member by member"
     ROWS = "row by row"
-
-
-def member_layer(name: str, layer: nn.Module, slots: dict[str, Slot]) -> MemberLayer | None:
-    """The layer's many-member form, or None where it has none."""
-    prefix = f"{name}." if name else ""
-    own = {key: slots.get(prefix + key) for key, _ in layer.named_parameters(recurse=False)}
-    if not own or None in own.values():  # a parameter shared with an earlier layer is listed there alone
-        return None
-    weight, bias, kind = own.get("weight"), own.get("bias"), type(layer)
-    if weight is not None:
-        if kind is nn.Linear:
-            return Linear(weight, bias)
-        if isinstance(layer, nn.Conv1d | nn.Conv2d) and kind in (nn.Conv1d, nn.Conv2d):
-            return Convolution(weight, bias, layer)
-        if isinstance(layer, nn.Embedding) and kind is nn.Embedding and layer.max_norm is None:
-            return Embedding(weight)
-        if isinstance(layer, nn.LayerNorm | nn.RMSNorm | nn.GroupNorm) and kind in (
-            nn.LayerNorm,
-            nn.RMSNorm,
-            nn.GroupNorm,
-        ):
-            return Norm(weight, bias, layer)
-    of_input, of_memory = own.get("weight_ih"), own.get("weight_hh")
-    if isinstance(layer, nn.RNNCellBase) and kind in CELLS and of_input is not None and of_memory is not None:
-        if isinstance(layer, nn.RNNCell) and layer.nonlinearity != "tanh":
-            return None
-        biases = own.get("bias_ih"), own.get("bias_hh")
-        return CELLS[kind]((of_input, of_memory), biases, layer.hidden_size)
-    return None
-
-
-def _replace_layers(module: nn.Module, layout: Layout) -> tuple[nn.Module, list[MemberLayer]] | None:
-    """A copy of the module with many-member layers; None where a parameter would be left over."""
-    slots = {slot.name: slot for slot in layout.slots}
-    copied = copy.deepcopy(module)
-    layers, covered = [], set[str]()
-    for name, layer in list(copied.named_modules(remove_duplicate=False)):
-        new = member_layer(name, layer, slots)
-        if new is None:
-            continue
-        if not name:
-            copied = new
-        else:
-            parent, _, child = name.rpartition(".")
-            setattr(copied.get_submodule(parent), child, new)
-        layers.append(new)
-        prefix = f"{name}." if name else ""
-        covered |= {prefix + key for key, _ in layer.named_parameters(recurse=False)}
-    return (copied, layers) if covered == set(slots) else None
 
 
 class Forward:
@@ -136,7 +78,7 @@ class Forward:
             ) from error
         self.layout = layout
         self.stateful = isinstance(module, StatefulPolicy)
-        replaced = _replace_layers(self.module, layout)
+        replaced = replace_layers(self.module, layout)
         self.form = Form.VMAP if replaced is None else Form.LAYERS
         self.keeps_axes = self.writes_input = self.draws = False
         self._parameters: dict[str, Tensor] = {}  # beside LAYERS: those of each member, in torch's own shapes

@@ -14,7 +14,7 @@ from distes.members.rows import Rows
 from distes.members.trial import population_forward
 from distes.perturbations.base import Perturbation
 from distes.policies.base import StatefulPolicy
-from distes.spread import Spread
+from distes.population import Spread
 
 __all__ = ["Forward", "Members", "population_forward"]
 

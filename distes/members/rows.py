@@ -10,8 +10,7 @@ from torch import Tensor
 
 from distes.members.genomes import Origins
 from distes.perturbations.base import Perturbation
-from distes.population import Floats
-from distes.spread import Spread
+from distes.population import Floats, Spread
 
 VECTORS = 16  # members at a time whose scale is a vector of P
 

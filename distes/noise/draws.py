@@ -54,3 +54,16 @@ def episode_seeds(draws_B: NDArray[np.uint64], episodes: int) -> NDArray[np.int6
     z_BK = (z_BK ^ (z_BK >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     seeds_BK: NDArray[np.int64] = ((z_BK ^ (z_BK >> np.uint64(31))) >> np.uint64(33)).astype(np.int64)
     return seeds_BK
+
+
+def in_proportion(weight_M: NDArray[np.float64], drawn: int) -> int:
+    """Chooses one, with probability in proportion to its weight; where all weights are 0, all alike.
+
+    Args:
+        weight_M: None of them negative.
+        drawn: A uniform 64-bit draw.
+    """
+    sums_M = np.cumsum(weight_M)
+    if not sums_M[-1] > 0:
+        return drawn % len(weight_M)
+    return int(np.searchsorted(sums_M, (drawn >> 11) * 2.0**-53 * sums_M[-1], side="right"))

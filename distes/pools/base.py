@@ -4,8 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from distes.evaluation import Evaluation
-from distes.population import Population
+from distes.population import Evaluation, Population
 
 
 class Interrupted(Exception):

@@ -1,6 +1,6 @@
 """The sentences for work that costs workers, and for workers that nothing comes back from."""
 
-from distes.population import Chunk
+from distes.pools.chunks import Chunk
 
 
 def named(part: Chunk, first_pair: int) -> str:

@@ -3,7 +3,7 @@
 from collections import deque
 from statistics import median
 
-from distes.population import Chunk
+from distes.pools.chunks import Chunk
 
 REMEMBERED = 256  # chunks
 LATE = 1.5  # typical durations, after which an idle worker does a chunk a second time

@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections import Counter, deque
 
-from distes.population import Chunk
+from distes.pools.chunks import Chunk
 
 PROOF = 4  # times the part's size is what a worker has to live through before it is given the part
 SUSPECT = 2  # workers that a chunk costs before it is tried

@@ -16,7 +16,7 @@ from distes.errors import ClusterError, EvaluationError
 from distes.pools.blame import nothing_comes_back, verdict
 from distes.pools.chunk_times import Pace
 from distes.pools.chunk_trial import LOSSES, PROOF, SUSPECT, Trial, beginning
-from distes.population import Chunk
+from distes.pools.chunks import Chunk
 
 IN_FLIGHT = 2  # chunks a worker has at a time
 MANY = 64  # workers, from which on all hands are not looked through at each answer

@@ -14,10 +14,9 @@ from types import TracebackType
 from typing import Any
 
 from distes.errors import DistesError, EvaluationError, is_users
-from distes.evaluation import Evaluation
 from distes.perturbations.base import Perturbation
 from distes.pools.search_distribution import SearchDistribution
-from distes.population import Population
+from distes.population import Evaluation, Population
 from distes.strategies.base import Strategy
 
 

@@ -11,8 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from distes.population import Floats, Genomes, Population
-from distes.spread import Spread
+from distes.population import Floats, Genomes, Population, Spread
 
 
 @dataclass(frozen=True, eq=False)

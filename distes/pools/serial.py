@@ -3,11 +3,12 @@
 import dataclasses
 from collections.abc import Callable
 
-from distes.evaluation import Evaluation, reduce
 from distes.pools.base import Interrupted, Pool, Status
+from distes.pools.chunks import chunks, reduce
 from distes.pools.device import Place, visible_gpus
-from distes.pools.worker import Experiment, Worker
-from distes.population import Population, chunks
+from distes.pools.experiment import Experiment
+from distes.pools.worker import Worker
+from distes.population import Evaluation, Population
 from distes.tasks.base import Stopped
 
 
@@ -19,7 +20,7 @@ class SerialPool(Pool):
 
         Args:
             experiment: What it is made of.
-            pairs_per_chunk: As in `distes.population.chunks`.
+            pairs_per_chunk: As in `distes.pools.chunks.chunks`.
 
         Raises:
             ConfigurationError: If the device is `cuda`, and there is no GPU.

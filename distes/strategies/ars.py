@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
 from distes.perturbations.base import Perturbation
-from distes.strategies.gaussian import require_members
-from distes.strategies.gradient import Estimate, GradientES
+from distes.strategies.arguments import require_members
+from distes.strategies.gradient import GradientES
+from distes.strategies.update.estimate import Estimate
 from distes.strategies.update.optimizer import FlatOptimizer
 from distes.strategies.update.schedules import schedule_of
 

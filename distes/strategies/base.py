@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from distes.errors import CheckpointError, ConfigurationError, DistesError, EvaluationError
-from distes.evaluation import Evaluation
 from distes.members.sensitivity import Sensitivity
-from distes.population import Floats, Population
+from distes.population import Evaluation, Floats, Population
 from distes.runs.state_check import change, misfit
 
 

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
-from distes.evaluation import Evaluation
 from distes.members.sensitivity import Sensitivity
 from distes.perturbations.base import Perturbation
-from distes.population import Genome
+from distes.population import Evaluation, Genome
+from distes.strategies.arguments import require_finite
 from distes.strategies.elite import EliteSearch, best_first, unique
-from distes.strategies.gradient import require_finite
 
 
 class DeepGA(EliteSearch):

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, EvaluationError, did_you_mean
-from distes.evaluation import Evaluation
 from distes.members.genomes import Decoder, Origins
 from distes.members.initialization import Initialization
 from distes.members.mutations import MUTATIONS
@@ -23,10 +22,10 @@ from distes.members.rows import Rows, members_around
 from distes.members.sensitivity import Sensitivity
 from distes.noise.draws import MAX_EPISODES, Stream, draw
 from distes.perturbations.base import Perturbation
-from distes.population import SIGNS, Floats, Genome, Genomes, Population
+from distes.population import SIGNS, Evaluation, Floats, Genome, Genomes, Population
 from distes.runs.state_check import below, require
+from distes.strategies.arguments import require_dense, require_members
 from distes.strategies.base import Strategy
-from distes.strategies.gaussian import require_dense, require_members
 
 
 class EliteSearch(Strategy):

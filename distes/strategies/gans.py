@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, EvaluationError
-from distes.evaluation import Evaluation
 from distes.noise.draws import Stream, draw
 from distes.perturbations.base import Perturbation
-from distes.population import Genome
+from distes.population import Evaluation, Genome
 from distes.runs.state_check import below
 from distes.strategies.deep_ga import DeepGA
 from distes.strategies.elite import EliteSearch, best_first

@@ -9,15 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
-from distes.evaluation import Evaluation
 from distes.members.rows import Rows, members_around
 from distes.noise.draws import Stream, draw
 from distes.perturbations.base import Perturbation
-from distes.population import SIGNS, Floats, Population
-from distes.spread import Spread
+from distes.population import SIGNS, Evaluation, Floats, Population, Spread
+from distes.strategies.arguments import MAX_POPULATION, require_members
 from distes.strategies.base import Strategy
-
-MAX_POPULATION = 2**24
 
 
 class OneCentre(Strategy):
@@ -106,37 +103,4 @@ class OneCentre(Strategy):
             signs=self._signs,
             first_pair=first,
             spread=self._spread(),
-        )
-
-
-def require_members(population_size: int, antithetic: bool = True) -> None:
-    """Refuses what cannot be made up of members, or of antithetic pairs of them.
-
-    Raises:
-        ConfigurationError: It is odd, too small or too large.
-    """
-    if population_size > MAX_POPULATION:
-        raise ConfigurationError(
-            f"strategy.population_size must be at most {MAX_POPULATION:,}; got {population_size:,}."
-        )
-    if not antithetic and population_size < 2:
-        raise ConfigurationError(f"strategy.population_size must be at least 2; got {population_size}.")
-    if antithetic and (population_size < 2 or population_size % 2):
-        near = sorted({max(2, population_size - 1), max(2, population_size + 1)})
-        raise ConfigurationError(
-            f"strategy.population_size must be even and at least 2, since members come in antithetic pairs; got "
-            f"{population_size}, use {' or '.join(map(str, near))}."
-        )
-
-
-def require_dense(perturbation: Perturbation, strategy: str) -> None:
-    """Refuses thin noise, where a strategy treats each parameter by itself or mixes directions.
-
-    Raises:
-        ConfigurationError: The perturbation gives members as thin factors.
-    """
-    if perturbation.places.factors:
-        raise ConfigurationError(
-            f"{strategy} cannot be combined with {type(perturbation).__name__}, whose members are thin factors around "
-            "a common centre: use --perturbation Dense."
         )

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
 from distes.perturbations.base import Perturbation
-from distes.population import Floats
+from distes.population import Floats, Spread
 from distes.runs.state_check import is_floats, require
-from distes.spread import Spread
-from distes.strategies.gaussian import require_dense
-from distes.strategies.gradient import norm
+from distes.strategies.arguments import require_dense
 from distes.strategies.openai_es import OpenAIES
+from distes.strategies.update.estimate import norm
 from distes.strategies.update.optimizer import MEMORY, require_size
 
 # Of a unit vector outside of the others' span: less than this is what float32 has left of nothing.

@@ -13,18 +13,10 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
 from distes.perturbations.base import Perturbation
-from distes.population import Floats
-from distes.spread import Spread
-from distes.strategies.adaptive import (
-    AdaptiveES,
-    Doubles,
-    Recombination,
-    State,
-    exp,
-    initial_sigma,
-    path_after,
-    usual_population,
-)
+from distes.population import Floats, Spread
+from distes.strategies.adaptive import AdaptiveES, State, exp
+from distes.strategies.arguments import initial_sigma, usual_population
+from distes.strategies.update.recombination import Doubles, Recombination, path_after
 
 
 @dataclass(frozen=True, eq=False)

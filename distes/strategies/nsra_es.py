@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
-from distes.evaluation import Evaluation
 from distes.perturbations.base import Perturbation
-from distes.strategies.gradient import require_finite
-from distes.strategies.novelty_es import NoveltyES
+from distes.population import Evaluation
+from distes.strategies.arguments import require_finite
+from distes.strategies.novelty_search import NoveltyES
 
 
 @dataclass(frozen=True)

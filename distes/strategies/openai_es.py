@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.perturbations.base import Perturbation
-from distes.strategies.gradient import Estimate, GradientES, require_finite
+from distes.strategies.arguments import require_finite
+from distes.strategies.gradient import GradientES
+from distes.strategies.update.estimate import Estimate
 from distes.strategies.update.optimizer import FlatOptimizer
 from distes.strategies.update.schedules import schedule_of
 from distes.strategies.update.shaping import shaping

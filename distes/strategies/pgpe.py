@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
-from distes.evaluation import Evaluation
 from distes.perturbations.base import Perturbation
-from distes.population import Floats
-from distes.strategies.gaussian import require_dense
-from distes.strategies.gradient import Estimate, GradientES, require_finite
+from distes.population import Evaluation, Floats
+from distes.strategies.arguments import require_dense, require_finite
+from distes.strategies.gradient import GradientES
+from distes.strategies.update.estimate import Estimate
 from distes.strategies.update.optimizer import MEMORY, FlatOptimizer
 from distes.strategies.update.schedules import Schedule, schedule_of
 from distes.strategies.update.shaping import shaping

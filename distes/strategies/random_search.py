@@ -8,9 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from distes.evaluation import Evaluation
 from distes.perturbations.base import Perturbation
-from distes.population import Genome
+from distes.population import Evaluation, Genome
 from distes.strategies.elite import EliteSearch
 
 

@@ -17,9 +17,9 @@ from distes.members.mutations import required
 from distes.members.sensitivity import Kind, Sensitivity, safe
 from distes.perturbations.base import Perturbation
 from distes.population import Floats
-from distes.strategies.gaussian import require_dense
-from distes.strategies.gradient import Estimate
+from distes.strategies.arguments import require_dense
 from distes.strategies.openai_es import OpenAIES
+from distes.strategies.update.estimate import Estimate
 
 KINDS: dict[str, Kind] = {"sm_g_sum": "sum", "sm_g_abs": "abs"}
 

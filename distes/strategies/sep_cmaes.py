@@ -16,16 +16,9 @@ from numpy.typing import NDArray
 
 from distes.perturbations.base import Perturbation
 from distes.population import Floats
-from distes.strategies.adaptive import (
-    AdaptiveES,
-    Doubles,
-    Recombination,
-    State,
-    exp,
-    initial_sigma,
-    path_after,
-    to_float32,
-)
+from distes.strategies.adaptive import AdaptiveES, State, exp, to_float32
+from distes.strategies.arguments import initial_sigma
+from distes.strategies.update.recombination import Doubles, Recombination, path_after
 
 
 @dataclass(frozen=True, eq=False)

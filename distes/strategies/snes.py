@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from distes.perturbations.base import Perturbation
 from distes.population import Floats
-from distes.strategies.adaptive import AdaptiveES, Doubles, State, initial_sigma, to_float32
-from distes.strategies.gradient import require_finite
+from distes.strategies.adaptive import AdaptiveES, State, to_float32
+from distes.strategies.arguments import initial_sigma, require_finite
+from distes.strategies.update.recombination import Doubles
 from distes.strategies.update.shaping import log_rank
 
 

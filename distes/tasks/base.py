@@ -7,20 +7,45 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from distes.errors import ConfigurationError, EvaluationError, raised
-from distes.evaluation import Moments
 from distes.members.members import Members
-from distes.population import PAIRS_PER_CHUNK, ChunkPairs, Floats, Normalization, ReadOnly
+from distes.population import Floats, Moments, Normalization, ReadOnly
 
 # Why a member has no fitness, besides a return that is NaN or infinite: parts of a sentence.
 NON_FINITE_OBSERVATION = "an observation has a number that is not finite"
 NON_FINITE_ANSWER = "the policy answered a number that is not finite"
+
+
+class ChunkPairs(NamedTuple):
+    """How many pairs make a chunk where the user does not say.
+
+    Attributes:
+        least: At least so many, if the population has them: a batched step costs something whatever its rows.
+        most: At most.
+        parts: In between, the population is cut into so many.
+    """
+
+    least: int
+    most: int
+    parts: int = 8
+
+    def pairs(self, population: int) -> int:
+        """How many, of a population of so many pairs."""
+        return min(self.most, max(self.least, population // self.parts))
+
+    def to_occupy(self, workers: int, population: int) -> int | None:
+        """How many would give each worker a chunk, where the usual ones are too few and smaller ones would do."""
+        fair = population // workers
+        return fair if self.pairs(population) > fair >= self.least else None
+
+
+PAIRS_PER_CHUNK = ChunkPairs(4, 16)
 
 
 class MemberError(Exception):
@@ -216,7 +241,7 @@ def checked(task: Task, outcome: object, count: int) -> Outcome:
         behaviour_BD = given.astype(np.float32, copy=False)
     if not isinstance(outcome.moments, Moments | None):
         got = type(outcome.moments).__name__
-        raise EvaluationError(f"{start} Outcome.moments as a distes.evaluation.Moments or None; got a {got}.")
+        raise EvaluationError(f"{start} Outcome.moments as a distes.population.Moments or None; got a {got}.")
     episodes = int(outcome.episodes)
     return dataclasses.replace(
         outcome, fitness_B=fitness_B, steps_B=steps_B, episodes=episodes, behaviour_BD=behaviour_BD

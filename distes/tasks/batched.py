@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distes.errors import ConfigurationError, described
-from distes.evaluation import Moments
 from distes.members.members import Members
 from distes.noise import splitmix
 from distes.noise.draws import episode_seeds
-from distes.population import Normalization
+from distes.population import Moments, Normalization
 from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Stopped, Terms
 from distes.tasks.behaviour import Behaviour, NoKeyError
 from distes.tasks.faults import fault_of_observation

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distes.cli.signature import import_object
 from distes.errors import ConfigurationError, described
+from distes.errors.imports import import_object
 from distes.errors.trust import foreign
 
 FINAL_OBSERVATION, INFO = "final_observation", "info:"

@@ -15,11 +15,11 @@ import torch
 from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 
-from distes.cli.signature import torch_as_it_was
 from distes.envs import TWINS
 from distes.envs.base import BatchedEnv
 from distes.envs.mujoco import library
 from distes.errors import ConfigurationError, described, did_you_mean
+from distes.errors.imports import torch_as_it_was
 from distes.errors.installation import install
 from distes.errors.trust import KNOWN_MODULES, foreign
 from distes.tasks.arguments import Wrapper, callable_of, name_of, takes, with_tuples, wrapper_and_arguments

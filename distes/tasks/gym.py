@@ -14,11 +14,10 @@ import torch
 
 from distes.errors import ConfigurationError, DistesWarning, described
 from distes.errors.cuda import failure, out_of_memory
-from distes.evaluation import Moments
 from distes.members.members import Members
 from distes.noise.draws import MAX_EPISODES
-from distes.population import PAIRS_PER_CHUNK, ChunkPairs, Floats
-from distes.tasks.base import MemberError, Outcome, Task, Terms
+from distes.population import Floats, Moments
+from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs, MemberError, Outcome, Task, Terms
 from distes.tasks.batched import DROP_CHEAP, DROP_DEAR, Vectorized
 from distes.tasks.behaviour import Behaviour
 from distes.tasks.environments import CannotMakeError, Environments

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from distes.errors import described
-from distes.evaluation import Moments
 from distes.members.members import Members
 from distes.noise.draws import episode_seeds
+from distes.population import Moments
 from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Stopped, Terms
 from distes.tasks.behaviour import Behaviour
 from distes.tasks.faults import fault_of_reset, fault_of_step

@@ -4,14 +4,15 @@ Chan, Golub and LeVeque 1983 ("Algorithms for computing the sample variance"), e
 order of chunks, so that the result does not depend on who computed them.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distes.errors import CheckpointError
-from distes.evaluation import Moments
-from distes.population import Normalization
+from distes.population import Moments, Normalization
 
 MIN_VARIANCE = 1e-2  # the released code of OpenAI-ES: a standard deviation below 0.1 counts as 0.1
 
@@ -67,3 +68,10 @@ class RunningStat:
                 "an older checkpoint, or start anew."
             )
         self.count, self.mean_O, self.m2_O = int(state["count"]), np.array(state["mean_O"]), np.array(state["m2_O"])
+
+
+def every_fraction(count: int, fraction: float) -> NDArray[np.bool_]:
+    """Marks ceil(fraction * count) of `count` places, spread evenly, so that no chunk has all the extra work."""
+    marked = math.ceil(fraction * count - 1e-9)  # 0.07 of 100 is 7, and 7.000000000000001 in floats
+    edges = np.arange(count + 1) * marked // max(count, 1)
+    return np.diff(edges) > 0

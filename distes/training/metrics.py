@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.errors import DistesWarning
-from distes.evaluation import Evaluation
 from distes.pools.base import Status
+from distes.population import Evaluation
 
 
 def of_fitness(evaluation: Evaluation, fitness_E: NDArray[np.float64]) -> dict[str, float | int]:

@@ -78,15 +78,6 @@ class StopSignals:
         return listener if isinstance(listener, StopSignals) else None
 
 
-def is_ctrl_c() -> bool:
-    """Whether a KeyboardInterrupt that was caught can be Ctrl-C, and not raised by somebody's code.
-
-    Python raises it in the main thread alone, and only as long as nobody else listens to the signal.
-    """
-    main = threading.current_thread() is threading.main_thread()
-    return main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
 def program(main: Callable[[], int]) -> int:
     """Runs a program's main function so that its exit code holds in every way to end.
 

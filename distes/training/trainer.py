@@ -12,20 +12,20 @@ from typing import Any, Literal
 import numpy as np
 
 from distes.errors import CheckpointError, ConfigurationError, EvaluationError, require_instance
-from distes.evaluation import Evaluation
 from distes.noise.draws import Stream, draw
 from distes.noise.one_thread import one_thread
 from distes.noise.table import NoiseTable
 from distes.pools.base import Interrupted, Pool
-from distes.population import Normalization, Population, centre_alone, every_fraction, one_alone
+from distes.population import Evaluation, Normalization, Population
 from distes.runs.best import Best
 from distes.runs.monitors.base import Metrics, Monitor, Monitors
 from distes.runs.state_check import below, misfit
 from distes.runs.store import Archive
 from distes.strategies.base import Strategy, require_population
 from distes.tasks.base import Task
-from distes.tasks.normalization import RunningStat
+from distes.tasks.normalization import RunningStat, every_fraction
 from distes.training.budget import Result, require_end
+from distes.training.centre import centre_alone, one_alone
 from distes.training.metrics import of_fitness, of_strategy, of_time
 from distes.training.signals import StopSignals
 

@@ -27,7 +27,7 @@ from distes.noise.table import NoiseTable
 from distes.perturbations.dense import Dense
 from distes.policies.layout import Layout
 from distes.policies.linear import Linear
-from distes.strategies.adaptive import usual_population
+from distes.strategies.arguments import usual_population
 from distes.strategies.base import Strategy
 from distes.strategies.sep_cmaes import SepCMAES
 from distes.strategies.snes import SNES

@@ -22,13 +22,13 @@ from gpu_forward import FORMS, FRAMES, atari_net, chosen_device, wait
 from torch import nn
 
 from distes.cli.build import build
-from distes.cli.command import configure, read_flags
+from distes.cli.flags import configure, read_flags
 from distes.errors import EvaluationError
 from distes.members.members import Members
 from distes.noise.table import NoiseTable
 from distes.policies.layout import Layout
+from distes.pools.experiment import Experiment
 from distes.pools.serial import SerialPool
-from distes.pools.worker import Experiment
 from distes.strategies.openai_es import OpenAIES
 from distes.tasks.base import Outcome, Task, Terms
 

@@ -29,7 +29,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distes.cli.command import configure, read_flags
+from distes.cli.flags import configure, read_flags
 from distes.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[2]

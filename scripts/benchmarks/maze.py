@@ -20,14 +20,13 @@ from typing import Any
 import numpy as np
 
 from distes.cli.build import build
-from distes.cli.command import configure, read_flags
-from distes.cli.configuration import own_arguments
+from distes.cli.flags import configure, read_flags
+from distes.cli.keys import own_arguments
 from distes.envs.u_maze import EDGE, GOAL, REACHED, WALLS
-from distes.evaluation import Evaluation
 from distes.pools.base import Pool, Status
+from distes.pools.experiment import Experiment
 from distes.pools.serial import SerialPool
-from distes.pools.worker import Experiment
-from distes.population import Population
+from distes.population import Evaluation, Population
 from distes.runs.monitors.base import Metrics, Monitor
 from distes.training.trainer import Trainer
 

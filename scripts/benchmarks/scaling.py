@@ -35,10 +35,9 @@ import torch
 from scaling_model import PHASES, model, parts, schedule_cost, show
 
 import distes
-from distes.evaluation import Evaluation, Moments
 from distes.members.members import Members
 from distes.pools.on_ray.environment import prepare
-from distes.population import Population
+from distes.population import Evaluation, Moments, Population
 from distes.tasks.base import Outcome, Task, Terms
 
 PAIRS = 4  # of a chunk: eight members, each of which lives through an episode

@@ -19,8 +19,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from distes.pools.chunks import Chunk
 from distes.pools.dispatch import Issue, Schedule
-from distes.population import Chunk
 
 BEYOND = [128, 256, 512, 1024, 1440]
 LENGTHS = [0.5, 1.0, 2.0, 4.0]  # seconds of a chunk, beyond

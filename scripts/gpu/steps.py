@@ -34,9 +34,10 @@ from distes.policies.cnn import CNN
 from distes.policies.layout import Layout
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
+from distes.pools.chunks import Chunk
 from distes.pools.device import prepare
-from distes.pools.worker import Experiment, Worker
-from distes.population import Chunk
+from distes.pools.experiment import Experiment
+from distes.pools.worker import Worker
 from distes.strategies.openai_es import OpenAIES
 from distes.tasks.base import Outcome, Task, Terms
 

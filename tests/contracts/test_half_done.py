@@ -11,7 +11,7 @@ import torch
 
 import distes
 from distes.errors import EvaluationError
-from distes.evaluation import Evaluation
+from distes.population import Evaluation
 from distes.runs.state_check import change
 from distes.strategies.base import Strategy
 from tests.contracts.registry import STRATEGIES

@@ -10,12 +10,10 @@ import psutil
 import pytest
 
 from distes.errors import EvaluationError
-from distes.evaluation import Evaluation
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.on_ray.pool import RayPool
 from distes.pools.serial import SerialPool
-from distes.population import Genomes, Normalization, Population
-from distes.spread import Spread
+from distes.population import Evaluation, Genomes, Normalization, Population, Spread
 from tests.reference import episode_seed
 from tests.small import Parts, drift, evaluate, population, train
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distes.errors import CheckpointError, DistesError
-from distes.evaluation import Evaluation
+from distes.population import Evaluation
 from distes.runs.state_check import change
 from distes.strategies.base import Strategy
 from tests.contracts.registry import STRATEGIES

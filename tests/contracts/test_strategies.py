@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distes.cli.configuration import SUPPLIED
+from distes.cli.keys import SUPPLIED
 from distes.cli.signature import arguments
 from distes.errors import ConfigurationError, EvaluationError
-from distes.evaluation import Evaluation
 from distes.pools.replica import Outline, Replica, Told, digest
 from distes.pools.serial import SerialPool
-from distes.population import Population
+from distes.population import Evaluation, Population
 from distes.runs.state_encoding import decode, encode, pack, unpack
 from distes.strategies.base import Strategy
 from tests.contracts.registry import FOR_MOST, LEFT_ON_A_SPHERE, STRATEGIES

@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
 from distes.errors import DistesError
-from distes.evaluation import ChunkResult
+from distes.pools.chunks import ChunkResult
 from distes.pools.dispatch import Issue
 from distes.pools.on_ray.deaths import Death
 from distes.tasks.base import Stopped

@@ -14,11 +14,12 @@ import ray
 import torch
 
 from distes.errors import ClusterError, ConfigurationError, EvaluationError, raised
-from distes.evaluation import ChunkResult, Evaluation, reduce
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.blame import named
+from distes.pools.chunks import Chunk, ChunkResult, chunk_size_to_occupy, chunks, reduce
 from distes.pools.device import Place, visible_gpus
 from distes.pools.dispatch import Schedule
+from distes.pools.experiment import Experiment
 from distes.pools.on_ray import relay
 from distes.pools.on_ray.calls import Answer, Calls, DirectCalls, Fate
 from distes.pools.on_ray.cluster import SILENT, Watch, inventory
@@ -31,9 +32,9 @@ from distes.pools.on_ray.sync import SYNCS, array_bytes, how_to_send
 from distes.pools.on_ray.workers import RayWorkers
 from distes.pools.replica import Outline, OutOfStep, State, Told
 from distes.pools.search_distribution import SearchDistribution
-from distes.pools.worker import Experiment, Worker
+from distes.pools.worker import Worker
 from distes.pools.worker_table import gpu_share
-from distes.population import Chunk, Population, chunk_size_to_occupy, chunks
+from distes.population import Evaluation, Population
 
 POLL = 0.5  # seconds between looks at whether to stop
 ASK = 0.1  # seconds between a worker's questions whether its chunk has been taken back
@@ -115,7 +116,7 @@ class RayPool(Pool):
             min_workers: How many must be ready before the first generation begins.
             address: HOST:PORT of a running cluster, or `auto`; None starts one on this machine, on loopback.
             oversubscribe: Whether to start all of them even where there are fewer CPUs.
-            pairs_per_chunk: As in `distes.population.chunks`.
+            pairs_per_chunk: As in `distes.pools.chunks.chunks`.
             start_timeout: Seconds for which fewer than `min_workers` are put up with, for which workers may go on dying
                 before anything has come back, and that Ray may take to start.
             chunk_timeout: Seconds after which a chunk's worker counts as hung; None decides by how long others took.

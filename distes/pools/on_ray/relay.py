@@ -15,10 +15,10 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from distes.pools.chunks import Chunk
 from distes.pools.dispatch import Issue
 from distes.pools.on_ray.calls import Answer, Calls, Fate, ending, sift, what_became
 from distes.pools.on_ray.deaths import Death
-from distes.population import Chunk
 
 FROM = 32  # workers, from which on relays pay
 BEAT = 2.0  # seconds after which a relay says something even if there is nothing to be said

@@ -5,7 +5,7 @@ from typing import Any
 from ray import cloudpickle
 
 from distes.errors import ConfigurationError, raised
-from distes.pools.worker import Experiment
+from distes.pools.experiment import Experiment
 
 PARTS = {"task": "task", "forward": "policy", "perturbation": "perturbation", "strategy": "strategy"}
 

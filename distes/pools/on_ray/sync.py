@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from distes.evaluation import Evaluation
 from distes.perturbations.base import Perturbation
 from distes.pools.device import visible_gpus
+from distes.pools.experiment import Experiment
 from distes.pools.replica import Outline, State, Told
 from distes.pools.search_distribution import SearchDistribution
-from distes.pools.worker import Experiment
-from distes.population import Population
+from distes.population import Evaluation, Population
 from distes.strategies.base import Strategy
 
 Put = Callable[[Any], Any]

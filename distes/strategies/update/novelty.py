@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distes.errors import ConfigurationError, EvaluationError
-from distes.evaluation import just_below
-from distes.population import Floats
+from distes.population import Floats, just_below
 from distes.runs.state_check import is_floats, require
 
 DISTANCES = 2**22  # computed at a time: 32 MB

@@ -1,0 +1,132 @@
+"""Cuts a generation into chunks, and puts their results together in the order of its pairs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distes.population import SIGNS, Evaluation, Floats, Moments, Population, joined_behaviours
+from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A share of a generation's work: pairs [start, stop), or episodes [start, stop) of the centre.
+
+    Attributes:
+        index: Its slot; results are reduced in the order of this number.
+        start: First pair (or episode of the centre).
+        stop: One past the last.
+        of_centre: True where the centre is evaluated.
+        each: Members of a pair.
+    """
+
+    index: int
+    start: int
+    stop: int
+    of_centre: bool = False
+    each: int = len(SIGNS)
+
+    @property
+    def evaluations(self) -> int:
+        """Members, or episodes of the centre."""
+        return (self.stop - self.start) * (1 if self.of_centre else self.each)
+
+
+def chunks(population: Population, pairs_per_chunk: int | None, usual: ChunkPairs = PAIRS_PER_CHUNK) -> list[Chunk]:
+    """Cuts a generation into chunks; the cut depends on the experiment alone, never on the workers.
+
+    The centre's episodes come first: a policy that survives is slow to evaluate, and the slowest job should not be
+    the last one to start.
+
+    Args:
+        population: What is to be evaluated.
+        pairs_per_chunk: Pairs in a chunk; None takes as many as is usual: enough members for a batched step to be
+            cheap, and chunks enough for many workers.
+        usual: What the task has found best (`Task.pairs_per_chunk`).
+    """
+    pairs, episodes = len(population.ids_N), len(population.eval_seeds_E)
+    each = len(population.signs)
+    size = pairs_per_chunk or usual.pairs(pairs * each // 2)
+    size = size * 2 // each
+    # Of the centre, half as many as the members of a large chunk; what must fit into memory, members or episodes, fits.
+    alone = min(usual.most, 2 * pairs_per_chunk) if pairs_per_chunk else usual.most
+    spans = [(start, min(start + alone, episodes), True) for start in range(0, episodes, alone)]
+    spans += [(start, min(start + size, pairs), False) for start in range(0, pairs, size)]
+    return [Chunk(index, start, stop, of_centre, each) for index, (start, stop, of_centre) in enumerate(spans)]
+
+
+def chunk_size_to_occupy(workers: int, population: Population, usual: ChunkPairs) -> int | None:
+    """Members in a chunk that would give each worker one, or None if the usual chunks do, or would become too small.
+
+    Args:
+        workers: How many there are.
+        population: Of pairs, or of members that come alone.
+        usual: What the task has found best.
+    """
+    fair = usual.to_occupy(workers, len(population.ids_N) * len(population.signs) // 2)
+    return None if fair is None else 2 * fair
+
+
+@dataclass(frozen=True, eq=False)
+class ChunkResult:
+    """What travels up: a few scalars per member.
+
+    Attributes:
+        index: The chunk's slot.
+        fitness: float64, (pairs, signs) or, for the centre, (episodes,).
+        steps: int64, of the same shape: environment steps.
+        episodes: Episodes lived through.
+        moments: Of the observed pairs' observations, or None.
+        seconds: Time spent by the worker.
+        behaviour: What the members did, (pairs, signs, D) or (episodes, D), float32; None where nobody
+            describes it.
+        retried: How often it was begun anew, in fresh environments, after one had raised.
+    """
+
+    index: int
+    fitness: NDArray[np.float64]
+    steps: NDArray[np.int64]
+    episodes: int
+    moments: Moments | None
+    seconds: float
+    behaviour: Floats | None = None
+    retried: int = 0
+
+
+def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk]) -> Evaluation:
+    """Puts results into slots by pair number; neither arrival nor worker plays a part.
+
+    Args:
+        population: The generation that was evaluated.
+        results: One per chunk, in the order of `cut`.
+        cut: The chunks.
+    """
+    shape, episodes = (len(population.ids_N), len(population.signs)), len(population.eval_seeds_E)
+    fitness_N2, steps_N2 = np.empty(shape), np.empty(shape, np.int64)
+    eval_fitness_E, eval_steps_E = np.empty(episodes), np.empty(episodes, np.int64)
+    of_pairs: list[tuple[int, Floats]] = []
+    of_centre: list[tuple[int, Floats]] = []
+    for chunk, result in zip(cut, results, strict=True):
+        if result.behaviour is not None:
+            (of_centre if chunk.of_centre else of_pairs).append((population.first_pair + chunk.start, result.behaviour))
+        fitness, steps = (eval_fitness_E, eval_steps_E) if chunk.of_centre else (fitness_N2, steps_N2)
+        fitness[chunk.start : chunk.stop] = result.fitness
+        steps[chunk.start : chunk.stop] = result.steps
+    return Evaluation(
+        fitness_N2=fitness_N2,
+        steps_N2=steps_N2,
+        episodes=sum(r.episodes for c, r in zip(cut, results, strict=True) if not c.of_centre),
+        eval_fitness_E=eval_fitness_E,
+        eval_steps_E=eval_steps_E,
+        moments=tuple(result.moments for result in results if result.moments is not None),
+        busy_seconds=sum(result.seconds for result in results),
+        behaviour_N2D=_gathered(of_pairs),
+        eval_behaviour_ED=_gathered(of_centre),
+        retried=sum(result.retried for result in results),
+    )
+
+
+def _gathered(behaviours: list[tuple[int, Floats]]) -> Floats | None:
+    """One after the other, if there are any; each comes with the number of its first pair or episode."""
+    return joined_behaviours([behaviour for _, behaviour in behaviours], [first for first, _ in behaviours])

@@ -1,0 +1,275 @@
+"""Base class of the evolution strategies that search for novelty: NS-ES, NSR-ES and NSRA-ES.
+
+Conti et al. 2018, "Improving Exploration in Evolution Strategies for Deep Reinforcement Learning via a Population of
+Novelty-Seeking Agents", arXiv:1712.06560, algorithms 1 and 2. A few agents, each with a centre and an optimiser of its
+own, take turns; what their centres did is kept in an archive, and novelty is the distance from it.
+
+Two things are done in another order than there, so that no worker ever waits for the driver. An agent's centre is
+evaluated along with its population, and not once more after the update: what it did enters the archive just before the
+novelty of its members is computed. And who is asked next is chosen by what the agents' centres did when each was last
+asked; the first generations go through all of them. Statistics of observations are those of the whole run, not of
+single agents: behaviours, once in the archive, are compared with all that come later.
+
+Axes: P parameters, N antithetic pairs, 2 the signs (+, -), E episodes of the centre, D numbers of a behaviour, M
+agents.
+"""
+
+import copy
+import dataclasses
+import math
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distes.errors import ConfigurationError, EvaluationError
+from distes.noise.draws import MAX_EPISODES, Stream, draw, in_proportion
+from distes.noise.splitmix import normal
+from distes.perturbations.base import Perturbation
+from distes.population import Evaluation, Floats, Population
+from distes.runs.state_check import below, is_floats, require
+from distes.strategies.arguments import require_finite
+from distes.strategies.gaussian import OneCentre
+from distes.strategies.update.estimate import Estimate, ascend
+from distes.strategies.update.novelty import NoveltyArchive
+from distes.strategies.update.optimizer import MEMORY, FlatOptimizer
+from distes.strategies.update.schedules import schedule_of
+from distes.strategies.update.shaping import centered_rank
+
+SELECTIONS = ("novelty", "round_robin")
+
+
+class Agent:
+    """One of the agents.
+
+    Attributes:
+        optimizer: Holds its centre.
+        behaviour_D: What its centre did when it was last asked, the mean of its episodes; None before that.
+        fitness: The mean of these episodes; minus infinity before that.
+    """
+
+    def __init__(self, optimizer: FlatOptimizer) -> None:
+        """Has done nothing yet.
+
+        Args:
+            optimizer: Of its own.
+        """
+        self.optimizer = optimizer
+        self.behaviour_D: Floats | None = None
+        self.fitness = -math.inf
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, copied."""
+        behaviour_D = None if self.behaviour_D is None else self.behaviour_D.copy()
+        return {**self.optimizer.state_dict(), "behaviour_D": behaviour_D, "fitness": self.fitness}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` gave."""
+        behaviour_D = state["behaviour_D"]
+        fits = behaviour_D is None or is_floats(behaviour_D, 1)
+        require(fits, "/behaviour_D", "None, or a behaviour in finite float32 numbers")
+        self.optimizer.load_state_dict(state)
+        self.behaviour_D = None if behaviour_D is None else behaviour_D.copy()
+        self.fitness = float(state["fitness"])
+
+
+class NoveltyES(OneCentre):
+    """A generation is one agent's: its members' fitness and novelty, ranked and mixed, become a gradient at its centre.
+
+    `centre_P` is that of the agent whose centre had the best mean fitness when it was last asked.
+    """
+
+    needs_behaviour = True
+    varying: tuple[str, ...] = (*MEMORY, "behaviour_D", "behaviour_AD")
+
+    def __init__(
+        self,
+        centre_P: NDArray[np.float32],
+        perturbation: Perturbation,
+        seed: int = 0,
+        *,
+        population_size: int = 32,
+        sigma: float | dict[str, Any] = 0.1,
+        learning_rate: float | dict[str, Any] = 0.1,
+        l2_coeff: float = 0.0,
+        agents: int = 3,
+        neighbours: int = 10,
+        rollouts: int = 10,
+        selection: Literal["novelty", "round_robin"] = "novelty",
+        optimizer: str = "Adam",
+        optimizer_args: dict[str, Any] | None = None,
+        timesteps_per_generation: int | None = None,
+        max_population: int | None = None,
+    ) -> None:
+        """Starts one agent at the centre, and the others at fresh initial parameters of its kind.
+
+        Args:
+            centre_P: Where to start, float32; copied.
+            perturbation: Numbered directions.
+            seed: Of the run.
+            population_size: Members per generation; even, since they come in antithetic pairs.
+            sigma: Standard deviation of the perturbation: a number or a schedule.
+            learning_rate: Of each agent's optimiser; a number or a schedule.
+            l2_coeff: Weight decay, added to the gradient before the optimiser sees it (not decoupled).
+            agents: How many take turns.
+            neighbours: Novelty is the mean distance to so many of the nearest behaviours in the archive.
+            rollouts: Episodes of an agent's centre per generation; the mean of what it did enters the archive.
+            selection: Whose turn it is: drawn with probabilities in proportion to novelty, or one after the other.
+            optimizer: Name of a class in torch.optim.
+            optimizer_args: Its further arguments.
+            timesteps_per_generation: Rounds of population_size members are evaluated until they have taken so many
+                environment steps; null: one round.
+            max_population: No round begins that would lead beyond so many members; null: no limit.
+        """
+        for name, count in (("agents", agents), ("rollouts", rollouts)):
+            if count < 1:
+                raise ConfigurationError(f"strategy.{name} must be at least 1; got {count}.")
+            if count > MAX_EPISODES:
+                raise ConfigurationError(f"strategy.{name} must be at most {MAX_EPISODES:,}; got {count:,}.")
+        if selection not in SELECTIONS:
+            raise ConfigurationError(f"strategy.selection must be one of {', '.join(SELECTIONS)}; got {selection!r}.")
+        require_finite("l2_coeff", l2_coeff, at_least=0)
+        super().__init__(
+            perturbation,
+            seed,
+            population_size=population_size,
+            timesteps_per_generation=timesteps_per_generation,
+            max_population=max_population,
+        )
+        self._sigma_schedule = schedule_of("sigma", sigma)
+        self._rate_schedule = schedule_of("learning_rate", learning_rate)
+        self._l2_coeff, self._rollouts, self._in_turn = l2_coeff, rollouts, selection == "round_robin"
+        rate = self._rate_schedule.start
+        self._agents = [
+            Agent(FlatOptimizer(optimizer, start_P, rate, optimizer_args or {}))
+            for start_P in initial_centres(centre_P, perturbation, seed, agents)
+        ]
+        self._archive = NoveltyArchive(neighbours)
+
+    @abstractmethod
+    def _fitness_weight(self, fitness: float) -> float:
+        """How much the rank of fitness counts in this generation, from 0 to 1; that of novelty counts the rest.
+
+        Args:
+            fitness: The mean of the centre's episodes; minus infinity where that is not finite.
+        """
+
+    @property
+    def centre_P(self) -> Floats:
+        """That of the best agent; a copy."""
+        return max(self._agents, key=lambda agent: agent.fitness).optimizer.centre_P
+
+    def all_centres(self) -> Iterator[Floats]:
+        """One agent's after the other's."""
+        return (agent.optimizer.centre_P for agent in self._agents)
+
+    def ask(self) -> Population:
+        """One agent's population, or the first round of it, and episodes of its centre."""
+        seeds_E = draw(self._seed, self._generation, Stream.EVALUATION, self._rollouts)
+        return dataclasses.replace(super().ask(), eval_seeds_E=seeds_E)
+
+    def _around(self) -> Floats:
+        return self._agents[self._asked()].optimizer.centre_P
+
+    def _sigma(self) -> float | Floats:
+        return self._sigma_schedule(self._generation)
+
+    def _asked(self) -> int:
+        """Whose generation it is."""
+        if self._in_turn or self._generation < len(self._agents):
+            return self._generation % len(self._agents)
+        behaviour_MD = np.stack([agent.behaviour_D for agent in self._agents if agent.behaviour_D is not None])
+        drawn = int(draw(self._seed, self._generation, Stream.AGENTS, 1)[0])
+        return in_proportion(self._archive.novelty(behaviour_MD), drawn)
+
+    def _tell(self, evaluation: Evaluation) -> dict[str, float]:
+        """Moves the agent's centre."""
+        behaviour_N2D, did_D = self._behaviours(evaluation)
+        asked, archive = self._asked(), copy.copy(self._archive)
+        of_centre = float(archive.novelty(did_D[None])[0])
+        archive.add(did_D[None])
+        pairs, signs = evaluation.fitness_N2.shape
+        last_B = None if evaluation.last_N2 is None else evaluation.last_N2.ravel()
+        novelty_N2 = archive.novelty(behaviour_N2D.reshape(pairs * signs, -1), last_B=last_B).reshape(pairs, signs)
+        weight = self._fitness_weight(self._fitness(evaluation))
+        utility_N2 = weight * centered_rank(evaluation.fitness_N2) + (1 - weight) * centered_rank(novelty_N2)
+        estimate = Estimate(utility_N2[:, 0] - utility_N2[:, 1], utility_N2.size)
+        agent = self._agents[asked]
+        agent.optimizer.learning_rate = self._rate_schedule(self._generation)
+        gradient_P = estimate.gradient(self._perturbation, self._ids(pairs))
+        metrics = ascend(agent.optimizer, gradient_P, self._l2_coeff, self._generation)
+        agent.behaviour_D, agent.fitness, self._archive = did_D, self._fitness(evaluation), archive
+        self._generation += 1
+        return {
+            **metrics,
+            "sigma": self._sigma_schedule(self._generation - 1),
+            "agent": float(asked),
+            "archive/size": float(len(archive)),
+            "novelty/mean": float(novelty_N2.mean()),
+            "novelty/max": float(novelty_N2.max()),
+            "novelty/centre": of_centre,
+        }
+
+    def _behaviours(self, evaluation: Evaluation) -> tuple[Floats, Floats]:
+        """Of the members, and the centre's mean; refuses an evaluation that does not have them."""
+        behaviour_N2D, did_ED = evaluation.behaviour_N2D, evaluation.eval_behaviour_ED
+        episodes = 0 if did_ED is None else min(len(did_ED), len(evaluation.eval_fitness_E))
+        if behaviour_N2D is None or did_ED is None or episodes < self._rollouts:
+            raise EvaluationError(
+                f"{type(self).__name__} compares what members do: tell it an Evaluation with their behaviour, and with "
+                f"fitness and behaviour of the centre in the {self._rollouts} episodes it asks for (eval_seeds_E); got "
+                f"{'no' if behaviour_N2D is None else 'the'} behaviour of members, and {episodes} such episodes."
+            )
+        did_ED, finite_E = did_ED[: self._rollouts], np.isfinite(evaluation.eval_fitness_E[: self._rollouts])
+        if finite_E.any():  # where numbers that are not finite are put up with, their episodes have the fitness NaN
+            did_ED = did_ED[finite_E]
+        return behaviour_N2D, did_ED.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+    def _fitness(self, evaluation: Evaluation) -> float:
+        mean = float(evaluation.eval_fitness_E[: self._rollouts].mean())
+        return mean if math.isfinite(mean) else -math.inf
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generation's number, all agents, and the archive."""
+        return {
+            "generation": self._generation,
+            "agents": [agent.state_dict() for agent in self._agents],
+            "archive": self._archive.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Refuses another number of agents, and centres of another size."""
+        if len(state["agents"]) != len(self._agents):
+            raise ConfigurationError(
+                f"The stored state has {len(state['agents'])} agents, this strategy {len(self._agents)}."
+            )
+        with below("/archive"):
+            self._archive.load_state_dict(state["archive"])
+        self._generation = int(state["generation"])
+        size = self._archive.behaviour_AD.shape[1]
+        for number, (agent, one) in enumerate(zip(self._agents, state["agents"], strict=True)):
+            with below(f"/agents/{number}"):
+                agent.load_state_dict(one)
+                known = None if agent.behaviour_D is None else len(agent.behaviour_D)
+                # in the first generations all are asked, one after the other
+                expected = size if number < self._generation else None
+                require(known == expected, "/behaviour_D", "None" if expected is None else f"of {size} numbers")
+
+
+def initial_centres(centre_P: Floats, perturbation: Perturbation, seed: int, count: int) -> Iterator[Floats]:
+    """The centre itself, and then fresh ones, functions of (seed, their number).
+
+    In each parameter tensor they have mean 0 and the standard deviation of the centre's values there; a tensor that is
+    constant (zeros, ones) stays as it is.
+    """
+    for number, drawn in enumerate(draw(seed, 0, Stream.AGENTS, count).astype(np.int64)):
+        start_P = centre_P.copy()
+        noise_P = normal(torch.tensor([drawn]), len(centre_P))[0].numpy()
+        for slot in perturbation.layout.slots if number else ():
+            own = centre_P[slot.span]
+            if own.min() < own.max():
+                start_P[slot.span] = noise_P[slot.span] * own.std(dtype=np.float64)
+        yield start_P
