@@ -128,11 +128,15 @@ def test_the_readme_is_short() -> None:
 
 
 def test_what_two_pages_show_is_the_same() -> None:
-    """The picture of one generation and the order of the packages."""
+    """The picture of one generation, the order of the packages, and the commands of the learning curves."""
     first, second = (blocks(page, "") for page in ("README.md", "docs/design.md"))
     for what in ("strategy.ask():", "cli > training"):
         (here,), (there,) = ([text for text in texts if what in text] for texts in (first, second))
         assert here == there
+    curves = [
+        [text for text in blocks(page, "bash") if "for seed in" in text] for page in ("README.md", "docs/results.md")
+    ]
+    assert curves[0] == curves[1] and len(curves[0]) == 1
 
 
 @pytest.mark.parametrize("page", LINKING)
