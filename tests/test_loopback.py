@@ -67,8 +67,8 @@ def test_ray_on_this_machine_listens_on_loopback_only() -> None:
     assert [(name, address) for name, address in found if not is_loopback(address)] == []
 
 
-def test_tensorboard_as_the_readme_starts_it_listens_on_loopback_only(tmp_path: Path) -> None:
-    (command,) = re.findall(r"^tensorboard .*?(?=  |$)", (ROOT / "README.md").read_text(), re.MULTILINE)
+def test_tensorboard_as_the_documentation_starts_it_listens_on_loopback_only(tmp_path: Path) -> None:
+    (command,) = re.findall(r"^tensorboard .*?(?=  |$)", (ROOT / "docs" / "train.md").read_text(), re.MULTILINE)
     program = [sys.executable, "-m", "tensorboard.main", *command.split()[1:], "--port", "0"]
     board = subprocess.Popen(program, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""What the README and the pages of docs/ show works as it stands there."""
 
 import ast
 import json
@@ -10,6 +10,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -20,26 +21,51 @@ from distes.cli.flags import configure, read_flags
 from distes.cli.keys import CLASSES
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
-PROGRAMS = [text for kind, text in BLOCKS if kind == "python"]
-LAUNCHES = [
-    shlex.split(line, comments=True)[2:]
-    for kind, text in BLOCKS
-    if kind == "bash"
-    for line in text.splitlines()
-    if line.startswith("python scripts/launch.py") and "--resume" not in line and "--help" not in line
-]
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+}
+LINKING = {**PAGES, **{name: (ROOT / name).read_text() for name in ("CHANGELOG.md", "CONTRIBUTING.md")}}
+ACTIVATION = "source .venv/bin/activate"
+# What only the environment has: a name at the beginning of a command.
+NEEDS_ACTIVATION = re.compile(r"(?:python|pip|ray|tensorboard|distes|pytest)(?= )")
+
+
+def blocks(page: str, kind: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return [
+        text
+        for language, text in re.findall(r"^```(\w*)\n(.*?)^```", PAGES[page], re.DOTALL | re.M)
+        if language == kind
+    ]
+
+
+def commands(page: str) -> list[str]:
+    """The lines of a page's shell blocks, continued ones joined."""
+    return [line for text in blocks(page, "bash") for line in text.replace("\\\n", " ").splitlines() if line]
+
+
+def program(page: str, what: str) -> str:
+    """The one Python program of a page that has this in it."""
+    (found,) = (text for text in blocks(page, "python") if what in text)
+    return found
+
+
+LAUNCHES = {
+    f"{page}: {line}": shlex.split(line.partition("scripts/launch.py")[2], comments=True)
+    for page in PAGES
+    for line in commands(page)
+    if re.search(r"python scripts/launch\.py", line.partition(" #")[0]) and not re.search(r"--resume|--help|\$", line)
+}
 
 
 def test_the_ten_lines_of_python_give_what_make_run_gives(tmp_path: Path) -> None:
-    program = PROGRAMS[0]
-    assert len([line for line in program.splitlines() if line]) <= 10
+    text = program("README.md", "distes.Trainer")
+    assert len([line for line in text.splitlines() if line]) <= 10
     run = tmp_path / "run"
     assert launch(["--workers", "0", "--run_dir", str(run)]) == 0
     digest = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["params/sha256"]
     done = subprocess.run(
-        [sys.executable, "-c", f"{program}\nimport hashlib; print(hashlib.sha256(strategy.centre_P.data).hexdigest())"],
+        [sys.executable, "-c", f"{text}\nimport hashlib; print(hashlib.sha256(strategy.centre_P.data).hexdigest())"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -55,38 +81,132 @@ def test_the_ten_lines_of_python_give_what_make_run_gives(tmp_path: Path) -> Non
 
 def test_a_loop_of_one_s_own_finds_the_top_of_a_sphere() -> None:
     names: dict[str, Any] = {}
-    exec(PROGRAMS[1], names)
+    exec(program("docs/strategies.md", "strategy.ask()"), names)
     assert np.square(names["strategy"].centre_P).sum() < 1e-6
     assert torch.cat([parameter.flatten() for parameter in names["policy"].parameters()]).abs().max() < 1e-3
 
 
-@pytest.mark.parametrize("flags", LAUNCHES, ids=" ".join)
+def test_every_program_is_run_by_a_test() -> None:
+    assert {page: len(blocks(page, "python")) for page in PAGES if blocks(page, "python")} == {
+        "README.md": 1,
+        "docs/strategies.md": 1,
+    }
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/reproducibility.md"])
+def test_the_check_of_the_promise_finds_two_runs_identical(page: str, tmp_path: Path) -> None:
+    (text,) = (text for text in blocks(page, "bash") if "echo identical" in text)
+    shown = text[text.index("python scripts/launch.py") :]
+    script = shown.replace("python scripts/", f"{shlex.quote(sys.executable)} {shlex.quote(str(ROOT))}/scripts/")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "identical"
+    lines = (tmp_path / "runs" / "on-ray" / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) > 1 and all('"params/sha256": "' in line for line in lines)  # what the command looks for is there
+
+
+@pytest.mark.parametrize("flags", LAUNCHES.values(), ids=LAUNCHES)
 def test_the_commands_are_understood(flags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert configure(read_flags(flags))["task"]["class_path"] in CLASSES["task"]
 
 
 def test_there_are_commands() -> None:
-    assert len(LAUNCHES) >= 5
+    assert len(LAUNCHES) >= 12
+    assert {name.partition(":")[0] for name in LAUNCHES} >= {"README.md", "docs/train.md", "docs/clusters.md"}
 
 
-def test_files_that_are_named_exist() -> None:
-    for name in re.findall(r"(?:configs|scripts|docker|tests)/[\w./]+\w", README):
+def test_the_readme_is_short() -> None:
+    assert len(PAGES["README.md"].splitlines()) <= 150
+
+
+def test_what_two_pages_show_is_the_same() -> None:
+    """The picture of one generation, the order of the packages, and the commands of the learning curves."""
+    first, second = (blocks(page, "") for page in ("README.md", "docs/design.md"))
+    for what in ("strategy.ask():", "cli > training"):
+        (here,), (there,) = ([text for text in texts if what in text] for texts in (first, second))
+        assert here == there
+    curves = [
+        [text for text in blocks(page, "bash") if "for seed in" in text] for page in ("README.md", "docs/results.md")
+    ]
+    assert curves[0] == curves[1] and len(curves[0]) == 1
+
+
+@pytest.mark.parametrize("page", LINKING)
+def test_files_that_are_named_exist(page: str) -> None:
+    for name in re.findall(r"(?<![\w/.])(?:configs|scripts|docker|tests|docs)/[\w./]+\w\b(?!\*)", LINKING[page]):
         assert (ROOT / name).exists(), name
 
 
-def test_what_needs_the_environment_comes_after_its_activation() -> None:
-    commands = [line for kind, text in BLOCKS if kind == "bash" for line in text.splitlines()]
-    first = next(index for index, line in enumerate(commands) if line.startswith("source .venv/bin/activate"))
-    assert not [line for line in commands[:first] if line and not line.startswith("make run")]
+def anchors(text: str) -> set[str]:
+    """What a heading is linked by: its words in lower case, joined by hyphens, without punctuation."""
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.M)
+    titles = re.findall(r"^#+ (.*)", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-def test_tables_are_rendered_as_tables() -> None:
-    """A table ends at an empty line; whatever else follows it becomes a row."""
-    lines = README.splitlines()
+@pytest.mark.parametrize("page", LINKING)
+def test_links_lead_somewhere(page: str) -> None:
+    text = re.sub(r"^```.*?^```", "", LINKING[page], flags=re.DOTALL | re.M)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = unquote(target).partition("#")
+        path = ((ROOT / page).parent / name) if name else ROOT / page
+        assert path.resolve().is_relative_to(ROOT) and path.exists(), target
+        assert not anchor or anchor in anchors(path.read_text()), target
+
+
+def test_every_page_is_linked_from_the_readme_and_the_index() -> None:
+    names = {Path(page).name for page in PAGES} - {"README.md"}
+    assert set(re.findall(r"\]\(docs/(\w+\.md)\)", PAGES["README.md"])) == names
+    assert set(re.findall(r"\]\((\w+\.md)\)", PAGES["docs/README.md"])) == names
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_begins_with_a_title_and_a_sentence(page: str) -> None:
+    title, empty, sentence = PAGES[page].splitlines()[:3]
+    assert re.match(r"# \w", title) and not empty and re.match(r"\w", sentence)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_needs_the_environment_comes_after_its_activation(page: str) -> None:
+    """In shell blocks as well as within a line; a name that `make` runs, or a path into .venv, needs none."""
+    text = PAGES[page]
+    places = [
+        block.start(1) + line.start()
+        for block in re.finditer(r"^```bash\n(.*?)^```", text, re.DOTALL | re.M)
+        for line in re.finditer(r"^[ \t]*(?=\S)", block[1], re.M)
+        if NEEDS_ACTIVATION.match(block[1], line.end())
+    ]
+    within = re.sub(r"^```.*?^```", lambda block: " " * len(block[0]), text, flags=re.DOTALL | re.M)
+    places += [match.start() for match in re.finditer("`", within) if NEEDS_ACTIVATION.match(within, match.end())]
+    if places:
+        assert ACTIVATION in text, "no activation"
+        early = [place for place in places if place < text.index(ACTIVATION)]
+        assert not early, text[early[0] : early[0] + 60]
+
+
+@pytest.mark.parametrize("page", LINKING)
+def test_tables_are_rendered_as_tables(page: str) -> None:
+    """A table ends at an empty line; whatever else follows it becomes a row. Rows have as many cells as the head."""
+    lines = re.sub(r"^```.*?^```", "", LINKING[page], flags=re.DOTALL | re.M).splitlines()
     for before, after in pairwise(lines):
         if before.startswith("|") != after.startswith("|"):
             assert not (before.strip() and after.strip()), (before, after)
+        elif before.startswith("|"):
+            assert len(cells(before)) == len(cells(after)), (before, after)
+
+
+def cells(row: str) -> list[str]:
+    return re.split(r"(?<!\\)\|", row.strip().strip("|"))
 
 
 def test_a_script_beside_the_clone_finds_what_is_installed(tmp_path: Path) -> None:
