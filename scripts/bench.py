@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the benchmarks of scripts/benchmarks/ that need no GPU, in under ten minutes, and prints one table of ratios.
+"""Runs the benchmarks of scripts/benchmarks/speed/ that need no GPU, in under ten minutes; prints one table of ratios.
 
     python scripts/bench.py [--only rollouts physics ...] [--results FOLDER]
 
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-FOLDER = Path(__file__).resolve().parent / "benchmarks"
+FOLDER = Path(__file__).resolve().parent / "benchmarks" / "speed"
 Row = tuple[str, str, float]  # what, beside what, ratio
 Results = list[dict[str, Any]]
 

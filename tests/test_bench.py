@@ -22,7 +22,7 @@ def test_reads_the_results_that_are_kept(name: str) -> None:
 @pytest.mark.parametrize("name", BENCH["BENCHMARKS"])
 def test_runs_only_what_can_run_without_a_gpu(name: str) -> None:
     assert not name.startswith("gpu_")
-    assert (ROOT / "scripts" / "benchmarks" / f"{name}.py").is_file()
+    assert (ROOT / "scripts" / "benchmarks" / "speed" / f"{name}.py").is_file()
 
 
 def test_prints_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ SCRIPTS = {
 
 
 def start(script: str, *flags: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, f"scripts/benchmarks/{script}.py", *flags]
+    command = [sys.executable, f"scripts/benchmarks/speed/{script}.py", *flags]
     environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
 

@@ -13,7 +13,7 @@ from distes.cli import configure, read_flags
 from distes.yaml_text import write
 from tests.small import ROOT
 
-LEARNING = runpy.run_path(str(ROOT / "scripts" / "benchmarks" / "learning.py"))
+LEARNING = runpy.run_path(str(ROOT / "scripts" / "benchmarks" / "learning" / "learning.py"))
 LEVELS = (10, 20, 30, 40)
 
 

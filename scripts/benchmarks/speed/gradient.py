@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Bytes of noise per second that ES's gradient estimate reads, over those that the machine can read.
 
-    python scripts/benchmarks/gradient.py [--json FILE]
+    python scripts/benchmarks/speed/gradient.py [--json FILE]
 
 The estimate is a weighted sum of slices of the noise table, so each slice has to be read once: the limit is the memory.
 On a CPU that is `torch.sum` over as many bytes of the same table, on as many threads; on a CUDA device, where there is

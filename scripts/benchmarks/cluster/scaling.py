@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """How training scales with its workers: sleeping environments on real Ray, and a model of what lies beyond.
 
-    python scripts/benchmarks/scaling.py [--workers 1 2 4 8 16 32 64] [--seconds 0.5] [--chunks 256] [--json FILE]
+    python scripts/benchmarks/cluster/scaling.py [--workers 1 2 4 8 16 32 64] [--seconds 0.5] [--chunks 256]
+        [--json FILE]
 
 A chunk is eight members' episodes and takes a set time: workers sleep, so that many of them fit on a small machine. All
 else is a whole run: population and results travel through Ray, the trainer updates, and archive, metrics.jsonl and

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Environment steps per second of our batched environments, beside Gymnasium's own, on one thread.
 
-    python scripts/benchmarks/envs.py [--env CartPole-v1 ...] [--rows 128 1024] [--json FILE]
+    python scripts/benchmarks/speed/envs.py [--env CartPole-v1 ...] [--rows 128 1024] [--json FILE]
 
 Beside them: a loop over one environment of Gymnasium's, the limit of whoever steps environments one by one; and
 Gymnasium's vector environment of as many rows (its own batched one of CartPole, else `SyncVectorEnv`). Actions are

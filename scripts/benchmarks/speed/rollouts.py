@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Environment steps per second of the whole trainer, over two bare processes that step the same environment.
 
-    python scripts/benchmarks/rollouts.py [--env HalfCheetah-v5] [--workers 2] [--peer PYTHON] [--json FILE]
+    python scripts/benchmarks/speed/rollouts.py [--env HalfCheetah-v5] [--workers 2] [--peer PYTHON] [--json FILE]
 
 256 members, MLP 64-64. The bare processes take random actions drawn beforehand and do nothing else: they are the limit
 of whoever steps the environments of Gymnasium one by one, and batched simulators are to pass it. Bare loop, trainer and
@@ -21,8 +21,8 @@ import time
 import warnings
 from pathlib import Path
 
-LAUNCH = Path(__file__).resolve().parents[1] / "launch.py"
-PEER = Path(__file__).resolve().parent / "peers" / "evotorch_rollouts.py"
+LAUNCH = Path(__file__).resolve().parents[2] / "launch.py"
+PEER = Path(__file__).resolve().parents[1] / "peers" / "evotorch_rollouts.py"
 ENVIRONMENTS = ["HalfCheetah-v5", "Ant-v5", "Hopper-v5", "CartPole-v1", "LunarLander-v3", "HalfCheetah-v5/one_by_one"]
 LONGER = {"Ant-v5": 4}  # times the seconds: a generation takes half a minute
 WITHOUT_PEER = ("LunarLander-v3",)

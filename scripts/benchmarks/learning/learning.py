@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Learning: the timesteps that a training takes to levels of a score, seed by seed, beside published figures.
 
-    python scripts/benchmarks/learning.py [--strategy OpenAIES ARS] [--task swimmer halfcheetah] [--seeds 0 1 2]
-        [--budget 3e6] [--workers 2] [--runs FOLDER] [--json FILE]
+    python scripts/benchmarks/learning/learning.py [--strategy OpenAIES ARS] [--task swimmer halfcheetah]
+        [--seeds 0 1 2] [--budget 3e6] [--workers 2] [--runs FOLDER] [--json FILE]
 
 Each strategy has a file in configs/ for each task, the same for all seeds. A training goes on until the highest level
 is confirmed by `final_episodes` fresh episodes of the centre, or its budget of timesteps is spent. Trainings lie in the
@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 from distes.cli import configure, read_flags
 from distes.errors import ConfigurationError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Task(NamedTuple):

@@ -2,7 +2,7 @@
 """Evaluations until a test function is below 1e-10: SepCMAES beside the `cmaes` package's SepCMA, and SNES.
 
     pip install cmaes        # the peer, which distes itself does not need
-    python scripts/benchmarks/functions.py [--seeds 5] [--json FILE]
+    python scripts/benchmarks/learning/functions.py [--seeds 5] [--json FILE]
 
 Equal population (4 + 3 ln n), start and sigma; medians over the seeds. By ask and tell, without trainer and workers.
 

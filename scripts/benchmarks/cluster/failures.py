@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What dying and slow workers cost a run: time over that of the same work undisturbed, on real Ray.
 
-    python scripts/benchmarks/failures.py [--workers 20] [--generations 24] [--repeats 3] [--json FILE]
+    python scripts/benchmarks/cluster/failures.py [--workers 20] [--generations 24] [--repeats 3] [--json FILE]
 
 Workers sleep instead of simulating, so that more of them than cores are at work on this machine, and a generation takes
 two seconds. Killed: in mid-run a tenth of the workers get SIGKILL at once, and others start in their place; the time of

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How well gradient estimates point: their cosine with the true gradient, with guidance and without.
 
-    python scripts/benchmarks/guidance.py [--sizes 1000 10000] [--populations 64 256] [--seeds 3] [--json FILE]
+    python scripts/benchmarks/learning/guidance.py [--sizes 1000 10000] [--populations 64 256] [--seeds 3] [--json FILE]
 
 Rows of other sizes and populations that FILE already has stay in it.
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Learning with rank-1 perturbations beside dense ones: the same files, seeds and budgets, one table.
 
-    python scripts/benchmarks/low_rank_learning.py [--case NAME ...] [--seeds 0 1 2] [--workers 2] [--json FILE]
+    python scripts/benchmarks/learning/low_rank_learning.py [--case NAME ...] [--seeds 0 1 2] [--workers 2]
+        [--json FILE]
 
 Low-rank noise (Sarkar et al. 2025, arXiv:2511.16652) has the same mean and covariance as dense noise, so at equal
 budgets it should learn as well. A row is one task; CartPole stops when it is solved, and what counts is the timesteps.

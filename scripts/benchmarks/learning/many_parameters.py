@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How far a function of many parameters has come down after so many evaluations: LM-MA-ES beside others.
 
-    python scripts/benchmarks/many_parameters.py [--sizes 1000 10000] [--evaluations 100000] [--json FILE]
+    python scripts/benchmarks/learning/many_parameters.py [--sizes 1000 10000] [--evaluations 100000] [--json FILE]
 
 The ellipsoid of condition 1e6, whose axes are those of the parameters, from (1, ..., 1) on; and a cigar whose long axis
 is not, 1e6 |x|^2 - (1e6 - 1) (v . x)^2 with v along the diagonal, from a random point on. Sigma is 0.3 to begin with,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Genetic algorithms beside random search with as many members, and safe mutations beside plain ones.
 
-    python scripts/benchmarks/genetic.py [--case cartpole pendulum maze deep] [--seeds 0 1 2] [--runs FOLDER]
+    python scripts/benchmarks/learning/genetic.py [--case cartpole pendulum maze deep] [--seeds 0 1 2] [--runs FOLDER]
         [--json FILE]
 
 Each row is a training with `scripts/launch.py`, whose command is printed, for each seed; its score is the mean return

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One step of a whole population's policies on a GPU, beside the limit of each form.
 
-    python scripts/benchmarks/gpu_forward.py [--members 1024 4096 16384 65536] [--json FILE]
+    python scripts/benchmarks/speed/gpu_forward.py [--members 1024 4096 16384 65536] [--json FILE]
 
 Dense: every member's weights are read once, so the limit is the memory's bandwidth; the ratio is the bytes of weights
 per second over those that a large copy reads and writes. Low-rank: the product with the shared weights is done in any

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Memory of the noise table with 1 and with 8 processes that read all of it: proportional set size (PSS), summed.
 
-    python scripts/benchmarks/noise_memory.py [--size 250000000] [--json FILE]
+    python scripts/benchmarks/speed/noise_memory.py [--size 250000000] [--json FILE]
 
 PSS counts a page that several processes share once, divided among them. One copy per node means that the sum over
 eight processes is one table and eight interpreters.

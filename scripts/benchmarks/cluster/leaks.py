@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Memory of driver, workers and Ray's node over thousands of generations: it should not grow.
 
-    python scripts/benchmarks/leaks.py [--generations 2000] [--centre_mb 1] [--workers 2] [--json FILE]
+    python scripts/benchmarks/cluster/leaks.py [--generations 2000] [--centre_mb 1] [--workers 2] [--json FILE]
 
 Each generation sends a centre of a megabyte through the object store. What counts is the memory that a process has for
 itself: that of the object store is shared, has a fixed size, and comes into a process's account page by page.

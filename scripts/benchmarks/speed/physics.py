@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Microseconds per step of the MuJoCo tasks on one core: the physics alone, our batched environments, Gymnasium's loop.
 
-    python scripts/benchmarks/physics.py [--env HalfCheetah-v5 ...] [--rows 64] [--json FILE]
+    python scripts/benchmarks/speed/physics.py [--env HalfCheetah-v5 ...] [--rows 64] [--json FILE]
 
 All four start from the same states and take the same actions, for a few steps, in turns. The time is that of the CPU:
 all run on the thread of the caller, and what else the machine does then counts less.

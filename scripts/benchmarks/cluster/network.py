@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What goes over the wire to a node in each generation, and how soon its workers begin.
 
-    sudo python scripts/benchmarks/network.py [--workers_per_node 1 8] [--parameters 10000000] [--gbit 10] [--json FILE]
+    sudo python scripts/benchmarks/cluster/network.py [--workers_per_node 1 8] [--parameters 10000000] [--gbit 10]
+        [--json FILE]
 
 Two nodes and a head without workers, each a network namespace of this machine (Linux, root, iproute2), so that the
 kernel counts what a node receives. The centre should arrive once per node, whatever the number of workers there
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from chaos_nodes import ENVIRONMENT, Namespace, shell  # noqa: E402

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Whole generations on one GPU through the worker: CartPole in torch, and Atari's network on synthetic frames.
 
-    python scripts/benchmarks/gpu_rollouts.py [--members 65536] [--atari_members 4096] [--json FILE]
+    python scripts/benchmarks/speed/gpu_rollouts.py [--members 65536] [--atari_members 4096] [--json FILE]
 
 CartPole: ask, evaluate and tell for some generations, with environment, noise and policies on the GPU; steps of the
 environments per second, of the evaluation and of whole generations. Atari: no emulator runs on a GPU, so frames of

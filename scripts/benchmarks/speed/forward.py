@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One step of a whole population's policies: members a second, beside the limit of each form.
 
-    python scripts/benchmarks/forward.py [--seconds 1] [--threads 1] [--json FILE]
+    python scripts/benchmarks/speed/forward.py [--seconds 1] [--threads 1] [--json FILE]
 
 Dense against a chain of `baddbmm` written by hand over the same weights: one batched product per layer that reads every
 weight once, and no Python around it. Low-rank against the same module with one set of weights for all rows: the large

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A maze that deceives: where the centres of a run end up, for OpenAI-ES and for strategies that look for what is new.
 
-    python scripts/benchmarks/maze.py [--case NAME ...] [--seeds 0 1 2] [--json FILE] [--svg FILE]
+    python scripts/benchmarks/learning/maze.py [--case NAME ...] [--seeds 0 1 2] [--json FILE] [--svg FILE]
 
 Reward leads straight into a trap of three walls (return -0.5); the goal lies behind it (above -0.1). Each row is a run
 of `scripts/launch.py`, in this process; the figures name its command. One that reaches the goal stops there, once 100
@@ -31,7 +31,7 @@ from distes.population import Population
 from distes.trainer import Trainer
 from distes.worker import Experiment
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 # OpenAI-ES with all that the others have: the same policy, members, sigma, learning rate and weight decay.
 AS_THE_OTHERS = {"population_size": 64, "sigma": 0.5, "learning_rate": 0.1, "l2_coeff": 0.003}
 CASES = {
