@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from distes.cli import main
+from scripts.benchmarks.report import read
 from tests.small import ROOT
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -24,7 +25,7 @@ def test_a_row_and_a_panel_per_run(
     monkeypatch.setattr(sys, "argv", ["maze.py", *flags, "--json", str(figures), "--svg", str(drawing)])
     for _ in range(2):  # the second time, all is known already
         runpy.run_path("scripts/benchmarks/learning/maze.py", run_name="__main__")
-    rows = json.loads(figures.read_text())
+    rows = read(figures)
     assert [(row["strategy"], row["generations"], len(row["ends"])) for row in rows] == [
         ("OpenAIES", 3, 3),
         ("NSRAES", 3, 3),
