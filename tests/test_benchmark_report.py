@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.benchmarks.report import RESULTS, ROOT, Table, command_line, keep, read
+from scripts.benchmarks.report import RESULTS, ROOT, Table, command, command_line, keep, read
 
 
 def test_a_table_has_columns_of_set_width(capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,6 +35,11 @@ def test_figures_are_kept_with_where_they_come_from(
     assert about["command"] == "python scripts/benchmarks/speed/envs.py --env CartPole-v1"
     assert "cores" in about["machine"] and "torch" in about["versions"] and about["date"].count("-") == 2
     assert "evotorch" not in about["versions"]
+
+
+def test_a_command_is_kept_without_the_file_of_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "scripts/chaos.py"), "--local", "--json=a file", "--seed", "3"])
+    assert command() == "python scripts/chaos.py --local --seed 3"
 
 
 def test_nothing_is_kept_where_no_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

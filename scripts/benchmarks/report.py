@@ -80,6 +80,7 @@ def machine() -> str:
 def command() -> str:
     """What this process was started with, relative to the root, without `--json FILE`."""
     words = [os.path.relpath(Path(sys.argv[0]).resolve(), ROOT), *sys.argv[1:]]
+    words = [word for word in words if not word.startswith("--json=")]
     while "--json" in words:
         place = words.index("--json")
         del words[place : place + 2]

@@ -25,18 +25,17 @@ import torch
 from distes.noise import NoiseTable
 from distes.noise_sum import cpu, weighted_sum
 from scripts.benchmarks.report import Table, command_line, keep
+from scripts.benchmarks.speed.gpu_forward import wait
 
 OURS_AT_MOST, OTHERS_AT_MOST = 20e9, 0.5e9  # bytes
 SHAPES = [(pairs, size) for size in (10**5, 10**6, 10**7) for pairs in (500, 5000)]
 
 
 def seconds(work: Callable[[], Any], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait(device)
     started = time.perf_counter()
     work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait(device)
     return time.perf_counter() - started
 
 
