@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from distes.cli.flags import configure, read_flags
+from distes.cli.yaml_text import write
 
-from distes.cli import configure, read_flags
-from distes.yaml_text import write
 from scripts.benchmarks.report import read
 from tests.small import ROOT
 

@@ -14,20 +14,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from distes.members.cuda_graph import WARM_UP, Captured
+from distes.members.members import Members
+from distes.noise.table import NoiseTable
+from distes.policies.layout import Layout
+from distes.pools.chunks import Chunk
+from distes.pools.experiment import Experiment
+from distes.pools.worker import Worker
 from policies import FORMS, POLICIES, answers, forward_of, in_chunks, members_of
 from step import Case, Figures, Skip, Trials
 from torch import Tensor
 
-from distes.batched import Members
-from distes.captured import WARM_UP, Captured
-from distes.layout import Layout
-from distes.noise import NoiseTable
 from distes.perturbations.dense import Dense
 from distes.policies.mlp import MLP
-from distes.population import Chunk
 from distes.strategies.openai_es import OpenAIES
 from distes.tasks.base import Outcome, Task, Terms
-from distes.worker import Experiment, Worker
 
 ROOT = Path(__file__).resolve().parents[2]
 # What the memory checker runs.

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from distes.members.cuda_graph import WARM_UP, Captured
+from distes.members.members import Forward, Members, population_forward
+from distes.noise.table import NoiseTable
+from distes.policies.layout import Layout
 from step import Case, Figures
 from torch import Tensor, nn
 
-from distes.batched import Forward, Members, population_forward
-from distes.captured import WARM_UP, Captured
-from distes.layout import Layout
-from distes.noise import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.perturbations.dense import Dense
 from distes.perturbations.low_rank import LowRank

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-
-from distes.device import prepare
+from distes.pools.device import prepare
 
 Figures = dict[str, Any]
 

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from distes.members.cuda_graph import SYNCHRONISES, WARM_UP, Captured
+from distes.members.members import Forward
+from distes.noise.table import NoiseTable
+from distes.noise.weighted_sum import weighted_sum
 from policies import FORMS, forward_of, many, members_of
 from step import Case, Figures, note, seconds_of, wait
 from torch import Tensor
 
-from distes.batched import Forward
-from distes.captured import SYNCHRONISES, WARM_UP, Captured
-from distes.noise import NoiseTable
-from distes.noise_sum import cpu, gpu, weighted_sum
+from distes.noise import sum_cpu, sum_gpu
 from distes.policies.mlp import MLP
 from distes.tasks.base import Terms
 
@@ -130,19 +131,19 @@ def gradient(case: Case) -> Figures:
             took["distes"] = seconds_of(lambda: weighted_sum(noise, starts_N, weights_N, out), case, device)  # noqa: B023
             if slices <= 100:
                 expected = np.zeros(length, np.float32)
-                cpu.add_in_numpy(noise.numbers, starts_N, weights_N, expected, False)
+                sum_cpu.add_in_numpy(noise.numbers, starts_N, weights_N, expected, False)
                 assert np.array_equal(out.cpu().numpy(), expected), f"{dtype}: other bits than the CPU's"
                 table, plain = noise.tensor(device), torch.zeros(length, device=device)
                 on_device = torch.from_numpy(starts_N).to(device), torch.from_numpy(weights_N).to(device)
-                gpu.add_in_torch(table, *on_device, plain, False)
+                sum_gpu.add_in_torch(table, *on_device, plain, False)
                 figures[f"torch's difference, {dtype}"] = float((plain - out).abs().max())
-                took["torch"] = seconds_of(lambda: gpu.add_in_torch(table, *on_device, plain, False), case, device)  # noqa: B023
+                took["torch"] = seconds_of(lambda: sum_gpu.add_in_torch(table, *on_device, plain, False), case, device)  # noqa: B023
             note(figures, f"{slices} slices of {length:,}, {dtype}", took)
             gb = slices * length * noise.dtype.itemsize / took["distes"] / 1e9
             figures[f"GB/s, {slices} x {length}, {dtype}"] = gb
             print(f"{'':<44}{gb:,.0f} GB/s")
         noise.close()
-    figures["triton"] = device.type == "cuda" and gpu._triton_kernel(device) is not None
+    figures["triton"] = device.type == "cuda" and sum_gpu._triton_kernel(device) is not None
     assert device.type == "cpu" or figures["triton"], "Triton does not work here"
     return figures
 

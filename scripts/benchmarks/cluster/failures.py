@@ -20,10 +20,10 @@ from pathlib import Path
 from statistics import median
 
 import psutil
+from distes.members.members import Members
+from distes.pools.on_ray.environment import prepare
 
 import distes
-from distes.batched import Members
-from distes.pools.ray_environment import prepare
 from distes.tasks.base import Outcome, Terms
 from scripts.benchmarks.report import command_line, keep
 
@@ -48,7 +48,7 @@ class Cluster:
 
     def __init__(self, workers: int, seconds: float, chunks: int, slow: Path) -> None:
         """Waits until all workers are there."""
-        from distes.pools.ray_pool import RayPool
+        from distes.pools.on_ray.pool import RayPool
 
         self.workers, self._slow = workers, slow
         task, policy = Sleep(seconds, slow), distes.Linear(1, 4, bias=False)

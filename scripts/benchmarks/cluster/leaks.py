@@ -11,9 +11,9 @@ The ratio is the memory at the end over that after a tenth of the generations, w
 import time
 
 import psutil
+from distes.pools.on_ray.environment import prepare
 
 import distes
-from distes.pools.ray_environment import prepare
 from scripts.benchmarks.report import Table, command_line, keep
 
 PARTS = {"driver": None, "workers": "ray::", "node": "raylet"}
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     prepare()
-    from distes.pools.ray_pool import RayPool
+    from distes.pools.on_ray.pool import RayPool
 
     dimension = int(options.centre_mb * 2**20 / 4)
     task = distes.Function("sphere", dimension=dimension)

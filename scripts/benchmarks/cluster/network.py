@@ -25,10 +25,10 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from distes.members.members import Members
+from distes.pools.on_ray.environment import prepare
 
 import distes
-from distes.batched import Members
-from distes.pools.ray_environment import prepare
 from distes.tasks.base import Outcome, Terms
 from scripts.benchmarks.report import Table, command_line, keep
 from scripts.chaos_nodes import ENVIRONMENT, Namespace, shell
@@ -56,7 +56,7 @@ def received(node: str) -> int:
 def drive(options: argparse.Namespace) -> None:
     """In the head's namespace: a few generations; prints one line of JSON."""
     prepare()
-    from distes.pools.ray_pool import RayPool
+    from distes.pools.on_ray.pool import RayPool
 
     workers = NODES * options.workers_per_node[0]
     task, policy = Stamp("sphere", dimension=options.parameters), distes.Linear(1, options.parameters, bias=False)

@@ -33,12 +33,11 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+from distes.members.members import Members
+from distes.pools.on_ray.environment import prepare
 
 import distes
-from distes.batched import Members
-from distes.evaluation import Evaluation, Moments
-from distes.pools.ray_environment import prepare
-from distes.population import Population
+from distes.population import Evaluation, Moments, Population
 from distes.tasks.base import Outcome, Task, Terms
 from scripts.benchmarks.cluster.scaling_model import PHASES, model, parts, schedule_cost, show
 from scripts.benchmarks.report import command_line, keep, read
@@ -72,9 +71,9 @@ class Sleeping(Task):
 def relays_from(workers: int) -> None:
     """Has nodes hand chunks out from so many workers on, and not from where they usually do."""
     prepare()
-    from distes.pools import ray_relay
+    from distes.pools.on_ray import relay
 
-    ray_relay.FROM = workers
+    relay.FROM = workers
 
 
 def workers_cpu() -> float:
@@ -100,12 +99,12 @@ def runs(workers: int, cases: Mapping[str, int], seconds: float, spread: float, 
         least: Seconds that a training should take.
     """
     prepare()
-    from distes.archive import Archive
-    from distes.monitor.base import Monitors
-    from distes.monitor.jsonl import Jsonl
-    from distes.monitor.tensorboard import TensorBoard
-    from distes.pools.ray_pool import RayPool
-    from distes.run_directory import RunDirectory
+    from distes.pools.on_ray.pool import RayPool
+    from distes.runs.directory import RunDirectory
+    from distes.runs.monitors.base import Monitors
+    from distes.runs.monitors.jsonl import Jsonl
+    from distes.runs.monitors.tensorboard import TensorBoard
+    from distes.runs.store import Archive
 
     clocks: list[list[float]] = []
     cpu: list[float] = []  # of the workers, when the generations that count began

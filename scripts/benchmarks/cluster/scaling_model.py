@@ -19,8 +19,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distes.pools.schedule import Issue, Schedule
-from distes.population import Chunk
+from distes.pools.chunks import Chunk
+from distes.pools.dispatch import Issue, Schedule
+
 from scripts.benchmarks.report import Table
 
 BEYOND = [128, 256, 512, 1024, 1440]

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from distes.noise.table import NoiseTable
+from distes.policies.layout import Layout
 
-from distes.layout import Layout
-from distes.noise import NoiseTable
 from distes.perturbations.dense import Dense
 from distes.policies.linear import Linear
 from distes.strategies.guided_es import GuidedES

@@ -28,7 +28,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distes.cli import configure, read_flags
+from distes.cli.flags import configure, read_flags
+
 from distes.errors import ConfigurationError
 from scripts.benchmarks.report import ROOT, Table, command_line, keep
 

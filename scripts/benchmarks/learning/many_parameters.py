@@ -16,12 +16,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from distes.noise.table import NoiseTable
+from distes.policies.layout import Layout
+from distes.strategies.arguments import usual_population
 
-from distes.layout import Layout
-from distes.noise import NoiseTable
 from distes.perturbations.dense import Dense
 from distes.policies.linear import Linear
-from distes.strategies.adaptive import usual_population
 from distes.strategies.base import Strategy
 from distes.strategies.lm_ma_es import LMMAES
 from distes.strategies.openai_es import OpenAIES

@@ -16,18 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from distes.cli.build import build
+from distes.cli.flags import configure, read_flags
+from distes.cli.keys import own_arguments
+from distes.pools.experiment import Experiment
+from distes.runs.monitors.base import Metrics, Monitor
+from distes.training.trainer import Trainer
 
-from distes.build import build
-from distes.cli import configure, read_flags
-from distes.configuration import own_arguments
 from distes.envs.u_maze import EDGE, GOAL, REACHED, WALLS
-from distes.evaluation import Evaluation
-from distes.monitor.base import Metrics, Monitor
 from distes.pools.base import Pool, Status
 from distes.pools.serial import SerialPool
-from distes.population import Population
-from distes.trainer import Trainer
-from distes.worker import Experiment
+from distes.population import Evaluation, Population
 from scripts.benchmarks.report import Table, command_line, keep, read
 
 # OpenAI-ES with all that the others have: the same policy, members, sigma, learning rate and weight decay.

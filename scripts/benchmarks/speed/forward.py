@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from distes.members.members import Members, population_forward
+from distes.noise.table import NoiseTable
+from distes.policies.layout import Layout
 from torch import Tensor, nn
 
-from distes.batched import Members, population_forward
-from distes.layout import Layout
-from distes.noise import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.perturbations.dense import Dense
 from distes.perturbations.low_rank import LowRank

@@ -20,14 +20,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from distes.errors.cuda import out_of_memory
+from distes.members.cuda_graph import WARM_UP, Captured
+from distes.members.members import Forward, Members, population_forward
+from distes.noise.table import NoiseTable
+from distes.policies.layout import Layout
+from distes.pools.device import prepare
 from torch import nn
 
-from distes.batched import Forward, Members, population_forward
-from distes.captured import WARM_UP, Captured
-from distes.cuda_errors import out_of_memory
-from distes.device import prepare
-from distes.layout import Layout
-from distes.noise import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.perturbations.dense import Dense
 from distes.perturbations.low_rank import LowRank

@@ -15,18 +15,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from distes.cli.build import build
+from distes.cli.flags import configure, read_flags
+from distes.members.members import Members
+from distes.noise.table import NoiseTable
+from distes.policies.layout import Layout
+from distes.pools.experiment import Experiment
 from torch import nn
 
-from distes.batched import Members
-from distes.build import build
-from distes.cli import configure, read_flags
 from distes.errors import EvaluationError
-from distes.layout import Layout
-from distes.noise import NoiseTable
 from distes.pools.serial import SerialPool
 from distes.strategies.openai_es import OpenAIES
 from distes.tasks.base import Outcome, Task, Terms
-from distes.worker import Experiment
 from scripts.benchmarks.report import Table, command_line, keep
 from scripts.benchmarks.speed.gpu_forward import FORMS, FRAMES, atari_net, chosen_device, wait
 

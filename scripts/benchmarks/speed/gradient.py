@@ -21,9 +21,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from distes.noise.table import NoiseTable
+from distes.noise.weighted_sum import weighted_sum
 
-from distes.noise import NoiseTable
-from distes.noise_sum import cpu, weighted_sum
+from distes.noise import sum_cpu
 from scripts.benchmarks.report import Table, command_line, keep
 from scripts.benchmarks.speed.gpu_forward import wait
 
@@ -111,9 +112,11 @@ def main() -> None:
     parser.add_argument("--table_mb", type=int, default=1000, help="so large that no cache holds it")
     parser.add_argument("--turns", type=int, default=5)
     options = parser.parse_args()
-    torch.set_num_threads(cpu.cores())
+    torch.set_num_threads(sum_cpu.cores())
     devices = [torch.device("cpu")] + [torch.device("cuda")] * torch.cuda.is_available()
-    print(f"{cpu.cores()} threads, a table of {options.table_mb:,} MB; over the limit: ours, torch's add_, OpenAI's")
+    print(
+        f"{sum_cpu.cores()} threads, a table of {options.table_mb:,} MB; over the limit: ours, torch's add_, OpenAI"
+    )
     table = Table(
         *(("device", ">6"), ("dtype", ">9"), ("parameters", ">12,"), ("pairs", ">7,"), ("limit GB/s", ">12,.1f")),
         *(("ours GB/s", ">11,.1f"), ("ours", ">7.2f"), ("", "<1"), ("torch", ">8.2f"), ("OpenAI", ">8.2f")),

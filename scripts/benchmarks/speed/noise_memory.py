@@ -23,7 +23,7 @@ def pss_mb() -> float:
 
 def read_all(size: int, touch: bool, ready: Any, everybody: Any, out: Any) -> None:
     """Reads the whole table where `touch`, waits for the others, then measures."""
-    from distes.noise import NoiseTable
+    from distes.noise.table import NoiseTable
 
     table = NoiseTable(size=size)
     fingerprint = table.fingerprint if touch else ""
