@@ -28,7 +28,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from chaos_nodes import ENVIRONMENT, ROOT, Namespace, Node, command_of
+from scripts.benchmarks.report import command_line, keep
+from scripts.chaos_nodes import ENVIRONMENT, ROOT, Namespace, Node, command_of
 
 FAULTS = {
     "kill a worker": 8,
@@ -182,7 +183,7 @@ def compare(expected: dict[int, str], got: dict[int, str]) -> dict[str, int]:
 
 def main() -> None:
     """Prints what was done, and a verdict; exit code 1 where a bit differs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--faults", type=int, default=50)
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--workers_per_node", type=int, default=2)
@@ -192,7 +193,6 @@ def main() -> None:
     parser.add_argument("--sync", default="auto", help="auto, broadcast or replay")
     parser.add_argument("--relays", action="store_true")
     parser.add_argument("--local", action="store_true", help="without namespaces, and so without root")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if not options.local and (os.geteuid() != 0 or shutil.which("ip") is None):
         sys.exit("error: network namespaces need root and the program `ip` (iproute2); --local does without.")
@@ -212,8 +212,7 @@ def main() -> None:
     counters = {name.split("/")[1]: last[name] for name in ("workers/restarted", "chunks/reissued", "chunks/duplicate")}
     result = {"faults": dict(chaos.counts), **verdict, "seconds": seconds, **counters}
     print(json.dumps(result, indent=1))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    keep(options.json, result)
     if verdict["different"] or verdict["lost"]:
         sys.exit(1)
     shutil.rmtree(folder)

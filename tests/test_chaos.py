@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from scripts.benchmarks.report import read
 from tests.small import ROOT
 
 SCRIPTS = ROOT / "scripts"
@@ -38,7 +39,7 @@ def test_no_bit_differs_whatever_dies(tmp_path: Path) -> None:
                 chaos.send_signal(signal.SIGINT)  # it takes its cluster down
                 chaos.wait(60)
     assert code == 0, (tmp_path / "log").read_text()
-    result = json.loads(report.read_text())
+    result = read(report)
     assert result["faults"] == {"kill a worker": 1, "freeze a worker": 1, "kill a node": 1, "kill the driver": 1}
     assert result["generations"] >= 12 and result["different"] == result["lost"] == 0
 

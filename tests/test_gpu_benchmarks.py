@@ -1,6 +1,5 @@
 """The benchmarks that need a GPU say so where there is none, and can be tried out on the processor."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from scripts.benchmarks.report import read
 from tests.small import ROOT
 
 SCRIPTS = {
@@ -17,7 +17,7 @@ SCRIPTS = {
 
 
 def start(script: str, *flags: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, f"scripts/benchmarks/{script}.py", *flags]
+    command = [sys.executable, f"scripts/benchmarks/speed/{script}.py", *flags]
     environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
 
@@ -35,7 +35,7 @@ def test_needs_a_gpu(script: str) -> None:
 def test_can_be_tried_out_on_the_processor(script: str, tmp_path: Path) -> None:
     done = start(script, *SCRIPTS[script], "--device", "cpu", "--json", str(tmp_path / "figures.json"))
     assert done.returncode == 0, done.stderr
-    figures = json.loads((tmp_path / "figures.json").read_text())
+    figures = read(tmp_path / "figures.json")
     assert figures["device"] == "cpu"
     assert [row["form"] for row in figures["rows"]] == {
         "gpu_forward": ["dense", "low-rank"],

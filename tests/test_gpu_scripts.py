@@ -111,8 +111,8 @@ def test_kernels_need_warp_and_say_so(tmp_path: Path, bare: Path) -> None:
 
 class TestOneStep:
     def run(self, script: types.ModuleType, call: Any, limit: float = 20) -> Any:
-        steps = sys.modules["steps"]
-        return script.run(steps.Step("a step", "tries it", limit, call), steps.Case("cpu", True), limit)
+        step = sys.modules["step"]
+        return script.run(step.Step("a step", "tries it", limit, call), step.Case("cpu", True), limit)
 
     def test_gives_figures_and_shows_what_it_prints(self, script: types.ModuleType, capfd: Any) -> None:
         def step(case: Any) -> Any:
@@ -133,7 +133,7 @@ class TestOneStep:
 
     def test_that_finds_something_wrong_has_failed_and_keeps_its_figures(self, script: types.ModuleType) -> None:
         def step(case: Any) -> Any:
-            trials = sys.modules["steps"].Trials()
+            trials = sys.modules["step"].Trials()
             trials.take("one", lambda: 1)
             trials.take("two", lambda: [][0])
             return trials.result()

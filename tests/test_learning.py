@@ -11,9 +11,10 @@ import pytest
 
 from distes.cli.flags import configure, read_flags
 from distes.cli.yaml_text import write
+from scripts.benchmarks.report import read
 from tests.small import ROOT
 
-LEARNING = runpy.run_path(str(ROOT / "scripts" / "benchmarks" / "learning.py"))
+LEARNING = runpy.run_path(str(ROOT / "scripts" / "benchmarks" / "learning" / "learning.py"))
 LEVELS = (10, 20, 30, 40)
 
 
@@ -107,7 +108,7 @@ def run(monkeypatch: pytest.MonkeyPatch, runs: Path, *flags: object) -> list[dic
     argv = ["learning.py", "--workers", 0, "--runs", runs, "--json", runs / "figures.json", *flags]
     monkeypatch.setattr(sys, "argv", [str(part) for part in argv])
     LEARNING["main"]()
-    entries: list[dict[str, Any]] = json.loads((runs / "figures.json").read_text())
+    entries: list[dict[str, Any]] = read(runs / "figures.json")
     return entries
 
 
@@ -159,7 +160,7 @@ def test_shows_all_runs_of_a_folder_and_what_was_published(
     assert "swimmer score 41.97 70.73 99.68 128.25" in printed
     assert "swimmer published ES 588,000 852,000 1,230,000 1,390,000" in printed
     assert "swimmer ARS, recalled 60,000" in printed
-    shown = "5,000,000 6,000,007 6,000,007 > 6,000,007 100.0 100.0 6,000,007 60,000.1 s"
+    shown = "5,000,000 6,000,007 6,000,007 > 6,000,007 100.0 100.0 6,000,007 60,000.1"
     assert f"swimmer ARS, seed 7 {shown}" in printed
     assert "swimmer OpenAIES, median 5,000,000 6,000,000 6,000,000 > 6,000,000 0 of 2 seeds reach 100 %" in printed
 

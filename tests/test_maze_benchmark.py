@@ -1,4 +1,4 @@
-"""scripts/benchmarks/maze.py: its runs are those of the commands it names, and its picture has a panel for each."""
+"""scripts/benchmarks/learning/maze.py: its runs are those of the commands it names, with a panel for each."""
 
 import json
 import runpy
@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from distes.cli import main
+from scripts.benchmarks.report import read
 from tests.small import ROOT
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -23,8 +24,8 @@ def test_a_row_and_a_panel_per_run(
     flags = ["--case", "OpenAIES", "NSRAES", "--seeds", "4", "--total_timesteps", "13000"]
     monkeypatch.setattr(sys, "argv", ["maze.py", *flags, "--json", str(figures), "--svg", str(drawing)])
     for _ in range(2):  # the second time, all is known already
-        runpy.run_path("scripts/benchmarks/maze.py", run_name="__main__")
-    rows = json.loads(figures.read_text())
+        runpy.run_path("scripts/benchmarks/learning/maze.py", run_name="__main__")
+    rows = read(figures)
     assert [(row["strategy"], row["generations"], len(row["ends"])) for row in rows] == [
         ("OpenAIES", 3, 3),
         ("NSRAES", 3, 3),

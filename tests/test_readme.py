@@ -22,7 +22,7 @@ from distes.cli.keys import CLASSES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
-    str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+    str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 }
 LINKING = {**PAGES, **{name: (ROOT / name).read_text() for name in ("CHANGELOG.md", "CONTRIBUTING.md")}}
 ACTIVATION = "source .venv/bin/activate"
@@ -134,7 +134,8 @@ def test_what_two_pages_show_is_the_same() -> None:
         (here,), (there,) = ([text for text in texts if what in text] for texts in (first, second))
         assert here == there
     curves = [
-        [text for text in blocks(page, "bash") if "for seed in" in text] for page in ("README.md", "docs/results.md")
+        [text for text in blocks(page, "bash") if "for seed in" in text]
+        for page in ("README.md", "docs/results/README.md")
     ]
     assert curves[0] == curves[1] and len(curves[0]) == 1
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.small import ROOT
 
-MODEL = runpy.run_path(str(ROOT / "scripts" / "benchmarks" / "scaling_model.py"))
+MODEL = runpy.run_path(str(ROOT / "scripts" / "benchmarks" / "cluster" / "scaling_model.py"))
 PARTS = {"fixed": 0.01, "per_chunk": 0.001, "call": 0.002, "worker_cpu": 0.004}
 
 

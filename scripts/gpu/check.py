@@ -4,10 +4,10 @@
     python3 scripts/gpu/check.py [--json FILE] [--budget SECONDS] [--only STEP ...] [--device cpu --tiny]
 
 Needs Python 3.11 or newer, NumPy, and a torch with CUDA; distes need not be installed. A step that needs more is
-skipped where that is missing, and says what it is; `pack.py` makes a file with all of it. The steps are in `steps.py`
-and `warp_steps.py`, the most telling first. Each runs in a process of its own with a time limit: neither a crash nor a
-GPU that has failed spoils the next. The JSON file has the figures of all steps so far and is written anew after each.
-With `--device cpu --tiny` the script tries itself out. Exit code 0: no step failed; 1: one did.
+skipped where that is missing, and says what it is; `pack.py` makes a file with all of it. The steps are listed in
+`steps.py`, the most telling first. Each runs in a process of its own with a time limit: neither a crash nor a GPU that
+has failed spoils the next. The JSON file has the figures of all steps so far and is written anew after each. With
+`--device cpu --tiny` the script tries itself out. Exit code 0: no step failed; 1: one did.
 """
 
 import argparse
@@ -27,7 +27,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
-from steps import STEPS, Case, Skip, Step  # noqa: E402, after the path
+from step import Case, Skip, Step  # noqa: E402, after the path
+from steps import STEPS  # noqa: E402
 
 FIGURES = "FIGURES "  # begins the line in which a step hands over its figures
 TAIL = 4000  # characters of a step's output that are kept

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from steps import Case
+    from step import Case
 
 FRAME_SKIP = 5  # of Humanoid-v5 and HalfCheetah-v5
 CONTACTS, CONSTRAINTS = 24, 48  # per world; enough for both, fallen over, too

@@ -4,20 +4,26 @@
     python -m venv peer
     peer/bin/pip install torch==2.13.0 evotorch==0.6.1 ray==2.60.0 "gymnasium[mujoco,classic-control]==1.4.0"
     peer/bin/python scripts/benchmarks/peers/evotorch_learning.py cartpole --seed 1
-    peer/bin/python scripts/benchmarks/peers/evotorch_learning.py halfcheetah_1m --seed 1
+    peer/bin/python scripts/benchmarks/peers/evotorch_learning.py halfcheetah_1m --seed 1 [--json FILE]
 
-One run per call. `cartpole` stops once the centre's mean over 20 episodes is 475, tested when the population's mean
-passes 300 and every tenth generation; `halfcheetah_1m` after 1e6 timesteps, with 10 episodes. Testing the centre is
-outside the seconds and the timesteps. It needs an environment of its own, and is not part of `make bench`.
+One run per call; the runs that FILE has already are kept. `cartpole` stops once the centre's mean over 20 episodes is
+475, tested when the population's mean passes 300 and every tenth generation; `halfcheetah_1m` after 1e6 timesteps, with
+10 episodes. Testing the centre is outside the seconds and the timesteps. It needs an environment of its own, and is not
+part of `make bench`.
 """
 
-import argparse
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # distes is not installed beside the peer
+
+from scripts.benchmarks.report import command_line, keep, read
 
 CASES = {
     "cartpole": {"env": "CartPole-v1", "members": 64, "learning_rate": 0.05, "episodes": 20},
@@ -43,7 +49,7 @@ def score(problem: Any, centre: torch.Tensor, env: str, episodes: int) -> float:
 
 def main() -> None:
     """Trains once and prints a line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("case", choices=list(CASES))
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -81,6 +87,9 @@ def main() -> None:
         f"{options.case} seed {options.seed}: score {mean:,.1f}, {timesteps:,} timesteps, {generation} generations, "
         f"{seconds:.1f} s of training"
     )
+    row = {"case": options.case, "seed": options.seed, "score": mean, "timesteps": timesteps, "seconds": seconds}
+    if options.json:
+        keep(options.json, [*(read(options.json) if options.json.exists() else []), row])
 
 
 if __name__ == "__main__":

@@ -26,6 +26,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT))  # distes is not installed beside the peer
+
+from scripts.benchmarks.report import Table, command_line, keep  # noqa: E402
+
 ENVIRONMENT, MAX_SPEED, POPULATION, ALIVE = "Walker2d-v5", 0.015, 100, 1.0
 TIMESTEPS, MOST = 0.75 * 1000 * POPULATION, 800
 
@@ -92,20 +96,22 @@ def run(command: list[str]) -> str:
 
 def main() -> None:
     """Prints a row per run and the medians."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--ours", default=".venv/bin/python", help="a Python that has distes")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--timesteps", type=int, default=1_000_000)
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--fixed_population", action="store_true")
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--alone", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.alone is not None:
         print(json.dumps(theirs(options.alone, options.timesteps, options.episodes, options.fixed_population)))
         return
     rows: list[dict[str, Any]] = []
-    print(f"{'':<10}{'seed':>5}{'return':>10}{'timesteps':>12}{'generations':>13}{'seconds':>10}{'CPU':>9}")
+    table = Table(
+        *(("", "<10"), ("seed", ">5"), ("return", ">10,.1f"), ("timesteps", ">12,"), ("generations", ">13,")),
+        *(("seconds", ">10,.1f"), ("CPU", ">9,.1f")),
+    )
     for seed in options.seeds:
         for name in ("EvoTorch", "distes"):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -118,17 +124,12 @@ def main() -> None:
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
             rows.append({"name": name, "seed": seed, **row, "cpu": cpu})
-            print(
-                f"{name:<10}{seed:>5}{row['return']:>10,.1f}{row['timesteps']:>12,}{row['generations']:>13,}"
-                f"{row['seconds']:>8,.1f} s{cpu:>7,.1f} s",
-                flush=True,
-            )
+            table.row(*rows[-1].values())
     for name in ("EvoTorch", "distes"):
         mine = [row for row in rows if row["name"] == name]
         middle = {key: statistics.median(row[key] for row in mine) for key in ("return", "seconds", "cpu")}
         print(f"{name}: median return {middle['return']:,.1f}, {middle['seconds']:,.1f} s, CPU {middle['cpu']:,.1f} s")
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+    keep(options.json, rows)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 
     python -m venv peer
     peer/bin/pip install torch==2.13.0 evotorch==0.6.1 ray==2.60.0 "gymnasium[mujoco,classic-control]==1.4.0"
-    python scripts/benchmarks/rollouts.py --peer peer/bin/python
+    python scripts/benchmarks/speed/rollouts.py --peer peer/bin/python
 
 Two actors, 256 members, 64-64 tanh, symmetric, centred ranks, Adam; the first generation, in which actors start, is not
 counted. The mode is the faster one of its two on each environment: VecGymNE (policies in vmap over Gymnasium's vector

@@ -1,22 +1,20 @@
 #!/usr/bin/env python3
 """Memory of driver, workers and Ray's node over thousands of generations: it should not grow.
 
-    python scripts/benchmarks/leaks.py [--generations 2000] [--centre_mb 1] [--workers 2] [--json FILE]
+    python scripts/benchmarks/cluster/leaks.py [--generations 2000] [--centre_mb 1] [--workers 2] [--json FILE]
 
 Each generation sends a centre of a megabyte through the object store. What counts is the memory that a process has for
 itself: that of the object store is shared, has a fixed size, and comes into a process's account page by page.
 The ratio is the memory at the end over that after a tenth of the generations, when everything is warm.
 """
 
-import argparse
-import json
 import time
-from pathlib import Path
 
 import psutil
 
 import distes
 from distes.pools.on_ray.environment import prepare
+from scripts.benchmarks.report import Table, command_line, keep
 
 PARTS = {"driver": None, "workers": "ray::", "node": "raylet"}
 
@@ -34,11 +32,10 @@ def own_mb() -> dict[str, float]:
 
 def main() -> None:
     """Prints a row for each twentieth of the generations."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--generations", type=int, default=2000)
     parser.add_argument("--centre_mb", type=float, default=1.0)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     prepare()
     from distes.pools.on_ray.pool import RayPool
@@ -51,21 +48,19 @@ def main() -> None:
     strategy = distes.OpenAIES(layout.flatten(policy), perturbation, population_size=8 * options.workers)
     pool = RayPool(distes.Experiment.of(task, policy, perturbation, noise), workers=options.workers, pairs_per_chunk=2)
     rows, every = [], max(1, options.generations // 20)
-    print(f"{'generation':>10}" + "".join(f"{part + ' MB':>12}" for part in PARTS) + f"{'seconds':>10}")
+    table = Table(("generation", ">10,"), *((f"{part} MB", ">12,.1f") for part in PARTS), ("seconds", ">10.1f"))
     started = time.monotonic()
     try:
         for generation in range(1, options.generations + 1):
             strategy.tell(pool.evaluate(strategy.ask(), lambda: False))
             if generation % every == 0:
                 rows.append({"generation": generation, "seconds": time.monotonic() - started, **own_mb()})
-                shown = "".join(f"{rows[-1][part]:>12,.1f}" for part in PARTS)
-                print(f"{generation:>10,}{shown}{rows[-1]['seconds']:>10.1f}", flush=True)
+                table.row(generation, *(rows[-1][part] for part in PARTS), rows[-1]["seconds"])
     finally:
         pool.close()
     growth = {part: rows[-1][part] / rows[len(rows) // 10][part] for part in PARTS}
     print("end over warm: " + ", ".join(f"{part} {ratio:.3f}" for part, ratio in growth.items()))
-    if options.json:
-        options.json.write_text(json.dumps({"rows": rows, "end_over_warm": growth}, indent=1) + "\n")
+    keep(options.json, {"rows": rows, "end_over_warm": growth})
 
 
 if __name__ == "__main__":

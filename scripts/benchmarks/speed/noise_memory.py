@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
 """Memory of the noise table with 1 and with 8 processes that read all of it: proportional set size (PSS), summed.
 
-    python scripts/benchmarks/noise_memory.py [--size 250000000] [--json FILE]
+    python scripts/benchmarks/speed/noise_memory.py [--size 250000000] [--json FILE]
 
 PSS counts a page that several processes share once, divided among them. One copy per node means that the sum over
 eight processes is one table and eight interpreters.
 """
 
-import argparse
-import json
 import multiprocessing
 import time
 from pathlib import Path
 from typing import Any
+
+from scripts.benchmarks.report import Table, command_line, keep
 
 
 def pss_mb() -> float:
@@ -49,12 +49,14 @@ def measure(size: int, count: int, touch: bool) -> tuple[float, float, int]:
 
 def main() -> None:
     """Prints a row per number of processes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--size", type=int, default=250_000_000, help="numbers of float32")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     print(f"a table of {options.size * 4 / 1e6:,.0f} MB")
-    print(f"{'processes':>10}{'PSS of all':>14}{'without table':>16}{'the table':>12}{'ready after':>14}")
+    table = Table(
+        *(("processes", ">10"), ("PSS of all, MB", ">16,.0f"), ("without table, MB", ">19,.0f")),
+        *(("the table, MB", ">15,.0f"), ("ready after s", ">15.1f")),
+    )
     rows = []
     for count in (1, 8):
         total, seconds, fingerprints = measure(options.size, count, touch=True)
@@ -63,9 +65,8 @@ def main() -> None:
         rows.append(
             {"processes": count, "pss_mb": total, "bare_mb": bare, "table_mb": total - bare, "seconds": seconds}
         )
-        print(f"{count:>10}{total:>11,.0f} MB{bare:>13,.0f} MB{total - bare:>9,.0f} MB{seconds:>12.1f} s", flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        table.row(*rows[-1].values())
+    keep(options.json, rows)
 
 
 if __name__ == "__main__":

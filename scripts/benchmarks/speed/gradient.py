@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Bytes of noise per second that ES's gradient estimate reads, over those that the machine can read.
 
-    python scripts/benchmarks/gradient.py [--json FILE]
+    python scripts/benchmarks/speed/gradient.py [--json FILE]
 
 The estimate is a weighted sum of slices of the noise table, so each slice has to be read once: the limit is the memory.
 On a CPU that is `torch.sum` over as many bytes of the same table, on as many threads; on a CUDA device, where there is
@@ -13,13 +13,10 @@ long, a form gets the first of them, and the ratio is one of bytes per second: o
 *), the others at most 0.5 GB.
 """
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -28,18 +25,18 @@ import torch
 from distes.noise import sum_cpu
 from distes.noise.table import NoiseTable
 from distes.noise.weighted_sum import weighted_sum
+from scripts.benchmarks.report import Table, command_line, keep
+from scripts.benchmarks.speed.gpu_forward import wait
 
 OURS_AT_MOST, OTHERS_AT_MOST = 20e9, 0.5e9  # bytes
 SHAPES = [(pairs, size) for size in (10**5, 10**6, 10**7) for pairs in (500, 5000)]
 
 
 def seconds(work: Callable[[], Any], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait(device)
     started = time.perf_counter()
     work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait(device)
     return time.perf_counter() - started
 
 
@@ -111,16 +108,17 @@ def measure(noise: NoiseTable, pairs: int, size: int, device: torch.device, turn
 
 def main() -> None:
     """Prints a row per device, dtype, size and number of pairs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--table_mb", type=int, default=1000, help="so large that no cache holds it")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(sum_cpu.cores())
     devices = [torch.device("cpu")] + [torch.device("cuda")] * torch.cuda.is_available()
     print(f"{sum_cpu.cores()} threads, a table of {options.table_mb:,} MB; over the limit: ours, torch's add_, OpenAI")
-    head = f"{'limit':>12}{'ours':>12}{'ours':>7} {'torch':>8}{'OpenAI':>8}"
-    print(f"{'device':>6}{'dtype':>9}{'parameters':>12}{'pairs':>7}{head}")
+    table = Table(
+        *(("device", ">6"), ("dtype", ">9"), ("parameters", ">12,"), ("pairs", ">7,"), ("limit GB/s", ">12,.1f")),
+        *(("ours GB/s", ">11,.1f"), ("ours", ">7.2f"), ("", "<1"), ("torch", ">8.2f"), ("OpenAI", ">8.2f")),
+    )
     rows = []
     dtypes: tuple[Literal["float32", "float16"], ...] = ("float32", "float16")
     for dtype in dtypes:
@@ -129,15 +127,11 @@ def main() -> None:
             for pairs, size in SHAPES:
                 row = measure(noise, pairs, size, device, options.turns)
                 rows.append(row)
-                print(
-                    f"{row['device']:>6}{dtype:>9}{size:>12,}{pairs:>7,}{row['limit_gb_per_s']:>7,.1f} GB/s"
-                    f"{row['ours_gb_per_s']:>7,.1f} GB/s{row['ours']:>7.2f}{'*' if row['slices'] < pairs else ' '}"
-                    f"{row['torch']:>8.2f}{row.get('openai', float('nan')):>8.2f}",
-                    flush=True,
-                )
+                mark = "*" if row["slices"] < pairs else ""
+                rates = row["limit_gb_per_s"], row["ours_gb_per_s"]
+                table.row(row["device"], dtype, size, pairs, *rates, row["ours"], mark, row["torch"], row.get("openai"))
         noise.close()
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+    keep(options.json, rows)
 
 
 if __name__ == "__main__":

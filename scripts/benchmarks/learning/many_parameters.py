@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How far a function of many parameters has come down after so many evaluations: LM-MA-ES beside others.
 
-    python scripts/benchmarks/many_parameters.py [--sizes 1000 10000] [--evaluations 100000] [--json FILE]
+    python scripts/benchmarks/learning/many_parameters.py [--sizes 1000 10000] [--evaluations 100000] [--json FILE]
 
 The ellipsoid of condition 1e6, whose axes are those of the parameters, from (1, ..., 1) on; and a cigar whose long axis
 is not, 1e6 |x|^2 - (1e6 - 1) (v . x)^2 with v along the diagonal, from a random point on. Sigma is 0.3 to begin with,
@@ -10,12 +10,9 @@ and there are 4 + 3 ln P members. OpenAI-ES has Adam, sigma 0.02, and three lear
 Shown is the base-10 logarithm of the best value so far over the first.
 """
 
-import argparse
-import json
 import math
 import statistics
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +28,7 @@ from distes.strategies.openai_es import OpenAIES
 from distes.strategies.sep_cmaes import SepCMAES
 from distes.strategies.snes import SNES
 from distes.tasks.functions import ellipsoid
+from scripts.benchmarks.report import Table, command_line, keep
 
 SIGMA, RATES, MARKS = 0.3, (0.003, 0.01, 0.03), (0.1, 0.3, 1.0)  # of all evaluations
 
@@ -85,14 +83,14 @@ def strategies(start_P: Any, dense: Dense) -> dict[str, Callable[[int], Strategy
 
 def main() -> None:
     """Prints a row per function, size and strategy."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10**3, 10**4])
     parser.add_argument("--evaluations", type=int, default=100_000)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = []
-    print(f"{'function':<10}{'P':>8}{'evaluations':>13} {'strategy':<22}" + "".join(f"{mark:>8.0%}" for mark in MARKS))
+    marks = ((f"{mark:.0%}", ">8.2f") for mark in MARKS)
+    table = Table(("function", "<10"), ("P", ">8,"), ("evaluations", ">13,"), (" strategy", "<23"), *marks)
     for size in options.sizes:
         noise = NoiseTable(size=max(2**24, 10 * size))
         dense = Dense(noise, Layout(Linear(1, size, bias=False)))
@@ -108,10 +106,9 @@ def main() -> None:
                         "runs": runs,
                     }
                 )
-                shown = "".join(f"{statistics.median(run[f'{mark:g}'] for run in runs):>8.2f}" for mark in MARKS)
-                print(f"{name:<10}{size:>8,}{options.evaluations:>13,} {title:<22}{shown}", flush=True)
-                if options.json:
-                    options.json.write_text(json.dumps(rows, indent=1) + "\n")
+                shown = (statistics.median(run[f"{mark:g}"] for run in runs) for mark in MARKS)
+                table.row(name, size, options.evaluations, f" {title}", *shown)
+                keep(options.json, rows)
         noise.close()
 
 

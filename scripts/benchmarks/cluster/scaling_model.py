@@ -21,12 +21,18 @@ from typing import Any
 
 from distes.pools.chunks import Chunk
 from distes.pools.dispatch import Issue, Schedule
+from scripts.benchmarks.report import Table
 
 BEYOND = [128, 256, 512, 1024, 1440]
 LENGTHS = [0.5, 1.0, 2.0, 4.0]  # seconds of a chunk, beyond
 # Salimans et al. 2017 (arXiv:1703.03864), figure 1: Humanoid to a score of 6,000.
 PUBLISHED = {"cores": (18, 1440), "minutes": (657, 10)}
 PHASES = ("ask", "update", "record")
+COLUMNS = (
+    *(("workers", ">8"), ("chunks", ">8"), ("s/gen", ">9.3f"), ("ideal", ">9.3f"), ("gap", ">8.3f")),
+    *(("episodes/s", ">12,.1f"), ("efficiency", ">12.1%"), ("calls", ">9.0f"), ("phases", ">9.0f")),
+    *(("driver", ">9.1%"), ("+Ray", ">8.1%"), ("worker", ">9.1f")),
+)
 
 
 def schedule_cost(workers: int, members: int, together: float) -> float:
@@ -119,34 +125,33 @@ def times_80(of: Mapping[str, float], each: int, seconds: float) -> float:
 def show(results: Mapping[str, Any]) -> None:
     """Prints all tables."""
     seconds, found = results["seconds"], results["runs"]
-    head = f"{'workers':>8}{'chunks':>8}{'s/gen':>9}{'ideal':>9}{'gap':>8}{'episodes/s':>12}{'efficiency':>12}"
-    head += f"{'calls':>9}{'phases':>9}{'driver':>9}{'+Ray':>8}{'worker':>9}"
     for scaled in ("strong", "weak"):
-        print(f"\n{scaled} scaling, chunks of {seconds:g} s\n{head}")
+        print(f"\n{scaled} scaling, chunks of {seconds:g} s")
+        table = Table(*COLUMNS)
         for run in found:
             if scaled in run["scaled"]:
                 generation, ideal = run["generation_seconds"], run["efficiency"] * run["generation_seconds"]
                 threads = run["driver_share"] + run["ray_threads"] / generation
-                print(
-                    f"{run['workers']:>8}{run['chunks']:>8}{generation:>9.3f}{ideal:>9.3f}{generation - ideal:>8.3f}"
-                    f"{run['episodes_per_second']:>12,.1f}{run['efficiency']:>12.1%}{1e3 * run['calls']:>6.0f} ms"
-                    f"{1e3 * sum(run[name] for name in PHASES):>6.0f} ms{run['driver_share']:>9.1%}{threads:>8.1%}"
-                    f"{1e3 * run['worker_cpu']:>6.1f} ms"
+                phases = sum(run[name] for name in PHASES)
+                table.row(
+                    *(run["workers"], run["chunks"], generation, ideal, generation - ideal),
+                    *(run["episodes_per_second"], run["efficiency"], 1e3 * run["calls"], 1e3 * phases),
+                    *(run["driver_share"], threads, 1e3 * run["worker_cpu"]),
                 )
     print(
-        "calls: the driver's main thread, handing out and collecting; phases: ask, update and record; driver: both,\n"
-        "as a share of the generation; +Ray: with Ray's threads of that process; worker: processor time per chunk"
+        "calls: milliseconds of the driver's main thread, handing out and collecting; phases: of asking, updating and\n"
+        "recording; driver: both, as a share of the generation; +Ray: with Ray's threads of that process;\n"
+        "worker: milliseconds of processor time per chunk"
     )
     of = results["parts"]
     print("\nmodel: " + ", ".join(f"{name} {1e3 * value:.3f} ms" for name, value in of.items()))
-    print(f"{'workers':>8}{'chunks':>8}{'measured':>10}{'predicted':>11}")
+    table = Table(("workers", ">8"), ("chunks", ">8"), ("measured", ">10.3f"), ("predicted", ">11.3f"))
     for row in results["model"]["measured"]:
-        print(f"{row['workers']:>8}{row['chunks']:>8}{row['measured']:>10.3f}{row['predicted']:>11.3f}")
+        table.row(*row.values())
     print(f"\nefficiency predicted beyond, {results['each']} chunks per worker, a core for each")
-    print(f"{'workers':>8}" + "".join(f"{f'{length:g} s':>9}" for length in LENGTHS))
+    table = Table(("workers", ">8"), *((f"{length:g} s", ">9.1%") for length in LENGTHS))
     for workers in BEYOND:
-        cells = [row["efficiency"] for row in results["model"]["beyond"] if row["workers"] == workers]
-        print(f"{workers:>8}" + "".join(f"{cell:>9.1%}" for cell in cells))
+        table.row(workers, *(row["efficiency"] for row in results["model"]["beyond"] if row["workers"] == workers))
     print("\nthe schedule alone, 1,024 workers that are not there, 10,000 members in pairs:")
     for together, cost in results["schedule"].items():
         print(f"  answers of {1e3 * float(together):g} ms taken in together: {1e6 * cost:.0f} us per chunk")

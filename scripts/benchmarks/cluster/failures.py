@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What dying and slow workers cost a run: time over that of the same work undisturbed, on real Ray.
 
-    python scripts/benchmarks/failures.py [--workers 20] [--generations 24] [--repeats 3] [--json FILE]
+    python scripts/benchmarks/cluster/failures.py [--workers 20] [--generations 24] [--repeats 3] [--json FILE]
 
 Workers sleep instead of simulating, so that more of them than cores are at work on this machine, and a generation takes
 two seconds. Killed: in mid-run a tenth of the workers get SIGKILL at once, and others start in their place; the time of
@@ -10,8 +10,6 @@ the median time of a generation is divided by that of a pool that never had this
 repeated in one process, so that the range shows the noise of the machine.
 """
 
-import argparse
-import json
 import os
 import random
 import signal
@@ -27,6 +25,7 @@ import distes
 from distes.members.members import Members
 from distes.pools.on_ray.environment import prepare
 from distes.tasks.base import Outcome, Terms
+from scripts.benchmarks.report import command_line, keep
 
 SLOWER = 10
 PAIRS = 2  # of a chunk
@@ -106,13 +105,12 @@ def shown(values: list[float]) -> str:
 
 def main() -> None:
     """Prints a line for each question."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--workers", type=int, default=20)
     parser.add_argument("--generations", type=int, default=24)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--chunk_seconds", type=float, default=0.2)
     parser.add_argument("--chunks_per_worker", type=int, default=10)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     prepare()
     workers, generations, deaths = options.workers, options.generations, max(1, options.workers // 10)
@@ -150,19 +148,18 @@ def main() -> None:
     print(f"{workers} workers, {generations} generations of {median(seconds['undisturbed']):.2f} s, load {load:.1f}")
     print(f"{'killed: time of the run over undisturbed':<60}{shown(killed)}")
     print(f"{'slow: generation over that without the slow worker':<60}{shown(ratios)}")
-    if options.json:
-        result = {
-            "workers": workers,
-            "deaths": deaths,
-            "generations": generations,
-            "killed_over_undisturbed": killed,
-            "slow_over_without": ratios,
-            "generation_seconds": {name: median(values) for name, values in seconds.items()},
-            "without_before_and_after": fewer,
-            "restarted": status.restarted,
-            "load_before": load,
-        }
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    result = {
+        "workers": workers,
+        "deaths": deaths,
+        "generations": generations,
+        "killed_over_undisturbed": killed,
+        "slow_over_without": ratios,
+        "generation_seconds": {name: median(values) for name, values in seconds.items()},
+        "without_before_and_after": fewer,
+        "restarted": status.restarted,
+        "load_before": load,
+    }
+    keep(options.json, result)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Environment steps per second of our batched environments, beside Gymnasium's own, on one thread.
 
-    python scripts/benchmarks/envs.py [--env CartPole-v1 ...] [--rows 128 1024] [--json FILE]
+    python scripts/benchmarks/speed/envs.py [--env CartPole-v1 ...] [--rows 128 1024] [--json FILE]
 
 Beside them: a loop over one environment of Gymnasium's, the limit of whoever steps environments one by one; and
 Gymnasium's vector environment of as many rows (its own batched one of CartPole, else `SyncVectorEnv`). Actions are
@@ -10,13 +10,10 @@ theirs; our rows run on after their end, as in a rollout, which drops them from 
 they see the same machine; the figures are medians over the turns.
 """
 
-import argparse
-import json
 import statistics
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -24,6 +21,7 @@ import numpy as np
 import torch
 
 import distes.envs
+from scripts.benchmarks.report import Table, command_line, keep
 
 CLASSIC = ["CartPole-v1", "Pendulum-v1", "MountainCarContinuous-v0", "Acrobot-v1"]
 
@@ -79,18 +77,19 @@ def vector(name: str, rows: int) -> Callable[[float], float]:
 
 def main() -> None:
     """Prints a row per environment and number of rows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--env", nargs="+", default=CLASSIC, choices=list(distes.envs.TWINS), metavar="ID")
     parser.add_argument("--rows", nargs="+", type=int, default=[128, 1024])
     parser.add_argument("--seconds", type=float, default=0.3, help="of each turn")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     results = []
-    print(f"{'environment':26s}{'rows':>6s}{'loop/s':>12s}{'vector/s':>12s}{'ours/s':>12s}{'us/call':>9s}", end="")
-    print(f"{'/ loop':>8s}{'/ vector':>9s}")
+    table = Table(
+        *(("environment", "<26"), ("rows", ">6"), ("loop/s", ">12,.0f"), ("vector/s", ">12,.0f")),
+        *(("ours/s", ">12,.0f"), ("us/call", ">9.1f"), ("/ loop", ">8.1f"), ("/ vector", ">9.1f")),
+    )
     for name in arguments.env:
         for rows in arguments.rows:
             ways = {"loop": loop(name), "vector": vector(name, rows), "ours": vector(f"distes/{name}", rows)}
@@ -98,10 +97,8 @@ def main() -> None:
             rate = {way: statistics.median(turn[way] for turn in turns) for way in ways}
             over = {way: statistics.median(turn["ours"] / turn[way] for turn in turns) for way in ("loop", "vector")}
             results.append({"environment": name, "rows": rows, "steps_per_second": rate, "ours_over": over})
-            print(f"{name:26s}{rows:6d}{rate['loop']:12,.0f}{rate['vector']:12,.0f}{rate['ours']:12,.0f}", end="")
-            print(f"{1e6 * rows / rate['ours']:9.1f}{over['loop']:8.1f}{over['vector']:9.1f}", flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+            table.row(name, rows, *rate.values(), 1e6 * rows / rate["ours"], *over.values())
+    keep(arguments.json, results)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,21 @@
 #!/usr/bin/env python3
 """Learning with rank-1 perturbations beside dense ones: the same files, seeds and budgets, one table.
 
-    python scripts/benchmarks/low_rank_learning.py [--case NAME ...] [--seeds 0 1 2] [--workers 2] [--json FILE]
+    python scripts/benchmarks/learning/low_rank_learning.py [--case NAME ...] [--seeds 0 1 2] [--workers 2]
+        [--json FILE]
 
 Low-rank noise (Sarkar et al. 2025, arXiv:2511.16652) has the same mean and covariance as dense noise, so at equal
 budgets it should learn as well. A row is one task; CartPole stops when it is solved, and what counts is the timesteps.
 """
 
-import argparse
-import json
 import statistics
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from learning import launch
+from scripts.benchmarks.learning.learning import launch
+from scripts.benchmarks.report import Table, command_line, keep
 
 PERTURBATIONS = {
     "dense": {"perturbation": "Dense"},
@@ -40,26 +40,24 @@ def run(config: str, flags: Mapping[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Prints a row per task: each seed's figure and the median, for both."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--case", nargs="+", choices=[case["config"] for case in CASES.values()])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = []
     for title, case in CASES.items():
         if options.case and case["config"] not in options.case:
             continue
-        print(title, flush=True)
+        print(f"\n{title}")
+        table = Table(("perturbation", "<14"), ("seed by seed", "<48"), ("median", ">9,.0f"))
         for name, flags in PERTURBATIONS.items():
             shared = {**case["flags"], **flags, "workers": options.workers}
             results = [{**run(case["config"], {**shared, "seed": seed}), "seed": seed} for seed in options.seeds]
             figures = [result[case["measure"]] for result in results]
             rows.append({"case": title, "perturbation": name, "figures": figures, "runs": results})
-            shown = " / ".join(f"{figure:,.0f}" for figure in figures)
-            print(f"  {name:<8}{shown:<40} median {statistics.median(figures):,.0f}", flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+            table.row(name, " / ".join(f"{figure:,.0f}" for figure in figures), statistics.median(figures))
+    keep(options.json, rows)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Microseconds per step of the MuJoCo tasks on one core: the physics alone, our batched environments, Gymnasium's loop.
 
-    python scripts/benchmarks/physics.py [--env HalfCheetah-v5 ...] [--rows 64] [--json FILE]
+    python scripts/benchmarks/speed/physics.py [--env HalfCheetah-v5 ...] [--rows 64] [--json FILE]
 
 All four start from the same states and take the same actions, for a few steps, in turns. The time is that of the CPU:
 all run on the thread of the caller, and what else the machine does then counts less.
@@ -14,9 +14,7 @@ The states are those that episodes of random actions run through. A fallen Human
 does, so that only figures from the same states can be compared.
 """
 
-import argparse
 import ctypes
-import json
 import statistics
 import time
 import warnings
@@ -32,6 +30,7 @@ from mujoco.batch import Batch
 from mujoco.rollout import Rollout
 
 import distes.envs
+from scripts.benchmarks.report import Table, command_line, keep
 
 CLOCK = ctypes.c_void_p.in_dll(ctypes.CDLL(str(next(Path(mujoco.__file__).parent.glob("libmujoco.so*")))), "mjcb_time")
 AS_INSTALLED = CLOCK.value  # distes takes the clock away, as soon as it makes an environment
@@ -114,19 +113,20 @@ class Bench:
 
 def main() -> None:
     """Prints a row per task."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--env", nargs="+", default=TASKS)
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--steps", type=int, default=12, help="in one measurement")
     parser.add_argument("--before", type=int, default=40, help="steps before the states that all start from")
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     print(f"microseconds per step of one environment, {options.rows} rows, one thread, medians of {options.repeats}")
-    columns = f"{'physics':>9}{'ours':>9}{'gymnasium':>11}{'rollout':>9}"
-    print(f"{'task':<27}{columns}{'physics/ours':>14}{'gymnasium/ours':>16}{'gymnasium/rollout':>19}")
+    table = Table(
+        *(("task", "<27"), ("physics", ">9.1f"), ("ours", ">9.1f"), ("gymnasium", ">11.1f"), ("rollout", ">9.1f")),
+        *(("physics/ours", ">14.3f"), ("gymnasium/ours", ">16.2f"), ("gymnasium/rollout", ">19.2f")),
+    )
     rows = []
     for name in options.env:
         bench = Bench(name, options.rows, options.steps, options.before)
@@ -148,13 +148,8 @@ def main() -> None:
             pairs = zip(seconds[over], seconds[under], strict=True)
             row[f"{over}/{under}"] = statistics.median(a / b for a, b in pairs)
         rows.append(row)
-        print(
-            f"{name:<27}{row['physics']:>9.1f}{row['ours']:>9.1f}{row['gymnasium']:>11.1f}{row['rollout']:>9.1f}"
-            f"{row['physics/ours']:>14.3f}{row['gymnasium/ours']:>16.2f}{row['gymnasium/rollout']:>19.2f}",
-            flush=True,
-        )
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        table.row(name, *(value for key, value in row.items() if key not in ("env", "rows")))
+    keep(options.json, rows)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What goes over the wire to a node in each generation, and how soon its workers begin.
 
-    sudo python scripts/benchmarks/network.py [--workers_per_node 1 8] [--parameters 10000000] [--gbit 10] [--json FILE]
+    sudo python scripts/benchmarks/cluster/network.py [--workers_per_node 1 8] [--parameters 10000000] [--gbit 10]
+        [--json FILE]
 
 Two nodes and a head without workers, each a network namespace of this machine (Linux, root, iproute2), so that the
 kernel counts what a node receives. The centre should arrive once per node, whatever the number of workers there
@@ -25,15 +26,12 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from chaos_nodes import ENVIRONMENT, Namespace, shell  # noqa: E402
-
-import distes  # noqa: E402
-from distes.members.members import Members  # noqa: E402
-from distes.pools.on_ray.environment import prepare  # noqa: E402
-from distes.tasks.base import Outcome, Terms  # noqa: E402
+import distes
+from distes.members.members import Members
+from distes.pools.on_ray.environment import prepare
+from distes.tasks.base import Outcome, Terms
+from scripts.benchmarks.report import Table, command_line, keep
+from scripts.chaos_nodes import ENVIRONMENT, Namespace, shell
 
 PORT = 6401
 NODES = 2
@@ -118,12 +116,11 @@ def measure(options: argparse.Namespace, workers_per_node: int, sync: str, folde
 
 def main() -> None:
     """Prints a row for each number of workers and each form of sending."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--workers_per_node", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--parameters", type=int, default=10_000_000)
     parser.add_argument("--generations", type=int, default=8)
     parser.add_argument("--gbit", type=float, help="speed of each link; without it, that of memory")
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--sync", help=argparse.SUPPRESS)
     parser.add_argument("--counted", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -136,16 +133,14 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="network-"))
     limit = options.parameters * 4 / 1e6
     print(f"{options.parameters:,} parameters, {limit:.1f} MB; logs are in {folder}.")
-    print("".join(f"{name:>20}" for name in COLUMNS))
+    table = Table(*((name, ">20" if name in COLUMNS[:2] else ">20.3f") for name in COLUMNS))
     rows = []
     for workers_per_node in options.workers_per_node:
         for sync in ("broadcast", "replay"):
             rows.append(measure(options, workers_per_node, sync, folder))
-            cells = [value if isinstance(value, str | int) else f"{value:.3f}" for value in rows[-1].values()]
-            print("".join(f"{cell:>20}" for cell in cells), flush=True)
-    if options.json:
-        result = {"parameters": options.parameters, "gbit": options.gbit, "centre_megabytes": limit, "rows": rows}
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+            table.row(*rows[-1].values())
+    result = {"parameters": options.parameters, "gbit": options.gbit, "centre_megabytes": limit, "rows": rows}
+    keep(options.json, result)
 
 
 if __name__ == "__main__":

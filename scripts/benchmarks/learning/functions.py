@@ -2,7 +2,7 @@
 """Evaluations until a test function is below 1e-10: SepCMAES beside the `cmaes` package's SepCMA, and SNES.
 
     pip install cmaes        # the peer, which distes itself does not need
-    python scripts/benchmarks/functions.py [--seeds 5] [--json FILE]
+    python scripts/benchmarks/learning/functions.py [--seeds 5] [--json FILE]
 
 Equal population (4 + 3 ln n), start and sigma; medians over the seeds. By ask and tell, without trainer and workers.
 
@@ -11,14 +11,11 @@ near its minimum at (1, ..., 1) Rosenbrock's valley is not much wider than that 
 is there twice: as it is, and moved so that its minimum is at 0, where float32's numbers lie as close as one likes.
 """
 
-import argparse
 import importlib.util
-import json
 import math
 import statistics
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +29,7 @@ from distes.strategies.base import Strategy
 from distes.strategies.sep_cmaes import SepCMAES
 from distes.strategies.snes import SNES
 from distes.tasks.functions import FUNCTIONS
+from scripts.benchmarks.report import Table, command_line, keep
 
 LEVELS = [10.0**-exponent for exponent in range(11)]
 
@@ -121,15 +119,15 @@ def median(runs: list[dict[str, Any]], level: str) -> float:
 
 def main() -> None:
     """Prints two levels of each case: the last, and one that all reach."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if importlib.util.find_spec("cmaes") is None:
         sys.exit("This compares with the package cmaes, which is not installed: pip install cmaes")
     noise, rows = NoiseTable(size=2**24), []
-    print(
-        f"{'function':<44}{'below':>7}{'SepCMAES':>10}{'cmaes':>10}{'ratio':>7}{'SNES':>10}   lowest: ours, cmaes, SNES"
+    table = Table(
+        *(("function", "<44"), ("below", ">7"), ("SepCMAES", ">10,.0f"), ("cmaes", ">10,.0f"), ("ratio", ">7.2f")),
+        *(("SNES", ">10,.0f"), ("   lowest: ours, cmaes, SNES", "<30")),
     )
     for case in CASES:
         row: dict[str, Any] = {"case": case.title, "population": usual_population(case.dimension), **case._asdict()}
@@ -139,15 +137,11 @@ def main() -> None:
         lowest = ", ".join(f"{statistics.median(r['lowest'] for r in row[name]):.0e}" for name in columns(case, noise))
         for level in ("0.0001", "1e-10"):
             mine, theirs, snes = (median(row[name], level) for name in ("SepCMAES", "cmaes", "SNES"))
-            ratio = mine / theirs if math.isfinite(mine) and math.isfinite(theirs) else math.nan
-            row[f"ratio to {level}"] = None if math.isnan(ratio) else ratio
-            print(
-                f"{case.title:<44}{level:>7}{mine:>10,.0f}{theirs:>10,.0f}{ratio:>7.2f}{snes:>10,.0f}   {lowest}",
-                flush=True,
-            )
+            ratio = mine / theirs if math.isfinite(mine) and math.isfinite(theirs) else None
+            row[f"ratio to {level}"] = ratio
+            table.row(case.title, level, mine, theirs, ratio, snes, f"   {lowest}")
         rows.append(row)
-        if options.json:
-            options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        keep(options.json, rows)
 
 
 if __name__ == "__main__":

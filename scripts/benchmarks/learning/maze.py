@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A maze that deceives: where the centres of a run end up, for OpenAI-ES and for strategies that look for what is new.
 
-    python scripts/benchmarks/maze.py [--case NAME ...] [--seeds 0 1 2] [--json FILE] [--svg FILE]
+    python scripts/benchmarks/learning/maze.py [--case NAME ...] [--seeds 0 1 2] [--json FILE] [--svg FILE]
 
 Reward leads straight into a trap of three walls (return -0.5); the goal lies behind it (above -0.1). Each row is a run
 of `scripts/launch.py`, in this process; the figures name its command. One that reaches the goal stops there, once 100
@@ -11,8 +11,6 @@ those with several agents: of the centre whose turn it was), early ones blue, la
 goal one of these points came; before the wall that is 0.5 at best.
 """
 
-import argparse
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,8 +27,8 @@ from distes.pools.serial import SerialPool
 from distes.population import Evaluation, Population
 from distes.runs.monitors.base import Metrics, Monitor
 from distes.training.trainer import Trainer
+from scripts.benchmarks.report import Table, command_line, keep, read
 
-ROOT = Path(__file__).resolve().parents[2]
 # OpenAI-ES with all that the others have: the same policy, members, sigma, learning rate and weight decay.
 AS_THE_OTHERS = {"population_size": 64, "sigma": 0.5, "learning_rate": 0.1, "l2_coeff": 0.003}
 CASES = {
@@ -42,6 +40,10 @@ CASES = {
 }
 BUDGET = ["--total_timesteps", "4e6", "--generations", "null"]
 COLOURS = 16
+SHOWN = (
+    *(("generations", ">12,"), ("timesteps", ">12,"), ("seconds", ">9.1f")),
+    *(("eval_mean", ">11.2f"), ("nearest", ">9.2f")),
+)
 
 
 class Watched(Pool):
@@ -152,29 +154,23 @@ def panel(row: dict[str, Any], size: int) -> Iterator[str]:
 
 def main() -> None:
     """Prints a row per run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--case", nargs="+", choices=CASES, default=[*CASES])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--total_timesteps", help="another budget")
-    parser.add_argument("--json", type=Path, help="where the figures go; runs that it has already are kept")
     parser.add_argument("--svg", type=Path, help="where the picture goes")
     options = parser.parse_args()
     budget = BUDGET if options.total_timesteps is None else ["--total_timesteps", options.total_timesteps, *BUDGET[2:]]
-    rows = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
-    print(f"{'strategy':<10}seed  {'':<12} generations   timesteps  seconds   score  nearest")
+    rows = read(options.json) if options.json and options.json.exists() else []
+    table = Table(("strategy", "<10"), ("seed", ">4"), ("", "<14"), *SHOWN)
     for name in options.case:
         for seed in options.seeds:
             known = [row for row in rows if (row["strategy"], row["seed"]) == (name, seed)]
             row = known[0] if known else run(name, seed, budget)
             if not known:
                 rows.append(row)
-                if options.json:
-                    options.json.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
-            print(
-                f"{name:<10}{seed:>4}  {ending(row):<12}{row['generations']:>12,}"
-                f"{row['timesteps']:>12,}{row['seconds']:>9.1f}{row['eval_mean']:>8.2f}{row['nearest']:>9.2f}",
-                flush=True,
-            )
+                keep(options.json, rows)
+            table.row(name, seed, f"  {ending(row)}", *(row[key] for key, _ in SHOWN))
     if options.svg:
         shown = [row for row in rows if row["strategy"] in options.case and row["seed"] in options.seeds]
         options.svg.write_text(picture(shown))

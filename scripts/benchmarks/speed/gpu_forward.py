@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One step of a whole population's policies on a GPU, beside the limit of each form.
 
-    python scripts/benchmarks/gpu_forward.py [--members 1024 4096 16384 65536] [--json FILE]
+    python scripts/benchmarks/speed/gpu_forward.py [--members 1024 4096 16384 65536] [--json FILE]
 
 Dense: every member's weights are read once, so the limit is the memory's bandwidth; the ratio is the bytes of weights
 per second over those that a large copy reads and writes. Low-rank: the product with the shared weights is done in any
@@ -11,14 +11,11 @@ network for Atari of 4 million parameters in Uber's deep-neuroevolution (Such et
 84x84x4.
 """
 
-import argparse
-import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +32,7 @@ from distes.perturbations.low_rank import LowRank
 from distes.policies.layout import Layout
 from distes.policies.mlp import MLP
 from distes.pools.device import prepare
+from scripts.benchmarks.report import Table, command_line, keep
 
 FRAMES = (4, 84, 84)
 Call = Callable[[], Any]
@@ -143,19 +141,19 @@ def measure(net: str, form: str, count: int, device: torch.device, copy: float, 
 
 def main() -> None:
     """Prints a row per net, form and number of members."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--members", type=int, nargs="+", default=[1024, 4096, 16384, 65536])
     parser.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
     parser.add_argument("--seconds", type=float, default=1.0, help="for each variant of each row")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu is for trying the script out")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     device = chosen_device(options.device)
     copy = bandwidth(device, options.seconds)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     print(f"{name}: a copy moves {copy / 1e9:,.0f} GB/s\n")
-    print(
-        f"{'net':<16}{'form':<10}{'members':>8}{'launched':>12}{'recorded':>12}{'limit':>12}{'ratio':>8}{'members/s':>15}"
+    table = Table(
+        *(("net", "<16"), ("form", "<10"), ("members", ">8"), ("launched ms", ">13,.3f"), ("recorded ms", ">13,.3f")),
+        *(("limit ms", ">12,.3f"), ("ratio", ">8.2f"), ("members/s", ">15,.0f")),
     )
     rows: list[dict[str, Any]] = []
     with torch.inference_mode():
@@ -169,25 +167,19 @@ def main() -> None:
                             raise
                         row = {"net": net, "form": form, "members": count, "fits": False}
                     rows.append(row)
-                    show(row)
+                    table.row(*shown(row))
                     if device.type == "cuda":
                         torch.cuda.empty_cache()
-    if options.json:
-        options.json.write_text(
-            json.dumps({"device": name, "copy_bytes_per_second": copy, "rows": rows}, indent=1) + "\n"
-        )
+    keep(options.json, {"device": name, "copy_bytes_per_second": copy, "rows": rows})
 
 
-def show(row: dict[str, Any]) -> None:
-    """One line of the table."""
-    start = f"{row['net']:<16}{row['form']:<10}{row['members']:>8}"
+def shown(row: dict[str, Any]) -> list[Any]:
+    """The cells of a row."""
+    cells = [row["net"], row["form"], row["members"]]
     if "ratio" not in row:
-        print(f"{start}   does not fit", flush=True)
-        return
-    took = row["seconds"]
-    times = [took.get("launched"), took.get("recorded"), row["limit"]]
-    cells = "".join(f"{'-' if t is None else f'{t * 1e3:,.3f} ms':>12}" for t in times)
-    print(f"{start}{cells}{row['ratio']:>8.2f}{row['per_second']:>15,.0f}", flush=True)
+        return [*cells, "does not fit"]
+    times = [row["seconds"].get("launched"), row["seconds"].get("recorded"), row["limit"]]
+    return [*cells, *(time and time * 1e3 for time in times), row["ratio"], row["per_second"]]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Whole generations on one GPU through the worker: CartPole in torch, and Atari's network on synthetic frames.
 
-    python scripts/benchmarks/gpu_rollouts.py [--members 65536] [--atari_members 4096] [--json FILE]
+    python scripts/benchmarks/speed/gpu_rollouts.py [--members 65536] [--atari_members 4096] [--json FILE]
 
 CartPole: ask, evaluate and tell for some generations, with environment, noise and policies on the GPU; steps of the
 environments per second, of the evaluation and of whole generations. Atari: no emulator runs on a GPU, so frames of
@@ -10,15 +10,11 @@ counted are decisions of the network of 4 million parameters. For comparison: Ub
 made some 17,000 of them a second on one desktop with GPUs (2018; 69,000 frames, of which every fourth is decided on).
 """
 
-import argparse
-import json
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from gpu_forward import FORMS, FRAMES, atari_net, chosen_device, wait
 from torch import nn
 
 from distes.cli.build import build
@@ -31,6 +27,8 @@ from distes.pools.experiment import Experiment
 from distes.pools.serial import SerialPool
 from distes.strategies.openai_es import OpenAIES
 from distes.tasks.base import Outcome, Task, Terms
+from scripts.benchmarks.report import Table, command_line, keep
+from scripts.benchmarks.speed.gpu_forward import FORMS, FRAMES, atari_net, chosen_device, wait
 
 
 class SyntheticAtari(Task):
@@ -122,18 +120,21 @@ def run(pool: SerialPool, strategy: Any, generations: int, device: torch.device)
 
 def main() -> None:
     """Prints a row per task and form."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--members", type=int, default=65536, help="of CartPole")
     parser.add_argument("--generations", type=int, default=10, help="of CartPole")
     parser.add_argument("--atari_members", type=int, default=4096)
     parser.add_argument("--atari_steps", type=int, default=50)
     parser.add_argument("--atari_chunk", type=int, help="members evaluated together; by default as many as a run would")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu is for trying the script out")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     device = chosen_device(options.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    print(f"{name}\n\n{'task':<20}{'net':<16}{'form':<10}{'members':>8}{'steps/s':>14}{'with update':>14}")
+    print(f"{name}\n")
+    table = Table(
+        *(("task", "<20"), ("net", "<16"), ("form", "<10"), ("members", ">8")),
+        *(("steps/s", ">14,.0f"), ("with update", ">14,.0f")),
+    )
     rows = []
     chunk = options.atari_chunk
     for measure in (
@@ -149,13 +150,8 @@ def main() -> None:
             print(error)
             continue
         rows.append(row)
-        print(
-            f"{row['task']:<20}{row['net']:<16}{row['form']:<10}{row['members']:>8}{row['per_second']:>14,.0f}"
-            f"{row['per_second_with_update']:>14,.0f}",
-            flush=True,
-        )
-    if options.json:
-        options.json.write_text(json.dumps({"device": name, "rows": rows}, indent=1) + "\n")
+        table.row(*(value for key, value in row.items() if key != "steps"))
+    keep(options.json, {"device": name, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Learning: the timesteps that a training takes to levels of a score, seed by seed, beside published figures.
 
-    python scripts/benchmarks/learning.py [--strategy OpenAIES ARS] [--task swimmer halfcheetah] [--seeds 0 1 2]
-        [--budget 3e6] [--workers 2] [--runs FOLDER] [--json FILE]
+    python scripts/benchmarks/learning/learning.py [--strategy OpenAIES ARS] [--task swimmer halfcheetah]
+        [--seeds 0 1 2] [--budget 3e6] [--workers 2] [--runs FOLDER] [--json FILE]
 
 Each strategy has a file in configs/ for each task, the same for all seeds. A training goes on until the highest level
 is confirmed by `final_episodes` fresh episodes of the centre, or its budget of timesteps is spent. Trainings lie in the
@@ -18,7 +18,6 @@ figures of Mania et al. 2018 (arXiv:1803.07055) to the same 100 %, given from me
 ones and these the -v5 ones, whose rewards and bodies differ somewhat: the levels' numbers are taken as they are.
 """
 
-import argparse
 import json
 import math
 import shlex
@@ -31,8 +30,7 @@ from typing import Any, NamedTuple
 
 from distes.cli.flags import configure, read_flags
 from distes.errors import ConfigurationError
-
-ROOT = Path(__file__).resolve().parents[2]
+from scripts.benchmarks.report import ROOT, Table, command_line, keep
 
 
 class Task(NamedTuple):
@@ -199,35 +197,38 @@ def cell(timesteps: float, exact: bool = True) -> str:
     return f"{'' if exact else '> '}{timesteps:,.0f}"
 
 
-def line(task: str, what: str, cells: Iterable[str], rest: str = "") -> str:
-    """One of the table, whose cells end at 100 %."""
-    shown = "".join(f"{text:>13}" for text in cells)
-    return f"{task:<26}{what:<18}{shown:>{13 * len(SHARES)}}{rest}"
+def levels_of(cells: Iterable[str]) -> list[str]:
+    """A cell for each share; what there is ends at 100 %."""
+    shown = list(cells)
+    return [""] * (len(SHARES) - len(shown)) + shown
 
 
-def table(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """A line for each level, what was published, each run, and each median."""
-    yield line("task", "", SHARES, f"{'score':>11}{'best':>11}{'timesteps':>12}{'training':>12}")
+def show(entries: Iterable[Mapping[str, Any]]) -> None:
+    """Prints a line for each level, what was published, each run, and each median."""
+    table = Table(
+        *(("task", "<26"), ("", "<18"), *((share, ">13") for share in SHARES)),
+        *(("score", ">11,.1f"), ("best", ">11,.1f"), ("timesteps", ">12,"), ("seconds", ">12,.1f")),
+    )
     before = None
     for entry in entries:
         name, strategy, runs = entry["task"], entry["strategy"], entry["runs"]
         if name != before:
             before = name
-            yield line(name, "score", (f"{level:,.2f}" for level in entry["levels"]))
+            table.row(name, "score", *levels_of(f"{level:,.2f}" for level in entry["levels"]))
             if entry["published_es"]:
-                yield line(name, "published ES", map(cell, entry["published_es"]))
+                table.row(name, "published ES", *levels_of(map(cell, entry["published_es"])))
             if entry["recalled_ars"]:
-                yield line(name, "ARS, recalled", [cell(entry["recalled_ars"])])
+                table.row(name, "ARS, recalled", *levels_of([cell(entry["recalled_ars"])]))
         for run in runs:
             spent, reached = run["timesteps"], run["timesteps_to"]
             cells = [cell(spent if steps is None else steps, steps is not None) for steps in reached]
-            scores = "".join(f"{'' if score is None else f'{score:,.1f}':>11}" for score in (run["score"], run["best"]))
-            rest = f"{scores}{spent:>12,}{run['seconds']:>10,.1f} s"
-            yield line(name, f"{strategy}, seed {run['seed']}", cells, rest)
+            rest = run["score"], run["best"], spent, run["seconds"]
+            table.row(name, f"{strategy}, seed {run['seed']}", *levels_of(cells), *rest)
         if entry["medians"]:
             count = sum(run["timesteps_to"][-1] is not None for run in runs)
             cells = [cell(one["timesteps"], one["exact"]) for one in entry["medians"]]
-            yield line(name, f"{strategy}, median", cells, f"   {count} of {len(runs)} seeds reach 100 %")
+            reach = f"   {count} of {len(runs)} seeds reach 100 %"
+            table.row(name, f"{strategy}, median", *levels_of(cells), reach)
 
 
 def train(training: Training, folder: Path, budget: float, workers: int) -> None:
@@ -240,22 +241,15 @@ def train(training: Training, folder: Path, budget: float, workers: int) -> None
     print(f"    {result['eval_mean']:,.1f} after {result['timesteps']:,} timesteps ({result['reason']})", flush=True)
 
 
-def write(path: Path | None, entries: Sequence[Mapping[str, Any]]) -> None:
-    """Leaves the figures as JSON, if asked to."""
-    if path is not None:
-        path.write_text(json.dumps(entries, indent=1) + "\n")
-
-
 def main() -> None:
     """Trains what is chosen and not finished, and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--strategy", nargs="+", choices=list(PREFIXES), default=list(PREFIXES))
     parser.add_argument("--task", "--case", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2], help="none: only show what is there")
     parser.add_argument("--budget", type=float, default=3e6, help="timesteps of a training (%(default)g)")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "learning", help="where trainings lie")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     runs = options.runs.resolve()
     chosen = [
@@ -274,11 +268,11 @@ def main() -> None:
             if not is_finished(folder, budget):
                 train(training, folder, budget, options.workers)
                 entries = collect(runs)
-                write(options.json, entries)
+                keep(options.json, entries)
     except ConfigurationError as error:
         parser.error(f"{error} Remove that run, or name another folder with --runs.")
-    print("\n".join(table(entries)))
-    write(options.json, entries)
+    show(entries)
+    keep(options.json, entries)
 
 
 if __name__ == "__main__":

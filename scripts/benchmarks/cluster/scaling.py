@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """How training scales with its workers: sleeping environments on real Ray, and a model of what lies beyond.
 
-    python scripts/benchmarks/scaling.py [--workers 1 2 4 8 16 32 64] [--seconds 0.5] [--chunks 256] [--json FILE]
+    python scripts/benchmarks/cluster/scaling.py [--workers 1 2 4 8 16 32 64] [--seconds 0.5] [--chunks 256]
+        [--json FILE]
 
 A chunk is eight members' episodes and takes a set time: workers sleep, so that many of them fit on a small machine. All
 else is a whole run: population and results travel through Ray, the trainer updates, and archive, metrics.jsonl and
@@ -32,13 +33,14 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from scaling_model import PHASES, model, parts, schedule_cost, show
 
 import distes
 from distes.members.members import Members
 from distes.pools.on_ray.environment import prepare
 from distes.population import Evaluation, Moments, Population
 from distes.tasks.base import Outcome, Task, Terms
+from scripts.benchmarks.cluster.scaling_model import PHASES, model, parts, schedule_cost, show
+from scripts.benchmarks.report import command_line, keep, read
 
 PAIRS = 4  # of a chunk: eight members, each of which lives through an episode
 
@@ -175,7 +177,7 @@ def runs(workers: int, cases: Mapping[str, int], seconds: float, spread: float, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4, 8, 16, 32, 64])
     parser.add_argument("--seconds", type=float, default=0.5, help="of a chunk")
     parser.add_argument("--spread", type=float, default=0.0, help="by what part of it a chunk may be shorter or longer")
@@ -183,7 +185,6 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=4, help="chunks per worker, weak scaling")
     parser.add_argument("--least", type=float, default=24.0, help="seconds of a training")
     parser.add_argument("--relays_from", type=int, help="workers; 1000 shows what relays are good for")
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--also", type=Path, nargs="+", default=[], help="earlier results of this script, to be joined")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -195,7 +196,7 @@ def main() -> None:
             relays_from(options.relays_from)
         print(json.dumps(runs(options.one, cases, options.seconds, options.spread, options.least)))
         return
-    found = [run for file in options.also for run in json.loads(file.read_text())["runs"]]
+    found = [run for file in options.also for run in read(file)["runs"]]
     results: dict[str, Any] = {key: vars(options)[key] for key in ("seconds", "spread", "each")}
     results["cores"] = os.cpu_count() or 1
     for workers in options.workers:
@@ -205,15 +206,13 @@ def main() -> None:
             sys.exit(done.returncode)
         found += json.loads(done.stdout.splitlines()[-1])
         print(f"{workers} workers: {time.monotonic() - began:.0f} s", flush=True)
-        if options.json:  # what there is, should somebody end it
-            options.json.write_text(json.dumps({**results, "runs": found}, indent=1) + "\n")
+        keep(options.json, {**results, "runs": found})  # what there is, should somebody end it
     results["runs"] = found = sorted(found, key=lambda run: (run["workers"], run["chunks"]))
     results["parts"] = parts(found)
     results["model"] = model(found, options.seconds, options.each, results["cores"])
     results["schedule"] = {together: schedule_cost(1024, 10_000, together) for together in (0.0, 0.005, 0.05)}
     show(results)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    keep(options.json, results)
 
 
 if __name__ == "__main__":

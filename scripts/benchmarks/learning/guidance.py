@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How well gradient estimates point: their cosine with the true gradient, with guidance and without.
 
-    python scripts/benchmarks/guidance.py [--sizes 1000 10000] [--populations 64 256] [--seeds 3] [--json FILE]
+    python scripts/benchmarks/learning/guidance.py [--sizes 1000 10000] [--populations 64 256] [--seeds 3] [--json FILE]
 
 Rows of other sizes and populations that FILE already has stay in it.
 
@@ -11,9 +11,7 @@ and learning rate. The cosine is the mean over the last third of the generations
 that moves. Random directions alone give sqrt(N / (N + P)) with N pairs and P parameters: that is the column `expected`.
 """
 
-import argparse
 import dataclasses
-import json
 import math
 import statistics
 from pathlib import Path
@@ -27,6 +25,7 @@ from distes.policies.layout import Layout
 from distes.policies.linear import Linear
 from distes.strategies.guided_es import GuidedES
 from distes.strategies.openai_es import OpenAIES
+from scripts.benchmarks.report import Table, command_line, keep, read
 
 PAIRS = 8
 
@@ -79,7 +78,7 @@ def measure(strategy: Any, size: int, generations: int) -> dict[str, Any]:
 
 def main() -> None:
     """Prints a row per size and population."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10**3, 10**4, 10**5, 10**6])
     parser.add_argument("--populations", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--generations", type=int, default=60)
@@ -88,11 +87,11 @@ def main() -> None:
     parser.add_argument("--sigma", type=float, default=0.02)
     parser.add_argument("--learning_rate", type=float, default=0.01)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     print(f"{options.generations} generations; cosines: mean of the seeds' (lowest to highest); `left`: of the value")
-    print(
-        f"{'P':>9}{'members':>9}{'expected':>10}{'OpenAIES':>10}{'left':>7}{'GuidedES':>10}{'':>18}{'left':>7}{'times':>7}"
+    table = Table(
+        *(("P", ">9,"), ("members", ">9"), ("expected", ">10.4f"), ("OpenAIES", ">10.4f"), ("left", ">7.2f")),
+        *(("GuidedES", ">10.4f"), ("", ">18"), ("left", ">7.2f"), ("times", ">7.1f")),
     )
     for size in options.sizes:
         noise = NoiseTable(size=max(2**24, 10 * size))
@@ -119,22 +118,21 @@ def main() -> None:
             plain, guided = ([run["cosine"] for run in row[name]] for name in ("OpenAIES", "GuidedES"))
             left = {name: statistics.fmean(run["left"] for run in row[name]) for name in ("OpenAIES", "GuidedES")}
             spread = f"({min(guided):.3f} to {max(guided):.3f})"
-            print(
-                f"{size:>9,}{population:>9}{row['expected']:>10.4f}{statistics.fmean(plain):>10.4f}"
-                f"{left['OpenAIES']:>7.2f}{statistics.fmean(guided):>10.4f}{spread:>18}{left['GuidedES']:>7.2f}"
-                f"{statistics.fmean(guided) / statistics.fmean(plain):>7.1f}",
-                flush=True,
+            means = statistics.fmean(plain), statistics.fmean(guided)
+            table.row(
+                *(size, population, row["expected"], means[0], left["OpenAIES"]),
+                *(means[1], spread, left["GuidedES"], means[1] / means[0]),
             )
             if options.json:
-                keep(row, options.json)
+                add(row, options.json)
         noise.close()
 
 
-def keep(row: dict[str, Any], path: Path) -> None:
+def add(row: dict[str, Any], path: Path) -> None:
     """Beside the rows of other sizes and populations, which may be of other calls: large ones take long."""
-    others = json.loads(path.read_text()) if path.exists() else []
+    others = read(path) if path.exists() else []
     rows = [other for other in others if any(other[key] != row[key] for key in ("parameters", "population"))]
-    path.write_text(json.dumps(sorted([*rows, row], key=lambda r: (r["parameters"], r["population"])), indent=1) + "\n")
+    keep(path, sorted([*rows, row], key=lambda r: (r["parameters"], r["population"])))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Genetic algorithms beside random search with as many members, and safe mutations beside plain ones.
 
-    python scripts/benchmarks/genetic.py [--case cartpole pendulum maze deep] [--seeds 0 1 2] [--runs FOLDER]
+    python scripts/benchmarks/learning/genetic.py [--case cartpole pendulum maze deep] [--seeds 0 1 2] [--runs FOLDER]
         [--json FILE]
 
 Each row is a training with `scripts/launch.py`, whose command is printed, for each seed; its score is the mean return
@@ -12,14 +12,13 @@ interrupted is resumed, a finished one is not repeated.
 given four standard deviations, from one that changes the answers too little to one that changes them wholly.
 """
 
-import argparse
-import json
 import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from learning import launch, result_of
+from scripts.benchmarks.learning.learning import launch, result_of
+from scripts.benchmarks.report import Table, command_line, keep
 
 RANDOM = {"strategy": "RandomSearch", "strategy.population_size": 200, "strategy.candidates": 5}
 IN_MAZE = {
@@ -107,29 +106,28 @@ def command(case: str, name: str) -> str:
 
 def main() -> None:
     """Prints a row for each training, and a line for each name."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--case", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--runs", type=Path)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as temporary:
         for case in options.case:
-            print(f"\n{case:<10}{'':<24}{'score, seed by seed':>34}{'median':>10}{'generations':>12}{'timesteps':>12}")
+            print(f"\n{case}")
+            table = Table(
+                *(("", "<10"), ("", "<24"), ("score, seed by seed", ">34"), ("median", ">10,.2f")),
+                *(("generations", ">12,.0f"), ("timesteps", ">12,.0f")),
+            )
             for name in CASES[case]:
                 mine = [train(case, name, seed, options.runs or Path(temporary)) for seed in options.seeds]
                 rows += mine
                 scores = [row["eval_mean"] for row in mine]
-                generations = statistics.median(row["generation"] for row in mine)
-                print(
-                    f"{'':<10}{name:<24}{' / '.join(f'{score:,.2f}' for score in scores):>34}"
-                    f"{statistics.median(scores):>10,.2f}{generations:>12,.0f}"
-                    f"{statistics.median(row['timesteps'] for row in mine):>12,.0f}\n{'':<12}{command(case, name)}",
-                    flush=True,
-                )
-                if options.json:
-                    options.json.write_text(json.dumps(rows, indent=1) + "\n")
+                spent = (statistics.median(row[key] for row in mine) for key in ("generation", "timesteps"))
+                shown = " / ".join(f"{score:,.2f}" for score in scores)
+                table.row("", name, shown, statistics.median(scores), *spent)
+                print(f"{'':<12}{command(case, name)}", flush=True)
+                keep(options.json, rows)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Environment steps per second of the whole trainer, over two bare processes that step the same environment.
 
-    python scripts/benchmarks/rollouts.py [--env HalfCheetah-v5] [--workers 2] [--peer PYTHON] [--json FILE]
+    python scripts/benchmarks/speed/rollouts.py [--env HalfCheetah-v5] [--workers 2] [--peer PYTHON] [--json FILE]
 
 256 members, MLP 64-64. The bare processes take random actions drawn beforehand and do nothing else: they are the limit
 of whoever steps the environments of Gymnasium one by one, and batched simulators are to pass it. Bare loop, trainer and
@@ -10,7 +10,6 @@ environments, as it does with all that have no batched twin. `--peer` is the int
 EvoTorch (peers/evotorch_rollouts.py says how to make one); it runs in its faster mode, in the same run.
 """
 
-import argparse
 import json
 import multiprocessing
 import statistics
@@ -20,9 +19,12 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
-LAUNCH = Path(__file__).resolve().parents[1] / "launch.py"
-PEER = Path(__file__).resolve().parent / "peers" / "evotorch_rollouts.py"
+from scripts.benchmarks.report import ROOT, Table, command_line, keep
+
+LAUNCH = ROOT / "scripts" / "launch.py"
+PEER = ROOT / "scripts" / "benchmarks" / "peers" / "evotorch_rollouts.py"
 ENVIRONMENTS = ["HalfCheetah-v5", "Ant-v5", "Hopper-v5", "CartPole-v1", "LunarLander-v3", "HalfCheetah-v5/one_by_one"]
 LONGER = {"Ant-v5": 4}  # times the seconds: a generation takes half a minute
 WITHOUT_PEER = ("LunarLander-v3",)
@@ -104,18 +106,18 @@ def peer(python: Path, name: str, workers: int, seconds: float) -> float:
 
 def main() -> None:
     """Prints a row per environment."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--env", nargs="+", default=ENVIRONMENTS)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=25.0, help="of training per repetition")
     parser.add_argument("--bare_seconds", type=float, default=4.0, help="of the bare loop, before and after")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--peer", type=Path, help="interpreter that has EvoTorch")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = []
-    print(
-        f"{'environment':<26}{'bare steps/s':>14}{'distes steps/s':>16}{'ratio':>8}{'peer steps/s':>14}{'multiple':>10}"
+    table = Table(
+        *(("environment", "<26"), ("bare steps/s", ">14,.0f"), ("distes steps/s", ">16,.0f"), ("ratio", ">8.2f")),
+        *(("lowest", ">8.2f"), ("highest", ">8.2f"), ("peer steps/s", ">14,.0f"), ("multiple", ">10.1f")),
     )
     for entry in options.env:
         name, _, stepping = entry.partition("/")
@@ -129,16 +131,14 @@ def main() -> None:
                 peers.append(peer(options.peer, name, options.workers, 0.6 * seconds))
         ratios = [our / statistics.mean(bares[2 * i : 2 * i + 2]) for i, our in enumerate(ours)]
         row = {"env": entry, "bare": statistics.median(bares), "distes": statistics.median(ours), "ratios": ratios}
-        line = f"{entry:<26}{row['bare']:>14,.0f}{row['distes']:>16,.0f}{statistics.median(ratios):>8.2f}"
+        beside: tuple[Any, ...] = (None, None)
         if peers:
             row |= {"peer": statistics.median(peers), "multiples": [a / b for a, b in zip(ours, peers, strict=True)]}
-            line += f"{row['peer']:>14,.0f}{statistics.median(row['multiples']):>10.1f}"
-        if len(ratios) > 1:
-            line += f"   (ratios {min(ratios):.2f} to {max(ratios):.2f})"
+            beside = row["peer"], statistics.median(row["multiples"])
         rows.append(row)
-        print(line, flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        spread = statistics.median(ratios), min(ratios), max(ratios)
+        table.row(entry, row["bare"], row["distes"], *spread, *beside)
+    keep(options.json, rows)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One step of a whole population's policies: members a second, beside the limit of each form.
 
-    python scripts/benchmarks/forward.py [--seconds 1] [--threads 1] [--json FILE]
+    python scripts/benchmarks/speed/forward.py [--seconds 1] [--threads 1] [--json FILE]
 
 Dense against a chain of `baddbmm` written by hand over the same weights: one batched product per layer that reads every
 weight once, and no Python around it. Low-rank against the same module with one set of weights for all rows: the large
@@ -13,12 +13,9 @@ All variants take turns in one process, and the fastest of many turns counts: wh
 them alike. Ratios above 1 are faster than the reference.
 """
 
-import argparse
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,10 +30,16 @@ from distes.perturbations.low_rank import LowRank
 from distes.policies.cnn import CNN
 from distes.policies.layout import Layout
 from distes.policies.mlp import MLP
+from scripts.benchmarks.report import Table, command_line, keep
 
 Call = Callable[[], Any]
 SHAPES = ((17, 64, 64, 6), (376, 256, 256, 17))
 MEMBERS = (64, 256)
+RATIOS = {
+    "dense_over_by_hand": ("dense over baddbmm by hand", "by hand", "dense"),
+    "dense_over_vmap": ("dense over vmap", "vmap", "dense"),
+    "low_rank_over_shared": ("low-rank over one shared weight set", "shared", "low-rank"),
+}
 TURN = 0.01  # seconds at least of one variant, so that what the one before it left in the caches does not matter
 
 
@@ -109,7 +112,6 @@ def measure_mlp(sizes: tuple[int, ...], members: int, seconds: float) -> dict[st
     module = MLP(sizes[0], sizes[-1], hidden_sizes=sizes[1:-1])
     shape = (sizes[0],)
     dense, thin = perturbed(module, shape, Dense, members), perturbed(module, shape, LowRank, members)
-    module.requires_grad_(False)
     x_B1 = torch.randn(members, 1, sizes[0])
     x_B = x_B1[:, 0].contiguous()
     variants: dict[str, Call] = {
@@ -119,6 +121,7 @@ def measure_mlp(sizes: tuple[int, ...], members: int, seconds: float) -> dict[st
         "low-rank": lambda: thin(x_B1),
         "shared": lambda: module(x_B),
     }
+    module.requires_grad_(False)
     for one, two in (("dense", "by hand"), ("dense", "vmap")):
         torch.testing.assert_close(variants[one](), variants[two](), rtol=1e-5, atol=1e-5)
     expected = chain(thin, sizes, x_B1)()
@@ -154,37 +157,27 @@ def measure_cnn(members: int, seconds: float) -> dict[str, Any]:
 
 def main() -> None:
     """Prints a row per network and number of members."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--seconds", type=float, default=1.0, help="for each variant of each row")
     parser.add_argument("--threads", type=int, default=1, help="a worker has one")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(f"{'':<18}{'members':>8}{'dense':>26}{'dense':>26}{'low-rank':>32}")
-    print(f"{'network':<18}{'':>8}{'over baddbmm by hand':>26}{'over vmap':>26}{'over one shared weight set':>32}")
-    rows = []
+    rows, table = [], Table(("network", "<18"), ("members", ">8"), *((title, ">36") for title, *_ in RATIOS.values()))
     with torch.inference_mode():
         for sizes in SHAPES:
             for members in MEMBERS:
                 rows.append(measure_mlp(sizes, members, options.seconds))
-                show(rows[-1])
+                table.row(*shown(rows[-1]))
         rows.append(measure_cnn(64, options.seconds))
-        show(rows[-1])
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        table.row(*shown(rows[-1]))
+    keep(options.json, rows)
 
 
-def show(row: dict[str, Any]) -> None:
-    """One line of the table: ratio, and both times."""
-    us, cells = row["us"], []
-    for key, one, other, width in (
-        ("dense_over_by_hand", "by hand", "dense", 26),
-        ("dense_over_vmap", "vmap", "dense", 26),
-        ("low_rank_over_shared", "shared", "low-rank", 32),
-    ):
-        cell = f"{row[key]:.2f} ({us[one]:,.0f} / {us[other]:,.0f} us)" if key in row else "-"
-        cells.append(f"{cell:>{width}}")
-    print(f"{row['net']:<18}{row['members']:>8}{''.join(cells)}", flush=True)
+def shown(row: dict[str, Any]) -> Iterator[Any]:
+    """The cells of a row: ratio, and both times."""
+    yield from (row["net"], row["members"])
+    for key, (_, one, other) in RATIOS.items():
+        yield f"{row[key]:.2f} ({row['us'][one]:,.0f} / {row['us'][other]:,.0f} us)" if key in row else None
 
 
 if __name__ == "__main__":

@@ -1,0 +1,146 @@
+"""The tables of docs/results/ whose figures the scripts of this folder measure: a heading, and rows of cells."""
+
+import math
+from statistics import fmean, median
+from typing import Any
+
+from scripts.benchmarks.learning.learning import SHARES, cell
+from scripts.benchmarks.learning.maze import ending
+
+Rows = list[dict[str, Any]]
+Shown = tuple[list[str], list[list[str]]]
+TITLES = {
+    "cartpole": "CartPole-v1",
+    "halfcheetah_1m": "HalfCheetah-v5, 1e6 timesteps",
+    "inverted_pendulum": "InvertedPendulum-v5",
+    "inverted_double_pendulum": "InvertedDoublePendulum-v5",
+    "swimmer": "Swimmer-v5",
+    "halfcheetah": "HalfCheetah-v5",
+    "hopper": "Hopper-v5",
+    "walker2d": "Walker2d-v5",
+    "pendulum": "Pendulum-v1",
+    "maze": "distes/UMaze-v0",
+}
+
+
+def levels(entries: Rows) -> Shown:
+    """Timesteps to each level: medians over the seeds, and what was published."""
+    rows: list[list[str]] = []
+    for task in dict.fromkeys(entry["task"] for entry in entries):
+        mine = [entry for entry in entries if entry["task"] == task]
+        for entry in mine:
+            runs = entry["runs"]
+            cells = [cell(one["timesteps"], one["exact"]) for one in entry["medians"]]
+            reached = sum(run["timesteps_to"][-1] is not None for run in runs)
+            title = f"{TITLES[task]}, {entry['levels'][-1]:g}" if entry is mine[0] else ""
+            rows.append([title, f"`{entry['strategy']}`", *cells, f"{reached} of {len(runs)}"])
+        rows.append(["", "published ES", *map(cell, mine[0]["published_es"]), ""])
+    return ["task, 100 % level", "", *SHARES, "seeds at 100 %"], rows
+
+
+def seeds(runs: Rows) -> Shown:
+    """The tasks of which there are no published levels, seed by seed."""
+    rows = []
+    for case in ("cartpole", "halfcheetah_1m"):
+        mine = [run for run in runs if run["case"] == case]
+        spent, scores = (" / ".join(f"{run[key]:,.0f}" for run in mine) for key in ("timesteps", "eval_mean"))
+        rows.append([TITLES[case], spent, scores])
+    return ["task", "timesteps, seeds 0 / 1 / 2", "score"], rows
+
+
+def low_rank(rows: Rows) -> Shown:
+    """Dense noise beside rank 1."""
+    cases: dict[str, dict[str, str]] = {}
+    for row in rows:
+        figures = row["figures"]
+        shown = f"{min(figures):,.0f} to {max(figures):,.0f}, median {median(figures):,.0f}"
+        case = f"{row['case']}, {len(figures)} seeds"
+        cases.setdefault(case, {})[row["perturbation"]] = shown
+    return ["task", "dense", "rank 1"], [[case, by["dense"], by["rank 1"]] for case, by in cases.items()]
+
+
+def guidance(rows: Rows) -> Shown:
+    """Cosines between estimate and gradient."""
+    found = []
+    for row in rows:
+        means = [f"{fmean(run['cosine'] for run in row[name]):.4f}" for name in ("OpenAIES", "GuidedES")]
+        found.append([f"{row['parameters']:,}", f"{row['population']}", f"{row['expected']:.4f}", *means])
+        found[-1].append(str(len(row["OpenAIES"])))
+    return ["parameters", "members", "random directions alone", "`OpenAIES`", "`GuidedES`", "seeds"], found
+
+
+def many_parameters(rows: Rows) -> Shown:
+    """How far a function has come down."""
+    marks = list(rows[0]["runs"][0])
+    found = []
+    for row in rows:
+        name, _, rate = row["strategy"].partition(", rate ")
+        cells = [f"{median(run[mark] for run in row['runs']):.2f}" for mark in marks]
+        function = f"{row['function']}, {row['parameters']:,} parameters"
+        found.append([function, f"`{name}`{f', learning rate {rate}' if rate else ''}", *cells])
+    return ["function", "strategy", *(f"{float(mark):.0%}" for mark in marks)], found
+
+
+def maze(runs: Rows, genetic: Rows) -> Shown:
+    """Who gets to the goal; GANS is among the genetic algorithms."""
+    # Of GANS it is not kept where its elites ended; who is at the goal has got around.
+    gans = [run for run in genetic if run["case"] == "maze" and run["name"] == "GANS"]
+    gans = [{**run, "strategy": "GANS", "reached": run["eval_mean"] > -0.1, "ends": []} for run in gans]
+    rows = []
+    for name in dict.fromkeys(run["strategy"] for run in (*runs, *gans)):
+        endings = [(ending(run), run["timesteps"]) for run in (*runs, *gans) if run["strategy"] == name]
+        goal = sum(end == "at the goal" for end, _ in endings)
+        around = sum(end != "not around" for end, _ in endings)
+        spent = " / ".join(f"{timesteps / 1e6:.1f}e6" for _, timesteps in endings)
+        rows.append([f"`{name}`", f"{around} of {len(endings)}", f"{goal} of {len(endings)}", spent])
+    return ["strategy", "got around the wall", "at the goal", "timesteps, seeds 0 / 1 / 2"], rows
+
+
+def _genetic(rows: Rows, deep: bool) -> list[list[str]]:
+    found, digits = [], 0
+    for case, name in dict.fromkeys((row["case"], row["name"]) for row in rows):
+        if (case == "deep") == deep:
+            scores = [row["eval_mean"] for row in rows if (row["case"], row["name"]) == (case, name)]
+            digits = 2 if max(map(abs, scores)) < 10 else 0
+            shown = " / ".join(f"{score:,.{digits}f}" for score in scores)
+            title, _, rest = name.partition(", ")
+            title = f"`{title}`{f', {rest}' if rest else ''}"
+            found.append([TITLES.get(case, ""), title, shown, f"{median(scores):,.{digits}f}"])
+    return found
+
+
+def genetic(rows: Rows) -> Shown:
+    """Genetic algorithms beside random search."""
+    return ["task", "strategy", "return, seeds 0 / 1 / 2", "median"], _genetic(rows, deep=False)
+
+
+def safe_mutations(rows: Rows) -> Shown:
+    """Safe mutations of a deep policy beside plain ones."""
+    return ["mutation", "return, seeds 0 / 1 / 2", "median"], [row[1:] for row in _genetic(rows, deep=True)]
+
+
+def adaptive(rows: Rows) -> Shown:
+    """Evaluations until a function is below a level, beside the cmaes package."""
+    found = []
+    for row in rows:
+        for level, title in (("0.0001", "1e-4"), ("1e-10", "1e-10")):
+            steps = {n: median(run["reached"].get(level, math.inf) for run in row[n]) for n in ORDER}
+            lowest = {n: median(run["lowest"] for run in row[n]) for n in ORDER}
+            shown = [f"{s:,.0f}" if s < math.inf else f"stays at {lowest[n]:.0e}" for n, s in steps.items()]
+            ratio = row[f"ratio to {level}"]
+            found.append([row["case"], title, *shown[:2], "" if ratio is None else f"{ratio:.2f}", shown[2]])
+    return ["function", "below", "`SepCMAES`", "`SepCMA` of cmaes", "ratio", "`SNES`"], found
+
+
+ORDER = ("SepCMAES", "cmaes", "SNES")
+LEARNING: dict[str, tuple[tuple[str, ...], Any]] = {
+    "levels": (("learning_mujoco",), levels),
+    "seeds": (("learning",), seeds),
+    "low_rank": (("low_rank_learning",), low_rank),
+    "guidance": (("guidance",), guidance),
+    "many_parameters": (("many_parameters",), many_parameters),
+    "maze": (("maze", "genetic"), maze),
+    "genetic": (("genetic",), genetic),
+    "safe_mutations": (("genetic",), safe_mutations),
+    "adaptive": (("functions",), adaptive),
+}

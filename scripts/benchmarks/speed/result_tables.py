@@ -1,0 +1,30 @@
+"""The tables of docs/results/ whose figures the scripts of this folder measure: a heading, and rows of cells."""
+
+from typing import Any
+
+from scripts.benchmarks.speed.ratios import RATIOS
+
+Shown = tuple[list[str], list[list[str]]]
+
+
+def ratios(name: str) -> Any:
+    """What makes the table of a script whose figures are ratios."""
+
+    def make(figures: list[dict[str, Any]]) -> Shown:
+        rows = [[what, beside, f"{ratio:.2f}"] for what, beside, ratio in RATIOS[name](figures)]
+        return ["what", "beside", "ratio"], rows
+
+    return make
+
+
+def noise_memory(figures: list[dict[str, Any]]) -> Shown:
+    """Memory, in megabytes."""
+    keys = ("pss_mb", "bare_mb", "table_mb")
+    rows = [[str(row["processes"]), *(f"{row[key]:,.0f}" for key in keys)] for row in figures]
+    return ["processes", "all of it, MB", "without the table, MB", "the table, MB"], rows
+
+
+SPEED: dict[str, tuple[tuple[str, ...], Any]] = {
+    **{name: ((name,), ratios(name)) for name in ("rollouts", "physics", "envs", "forward", "gradient")},
+    "noise_memory": (("noise_memory",), noise_memory),
+}
