@@ -165,10 +165,13 @@ def test_links_lead_somewhere(page: str) -> None:
         assert not anchor or anchor in anchors(path.read_text()), target
 
 
-def test_every_page_is_linked_from_the_readme_and_the_index() -> None:
-    names = {Path(page).name for page in PAGES} - {"README.md"}
-    assert set(re.findall(r"\]\(docs/(\w+\.md)\)", PAGES["README.md"])) == names
-    assert set(re.findall(r"\]\((\w+\.md)\)", PAGES["docs/README.md"])) == names
+@pytest.mark.parametrize("index", ["docs", "docs/results"])
+def test_an_index_names_every_page_of_its_folder(index: str) -> None:
+    names = {Path(page).name for page in PAGES if str(Path(page).parent) == index} - {"README.md"}
+    linked = set(re.findall(r"\]\((\w+\.md)\)", PAGES[f"{index}/README.md"]))
+    assert linked == names
+    if index == "docs":
+        assert set(re.findall(r"\]\(docs/(\w+\.md)\)", PAGES["README.md"])) == names
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -181,6 +184,9 @@ def test_a_page_begins_with_a_title_and_a_sentence(page: str) -> None:
 def test_what_needs_the_environment_comes_after_its_activation(page: str) -> None:
     """In shell blocks as well as within a line; a name that `make` runs, or a path into .venv, needs none."""
     text = PAGES[page]
+    if page.startswith("docs/results/"):
+        assert ACTIVATION in PAGES["docs/results/README.md"]  # once for all pages of the folder
+        return
     places = [
         block.start(1) + line.start()
         for block in re.finditer(r"^```bash\n(.*?)^```", text, re.DOTALL | re.M)

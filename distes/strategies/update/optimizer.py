@@ -1,6 +1,5 @@
 """An optimiser in the form of `torch.optim` on one flat parameter."""
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from distes.errors import CheckpointError, ConfigurationError, did_you_mean
+from distes.errors.imports import import_class
 from distes.runs.state_check import misfit, require, same
 from distes.runs.state_encoding import decode, encode, pack, unpack
 from distes.strategies.update.clipup import ClipUp
@@ -224,12 +224,7 @@ def _require_resumable(make: Callable[[NDArray[np.float32]], _OnOneVector], titl
 
 def _chosen(name: str) -> Callable[..., torch.optim.Optimizer]:
     if "." in name:
-        # Here, since whoever imports classes by their paths imports jsonargparse, too.
-        signature = importlib.import_module("distes.cli.signature")
-        chosen: type[torch.optim.Optimizer] = signature.import_class(
-            "strategy.optimizer", name, "torch.optim.Optimizer"
-        )
-        return chosen
+        return import_class("strategy.optimizer", name, "torch.optim.Optimizer")
     known = {n: c for n, c in vars(torch.optim).items() if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer)}
     known = {"ClipUp": ClipUp, **{n: c for n, c in known.items() if n not in NOT_FOR_ONE_VECTOR}}
     if name not in known:
