@@ -25,8 +25,8 @@ IMPATIENT = """
 import sys
 from distes.pools.on_ray.environment import prepare
 prepare()
-from distes.pools import ray_cluster
-ray_cluster.EVERY, ray_cluster.SILENT = 2.0, 8.0
+from distes.pools.on_ray import cluster
+cluster.EVERY, cluster.SILENT = 2.0, 8.0
 from distes.cli import main
 sys.exit(main())
 """

@@ -206,7 +206,7 @@ class TestARun:
             "strategy.population_size": "16",
             "run_dir": str(run),
         }
-        assert main.main([part for key, value in flags.items() for part in (f"--{key}", value)]) == 0
+        assert main([part for key, value in flags.items() for part in (f"--{key}", value)]) == 0
         lines = [json.loads(line, parse_constant=pytest.fail) for line in (run / "metrics.jsonl").open()]
         assert [line["fitness/non_finite"] > 0 for line in lines] == [True, True]
         result = json.loads((run / "result.json").read_text(), parse_constant=pytest.fail)

@@ -53,6 +53,7 @@ def program(page: str, what: str) -> str:
 LAUNCHES = {
     f"{page}: {line}": shlex.split(line.partition("scripts/launch.py")[2], comments=True)
     for page in PAGES
+    if page != "docs/extend.md"  # whose classes are elsewhere: test_extend.py runs its commands
     for line in commands(page)
     if re.search(r"python scripts/launch\.py", line.partition(" #")[0]) and not re.search(r"--resume|--help|\$", line)
 }
@@ -89,6 +90,7 @@ def test_a_loop_of_one_s_own_finds_the_top_of_a_sphere() -> None:
 def test_every_program_is_run_by_a_test() -> None:
     assert {page: len(blocks(page, "python")) for page in PAGES if blocks(page, "python")} == {
         "README.md": 1,
+        "docs/extend.md": 4,  # by test_extend.py
         "docs/strategies.md": 1,
     }
 
@@ -142,8 +144,20 @@ def test_what_two_pages_show_is_the_same() -> None:
 
 @pytest.mark.parametrize("page", LINKING)
 def test_files_that_are_named_exist(page: str) -> None:
-    for name in re.findall(r"(?<![\w/.])(?:configs|scripts|docker|tests|docs)/[\w./]+\w\b(?!\*)", LINKING[page]):
+    for name in re.findall(
+        r"(?<![\w/.])(?:distes|configs|scripts|docker|tests|docs)/[\w./]+\w\b(?![*-])", LINKING[page]
+    ):
         assert (ROOT / name).exists(), name
+
+
+def test_a_paper_leads_to_files() -> None:
+    """Every algorithm is named, and each row of the table ends with files, not with folders."""
+    table = PAGES["docs/design.md"].partition("## With a paper in hand")[2].partition("\n## ")[0]
+    rows = [cells(line) for line in table.splitlines() if line.startswith("| ")][2:]
+    assert all(re.fullmatch(r" `distes/[\w/]+\.py`(, `distes/[\w/]+\.py`)* ", row[-1]) for row in rows)
+    bases = {"__init__", "base", "arguments", "adaptive", "gaussian", "gradient", "safe_es"}
+    for path in (ROOT / "distes" / "strategies").glob("*.py"):
+        assert path.stem in bases or f"distes/strategies/{path.name}" in table, path.name
 
 
 def anchors(text: str) -> set[str]:
