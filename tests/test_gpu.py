@@ -30,7 +30,7 @@ from distes.pools.serial import SerialPool
 from distes.pools.worker import Worker
 from distes.tasks.base import Outcome, Task, Terms
 from tests.policies import OF_KNOWN_LAYERS
-from tests.small import ROOT, Parts, evaluate, parts, population
+from tests.small import ROOT, Parts, evaluate, gaussian_members, parts, population
 
 pytestmark = [
     pytest.mark.gpu,
@@ -134,7 +134,9 @@ def answers(name: str, make: Any, count: int, device: str, who: Sequence[int]) -
     forward = population_forward(module, layout, shape).to(device)
     noise = NoiseTable(size=2**18, seed=41)
     signs_B = np.resize([1, -1], count)
-    members = Members(forward, make(noise, layout), layout.flatten(module), 0.1, np.arange(count), signs_B, device)
+    members = gaussian_members(
+        forward, make(noise, layout), layout.flatten(module), 0.1, np.arange(count), signs_B, device
+    )
     chosen = np.arange(count) if device == "cuda" else np.array(who)
     members.select(chosen)
     x_BK = torch.randn(1, 1, *shape).expand(len(chosen), -1, *shape).to(device)

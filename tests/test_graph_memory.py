@@ -26,6 +26,7 @@ from distes.perturbations.low_rank import LowRank
 from distes.policies.layout import Layout
 from tests.pointer_graphs import Freed, PointerGraphs
 from tests.policies import OF_KNOWN_LAYERS, THROUGH_VMAP
+from tests.small import gaussian_members
 
 NOISE = NoiseTable(size=2**16, seed=41)
 ALL = {**OF_KNOWN_LAYERS, **THROUGH_VMAP}
@@ -49,7 +50,7 @@ def made(name: str, make: Make) -> tuple[Forward, Callable[[int], Members], Call
 
     def members(generation: int) -> Members:
         ids_B = np.arange(5) * 50 + generation
-        chosen = Members(forward, perturbation, centre_P + generation, 0.1, ids_B, np.resize([1, -1], 5))
+        chosen = gaussian_members(forward, perturbation, centre_P + generation, 0.1, ids_B, np.resize([1, -1], 5))
         chosen.select(np.arange(5))
         return chosen
 

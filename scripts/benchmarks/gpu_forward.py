@@ -27,6 +27,7 @@ from torch import nn
 
 from distes.errors.cuda import out_of_memory
 from distes.members.cuda_graph import WARM_UP, Captured
+from distes.members.gaussian import GaussianRows
 from distes.members.members import Forward, Members, population_forward
 from distes.noise.table import NoiseTable
 from distes.perturbations.base import Perturbation
@@ -104,7 +105,8 @@ def forward_of(module: nn.Module, shape: tuple[int, ...], form: str, count: int,
     ids_B = np.random.default_rng(0).integers(perturbation.number_of_directions, size=-(-count // 2)).repeat(2)[:count]
     signs_B = np.tile([1, -1], -(-count // 2))[:count]
     forward = population_forward(module, layout, shape).to(device)
-    members = Members(forward, perturbation, layout.flatten(module), 0.02, ids_B, signs_B, device=device)
+    rows = GaussianRows(perturbation, 0.02, ids_B, signs_B)
+    members = Members(forward, perturbation, layout.flatten(module), rows, device)
     members.select(np.arange(count))
     return forward
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from distes.members.cuda_graph import SYNCHRONISES, WARM_UP, Captured
+from distes.members.gaussian import GaussianRows
 from distes.members.members import Forward, Members, population_forward
 from distes.noise import sum_cpu, sum_gpu
 from distes.noise.table import NoiseTable
@@ -214,7 +215,8 @@ def in_chunks(name: str, form: str, case: Case, count: int = 64) -> Figures:
         got: dict[str, Tensor] = {}
         for kind, (own, perturbation, centre_P) in made.items():
             ids_B, signs_B = np.arange(count) * 50 + generation, np.resize([1, -1], count)
-            members = Members(own, perturbation, centre_P + generation, 0.1, ids_B, signs_B, kind)
+            rows = GaussianRows(perturbation, 0.1, ids_B, signs_B)
+            members = Members(own, perturbation, centre_P + generation, rows, kind)
             members.select(np.arange(count))
             own._captured = None
             got[kind] = answers(own, members, x_BK.to(kind))
@@ -405,7 +407,8 @@ def _batched(count: int, device: torch.device) -> dict[str, Callable[[], float]]
         for kind in (device.type, "cpu"):
             forward, perturbation, centre_P = forward_of(name, form, torch.device(kind))
             chosen = np.arange(count) if kind == "cuda" else np.array(who)
-            made = Members(forward, perturbation, centre_P, 0.1, np.arange(count), np.resize([1, -1], count), kind)
+            rows = GaussianRows(perturbation, 0.1, np.arange(count), np.resize([1, -1], count))
+            made = Members(forward, perturbation, centre_P, rows, kind)
             made.select(chosen)
             answer = answers(forward, made, x_BK[: len(chosen)].to(kind))
             got.append((answer[who] if kind == "cuda" else answer).cpu())
@@ -451,7 +454,8 @@ def products(case: Case) -> Figures:
         _row(figures, f"convolution {channels}x{side}x{side}, {count} members", took)
     for count in case.size((64, 512, 2048, 8192, 32_768), (4,)):
         forward, perturbation, centre_P = forward_of("mlp", "dense", device)
-        members = Members(forward, perturbation, centre_P, 0.1, np.arange(count), np.ones(count, np.int64), device)
+        rows = GaussianRows(perturbation, 0.1, np.arange(count), np.ones(count, np.int64))
+        members = Members(forward, perturbation, centre_P, rows, device)
         members.select(np.arange(count))
         _row(figures, f"{count * len(centre_P):,} floats of rows", _ways(forward, count, 17, case, device))
     return figures
@@ -491,8 +495,9 @@ def syncs(case: Case) -> Figures:
     policy = MLP(4, 2)
     layout, noise = Layout(policy), NoiseTable(size=2**19, seed=41)
     forward = population_forward(policy, layout, (4,)).to(device)
-    ids_B, signs_B = np.arange(count), np.resize([1, -1], count)
-    members = Members(forward, Dense(noise, layout), layout.flatten(policy), 0.02, ids_B, signs_B, device)
+    dense = Dense(noise, layout)
+    rows = GaussianRows(dense, 0.02, np.arange(count), np.resize([1, -1], count))
+    members = Members(forward, dense, layout.flatten(policy), rows, device)
     terms = Terms(np.arange(count, dtype=np.uint64))
     task.evaluate(members, terms)
     with warnings.catch_warnings(record=True) as caught, contextlib.ExitStack() as stack:
@@ -556,10 +561,9 @@ def forward(case: Case) -> Figures:
                 layout = Layout(module)
                 noise = NoiseTable(size=2**20, seed=41)
                 many = population_forward(module, layout, (sizes[0],)).to(device)
-                ids_B, signs_B = np.arange(count), np.resize([1, -1], count)
-                members = Members(
-                    many, FORMS[form](noise, layout), layout.flatten(module), 0.02, ids_B, signs_B, device
-                )
+                perturbation = FORMS[form](noise, layout)
+                rows = GaussianRows(perturbation, 0.02, np.arange(count), np.resize([1, -1], count))
+                members = Members(many, perturbation, layout.flatten(module), rows, device)
                 members.select(np.arange(count))
                 took = _ways(many, count, sizes[0], case, device)
                 x, one = torch.randn(count, sizes[0], device=device), module.to(device).requires_grad_(False)

@@ -19,6 +19,7 @@ from distes.policies.base import StatefulPolicy
 from distes.policies.layout import Layout
 from tests.contracts.registry import PERTURBATIONS, POLICIES
 from tests.policies import OF_KNOWN_LAYERS, THROUGH_VMAP
+from tests.small import gaussian_members
 
 # torch on its own many-member form of nn.GRUCell; ours says what the user needs to know
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
@@ -48,7 +49,9 @@ class Case:
         numbers = np.random.default_rng(1)
         perturbation = self.perturbation
         ids_B, signs_B = numbers.integers(perturbation.number_of_directions, size=B), np.array([1, -1, 1, 1, 0, -1, 1])
-        return Members(forward or self.forward, perturbation, self.layout.flatten(self.module), 0.3, ids_B, signs_B)
+        return gaussian_members(
+            forward or self.forward, perturbation, self.layout.flatten(self.module), 0.3, ids_B, signs_B
+        )
 
     def inputs(self, rows: int) -> tuple[Tensor, ...]:
         """Observations (B, K, ...), and states (B, K, S) for a policy with memory."""
