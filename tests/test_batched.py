@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from distes.errors import ConfigurationError, DistesWarning
-from distes.members.cuda_graph import Captured
+from distes.members.cuda_graph import CudaGraphs
 from distes.members.forward import Form
 from distes.members.members import Members, population_forward
 from distes.members.trial import LEFT_OVER
@@ -445,7 +445,7 @@ def recorded(members: Members, monkeypatch: pytest.MonkeyPatch) -> list[tuple[in
         output = call()
         return output, lambda: output.copy_(call())
 
-    monkeypatch.setattr(forward, "_captured", Captured(forward, lambda: forward.storage, after=3, record=record))
+    monkeypatch.setattr(forward, "_graphs", CudaGraphs(forward, lambda: forward.storage, after=3, record=record))
     return records
 
 
@@ -493,4 +493,4 @@ def test_a_graph_gives_the_bits_of_the_layers(make: Make) -> None:
         for _ in range(120):
             x_BK = torch.randn(64, 1, 17, device="cuda")
             assert torch.equal(members(x_BK), forward(x_BK))
-    assert forward._captured is not None and len(forward._captured._graphs) == 1
+    assert forward._graphs is not None and len(forward._graphs._graphs) == 1

@@ -48,7 +48,7 @@ class _Graph:
     reads: list[Tensor]
 
 
-class Captured:
+class CudaGraphs:
     """A function of tensors, called as before, whose kernels are launched together where its tensors are on a GPU.
 
     Inputs are copied into tensors that stay where they are; what comes back stays where it is, too, and the next call

@@ -21,11 +21,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from distes.errors import ConfigurationError, raised
-from distes.members.cuda_graph import Captured
-from distes.members.layers.base import Bound, MemberLayer
+from distes.members.cuda_graph import CudaGraphs
+from distes.members.layers.base import MemberLayer, MemberWeights
 from distes.members.layers.replace import replace_layers
+from distes.perturbations.row_layout import RowLayout
 from distes.policies.base import StatefulPolicy
-from distes.policies.layout import Layout, Places
+from distes.policies.layout import Layout
 
 ALIGNMENT = 16  # floats in 64 bytes
 LARGE_PAGES = 2**20  # floats in 4 MiB; what is not touched takes no memory
@@ -87,7 +88,7 @@ class Forward:
         self._memory: dict[str, Tensor] = {}
         self.tenant: object = None  # whose members the memory holds
         self._centre: tuple[Tensor, ...] = ()
-        self._captured: Captured | None = None  # on a GPU; see `run`
+        self._graphs: CudaGraphs | None = None  # on a GPU; see `run`
         self._small = False
         if replaced is not None:
             self._call, self._layers = replaced
@@ -114,7 +115,7 @@ class Forward:
 
     def __getstate__(self) -> dict[str, Any]:
         # What is bound stays here: each view would take its whole matrix along to the workers.
-        nothing: dict[str, Any] = {"_parameters": {}, "_memory": {}, "_centre": (), "tenant": None, "_captured": None}
+        nothing: dict[str, Any] = {"_parameters": {}, "_memory": {}, "_centre": (), "tenant": None, "_graphs": None}
         return {**self.__dict__, **nothing, "_single": None}
 
     def to(self, device: str | torch.device) -> Self:
@@ -124,7 +125,7 @@ class Forward:
         if not self.materialises:
             self._call.to(device)
         recordable = torch.device(device).type == "cuda" and self.form not in (Form.MEMBERS, Form.ROWS)
-        self._captured = Captured(self, lambda: self.storage) if recordable and not self.draws else None
+        self._graphs = CudaGraphs(self, lambda: self.storage) if recordable and not self.draws else None
         return self
 
     def memory(self, name: str, rows: int, size: int, device: torch.device) -> Tensor:
@@ -151,28 +152,28 @@ class Forward:
         """Lets go of the members' memory and of all recorded graphs. The next members to move in make it anew."""
         self.forget()
         self._memory, self._centre, self.tenant = {}, (), None
-        if self._captured is not None:
-            self._captured.forget()
+        if self._graphs is not None:
+            self._graphs.forget()
 
     @property
     def storage(self) -> list[Tensor]:
         """All memory that calls read beside their inputs; a call does the same on it until it is bound anew."""
         return [*self._memory.values(), *self._centre]
 
-    def bind(self, rows_BQ: Tensor, places: Places, centre_P: Tensor | None = None) -> None:
+    def bind(self, rows_BQ: Tensor, row_layout: RowLayout, centre_P: Tensor | None = None) -> None:
         """Points all layers at the members that run next.
 
         Args:
             rows_BQ: A row per member; in all forms but `LAYERS` it holds all parameters.
-            places: What a row holds.
+            row_layout: What a row holds.
             centre_P: What thin factors are added to; needed where there are any.
         """
         self._centre = () if centre_P is None else (centre_P,)
         self._small = rows_BQ.numel() < LAUNCH_BOUND
         if not self.materialises:
-            bound = Bound(rows_BQ, places, centre_P)
+            weights = MemberWeights(rows_BQ, row_layout, centre_P)
             for layer in self._layers:
-                layer.bind(bound)
+                layer.bind(weights)
             return
         for slot in self.layout.slots:
             value = slot.view(rows_BQ)
@@ -181,7 +182,7 @@ class Forward:
 
     def run(self, x_BK: Tensor, *state: Tensor) -> Any:
         """As a call; on a GPU small populations run as one recorded graph, whose next run overwrites the answer."""
-        return self._captured(x_BK, *state) if self._small and self._captured is not None else self(x_BK, *state)
+        return self._graphs(x_BK, *state) if self._small and self._graphs is not None else self(x_BK, *state)
 
     def __call__(self, x_BK: Tensor, *state: Tensor) -> Any:
         """Maps rows (B, K, ...) (and state (B, K, S)) to (B, K, A) (and state), float32."""

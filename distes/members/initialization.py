@@ -58,7 +58,7 @@ class Initialization:
                 f"{did_you_mean(name, INITIALIZATIONS)}"
             )
         self.name, self.size, self._perturbation = name, len(initial_P), perturbation
-        slots = list(perturbation.places.dense.values())
+        slots = list(perturbation.row_layout.dense.values())
         scale_P, shift_P = np.zeros_like(initial_P), initial_P.copy()
         for slot in slots:
             deviation = _deviation(name, slot, initial_P[slot.span])

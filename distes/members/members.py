@@ -93,7 +93,7 @@ class Members:
             self._held[changed] = indices[changed]
         if moved_in or count != self._bound:
             rows_B = (self._rows_BQ if self._full_BP is None else self._full_BP)[:count]
-            forward.bind(rows_B, self._perturbation.places, self._centre)
+            forward.bind(rows_B, self._perturbation.row_layout, self._centre)
             self._bound = count
 
     def free(self) -> None:
@@ -105,15 +105,15 @@ class Members:
 
     def _move_in(self, count: int) -> None:
         """Takes over the forward's memory for `count` rows; they all have to be written anew."""
-        forward, places = self._forward, self._perturbation.places
+        forward, row_layout = self._forward, self._perturbation.row_layout
         rows = max(count, len(self._held))
         if isinstance(self._centre_P, Tensor):
             self._centre = self._centre_P
         else:
             self._centre = forward.memory("centre", 1, len(self._centre_P), self.device)[0]
             self._centre.copy_(torch.tensor(self._centre_P))
-        self._rows_BQ = forward.memory("rows", rows, places.size, self.device)
-        materialised = forward.materialises and bool(places.factors)
+        self._rows_BQ = forward.memory("rows", rows, row_layout.size, self.device)
+        materialised = forward.materialises and bool(row_layout.factors)
         self._full_BP = forward.memory("members", rows, forward.layout.size, self.device) if materialised else None
         self._held = np.full(rows, -1, np.int64)
         self._bound = 0

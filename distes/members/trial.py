@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from distes.errors import ConfigurationError, DistesWarning, raised
 from distes.members.forward import Form, Forward
 from distes.noise.global_randomness import fingerprint, seeded
+from distes.perturbations.row_layout import RowLayout
 from distes.policies.base import StatefulPolicy
 from distes.policies.layout import Layout
 
@@ -182,7 +183,7 @@ class _Trial:
             inputs = [part[:members, :rows].clone() for part in self.inputs]
             try:
                 with seeded(0), _Watch() as watch:
-                    self.forward.bind(self.parameters_BP[:members], self.layout.places)
+                    self.forward.bind(self.parameters_BP[:members], RowLayout.written_out(self.layout))
                     got = self.forward(*inputs)
                     each = rows if form is Form.VMAP_OF_ROWS else 1
                     drawn = watch.drawn * (members * each if form in (Form.VMAP, Form.VMAP_OF_ROWS) else 1)

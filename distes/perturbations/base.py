@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distes.policies.layout import Layout, Places
+from distes.perturbations.row_layout import RowLayout
+from distes.policies.layout import Layout
 
 Floats = NDArray[np.float32]
 BLOCK = 2**26  # numbers gathered at a time on a GPU: 256 MB
@@ -39,13 +40,13 @@ class Perturbation(ABC):
 
     @property
     @abstractmethod
-    def places(self) -> Places:
-        """What a member's row holds, and where: all parameters, or thin factors of some."""
+    def row_layout(self) -> RowLayout:
+        """What a member's row holds, and where."""
 
     @property
     def member_size(self) -> int:
         """Q, how many numbers make a member's row."""
-        return self.places.size
+        return self.row_layout.size
 
     @abstractmethod
     def directions(self, ids_N: NDArray[np.int64]) -> Floats:

@@ -9,7 +9,8 @@ from distes.errors import ConfigurationError
 from distes.noise.table import NoiseTable
 from distes.noise.weighted_sum import weighted_sum
 from distes.perturbations.base import Floats, Perturbation, gather
-from distes.policies.layout import Layout, Places
+from distes.perturbations.row_layout import RowLayout
+from distes.policies.layout import Layout
 
 
 class Dense(Perturbation):
@@ -31,7 +32,8 @@ class Dense(Perturbation):
                 f"since directions are slices of it: set --noise.size to at least {2 * layout.size:,}, better to "
                 f"{10 * layout.size:,}."
             )
-        self.noise, self.layout, self.size, self._places = noise, layout, layout.size, layout.places
+        self.noise, self.layout, self.size = noise, layout, layout.size
+        self._row_layout = RowLayout.written_out(layout)
 
     @property
     def number_of_directions(self) -> int:
@@ -39,9 +41,9 @@ class Dense(Perturbation):
         return self.noise.size - self.size + 1
 
     @property
-    def places(self) -> Places:
+    def row_layout(self) -> RowLayout:
         """All parameters, written out in the layout's order."""
-        return self._places
+        return self._row_layout
 
     def directions(self, ids_N: NDArray[np.int64]) -> Floats:
         """Returns (N, P), a copy in float32."""

@@ -22,7 +22,8 @@ from distes.noise.one_thread import one_thread
 from distes.noise.table import NoiseTable
 from distes.noise.weighted_sum import weighted_sum
 from distes.perturbations.base import BLOCK, Floats, Perturbation, gather
-from distes.policies.layout import Factors, Layout, Places, Slot
+from distes.perturbations.row_layout import Factors, RowLayout
+from distes.policies.layout import Layout, Slot
 
 TILE = 256  # rows of a weight that one thread adds up at a time
 AT_ONCE = 512  # directions whose factors are gathered at a time: some 2 MB, which stays in the second-level cache
@@ -56,9 +57,9 @@ class LowRank(Perturbation):
         if rank < 1:
             raise ConfigurationError(f"rank must be at least 1; got {rank}.")
         self.noise, self.layout, self.rank, self.size = noise, layout, rank, layout.size
-        self._thin = tuple(slot for slot in layout.slots if _is_thin(slot, rank))
-        self._rest = tuple(slot for slot in layout.slots if not _is_thin(slot, rank))
-        self._places, self._scaled, self._dense = _places(self._thin, self._rest, rank)
+        self._factored = tuple(slot for slot in layout.slots if _is_factored(slot, rank))
+        self._rest = tuple(slot for slot in layout.slots if not _is_factored(slot, rank))
+        self._row_layout, self._scaled, self._dense = _row_layout(self._factored, self._rest, rank)
         # Where a row's dense part lies in the flat vector.
         spans = [np.arange(slot.start, slot.start + slot.size) for slot in self._rest]
         self._dense_at = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *spans]))
@@ -76,9 +77,9 @@ class LowRank(Perturbation):
         return self.noise.size - self.member_size + 1
 
     @property
-    def places(self) -> Places:
+    def row_layout(self) -> RowLayout:
         """First all left factors, then all right ones, which are scaled, then the parameters without factors."""
-        return self._places
+        return self._row_layout
 
     def directions(self, ids_N: NDArray[np.int64]) -> Floats:
         """Returns (N, P), with all products formed; for tests and for strategies that look at single directions."""
@@ -101,11 +102,11 @@ class LowRank(Perturbation):
             return
         left, right, rest = self._parts
         table, centre, scale = self.noise.numbers, centre_P[self._dense_at].numpy(), scale_B.numpy()
-        thin_scale = scale * np.float32(1 / math.sqrt(self.rank))
+        right_scale = scale * np.float32(1 / math.sqrt(self.rank))
         for row, (id, out_Q) in enumerate(zip(ids_B.tolist(), out_BQ.numpy(), strict=True)):
             slice_Q = table[id : id + self.member_size]
             out_Q[left] = slice_Q[left]
-            np.multiply(slice_Q[right], thin_scale[row], out=out_Q[right])
+            np.multiply(slice_Q[right], right_scale[row], out=out_Q[right])
             np.multiply(slice_Q[rest], scale[row], out=out_Q[rest])
             np.add(out_Q[rest], centre, out=out_Q[rest])
 
@@ -123,8 +124,8 @@ class LowRank(Perturbation):
     def parameters(self, centre_P: Tensor, rows_BQ: Tensor) -> Tensor:
         """Forms the products: (B, Q) -> (B, P), a copy."""
         full_BP = centre_P.repeat(len(rows_BQ), 1)
-        for slot in self._thin:
-            factors = self._places.factors[slot.name]
+        for slot in self._factored:
+            factors = self._row_layout.factors[slot.name]
             left_BRM, right_BRN = factors.left.view(rows_BQ), factors.right.view(rows_BQ)
             full_BP[:, slot.span] += torch.bmm(left_BRM.transpose(1, 2), right_BRN).flatten(1)
         full_BP[:, self._dense_at.to(rows_BQ.device)] = rows_BQ[:, self._dense :]
@@ -144,7 +145,7 @@ class LowRank(Perturbation):
         rest = torch.empty(len(self._dense_at), device=total_P.device)
         weighted_sum(self.noise, ids_N + self._dense, weights_N, rest)
         total_P[self._dense_at.to(rest.device)] = rest
-        if len(ids_N) and self._thin:
+        if len(ids_N) and self._factored:
             self._add_products(ids_N, (weights_N / math.sqrt(self.rank)).astype(np.float32), total_P)
         return total_P.cpu().numpy()
 
@@ -164,8 +165,8 @@ class LowRank(Perturbation):
         ids, weights = torch.tensor(ids_N).to(table.device), torch.tensor(weights_N).to(table.device)
         on_cpu = table.device.type == "cpu"
         jobs: list[Callable[[], None]] = []
-        for slot in self._thin:
-            factors, total_MN = self._places.factors[slot.name], total_P[slot.span].view(*_sides(slot))
+        for slot in self._factored:
+            factors, total_MN = self._row_layout.factors[slot.name], total_P[slot.span].view(*_sides(slot))
             tile = TILE if on_cpu else len(total_MN)
             for first in range(0, len(total_MN), tile):
                 rows = slice(first, first + tile)
@@ -175,7 +176,7 @@ class LowRank(Perturbation):
                 job()
             return
         with one_thread():
-            if len(ids_N) * self.rank * sum(math.prod(_sides(slot)) for slot in self._thin) < INLINE:
+            if len(ids_N) * self.rank * sum(math.prod(_sides(slot)) for slot in self._factored) < INLINE:
                 for job in jobs:
                     job()
             else:
@@ -214,7 +215,7 @@ def _gather_factor(table: Tensor, ids_N: Tensor, factor: Slot, first: int, lengt
     return windows.index_select(0, ids_N + (factor.start + first)).float()
 
 
-def _is_thin(slot: Slot, rank: int) -> bool:
+def _is_factored(slot: Slot, rank: int) -> bool:
     return slot.matrix is not None and rank * sum(slot.matrix) < math.prod(slot.matrix)
 
 
@@ -223,20 +224,20 @@ def _sides(slot: Slot) -> tuple[int, int]:
     return slot.matrix
 
 
-def _places(thin: tuple[Slot, ...], rest: tuple[Slot, ...], rank: int) -> tuple[Places, int, int]:
+def _row_layout(factored: tuple[Slot, ...], rest: tuple[Slot, ...], rank: int) -> tuple[RowLayout, int, int]:
     """What lies where in a row; also where right factors, and where dense parameters begin."""
     place = 0
     lefts, rights, dense = {}, {}, {}
-    for slot in thin:
+    for slot in factored:
         lefts[slot.name] = Slot(slot.name, (rank, _sides(slot)[0]), place)
         place += lefts[slot.name].size
     scaled = place
-    for slot in thin:
+    for slot in factored:
         rights[slot.name] = Slot(slot.name, (rank, _sides(slot)[1]), place)
         place += rights[slot.name].size
     start = place
     for slot in rest:
         dense[slot.name] = Slot(slot.name, slot.shape, place, slot.transposed)
         place += slot.size
-    factors = {slot.name: Factors(lefts[slot.name], rights[slot.name]) for slot in thin}
-    return Places(place, dense, factors), scaled, start
+    factors = {slot.name: Factors(lefts[slot.name], rights[slot.name]) for slot in factored}
+    return RowLayout(place, dense, factors), scaled, start

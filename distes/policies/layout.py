@@ -1,11 +1,10 @@
-"""How one flat float32 vector holds the parameters of a torch module, and how a member's row does.
+"""How one flat float32 vector holds the parameters of a torch module.
 
-Axes: P parameters, Q numbers of a member's row. Parameters follow each other in the order of `named_parameters()`. The
+Axes: P parameters. Parameters follow each other in the order of `named_parameters()`. The
 weights of `nn.Linear` and of recurrent cells lie as (in, out), the transpose of torch's own order, because batched
 products over members are 2 to 4.5 times faster that way round.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,36 +53,6 @@ class Slot:
         return parameter
 
 
-@dataclass(frozen=True)
-class Factors:
-    """Where a weight that is the centre's plus a thin product lies in a member's row.
-
-    The weight, as it lies, is centre + left^T right, for the matrix's sides m x n and rank r.
-
-    Attributes:
-        left: (r, m).
-        right: (r, n).
-    """
-
-    left: Slot
-    right: Slot
-
-
-@dataclass(frozen=True)
-class Places:
-    """What a member's row holds, by parameter name; each parameter is in one of the two.
-
-    Attributes:
-        size: Q.
-        dense: Parameters that are written out.
-        factors: Weights that are given by their difference from the centre, in thin factors.
-    """
-
-    size: int
-    dense: Mapping[str, Slot]
-    factors: Mapping[str, Factors]
-
-
 class Layout:
     """The places of a module's parameters in its flat vector.
 
@@ -128,11 +97,6 @@ class Layout:
             raise ConfigurationError(f"The policy {type(module).__name__} has no parameters to train{why}.")
         self.slots = tuple(slots)
         self.size = start
-
-    @property
-    def places(self) -> Places:
-        """Of a row that holds all parameters written out: the flat vector itself."""
-        return Places(self.size, {slot.name: slot for slot in self.slots}, {})
 
     def flatten(self, module: nn.Module) -> NDArray[np.float32]:
         """Returns the module's parameters as a new (P,) float32 vector."""

@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 from distes.errors.cuda import out_of_memory
-from distes.members.cuda_graph import WARM_UP, Captured
+from distes.members.cuda_graph import WARM_UP, CudaGraphs
 from distes.members.gaussian import GaussianRows
 from distes.members.members import Forward, Members, population_forward
 from distes.noise.table import NoiseTable
@@ -113,7 +113,7 @@ def forward_of(module: nn.Module, shape: tuple[int, ...], form: str, count: int,
 
 def recorded(call: Callable[..., Any], *inputs: torch.Tensor) -> Call:
     """The call, recorded as a CUDA graph. It must not record itself, as `Forward.run` does."""
-    captured = Captured(call, after=WARM_UP)
+    captured = CudaGraphs(call, after=WARM_UP)
     for _ in range(WARM_UP + 1):
         captured(*inputs)
     return partial(captured, *inputs)

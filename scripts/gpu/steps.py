@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distes.members.cuda_graph import SYNCHRONISES, WARM_UP, Captured
+from distes.members.cuda_graph import SYNCHRONISES, WARM_UP, CudaGraphs
 from distes.members.gaussian import GaussianRows
 from distes.members.members import Forward, Members, population_forward
 from distes.noise import sum_cpu, sum_gpu
@@ -208,7 +208,7 @@ def in_chunks(name: str, form: str, case: Case, count: int = 64) -> Figures:
     device = case.ready()
     made = {kind: forward_of(name, form, torch.device(kind)) for kind in dict.fromkeys(("cpu", device.type))}
     forward = made[device.type][0]
-    captured = Captured(forward, lambda: forward.storage, after=WARM_UP)
+    captured = CudaGraphs(forward, lambda: forward.storage, after=WARM_UP)
     x_BK = torch.randn(count, 2, *POLICIES[name][1], generator=torch.Generator().manual_seed(1))
     largest = 0.0
     for generation in range(3):
@@ -218,10 +218,10 @@ def in_chunks(name: str, form: str, case: Case, count: int = 64) -> Figures:
             rows = GaussianRows(perturbation, 0.1, ids_B, signs_B)
             members = Members(own, perturbation, centre_P + generation, rows, kind)
             members.select(np.arange(count))
-            own._captured = None
+            own._graphs = None
             got[kind] = answers(own, members, x_BK.to(kind))
             if kind == "cuda":
-                own._captured = captured
+                own._graphs = captured
                 for _ in range(WARM_UP + 3):
                     assert torch.equal(answers(own, members, x_BK.to(kind)), got[kind]), "a graph has other bits"
         difference = float((got[device.type].cpu() - got["cpu"]).abs().max())
@@ -290,7 +290,7 @@ def _failed_recording(device: torch.device) -> Figures:
         torch.cuda.synchronize()
         return x + 1
 
-    captured = Captured(call, after=WARM_UP)
+    captured = CudaGraphs(call, after=WARM_UP)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         for _ in range(WARM_UP + 3):
@@ -472,7 +472,7 @@ def _by_patches(x: Tensor, weight: Tensor) -> Tensor:
 def _ways(forward: Forward, count: int, inputs: int, case: Case, device: torch.device) -> dict[str, float]:
     """Seconds of a step of all members, launched kernel by kernel, and as a graph."""
     x_BK = torch.randn(count, 1, inputs, device=device)
-    captured = Captured(forward, lambda: forward.storage, after=WARM_UP)
+    captured = CudaGraphs(forward, lambda: forward.storage, after=WARM_UP)
     with torch.inference_mode():
         took = {"launched": seconds_of(lambda: forward(x_BK), case, device)}
         for _ in range(WARM_UP + 2):

@@ -43,7 +43,7 @@ class Case:
             self.forward = population_forward(self.module, self.layout, self.shape)
         self.perturbation = PERTURBATIONS[perturbation](NOISE, self.layout)
         # All rows share one product where factors are thin: its last bits depend on how many rows there are.
-        self.tolerance = 0.0 if not self.perturbation.places.factors or self.forward.materialises else 1e-5
+        self.tolerance = 0.0 if not self.perturbation.row_layout.factors or self.forward.materialises else 1e-5
 
     def members(self, forward: Forward | None = None) -> Members:
         numbers = np.random.default_rng(1)
