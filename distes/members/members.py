@@ -104,7 +104,7 @@ class Members:
         self._forward.free()
 
     def _move_in(self, count: int) -> None:
-        """Takes over the forward's memory for `count` rows; they all have to be written anew."""
+        """Takes over the forward's memory for `count` rows; all of them have to be written again."""
         forward, row_layout = self._forward, self._perturbation.row_layout
         rows = max(count, len(self._held))
         if isinstance(self._centre_P, Tensor):

@@ -1,9 +1,10 @@
 """Low-rank noise: a direction of an m x n weight is A B^T / sqrt(r) (EGGROLL, arXiv:2511.16652, section 4).
 
-Written from the formulas. The product is never formed: a layer multiplies its inputs with the thin factors, and the
-weighted sum of directions is one matrix product per weight over all N * r pairs of columns.
+Members' products are never formed: a layer multiplies its inputs by the two factors, and the weighted sum of
+directions is one matrix product per weight over all N * r pairs of columns.
 
-Axes: P parameters, N directions, B members, Q numbers of a direction, r rank, M and N the sides of a weight as it lies.
+Axes: P parameters, N directions, B members, Q numbers of a direction, r rank, m and n (M and N in names) the sides of a
+weight as it lies in the flat vector.
 """
 
 import math
@@ -38,18 +39,18 @@ class LowRank(Perturbation):
     """Direction number i is made from the slice [i, i + Q) of the noise table, Q much smaller than P.
 
     The weights of linear layers, convolutions (as out x in * kernel), embeddings and recurrent cells are perturbed by
-    A B^T / sqrt(r), A m x r and B n x r of N(0, 1) numbers: each entry has mean 0 and variance 1, and entries are
-    uncorrelated. That form is taken where it needs fewer numbers, r (m + n) < m n; smaller weights, biases, norms and
-    whatever else there is get noise of their own for each number, as in Dense.
+    A B^T / sqrt(r), with A (m x r) and B (n x r) of N(0, 1) numbers: each entry has mean 0 and variance 1, and entries
+    are uncorrelated. A weight takes this form if it needs fewer numbers, r (m + n) < m n. Smaller weights, biases,
+    norms and other parameters are perturbed number by number, as in Dense.
     """
 
     def __init__(self, noise: NoiseTable, layout: Layout, *, rank: int = 1) -> None:
-        """Finds the weights that get thin factors, and checks that the table is large enough.
+        """Chooses the weights that get factors, and checks that the table is large enough.
 
         Args:
             noise: The shared table.
-            layout: Of the policy's parameters.
-            rank: r; 1 does in practice, more come closer to dense noise.
+            layout: The layout of the policy's parameters.
+            rank: Rank r of the factors; 1 suffices in practice, and higher ranks come closer to dense noise.
 
         Raises:
             ConfigurationError: If the rank is below 1, or the table has fewer than twice a direction's numbers.
@@ -60,7 +61,7 @@ class LowRank(Perturbation):
         self._factored = tuple(slot for slot in layout.slots if _is_factored(slot, rank))
         self._rest = tuple(slot for slot in layout.slots if not _is_factored(slot, rank))
         self._row_layout, self._scaled, self._dense = _row_layout(self._factored, self._rest, rank)
-        # Where a row's dense part lies in the flat vector.
+        # Indices into the flat vector of the parameters that a row writes out.
         spans = [np.arange(slot.start, slot.start + slot.size) for slot in self._rest]
         self._dense_at = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *spans]))
         needed = self.member_size
@@ -73,16 +74,16 @@ class LowRank(Perturbation):
 
     @property
     def number_of_directions(self) -> int:
-        """Every slice that fits."""
+        """The number of slices of Q numbers in the table."""
         return self.noise.size - self.member_size + 1
 
     @property
     def row_layout(self) -> RowLayout:
-        """First all left factors, then all right ones, which are scaled, then the parameters without factors."""
+        """All left factors, then all right factors, then the parameters that are written out."""
         return self._row_layout
 
     def directions(self, ids_N: NDArray[np.int64]) -> Floats:
-        """Returns (N, P), with all products formed; for tests and for strategies that look at single directions."""
+        """Returns the directions, (N, P) float32, with all products formed."""
         if len(ids_N) == 0:
             return np.empty((0, self.size), np.float32)
         slices_NQ = np.stack([self.noise.numbers[i : i + self.member_size] for i in ids_N]).astype(np.float32)
@@ -90,10 +91,10 @@ class LowRank(Perturbation):
         return self.parameters(torch.zeros(self.size), torch.from_numpy(slices_NQ)).numpy()
 
     def perturb(self, centre_P: Tensor, scale_B: Tensor, ids_B: NDArray[np.int64], out_BQ: Tensor) -> None:
-        """Writes rows: left factors as they are, right ones times scale / sqrt(r), and the rest as Dense does.
+        """Writes rows: left factors unchanged, right factors times scale / sqrt(r), and the rest as Dense does.
 
         Raises:
-            ConfigurationError: If `scale_B` has a number for every parameter.
+            ConfigurationError: `scale_B` is (B, P).
         """
         if scale_B.dim() != 1:
             raise ConfigurationError(ONE_SIGMA)
@@ -113,7 +114,7 @@ class LowRank(Perturbation):
     def perturb_on(
         self, table: Tensor, centre_P: Tensor, scale_B: Tensor, ids_B: NDArray[np.int64], out_BQ: Tensor
     ) -> None:
-        """What `perturb` does, with tensors of one device."""
+        """Does what `perturb` does, with tensors of one device."""
         _, right, rest = self._parts
         gather(table, ids_B, out_BQ)
         scale_B1 = scale_B.unsqueeze(1)
@@ -134,9 +135,12 @@ class LowRank(Perturbation):
     def weighted_sum(
         self, ids_N: NDArray[np.int64], weights_N: NDArray[np.float64], device: str | torch.device | None = None
     ) -> Floats:
-        """Forms one matrix product per weight; nothing of N x P, and at most AT_ONCE directions' factors at a time.
+        """Forms one matrix product per weight, from the factors of at most AT_ONCE directions at a time.
 
-        On a CPU each tile of a weight is added up by one thread, in an order that depends on nothing else.
+        On a CPU one thread adds up each tile of a weight, so the bits do not depend on the number of threads.
+
+        Raises:
+            ValueError: A number is not that of a direction.
         """
         last = self.number_of_directions - 1
         if len(ids_N) and not 0 <= ids_N.min() <= ids_N.max() <= last:
@@ -152,12 +156,16 @@ class LowRank(Perturbation):
     def weighted_sum_of_squares(
         self, ids_N: NDArray[np.int64], weights_N: NDArray[np.float64], device: str | torch.device | None = None
     ) -> Floats:
-        """Refused: the square of a thin product is not thin, and who needs it has a sigma for every parameter."""
+        """Refuses, since the square of a low-rank product has no low rank.
+
+        Raises:
+            ConfigurationError: Members have one sigma for all parameters.
+        """
         raise ConfigurationError(ONE_SIGMA)
 
     @property
     def _parts(self) -> tuple[slice, slice, slice]:
-        """Left factors, right factors and the rest of a row."""
+        """The spans of a row: left factors, right factors, and the parameters that are written out."""
         return slice(self._scaled), slice(self._scaled, self._dense), slice(self._dense, None)
 
     def _add_products(self, ids_N: NDArray[np.int64], weights_N: Floats, total_P: Tensor) -> None:
@@ -187,15 +195,15 @@ class LowRank(Perturbation):
 def add_products(
     table: Tensor, ids_N: Tensor, weights_N: Tensor, factors: Factors, rows: slice, total_MN: Tensor
 ) -> None:
-    """Adds sum_i weights[i] * left_i^T right_i, for some rows of a weight.
+    """Adds sum_i weights[i] * left_i^T right_i to some rows of a weight. All tensors are on the table's device.
 
     Args:
-        table: The noise.
-        ids_N: Directions; on the table's device, as all tensors here.
-        weights_N: float32.
+        table: The noise table, (T,), of its own dtype.
+        ids_N: Numbers of directions, (N,).
+        weights_N: float32, (N,).
         factors: Where a direction's factors lie in its slice.
-        rows: Of the weight.
-        total_MN: Those rows of the sum.
+        rows: The rows of the weight to add to.
+        total_MN: float32; these rows of the sum.
     """
     height, width = total_MN.shape
     at_once = AT_ONCE if table.device.type == "cpu" else max(1, BLOCK // (factors.left.shape[0] * (height + width)))
@@ -208,7 +216,7 @@ def add_products(
 
 
 def _gather_factor(table: Tensor, ids_N: Tensor, factor: Slot, first: int, length: int) -> Tensor:
-    """Columns of a factor of some directions, (N, r, length), float32."""
+    """Returns columns first to first + length of a factor of some directions, (N, r, length) float32."""
     rank, side = factor.shape
     span = (rank - 1) * side + length
     windows = table.as_strided((table.numel() - span + 1, rank, length), (1, side, 1))
@@ -225,7 +233,7 @@ def _sides(slot: Slot) -> tuple[int, int]:
 
 
 def _row_layout(factored: tuple[Slot, ...], rest: tuple[Slot, ...], rank: int) -> tuple[RowLayout, int, int]:
-    """What lies where in a row; also where right factors, and where dense parameters begin."""
+    """Returns the layout of a row, and where in it the right factors and the written-out parameters begin."""
     place = 0
     lefts, rights, dense = {}, {}, {}
     for slot in factored:
