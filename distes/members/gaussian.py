@@ -74,8 +74,8 @@ class GaussianRows:
     ) -> None:
         """Applies T in float32, one member at a time and always in the same memory.
 
-        So a member's bits depend neither on the other members nor on the alignment of its row. `Spread.__call__` sums
-        inner products in float64: its result differs in the last bits.
+        So a member's bits depend neither on the other members nor on the alignment of its row. `Spread.__call__`
+        differs in the last bits, since it sums inner products in float64.
         """
         device = out_bP.device
         if self._basis_KP is None:
