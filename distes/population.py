@@ -24,14 +24,14 @@ SIGNS = (1, -1)
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """A linear map of directions, by which a search distribution is longer in some directions than in others.
+    """A low-rank linear map T that stretches a search distribution along a few directions.
 
-    T z = scale * z + basis^T (mixing (basis z)): what is outside of the basis' span is scaled, what is inside is mixed.
-    Since T is linear, it maps a weighted sum of directions as it maps each of them.
+    T z = scale * z + basis^T (mixing (basis z)): components outside the span of the basis are scaled, components inside
+    are mixed as well. Since T is linear, it may be applied to a weighted sum of directions.
 
     Attributes:
-        scale: A number.
-        basis_KP: float32. These vectors travel with the centre; where workers follow, neither does.
+        scale: Factor on all components.
+        basis_KP: float32; sent to workers with the centre.
         mixing_KK: float64.
     """
 
@@ -40,7 +40,7 @@ class Spread:
     mixing_KK: NDArray[np.float64]
 
     def __call__(self, z_P: Floats) -> Floats:
-        """T z, float32; inner products are summed in float64, in an order of their own."""
+        """Returns T z, (P,) float32; inner products are summed in float64."""
         inner_K = np.array([np.multiply(b_P, z_P, dtype=np.float64).sum() for b_P in self.basis_KP])
         mapped_P: Floats = z_P * np.float32(self.scale)
         for weight, b_P in zip(self.mixing_KK @ inner_K, self.basis_KP, strict=True):
@@ -119,9 +119,9 @@ class Genomes(ReadOnly):
 class Population(ReadOnly):
     """How workers make the members of one generation from the shared noise; travels down once per node.
 
-    Member (i, s) is centre_P + s * sigma * direction(ids_N[i]) for s in signs. Both members of a pair live through
-    episodes with the same seeds (common random numbers). With a spread it is centre_P + s * sigma * T direction(...);
-    with genomes it is the mutant of genome centres_N[i], or where that is -1 the initialisation, by number ids_N[i].
+    Member (i, s) is centre_P + s * sigma * T direction(ids_N[i]) for s in signs, with T the spread, or the identity.
+    With genomes it is the mutation ids_N[i] of genome centres_N[i] or, where centres_N[i] is -1, the initialisation
+    ids_N[i]. Both members of a pair get the same episode seeds (common random numbers).
 
     All arrays are read-only.
 
@@ -137,9 +137,9 @@ class Population(ReadOnly):
         normalization: Of observations, or None.
         first_pair: Number of the first pair; not 0 only where a member is replayed alone, or in a further round.
         spread: A linear map of directions, or None.
-        genomes: What members and episodes of the centre start from, or None; the first is the centre.
-        centres_N: Which genome each member starts from, int32; -1 for none.
-        eval_centres_E: Which genome each episode of the centre is of, int32.
+        genomes: The genomes of members' parents and of the centre's episodes, or None; the first is the centre.
+        centres_N: Index of each member's genome, int32; -1 for a member without one.
+        eval_centres_E: Index of the genome of each episode of the centre, int32.
         refuses_non_finite: Whether a member ends the run that sees, answers or gets a number that is not finite.
     """
 

@@ -45,7 +45,7 @@ class Made:
 
 
 class PointerGraphs(TorchDispatchMode):
-    """A recorder for `Captured`: takes down the operations of a call, and repeats them into the same outputs."""
+    """A recorder for `CudaGraphs`: takes down the operations of a call, and repeats them into the same outputs."""
 
     def __init__(self) -> None:
         super().__init__()

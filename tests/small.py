@@ -10,8 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from distes.members.forward import Forward
+from distes.members.gaussian import GaussianRows
 from distes.members.members import Members
 from distes.noise.table import NoiseTable
+from distes.perturbations.base import Perturbation
 from distes.perturbations.dense import Dense
 from distes.policies.layout import Layout
 from distes.policies.linear import Linear
@@ -19,7 +22,7 @@ from distes.policies.mlp import MLP
 from distes.pools.base import Pool
 from distes.pools.experiment import Experiment
 from distes.pools.serial import SerialPool
-from distes.population import Evaluation, Population
+from distes.population import Evaluation, Population, Spread
 from distes.runs.directory import RunDirectory
 from distes.runs.monitors.base import Metrics, Monitor
 from distes.runs.store import Archive
@@ -52,7 +55,22 @@ class Parts:
 
     def members(self, ids: Sequence[int], signs: Sequence[int], *, sigma: float | NDArray[np.float32] = 0.3) -> Members:
         ids_B, signs_B = np.array(ids, np.int64), np.array(signs, np.int64)
-        return Members(self.experiment.forward, self.perturbation, self.centre_P, sigma, ids_B, signs_B)
+        return gaussian_members(self.experiment.forward, self.perturbation, self.centre_P, sigma, ids_B, signs_B)
+
+
+def gaussian_members(
+    forward: Forward,
+    perturbation: Perturbation,
+    centre_P: NDArray[np.float32] | torch.Tensor,
+    sigma: float | NDArray[np.float32],
+    ids_B: NDArray[np.int64],
+    signs_B: NDArray[np.int64],
+    device: str | torch.device = "cpu",
+    spread: Spread | None = None,
+) -> Members:
+    """Members around a centre: centre_P + signs_B[b] * sigma * T direction(ids_B[b])."""
+    rows = GaussianRows(perturbation, sigma, ids_B, signs_B, spread)
+    return Members(forward, perturbation, centre_P, rows, device)
 
 
 def parts(task: Task, policy: nn.Module | None = None, *, size: int = 2**16, dtype: Any = "float32") -> Parts:

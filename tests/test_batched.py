@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from distes.errors import ConfigurationError, DistesWarning
-from distes.members.cuda_graph import Captured
+from distes.members.cuda_graph import CudaGraphs
 from distes.members.forward import Form
 from distes.members.members import Members, population_forward
 from distes.members.trial import LEFT_OVER
@@ -30,6 +30,7 @@ from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
 from tests.environments import ReadsWeights
 from tests.policies import OF_KNOWN_LAYERS, THROUGH_VMAP, Remembers, Sloped
+from tests.small import gaussian_members
 
 NOISE = NoiseTable(size=2**16, seed=41)
 
@@ -41,7 +42,7 @@ def members_of(module: nn.Module, shape: tuple[int, ...], count: int = 5, make: 
     layout = Layout(module)
     forward = population_forward(module, layout, shape)
     ids_B = np.arange(count) * 100
-    return Members(forward, make(NOISE, layout), layout.flatten(module), 0.3, ids_B, np.resize([1, -1], count))
+    return gaussian_members(forward, make(NOISE, layout), layout.flatten(module), 0.3, ids_B, np.resize([1, -1], count))
 
 
 def assert_like_the_module(module: nn.Module, shape: tuple[int, ...], rows: int, make: Make = Dense) -> None:
@@ -265,7 +266,7 @@ def test_only_members_that_come_anew_are_written() -> None:
     layout = Layout(module)
     counting = Counting(NOISE, layout)
     forward = population_forward(module, layout, (4,))
-    members = Members(forward, counting, layout.flatten(module), 0.1, np.arange(9), np.ones(9, np.int64))
+    members = gaussian_members(forward, counting, layout.flatten(module), 0.1, np.arange(9), np.ones(9, np.int64))
     for chosen, written in (
         ([0, 1, 2, 3], 4),
         ([0, 1, 2, 3], 4),
@@ -285,7 +286,9 @@ def test_two_sets_of_members_may_take_turns() -> None:
     forward, centre_P = population_forward(module, layout, (4,)), layout.flatten(module)
     ids_B, signs_B, x_BK = np.arange(5) * 50, np.array([1, -1, 0, 1, -1]), torch.randn(5, 1, 4)
     for make in (Dense, LowRank):
-        one, two = (Members(forward, make(NOISE, layout), centre_P + d, 0.1, ids_B + d, signs_B) for d in (0, 1))
+        one, two = (
+            gaussian_members(forward, make(NOISE, layout), centre_P + d, 0.1, ids_B + d, signs_B) for d in (0, 1)
+        )
         seen = []
         for members, who in (
             (one, [0, 1, 2, 3]),
@@ -308,7 +311,9 @@ def test_memory_stays_in_its_place_from_chunk_to_chunk() -> None:
     forward = population_forward(module, layout, (4,))
     low_rank, places = LowRank(NOISE, layout), set()
     for count in (9, 3, 9):
-        members = Members(forward, low_rank, layout.flatten(module), 0.1, np.arange(count), np.ones(count, np.int64))
+        members = gaussian_members(
+            forward, low_rank, layout.flatten(module), 0.1, np.arange(count), np.ones(count, np.int64)
+        )
         members.select(np.arange(count))
         places.add(tuple(tensor.data_ptr() for tensor in forward.storage))
         memory = forward._memory.values()
@@ -322,11 +327,11 @@ def test_a_centre_may_come_as_a_tensor_and_sigma_as_a_vector() -> None:
     forward, centre_P = population_forward(module, layout, (4,)), layout.flatten(module)
     sigma_P = np.random.default_rng(0).random(layout.size, dtype=np.float32)
     ids_B, signs_B = np.arange(40) * 50, np.resize([1, -1, 0], 40)
-    members = Members(forward, Dense(NOISE, layout), torch.from_numpy(centre_P), sigma_P, ids_B, signs_B)
+    members = gaussian_members(forward, Dense(NOISE, layout), torch.from_numpy(centre_P), sigma_P, ids_B, signs_B)
     expected_BP = centre_P + signs_B[:, None] * sigma_P * Dense(NOISE, layout).directions(ids_B)
     np.testing.assert_allclose(members.parameters(), expected_BP, rtol=1e-6, atol=1e-6)
     with pytest.raises(ConfigurationError, match="LowRank takes one sigma"):
-        Members(forward, LowRank(NOISE, layout), centre_P, sigma_P, ids_B, signs_B).parameters()
+        gaussian_members(forward, LowRank(NOISE, layout), centre_P, sigma_P, ids_B, signs_B).parameters()
 
 
 @pytest.mark.filterwarnings("ignore::distes.errors.DistesWarning")
@@ -384,9 +389,9 @@ def test_members_on_a_gpu_equal_those_on_the_cpu(name: str, make: Make) -> None:
     layout = Layout(module)
     forward, centre_P = population_forward(module, layout, shape), layout.flatten(module)
     ids_B, signs_B, perturbation = np.arange(9) * 50, np.resize([1, -1, 0], 9), make(NOISE, layout)
-    cpu = Members(forward, perturbation, centre_P, 0.1, ids_B, signs_B)
+    cpu = gaussian_members(forward, perturbation, centre_P, 0.1, ids_B, signs_B)
     there = copy.deepcopy(forward).to("cuda")
-    gpu = Members(there, perturbation, centre_P, 0.1, ids_B, signs_B, device="cuda")
+    gpu = gaussian_members(there, perturbation, centre_P, 0.1, ids_B, signs_B, device="cuda")
     np.testing.assert_array_equal(gpu.parameters(), cpu.parameters())
     x_BK = torch.randn(9, 2, *shape)
     start_S = cpu.initial_state()
@@ -440,7 +445,7 @@ def recorded(members: Members, monkeypatch: pytest.MonkeyPatch) -> list[tuple[in
         output = call()
         return output, lambda: output.copy_(call())
 
-    monkeypatch.setattr(forward, "_captured", Captured(forward, lambda: forward.storage, after=3, record=record))
+    monkeypatch.setattr(forward, "_graphs", CudaGraphs(forward, lambda: forward.storage, after=3, record=record))
     return records
 
 
@@ -452,8 +457,8 @@ def test_what_was_recorded_gives_the_same_for_other_members_and_another_centre(
     first = members_of(module, (17,), make=make)
     records = recorded(first, monkeypatch)
     for centre_P in (first._centre_P, first._centre_P + 1, torch.from_numpy(first._centre_P) + 2):
-        members = Members(
-            first._forward, first._perturbation, centre_P, 0.3, first._rows._ids_B + 7, np.resize([1, -1], 5)
+        members = gaussian_members(
+            first._forward, first._perturbation, centre_P, 0.3, np.arange(5) * 100 + 7, np.resize([1, -1], 5)
         )
         for indices in (np.arange(5), np.arange(5)[::-1], np.array([3, 4, 0, 1, 2])):
             members.select(indices)
@@ -480,10 +485,12 @@ def test_a_graph_gives_the_bits_of_the_layers(make: Make) -> None:
     module = MLP(17, 6)
     layout = Layout(module)
     forward = population_forward(module, layout, (17,)).to("cuda")
-    members = Members(forward, make(NOISE, layout), layout.flatten(module), 0.3, np.arange(64), np.ones(64), "cuda")
+    members = gaussian_members(
+        forward, make(NOISE, layout), layout.flatten(module), 0.3, np.arange(64), np.ones(64), "cuda"
+    )
     members.select(np.arange(64))
     with torch.inference_mode():
         for _ in range(120):
             x_BK = torch.randn(64, 1, 17, device="cuda")
             assert torch.equal(members(x_BK), forward(x_BK))
-    assert forward._captured is not None and len(forward._captured._graphs) == 1
+    assert forward._graphs is not None and len(forward._graphs._graphs) == 1

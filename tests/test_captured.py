@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distes.errors import DistesWarning
-from distes.members.cuda_graph import KEPT, WARM_UP, Captured
+from distes.members.cuda_graph import KEPT, WARM_UP, CudaGraphs
 
 
 class Recorder:
@@ -54,14 +54,14 @@ def test_on_a_processor_it_just_calls() -> None:
         calls.append(x)
         return 2 * x
 
-    captured = Captured(function, after=3)
+    captured = CudaGraphs(function, after=3)
     for n in range(10):
         x = torch.full((2,), float(n))
         assert captured(x).tolist() == [2 * n, 2 * n] and calls[-1] is x
 
 
 def test_is_recorded_with_the_next_call_after_so_many_and_right_all_along(recorder: Recorder) -> None:
-    captured = Captured(lambda x, y: (x + y, x * y), after=5, record=recorder)
+    captured = CudaGraphs(lambda x, y: (x + y, x * y), after=5, record=recorder)
     for n in range(12):
         x, y = torch.full((2, 3), float(n)), torch.arange(3.0)
         total, product = captured(x, y)
@@ -75,19 +75,19 @@ def test_a_function_that_changes_its_state_does_so_once_per_call(recorder: Recor
         STATE.add_(1)
         return x + STATE
 
-    captured = Captured(count, lambda: [STATE], after=WARM_UP, record=recorder)
+    captured = CudaGraphs(count, lambda: [STATE], after=WARM_UP, record=recorder)
     assert [captured(torch.zeros(1)).item() for _ in range(8)] == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_what_it_returns_stays_in_its_place(recorder: Recorder) -> None:
-    captured = Captured(lambda x: x + 1, after=WARM_UP, record=recorder)
+    captured = CudaGraphs(lambda x: x + 1, after=WARM_UP, record=recorder)
     outputs = [captured(torch.tensor([float(n)])) for n in range(6)]
     assert len({id(output) for output in outputs[WARM_UP + 1 :]}) == 1
     assert captured(outputs[-1]).item() == 7  # its own output may be its input
 
 
 def test_another_shape_or_kind_is_another_graph(recorder: Recorder) -> None:
-    captured = Captured(lambda x: 2 * x, after=WARM_UP, record=recorder)
+    captured = CudaGraphs(lambda x: 2 * x, after=WARM_UP, record=recorder)
     inputs = [torch.ones(2), torch.ones(3), torch.ones(3, dtype=torch.float64), torch.ones(3, 2).T, torch.ones(2, 3)]
     for _ in range(8):
         for x in inputs:
@@ -99,7 +99,7 @@ def test_another_shape_or_kind_is_another_graph(recorder: Recorder) -> None:
 def test_what_has_moved_is_recorded_anew(recorder: Recorder) -> None:
     """Weights that are bound; those that change in place are the same graph's."""
     bound = [torch.tensor([1.0])]
-    captured = Captured(lambda x: x * bound[0], lambda: bound, after=WARM_UP, record=recorder)
+    captured = CudaGraphs(lambda x: x * bound[0], lambda: bound, after=WARM_UP, record=recorder)
     x = torch.tensor([3.0])
     assert [captured(x).item() for _ in range(5)] == [3] * 5
     bound[0].fill_(7)
@@ -112,7 +112,7 @@ def test_what_has_moved_is_recorded_anew(recorder: Recorder) -> None:
 
 
 def test_keeps_the_graphs_last_used(recorder: Recorder) -> None:
-    captured = Captured(lambda x: x + 1, after=WARM_UP, record=recorder)
+    captured = CudaGraphs(lambda x: x + 1, after=WARM_UP, record=recorder)
 
     def use(size: int) -> None:
         for _ in range(WARM_UP + 1):
@@ -130,14 +130,14 @@ def test_keeps_the_graphs_last_used(recorder: Recorder) -> None:
 
 
 def test_shapes_without_number_are_not_remembered(recorder: Recorder) -> None:
-    captured = Captured(lambda x: x + 1, after=WARM_UP, record=recorder)
+    captured = CudaGraphs(lambda x: x + 1, after=WARM_UP, record=recorder)
     for size in range(1, 1000):
         captured(torch.zeros(size))
     assert len(captured._seen) <= 4 * KEPT and recorder.recorded == 0
 
 
 def test_forgets_on_request(recorder: Recorder) -> None:
-    captured = Captured(lambda x: x + 1, after=WARM_UP, record=recorder)
+    captured = CudaGraphs(lambda x: x + 1, after=WARM_UP, record=recorder)
     for _ in range(2):
         for _ in range(WARM_UP + 1):
             captured(torch.zeros(1))
@@ -146,7 +146,7 @@ def test_forgets_on_request(recorder: Recorder) -> None:
 
 
 def test_inputs_of_inference_mode_can_be_given_outside_of_it(recorder: Recorder) -> None:
-    captured = Captured(lambda x: x + 1, after=WARM_UP, record=recorder)
+    captured = CudaGraphs(lambda x: x + 1, after=WARM_UP, record=recorder)
     with torch.inference_mode():
         for _ in range(WARM_UP + 2):
             x = torch.zeros(2, 2).expand(2, 2)
@@ -157,7 +157,7 @@ def test_inputs_of_inference_mode_can_be_given_outside_of_it(recorder: Recorder)
 
 def test_expanded_inputs(recorder: Recorder) -> None:
     """They have no memory of their own to be copied into."""
-    captured = Captured(lambda x: x + 1, after=WARM_UP, record=recorder)
+    captured = CudaGraphs(lambda x: x + 1, after=WARM_UP, record=recorder)
     for n in range(WARM_UP + 2):
         assert captured(torch.tensor([float(n)]).expand(3)).tolist() == [n + 1] * 3
     assert recorder.recorded == 1
@@ -170,7 +170,7 @@ def test_what_cannot_be_recorded_runs_as_it_is_and_is_said_once() -> None:
     def policy(x: Tensor) -> Tensor:
         return x * x.sum().item()
 
-    captured = Captured(policy, after=WARM_UP, record=refuse)
+    captured = CudaGraphs(policy, after=WARM_UP, record=refuse)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         results = [captured(torch.ones(2)).tolist() for _ in range(WARM_UP + 3)]
@@ -185,7 +185,7 @@ def test_memory_that_runs_out_is_no_reason_to_go_on() -> None:
     def refuse(call: Callable[[], Any]) -> Any:
         raise torch.OutOfMemoryError("Tried to allocate 2.00 GiB.")
 
-    captured = Captured(lambda x: x, after=WARM_UP, record=refuse)
+    captured = CudaGraphs(lambda x: x, after=WARM_UP, record=refuse)
     for _ in range(WARM_UP):
         captured(torch.ones(1))
     with pytest.raises(torch.OutOfMemoryError):

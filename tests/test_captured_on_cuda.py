@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from distes.errors import DistesWarning
-from distes.members.cuda_graph import WAITS, WARM_UP, Captured
+from distes.members.cuda_graph import WAITS, WARM_UP, CudaGraphs
 from tests.fake_cuda import FakeCuda
 
 
@@ -17,7 +17,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     return FakeCuda(monkeypatch)
 
 
-def call(captured: Captured, times: int) -> tuple[list[list[float]], list[str]]:
+def call(captured: CudaGraphs, times: int) -> tuple[list[list[float]], list[str]]:
     """Answers to 0, 1, 2, ..., and what was said."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -36,7 +36,7 @@ def test_is_recorded_on_a_stream_of_its_own_that_waits_for_the_other(cuda: FakeC
         streams.append(cuda.stream)
         return 2 * x
 
-    answers, said = call(Captured(double, after=WARM_UP + 2), WARM_UP + 5)
+    answers, said = call(CudaGraphs(double, after=WARM_UP + 2), WARM_UP + 5)
     assert answers == [[2.0 * n] * 2 for n in range(WARM_UP + 5)] and said == []
     assert cuda.recorded == 1 and as_it_was(cuda)
     assert streams[:2] == [cuda.default] * 2 and set(streams[2:]) == {streams[2]} != {cuda.default}
@@ -52,7 +52,7 @@ def test_what_waits_for_the_gpu_is_never_recorded(cuda: FakeCuda) -> None:
         state.add_(1)  # once a call, though one of the calls is watched
         return x * cuda.item(x.sum()) + state
 
-    answers, said = call(Captured(policy, lambda: [state], after=WARM_UP), WARM_UP + 4)
+    answers, said = call(CudaGraphs(policy, lambda: [state], after=WARM_UP), WARM_UP + 4)
     assert answers == [[2.0 * n * n + n + 1] * 2 for n in range(WARM_UP + 4)]
     assert cuda.recorded == 0 and as_it_was(cuda)
     (sentence,) = said
@@ -64,7 +64,7 @@ def test_the_function_s_own_warnings_are_not_lost(cuda: FakeCuda) -> None:
         warnings.warn("of the policy", stacklevel=1)
         return x + 1
 
-    captured = Captured(policy, after=WARM_UP)
+    captured = CudaGraphs(policy, after=WARM_UP)
     with pytest.warns(UserWarning, match="of the policy") as caught:
         _ = [captured(torch.ones(1)) for _ in range(WARM_UP + 3)]
     assert cuda.recorded == 1 and len(caught) == WARM_UP + 2  # with each call that runs, and the one that is recorded
@@ -84,7 +84,7 @@ def refused(cuda: FakeCuda, reason: Exception) -> Callable[[Tensor], Tensor]:
 
 def test_a_recording_that_fails_leaves_stream_and_allocator_as_they_were(cuda: FakeCuda) -> None:
     policy = refused(cuda, RuntimeError("CUDA error: operation not permitted when stream is capturing"))
-    answers, said = call(Captured(policy, after=WARM_UP), WARM_UP + 3)
+    answers, said = call(CudaGraphs(policy, after=WARM_UP), WARM_UP + 3)
     assert answers == [[n + 1.0] * 2 for n in range(WARM_UP + 3)]
     assert as_it_was(cuda) and cuda.recorded == 0
     (sentence,) = said
@@ -99,13 +99,13 @@ def test_an_error_of_the_policy_s_own_while_it_is_recorded(cuda: FakeCuda) -> No
             raise KeyError("recorded")
         return x + 1
 
-    _, said = call(Captured(policy, after=WARM_UP), WARM_UP + 3)
+    _, said = call(CudaGraphs(policy, after=WARM_UP), WARM_UP + 3)
     assert as_it_was(cuda) and len(said) == 1
 
 
 def test_memory_that_runs_out_in_a_recording_is_not_hidden_by_its_end(cuda: FakeCuda) -> None:
     policy = refused(cuda, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."))
-    captured = Captured(policy, after=WARM_UP)
+    captured = CudaGraphs(policy, after=WARM_UP)
     for _ in range(WARM_UP):
         captured(torch.ones(1))
     with pytest.raises(RuntimeError, match="failed due to a previous error") as caught:
@@ -123,7 +123,7 @@ def test_an_error_of_a_call_that_is_watched_is_the_caller_s(cuda: FakeCuda) -> N
             raise ValueError("once")
         return x + 1
 
-    captured = Captured(policy, after=WARM_UP)
+    captured = CudaGraphs(policy, after=WARM_UP)
     for _ in range(WARM_UP):
         captured(torch.ones(1))
     with pytest.raises(ValueError, match="once"):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distes.errors import EvaluationError
-from distes.members.genomes import Decoder, Origins
+from distes.members.genomes import Decoder, GenomeRows
 from distes.members.initialization import Initialization
 from distes.members.members import Members
 from distes.members.mutations import Gaussian, Mutation, Parent
@@ -168,7 +168,7 @@ class TestDecoder:
 GENOMES: list[Genome] = [(3, 4, 5), (6,), (3, 4, 7)]
 ORIGINS_B = np.array([2, -1, 0, 0, 1, 2, -1, 0], np.int32)
 IDS_B = np.array([10, 20, 30, 40, 50, 60, 70, 80])
-SIGNS_B = np.array([1, 1, 1, 1, 1, 1, 1, 0])
+MUTATED_B = np.arange(8) < 7
 
 
 def expected_BP(made: Parts) -> NDArray[np.float32]:
@@ -183,9 +183,8 @@ def members_of(made: Parts, device: str) -> Members:
     memory, _ = decoder(made, device)
     memory.expect(GENOMES)
     forward = copy.deepcopy(made.experiment.forward).to(device)
-    origins = Origins(memory, GENOMES, ORIGINS_B)
-    empty_P = np.empty(0, np.float32)
-    return Members(forward, made.perturbation, empty_P, SIGMA, IDS_B, SIGNS_B, device, origins=origins)
+    rows = GenomeRows(memory, GENOMES, ORIGINS_B, IDS_B, MUTATED_B)
+    return Members(forward, made.perturbation, np.empty(0, np.float32), rows, device)
 
 
 DEVICES = [

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from distes.cli import main
 from distes.errors import DistesWarning, EvaluationError
-from distes.members.cuda_graph import WARM_UP, Captured
+from distes.members.cuda_graph import WARM_UP, CudaGraphs
 from distes.members.members import Members, population_forward
 from distes.noise.table import NoiseTable
 from distes.perturbations.dense import Dense
@@ -30,7 +30,7 @@ from distes.pools.serial import SerialPool
 from distes.pools.worker import Worker
 from distes.tasks.base import Outcome, Task, Terms
 from tests.policies import OF_KNOWN_LAYERS
-from tests.small import ROOT, Parts, evaluate, parts, population
+from tests.small import ROOT, Parts, evaluate, gaussian_members, parts, population
 
 pytestmark = [
     pytest.mark.gpu,
@@ -134,7 +134,9 @@ def answers(name: str, make: Any, count: int, device: str, who: Sequence[int]) -
     forward = population_forward(module, layout, shape).to(device)
     noise = NoiseTable(size=2**18, seed=41)
     signs_B = np.resize([1, -1], count)
-    members = Members(forward, make(noise, layout), layout.flatten(module), 0.1, np.arange(count), signs_B, device)
+    members = gaussian_members(
+        forward, make(noise, layout), layout.flatten(module), 0.1, np.arange(count), signs_B, device
+    )
     chosen = np.arange(count) if device == "cuda" else np.array(who)
     members.select(chosen)
     x_BK = torch.randn(1, 1, *shape).expand(len(chosen), -1, *shape).to(device)
@@ -173,7 +175,7 @@ class TestCaptured:
     def test_a_policy_gives_the_same_bits_as_without(self) -> None:
         torch.manual_seed(0)
         layers = torch.nn.Sequential(torch.nn.Linear(17, 64), torch.nn.Tanh(), torch.nn.Linear(64, 6)).to(CUDA)
-        captured = Captured(layers, after=WARM_UP)
+        captured = CudaGraphs(layers, after=WARM_UP)
         with torch.inference_mode():
             for _ in range(WARM_UP + 5):
                 x = torch.randn(1000, 17, device=CUDA)
@@ -187,7 +189,7 @@ class TestCaptured:
             state.add_(x * bound[0])
             return state + 0, x + 1
 
-        captured, expected = Captured(step, lambda: [state, *bound], after=WARM_UP), torch.zeros(3)
+        captured, expected = CudaGraphs(step, lambda: [state, *bound], after=WARM_UP), torch.zeros(3)
         for n in range(40):
             if n == 20:
                 bound[0].fill_(5)
@@ -200,14 +202,14 @@ class TestCaptured:
         assert len(captured._graphs) == 2
 
     def test_what_waits_for_the_gpu_runs_as_it_is(self) -> None:
-        captured = Captured(lambda x: x * x.sum().item(), after=WARM_UP)
+        captured = CudaGraphs(lambda x: x * x.sum().item(), after=WARM_UP)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             for _ in range(WARM_UP + 3):
                 assert captured(torch.ones(2, device=CUDA)).tolist() == [2, 2]
         assert [w.category for w in caught].count(DistesWarning) == 1
         # and the GPU is none the worse for it
-        again = Captured(lambda x: x + 1, after=WARM_UP)
+        again = CudaGraphs(lambda x: x + 1, after=WARM_UP)
         for _ in range(WARM_UP + 3):
             assert again(torch.ones(2, device=CUDA)).tolist() == [2, 2]
 

@@ -10,7 +10,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from distes.cli import launch
 from distes.errors import EvaluationError
-from distes.members.cuda_graph import WARM_UP, Captured
+from distes.members.cuda_graph import WARM_UP, CudaGraphs
 from distes.members.members import Members
 from distes.policies.mlp import MLP
 from distes.pools.chunks import Chunk
@@ -52,7 +52,7 @@ def test_after_memory_ran_out_nothing_holds_the_members_and_graphs_are_recorded_
     of, graphs = made(env), PointerGraphs()
     worker, asked = Worker(of.experiment), population(of.strategy(population_size=40))
     forward = worker._forward
-    forward._captured = Captured(forward, lambda: forward.storage, after=WARM_UP, record=graphs)
+    forward._graphs = CudaGraphs(forward, lambda: forward.storage, after=WARM_UP, record=graphs)
     worker.evaluate(asked, Chunk(0, 0, 9))
     assert graphs.graphs > 0
     recorded, rows = graphs.graphs, StorageWeakRef(forward._memory["rows"].untyped_storage())
@@ -61,7 +61,7 @@ def test_after_memory_ran_out_nothing_holds_the_members_and_graphs_are_recorded_
     assert rows.expired() and forward.storage == []
     expected = Worker(made(env).experiment).evaluate(asked, Chunk(0, 0, 9)).fitness
     np.testing.assert_array_equal(worker.evaluate(asked, Chunk(0, 0, 9)).fitness, expected)
-    assert worker._forward._captured is not None and graphs.graphs > recorded
+    assert worker._forward._graphs is not None and graphs.graphs > recorded
 
 
 @dataclass

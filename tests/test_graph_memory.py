@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 import distes.members.layers
-from distes.members.cuda_graph import WARM_UP, Captured, _Reads
+from distes.members.cuda_graph import WARM_UP, CudaGraphs, _Reads
 from distes.members.forward import Forward
 from distes.members.layers.base import MemberLayer
 from distes.members.layers.cells import Cell
@@ -26,6 +26,7 @@ from distes.perturbations.low_rank import LowRank
 from distes.policies.layout import Layout
 from tests.pointer_graphs import Freed, PointerGraphs
 from tests.policies import OF_KNOWN_LAYERS, THROUGH_VMAP
+from tests.small import gaussian_members
 
 NOISE = NoiseTable(size=2**16, seed=41)
 ALL = {**OF_KNOWN_LAYERS, **THROUGH_VMAP}
@@ -49,7 +50,7 @@ def made(name: str, make: Make) -> tuple[Forward, Callable[[int], Members], Call
 
     def members(generation: int) -> Members:
         ids_B = np.arange(5) * 50 + generation
-        chosen = Members(forward, perturbation, centre_P + generation, 0.1, ids_B, np.resize([1, -1], 5))
+        chosen = gaussian_members(forward, perturbation, centre_P + generation, 0.1, ids_B, np.resize([1, -1], 5))
         chosen.select(np.arange(5))
         return chosen
 
@@ -68,13 +69,13 @@ def test_a_graph_serves_the_members_of_the_next_chunk(name: str, make: Make) -> 
     """They have the rows of those before them, and layers that are bound anew."""
     forward, members, answers = made(name, make)
     graphs = PointerGraphs()
-    forward._captured = Captured(forward, lambda: forward.storage, after=WARM_UP, record=graphs)
+    forward._graphs = CudaGraphs(forward, lambda: forward.storage, after=WARM_UP, record=graphs)
     for generation in range(3):
         chosen = members(generation)
         got = [answers(chosen) for _ in range(WARM_UP + 2)]
-        captured, forward._captured = forward._captured, None
+        captured, forward._graphs = forward._graphs, None
         expected = answers(chosen)
-        forward._captured = captured
+        forward._graphs = captured
         assert all(torch.equal(one, expected) for one in got)
     assert graphs.graphs == 1 and graphs.replays == 1 + 2 * (WARM_UP + 2)
 
@@ -139,7 +140,7 @@ class Cached(nn.Module):
 
 def test_what_a_policy_keeps_by_itself_lives_as_long_as_the_graph_that_reads_it() -> None:
     module, graphs = Cached(), PointerGraphs()
-    captured = Captured(module, after=WARM_UP, record=graphs)
+    captured = CudaGraphs(module, after=WARM_UP, record=graphs)
     with torch.no_grad():
         for rows in (4, 6, 4, 6):
             x = torch.randn(rows, 3)

@@ -50,7 +50,7 @@ THIN = {
 
 def slots_of(perturbation: LowRank) -> list[Any]:
     """In the order of a row: left factors, right factors, the rest."""
-    places = perturbation.places
+    places = perturbation.row_layout
     factors = places.factors.values()
     return [*(f.left for f in factors), *(f.right for f in factors), *places.dense.values()]
 
@@ -59,18 +59,18 @@ def slots_of(perturbation: LowRank) -> list[Any]:
 def test_every_matrix_of_a_known_layer_gets_factors_and_nothing_else_does(rank: int) -> None:
     perturbation = LowRank(NOISE, LAYOUT, rank=rank)
     thin = {name: (m, n) for name, (m, n) in THIN.items() if rank * (m + n) < m * n}
-    factors = perturbation.places.factors
+    factors = perturbation.row_layout.factors
     assert {name: (pair.left.shape, pair.right.shape) for name, pair in factors.items()} == {
         name: ((rank, m), (rank, n)) for name, (m, n) in thin.items()
     }
     rest = LAYOUT.size - sum(m * n for m, n in thin.values())
     assert perturbation.member_size == rank * sum(m + n for m, n in thin.values()) + rest
-    assert set(perturbation.places.dense) == {slot.name for slot in LAYOUT.slots} - set(thin)
+    assert set(perturbation.row_layout.dense) == {slot.name for slot in LAYOUT.slots} - set(thin)
 
 
 def test_factors_are_taken_only_where_they_are_fewer_numbers() -> None:
     def thin(module: nn.Module, rank: int) -> bool:
-        return bool(LowRank(NOISE, Layout(module), rank=rank).places.factors)
+        return bool(LowRank(NOISE, Layout(module), rank=rank).row_layout.factors)
 
     assert not thin(nn.Linear(2, 2), 1)  # 4 numbers either way
     assert thin(nn.Linear(2, 3), 1)
@@ -89,9 +89,9 @@ def test_a_direction_is_made_of_neighbouring_numbers(noise: NoiseTable, rank: in
         place += slot.size
     assert place == perturbation.member_size
     for slot in LAYOUT.slots:
-        pair = perturbation.places.factors.get(slot.name)
+        pair = perturbation.row_layout.factors.get(slot.name)
         if pair is None:
-            dense = perturbation.places.dense[slot.name]
+            dense = perturbation.row_layout.dense[slot.name]
             np.testing.assert_array_equal(got_P[slot.span], numbers[dense.span])
         else:
             columns = [numbers[factor.span].reshape(factor.shape).tolist() for factor in (pair.left, pair.right)]
@@ -186,7 +186,7 @@ def test_the_form_for_gpus_does_the_same(noise: NoiseTable, rank: int) -> None:
     perturbation.perturb_on(table, centre_P, scale_B, ids_B, got_BQ)
     assert torch.equal(got_BQ, expected_BQ)
     for slot in LAYOUT.slots:
-        pair = perturbation.places.factors.get(slot.name)
+        pair = perturbation.row_layout.factors.get(slot.name)
         if pair is None or slot.matrix is None:
             continue
         ids, weights = torch.from_numpy(ids_B), scale_B

@@ -7,10 +7,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from distes.members.members import Members
-from distes.members.rows import Rows, members_around
+from distes.members.gaussian import GaussianRows
+from distes.members.members import Members, materialise
 from distes.population import Spread
-from tests.small import Parts, sphere
+from tests.small import Parts, gaussian_members, sphere
 
 SIZE = 1003  # no multiple of a vector unit's width
 IDS_B = np.array([5, 5, 900, 12, 12, 5], np.int64)
@@ -50,7 +50,7 @@ def test_members_are_as_the_population_says(
     parts: Parts, sigma: float | NDArray[np.float32], spread: Spread | None
 ) -> None:
     """centre + sign * sigma * T direction, for members of pairs, alone, and for the centre itself."""
-    members = Members(
+    members = gaussian_members(
         parts.experiment.forward, parts.perturbation, parts.centre_P, sigma, IDS_B, SIGNS_B, spread=spread
     )
     directions_BP = parts.perturbation.directions(IDS_B)
@@ -59,7 +59,9 @@ def test_members_are_as_the_population_says(
     np.testing.assert_allclose(members.parameters(), expected_BP, atol=2e-5)
     np.testing.assert_array_equal(members.parameters()[-1], parts.centre_P)
     np.testing.assert_array_equal(
-        members_around(parts.perturbation, parts.centre_P, Rows(parts.perturbation, sigma, IDS_B, SIGNS_B, spread)),
+        materialise(
+            parts.perturbation, parts.centre_P, GaussianRows(parts.perturbation, sigma, IDS_B, SIGNS_B, spread)
+        ),
         members.parameters(),
     )
 
@@ -67,21 +69,21 @@ def test_members_are_as_the_population_says(
 @pytest.mark.parametrize("sigma", [0.3, a_vector()], ids=["a number", "a vector"])
 def test_a_spread_s_members_do_not_see_their_companions(parts: Parts, sigma: float | NDArray[np.float32]) -> None:
     """To the last bit: written together, one by one, in any order, wherever in memory."""
-    rows = Rows(parts.perturbation, sigma, IDS_B, SIGNS_B, a_spread(5))
+    rows = GaussianRows(parts.perturbation, sigma, IDS_B, SIGNS_B, a_spread(5))
     centre_P = torch.from_numpy(parts.centre_P)
     whole_BP = torch.empty(len(IDS_B), SIZE)
     rows.write(centre_P, np.arange(len(IDS_B)), whole_BP)
     for some in ([0], [1], [4, 0], [3, 2, 1, 0, 5, 4], [1, 4, 2]):
         for shift, fresh in itertools.product((0, 1, 3), (False, True)):
             out = torch.empty(len(some) * SIZE + shift)[shift:].view(len(some), SIZE)
-            writer = Rows(parts.perturbation, sigma, IDS_B, SIGNS_B, a_spread(5)) if fresh else rows
+            writer = GaussianRows(parts.perturbation, sigma, IDS_B, SIGNS_B, a_spread(5)) if fresh else rows
             writer.write(centre_P, np.array(some), out)
             np.testing.assert_array_equal(out.numpy(), whole_BP[some].numpy())
 
 
 def test_a_spread_s_members_do_not_see_how_they_were_selected(parts: Parts) -> None:
     def made() -> Members:
-        return Members(
+        return gaussian_members(
             parts.experiment.forward, parts.perturbation, parts.centre_P, 0.3, IDS_B, SIGNS_B, spread=a_spread()
         )
 

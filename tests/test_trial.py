@@ -39,6 +39,7 @@ from tests.odd_policies import (
     TorchLSTM,
     WritesInput,
 )
+from tests.small import gaussian_members
 
 NOISE = NoiseTable(size=10_000)
 
@@ -90,7 +91,9 @@ def chosen(module: nn.Module, said: str = "") -> Members:
         forward = population_forward(module, layout, (4,))
     sentences = [str(one.message) for one in seen if one.category is DistesWarning]
     assert any(said in sentence for sentence in sentences) if said else not sentences, sentences
-    return Members(forward, LowRank(NOISE, layout), layout.flatten(module), 0.3, np.arange(6), np.ones(6, np.int64))
+    return gaussian_members(
+        forward, LowRank(NOISE, layout), layout.flatten(module), 0.3, np.arange(6), np.ones(6, np.int64)
+    )
 
 
 def own_answer(module: nn.Module, parameters_P: Tensor, x: Tensor, *state: Tensor) -> Tensor:
@@ -142,7 +145,9 @@ def test_random_numbers_are_noticed_and_never_shared_by_members(source: str) -> 
     members = chosen(Sampled(source=source), "draws random numbers of its own")
     assert members._forward.draws and members._forward.form is SOURCES[source]
     same, ones = np.zeros(40, np.int64), np.ones(40, np.int64)
-    members = Members(members._forward, Dense(NOISE, Layout(Sampled())), np.ones(15, np.float32), 0.0, same, ones)
+    members = gaussian_members(
+        members._forward, Dense(NOISE, Layout(Sampled())), np.ones(15, np.float32), 0.0, same, ones
+    )
     with torch.inference_mode():
         answers_SBK = torch.stack([members(torch.ones(40, 2, 4))[..., 0] for _ in range(8)])
     apart = [len(answers_BK.unique()) for answers_BK in answers_SBK]
@@ -219,7 +224,9 @@ def test_frozen_parameters_are_the_same_for_all_members(make: type[Dense] | type
     layout = Layout(module)
     assert layout.size == 33
     forward = population_forward(module, layout, (4,))
-    members = Members(forward, make(NOISE, layout), np.zeros(33, np.float32), 0.0, np.arange(3), np.ones(3, np.int64))
+    members = gaussian_members(
+        forward, make(NOISE, layout), np.zeros(33, np.float32), 0.0, np.arange(3), np.ones(3, np.int64)
+    )
     with torch.inference_mode():
         assert members(torch.randn(3, 1, 4)).abs().max() == 0
     assert torch.equal(forward.module.get_parameter("encoder.0.weight"), module.encoder[0].weight)
@@ -245,7 +252,9 @@ def test_whatever_is_frozen_the_members_answer_as_the_policy_itself(data: st.Dat
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         forward = population_forward(module, layout, (4,))
-    members = Members(forward, Dense(NOISE, layout), layout.flatten(module), 0.3, np.arange(4), np.ones(4, np.int64))
+    members = gaussian_members(
+        forward, Dense(NOISE, layout), layout.flatten(module), 0.3, np.arange(4), np.ones(4, np.int64)
+    )
     x_BK = torch.randn(4, 2, 4)
     with torch.inference_mode():
         got = members(x_BK)

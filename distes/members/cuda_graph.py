@@ -1,7 +1,7 @@
-"""Small calls on a GPU without the time that launching them takes: CUDA graphs.
+"""Records small GPU calls as CUDA graphs, to save launch overhead.
 
-A policy of a few thousand parameters is some ten kernels of a few microseconds each, and launching one from Python
-takes longer than that. A graph records the kernels of a call once, and then launches all of them at one go.
+A policy of a few thousand parameters runs some ten kernels of a few microseconds each, and launching one from Python
+takes longer than that. A graph records the kernels of a call once, and then launches all of them together.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ from torch.utils._pytree import tree_leaves
 from distes.errors import DistesWarning
 from distes.errors.cuda import out_of_memory
 
-AFTER = 100  # calls until one is recorded: recording takes as long as some hundred launches by hand
-WARM_UP = 3  # the last of these calls run as recording will: libraries choose and allocate in the first ones
-KEPT = 8  # graphs at a time; each holds memory of its own
-SYNCHRONISES = "called a synchronizing CUDA operation"  # torch's own warning
+AFTER = 100  # calls before one is recorded: recording takes as long as some hundred calls
+WARM_UP = 3  # the last of these calls run on the recording's stream, so that libraries choose and allocate beforehand
+KEPT = 8  # graphs at a time; each has memory of its own
+SYNCHRONISES = "called a synchronizing CUDA operation"  # from torch's warning
 WAITS = "it waits for the GPU, as .item(), .cpu() and branches on values do"
 
 Replay = Callable[[], None]
@@ -35,11 +35,11 @@ class _Graph:
     """A recorded call.
 
     Attributes:
-        inputs: What each call's inputs are copied into.
-        output: What it returned; overwritten by each replay.
-        replay: Repeats it.
-        reads: What else it reads and nobody promises to keep: a graph knows addresses alone, and does not notice when
-            the memory there is freed.
+        inputs: The tensors into which each call's inputs are copied.
+        output: The value that the call returned; each replay overwrites it.
+        replay: Repeats the call.
+        reads: Other tensors that the call reads, kept alive here: a graph holds addresses only, and would go on
+            reading memory that has been freed.
     """
 
     inputs: tuple[Tensor, ...]
@@ -48,18 +48,18 @@ class _Graph:
     reads: list[Tensor]
 
 
-class Captured:
-    """A function of tensors, called as before, whose kernels are launched together where its tensors are on a GPU.
+class CudaGraphs:
+    """Wraps a function of tensors: on a GPU, its kernels are launched together, as one graph per set of shapes.
 
-    Inputs are copied into tensors that stay where they are; what comes back stays where it is, too, and the next call
-    overwrites it. The first calls run as they are, so shapes that come up a few times only are never recorded, and a
-    function that changes its own state in place changes it once per call, recorded or not.
+    A recorded call copies its inputs into fixed tensors. It returns a fixed tensor as well, which the next call
+    overwrites. The first calls run the function itself, so shapes that occur rarely are never recorded. A function that
+    changes its own state in place changes it once per call, recorded or not.
 
-    The function must do the same kernels on the same memory at every call: no `.item()`, no branch on values. Memory
-    that may move between calls must be named by `storage`, so that a new graph is recorded when it has moved; any other
-    tensor that a recorded call has read is kept alive as long as its graph. A function that waits for the GPU is never
-    recorded, since a recording that fails leaves torch's allocator unfit (before torch 2.12). Where a function waits,
-    or recording fails, a warning says so once, and the function runs as it is from then on.
+    The function must run the same kernels on the same memory at every call: no `.item()`, no branch on values.
+    `storage` must name memory that may move between calls; a new graph is recorded when it has moved. Any other tensor
+    that a recorded call reads is kept alive as long as its graph. A function that waits for the GPU is never recorded,
+    since a failed recording breaks torch's allocator (before torch 2.12). If a function waits, or recording fails, a
+    warning says so once, and the function itself runs from then on.
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class Captured:
         after: int = AFTER,
         record: Record | None = None,
     ) -> None:
-        """Records nothing yet.
+        """Starts without graphs.
 
         Args:
-            function: Takes tensors of one device; returns a tensor, or a tuple of them.
-            storage: The tensors beside its inputs that the function reads or writes as it stands: bound weights, state.
-            after: How many calls with the same shapes run as they are, before one is recorded; at least 3.
-            record: How to record a call that takes no arguments: returns what it returned, and what repeats it. None
-                makes CUDA graphs, on GPUs only.
+            function: Takes tensors of one device; returns a tensor, or a tuple of tensors.
+            storage: Returns the tensors that the function reads or writes beside its inputs: bound weights, state.
+            after: Number of calls with the same shapes before one is recorded; at least 3.
+            record: Records a call without arguments; returns the call's value and a function that repeats it. None
+                records CUDA graphs, on GPUs only.
         """
         self._function, self._storage, self._record = function, storage, record
         self._after = max(after, WARM_UP)
@@ -86,10 +86,10 @@ class Captured:
         self._eager = False
 
     def __call__(self, *inputs: Tensor) -> Any:
-        """Calls the function, or repeats what it did for other tensors of these shapes.
+        """Calls the function, or replays its graph for inputs of these shapes.
 
         Raises:
-            RuntimeError: Memory runs out while it is recorded. `out_of_memory` knows it, whatever its text.
+            RuntimeError: Memory runs out while a graph is recorded; `out_of_memory` recognises the error.
         """
         if self._eager or not inputs or (self._record is None and not _on_gpu(inputs[0])):
             return self._function(*inputs)
@@ -118,13 +118,13 @@ class Captured:
         return graph.output
 
     def forget(self) -> None:
-        """Drops all graphs and their memory."""
+        """Drops all graphs, and frees their memory."""
         self._graphs.clear()
         self._seen.clear()
 
     def _run_and_record(self, inputs: tuple[Tensor, ...]) -> tuple[Any, _Graph | None]:
-        """Runs the function once more as it is, watched; then records it, which runs nothing, if it can be."""
-        with torch.inference_mode(False):  # else nobody outside of inference mode could write into them
+        """Runs the function once under observation; then records it, which runs no kernel, if that is possible."""
+        with torch.inference_mode(False):  # so that they can be written to outside of inference mode, too
             static = tuple(torch.empty_like(x) for x in inputs)
         for mine, given in zip(static, inputs, strict=True):
             mine.copy_(given)
@@ -139,7 +139,7 @@ class Captured:
         try:
             recorded, replay = record(lambda: self._function(*static))
         except Exception as error:
-            if out_of_memory(error):  # which may hide behind the end of a recording that it has broken off
+            if out_of_memory(error):  # it may be the context of the error that ends the recording
                 raise
             self._give_up(" ".join(str(error.__context__ or error).partition("\n")[0].split()))
             return output, None
@@ -158,13 +158,13 @@ class Captured:
 
 
 class _Reads(TorchDispatchMode):
-    """Notes the tensors that a call takes from outside, but for those that are named."""
+    """Collects the tensors that a call reads and did not make, except those that are named."""
 
     def __init__(self, named: Sequence[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.outside: list[Tensor] = []
         self._known = {_memory(x) for x in named}
-        self._made: list[Tensor] = []  # alive until the end, so that no address is given out twice
+        self._made: list[Tensor] = []  # kept alive until the end, so that no address is used twice
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -187,7 +187,7 @@ class _Reads(TorchDispatchMode):
 
 
 class _Waits:
-    """Finds out whether what runs within waits for the GPU. It goes through all the same, and changes state once."""
+    """Context that notes whether the code in it waits for the GPU; the code runs normally."""
 
     def __init__(self, like: Tensor) -> None:
         self.found, self._like = False, like
@@ -205,32 +205,32 @@ class _Waits:
         for warning in self._seen if _on_gpu(self._like) else ():
             if SYNCHRONISES in str(warning.message):
                 self.found = True
-            else:  # the function's own
+            else:  # a warning of the function itself
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def _record(call: Callable[[], Any], device: torch.device) -> tuple[Any, Replay]:
-    """Records a call as a CUDA graph; nothing runs until it is replayed. Leaves stream and allocator as they were."""
+    """Records a call as a CUDA graph, without running it. Leaves the stream and the allocator as they were."""
     graph, pool, before = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle(), torch.cuda.current_stream(device)
     with torch.cuda.device(device):
         try:
-            # Of this thread alone: what others do on the GPU meanwhile, such as Ray's, is none of its business.
+            # In this thread only: other threads, such as Ray's, may use the GPU meanwhile.
             with torch.cuda.graph(graph, pool, _side_stream(device), capture_error_mode="thread_local"):
                 output = call()
         except BaseException:
-            # Before torch 2.12 an aborted recording leaves the allocator believing that it goes on, and then memory
-            # that is cached is never freed. Later releases end it by themselves, and raise here.
+            # Before torch 2.12 the allocator believes that an aborted recording goes on, and never frees cached
+            # memory. Later releases end the recording themselves, and raise here.
             with contextlib.suppress(RuntimeError):
                 torch._C._cuda_endAllocateToPool(device.index, pool)
             raise
         finally:
-            torch.cuda.set_stream(before)  # which torch.cuda.graph does not, where its end raises
+            torch.cuda.set_stream(before)  # torch.cuda.graph does not restore it if its exit raises
     return output, graph.replay
 
 
 @contextmanager
 def _aside(like: Tensor) -> Iterator[None]:
-    """On a stream of its own, as recording will be, if on a GPU: libraries keep workspaces per stream."""
+    """On a GPU, runs on the stream that recording will use, since libraries keep workspaces per stream."""
     if not _on_gpu(like):
         yield
         return
@@ -238,10 +238,10 @@ def _aside(like: Tensor) -> Iterator[None]:
     side.wait_stream(current)
     with torch.cuda.stream(side):
         yield
-    current.wait_stream(side)  # and each stream waits for the other before it uses memory again
+    current.wait_stream(side)  # each stream waits for the other before it uses memory again
 
 
-_STREAMS: dict[torch.device, torch.cuda.Stream] = {}  # nobody else's: recording is a property of a stream
+_STREAMS: dict[torch.device, torch.cuda.Stream] = {}  # used for nothing else: recording is a property of a stream
 
 
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
@@ -263,5 +263,5 @@ def _where(x: Tensor) -> tuple[Any, ...]:
 
 
 def _memory(x: Tensor) -> int:
-    """The address of the memory that a tensor is a view of."""
+    """The address of a tensor's storage."""
     return x.untyped_storage().data_ptr()

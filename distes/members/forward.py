@@ -1,13 +1,16 @@
-"""One torch module, many members: how a module runs for rows of a matrix of parameters.
+"""Runs one torch module for many members, each with its own row of a matrix of parameters.
 
-Axes: B members, K rows per member, P parameters, Q numbers of a member's row. Each Linear, Conv1d, Conv2d, Embedding,
-LayerNorm, GroupNorm, RMSNorm, GRUCell, LSTMCell and RNNCell of the user's module is replaced by a layer that applies
-every member's own weights to its own rows; the module's own forward then runs as written, on B * K rows. A module with
-parameters elsewhere runs through `torch.func.vmap`, and one that vmap cannot run member by member: correct, and slower.
-`trial.py` chooses the form. What a member's rows give does not depend on which other members run beside it; to the
-last bit, where all its parameters are written out and it runs on a CPU. On a GPU its last bits depend on how many run
-beside it, since cuBLAS and cuDNN choose an algorithm by the size of the batch: the same chunk gives the same bits
-again, and a member that is replayed alone may differ from itself in the chunk.
+Each Linear, Conv1d, Conv2d, Embedding, LayerNorm, GroupNorm, RMSNorm, GRUCell, LSTMCell and RNNCell of the module is
+replaced by a layer that applies every member's own weights to its own rows. The module's own forward then runs as
+written, on B * K rows. A module with parameters elsewhere runs through `torch.func.vmap`, or member by member if vmap
+cannot run it; these forms are correct, and slower. `trial.py` chooses the form.
+
+A member's outputs do not depend on the members beside it. On a CPU, and with all parameters written out, this holds to
+the last bit. On a GPU the last bits depend on the number of members, since cuBLAS and cuDNN choose an algorithm by the
+size of the batch: the same chunk gives the same bits again, but a member replayed alone may differ from itself in the
+chunk.
+
+Axes: B members, K rows per member, P parameters, Q numbers of a member's row, A outputs, S numbers of a memory.
 """
 
 import copy
@@ -21,19 +24,20 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from distes.errors import ConfigurationError, raised
-from distes.members.cuda_graph import Captured
-from distes.members.layers.base import Bound, MemberLayer
+from distes.members.cuda_graph import CudaGraphs
+from distes.members.layers.base import MemberLayer, MemberWeights
 from distes.members.layers.replace import replace_layers
+from distes.perturbations.row_layout import RowLayout
 from distes.policies.base import StatefulPolicy
-from distes.policies.layout import Layout, Places
+from distes.policies.layout import Layout
 
 ALIGNMENT = 16  # floats in 64 bytes
-LARGE_PAGES = 2**20  # floats in 4 MiB; what is not touched takes no memory
+LARGE_PAGES = 2**20  # floats in 4 MiB; pages that are not touched take no memory
 LAUNCH_BOUND = 2**24  # floats of rows below which a GPU takes longer to launch a layer than to read its weights
 
 
 class Form(enum.Enum):
-    """How a module runs for many members, from the fastest to the one that every module allows."""
+    """How a module runs for many members: from the fastest form to the most general one."""
 
     LAYERS = "with its layers replaced"
     VMAP = "through torch.func.vmap"
@@ -43,30 +47,31 @@ class Form(enum.Enum):
 
 
 class Forward:
-    """Runs a module for rows of a matrix; chosen once per module.
+    """Runs a module for the rows of a matrix.
 
     Attributes:
-        module: A copy of the policy, with its first parameters.
-        layout: Of its parameters.
+        module: A copy of the policy, with its initial parameters.
+        layout: The layout of its parameters.
         stateful: Whether it is a `StatefulPolicy`.
-        form: How it runs.
-        keeps_axes: Whether the module may be given (B, K, ...) as it is.
+        form: How the module runs.
+        keeps_axes: Whether the module takes (B, K, ...) without flattening.
         writes_input: Whether the module changes its input in place, so that it is given a copy.
         draws: Whether the module draws random numbers of its own.
+        tenant: The `Members` whose rows are in the memory, or None.
     """
 
     def __init__(self, module: nn.Module, layout: Layout) -> None:
-        """Replaces the module's layers where all of them have a form for many members.
+        """Replaces the module's layers if all of them have a form for many members.
 
         Args:
-            module: The policy; not changed.
-            layout: Of its parameters.
+            module: The policy; it is not changed.
+            layout: The layout of its parameters.
 
         Raises:
             ConfigurationError: The module cannot be copied.
         """
         try:
-            with torch.no_grad():  # else the parameters' copies in a module of torch.jit have a history
+            with torch.no_grad():  # so that copied parameters in a module of torch.jit have no history
                 self.module = copy.deepcopy(module)
             self.module.eval()
             for parameter in self.module.parameters():  # nn.Module's own method refuses modules of torch.jit
@@ -81,17 +86,17 @@ class Forward:
         replaced = replace_layers(self.module, layout)
         self.form = Form.VMAP if replaced is None else Form.LAYERS
         self.keeps_axes = self.writes_input = self.draws = False
-        self._parameters: dict[str, Tensor] = {}  # beside LAYERS: those of each member, in torch's own shapes
-        # What becomes one member after the other in MEMBERS and ROWS, and its parameters.
+        self._parameters: dict[str, Tensor] = {}  # in all forms but LAYERS: (B, *shape), torch's shapes
+        # In MEMBERS and ROWS: the module that takes each member's parameters in turn, and these parameters.
         self._single: tuple[nn.Module, dict[str, nn.Parameter]] | None = None
         self._memory: dict[str, Tensor] = {}
-        self.tenant: object = None  # whose members the memory holds
+        self.tenant: object = None
         self._centre: tuple[Tensor, ...] = ()
-        self._captured: Captured | None = None  # on a GPU; see `run`
+        self._graphs: CudaGraphs | None = None  # on a GPU; see `run`
         self._small = False
         if replaced is not None:
             self._call, self._layers = replaced
-            # Looking for hooks where there are none takes as long as a small layer.
+            # A module's call looks for hooks, which takes as long as a small layer.
             called = self._call._forward_hooks or self._call._forward_pre_hooks or isinstance(self._call, MemberLayer)
             self._enter: Callable[..., Any] = self._call if called else self._call.forward
 
@@ -107,72 +112,75 @@ class Forward:
             del self._call, self._layers, self._enter
 
     def forget(self) -> None:
-        """Lets go of the members that it was bound to; it must be bound anew."""
+        """Drops the bound members' tensors; `bind` must be called before the next call."""
         self._parameters, self._single = {}, None
         for layer in self._layers if self.form is Form.LAYERS else ():
             layer.unbind()
 
     def __getstate__(self) -> dict[str, Any]:
-        # What is bound stays here: each view would take its whole matrix along to the workers.
-        nothing: dict[str, Any] = {"_parameters": {}, "_memory": {}, "_centre": (), "tenant": None, "_captured": None}
+        # Without the bound members: a pickled view would carry its whole matrix to the workers.
+        nothing: dict[str, Any] = {"_parameters": {}, "_memory": {}, "_centre": (), "tenant": None, "_graphs": None}
         return {**self.__dict__, **nothing, "_single": None}
 
     def to(self, device: str | torch.device) -> Self:
-        """Moves the module to a device; members must live there, too."""
+        """Moves the module to a device; members must be on it, too."""
         self.module.to(device)
         self._single = None
         if not self.materialises:
             self._call.to(device)
         recordable = torch.device(device).type == "cuda" and self.form not in (Form.MEMBERS, Form.ROWS)
-        self._captured = Captured(self, lambda: self.storage) if recordable and not self.draws else None
+        self._graphs = CudaGraphs(self, lambda: self.storage) if recordable and not self.draws else None
         return self
 
     def memory(self, name: str, rows: int, size: int, device: torch.device) -> Tensor:
-        """Memory that stays where it is from chunk to chunk, (rows, size), float32; its content is the last tenant's.
+        """Returns memory that is kept from chunk to chunk, float32; it holds what the last tenant wrote.
 
-        A GPU has no room for two chunks' members, and a recorded graph reads where it has read before. Each row begins
-        on a 64-byte boundary, so alignment cannot tell rows apart.
+        A GPU may not have room for the members of two chunks, and a recorded graph reads fixed addresses. Each row
+        begins on a 64-byte boundary, so that its bits do not depend on its alignment.
 
         Args:
-            name: Of this memory.
-            rows: At least so many, or it is made anew.
-            size: Likewise, exactly.
-            device: Likewise.
+            name: Name of the memory.
+            rows: The smallest number of rows.
+            size: Numbers in a row.
+            device: The device.
+
+        Returns:
+            (at least `rows`, `size`). It is allocated anew only if the memory of this name does not fit.
         """
         held = self._memory.get(name)
         if held is None or len(held) < rows or held.shape[1] != size or held.device != device:
-            self.forget()  # else layers and tenant would hold the old memory while the new is made
+            self.forget()  # so that the old memory is freed before the new is allocated
             held = self.tenant = None
             self._memory.pop(name, None)
             held = self._memory[name] = _allocate(rows, size, device)
         return held
 
     def free(self) -> None:
-        """Lets go of the members' memory and of all recorded graphs. The next members to move in make it anew."""
+        """Frees the members' memory and all recorded graphs. The next members allocate it anew."""
         self.forget()
         self._memory, self._centre, self.tenant = {}, (), None
-        if self._captured is not None:
-            self._captured.forget()
+        if self._graphs is not None:
+            self._graphs.forget()
 
     @property
     def storage(self) -> list[Tensor]:
-        """All memory that calls read beside their inputs; a call does the same on it until it is bound anew."""
+        """All memory that calls read beside their inputs; it is the same until the next `bind`."""
         return [*self._memory.values(), *self._centre]
 
-    def bind(self, rows_BQ: Tensor, places: Places, centre_P: Tensor | None = None) -> None:
-        """Points all layers at the members that run next.
+    def bind(self, rows_BQ: Tensor, row_layout: RowLayout, centre_P: Tensor | None = None) -> None:
+        """Chooses the members that run next.
 
         Args:
-            rows_BQ: A row per member; in all forms but `LAYERS` it holds all parameters.
-            places: What a row holds.
-            centre_P: What thin factors are added to; needed where there are any.
+            rows_BQ: A row per member, float32; in all forms but `LAYERS` it holds all parameters, (B, P).
+            row_layout: What a row holds.
+            centre_P: The centre's parameters; needed where rows hold low-rank factors.
         """
         self._centre = () if centre_P is None else (centre_P,)
         self._small = rows_BQ.numel() < LAUNCH_BOUND
         if not self.materialises:
-            bound = Bound(rows_BQ, places, centre_P)
+            weights = MemberWeights(rows_BQ, row_layout, centre_P)
             for layer in self._layers:
-                layer.bind(bound)
+                layer.bind(weights)
             return
         for slot in self.layout.slots:
             value = slot.view(rows_BQ)
@@ -180,11 +188,11 @@ class Forward:
             self._parameters[slot.name] = value if slot.shape else value[..., 0]
 
     def run(self, x_BK: Tensor, *state: Tensor) -> Any:
-        """As a call; on a GPU small populations run as one recorded graph, whose next run overwrites the answer."""
-        return self._captured(x_BK, *state) if self._small and self._captured is not None else self(x_BK, *state)
+        """Calls this object. On a GPU small populations run as a recorded graph; its next run overwrites the output."""
+        return self._graphs(x_BK, *state) if self._small and self._graphs is not None else self(x_BK, *state)
 
     def __call__(self, x_BK: Tensor, *state: Tensor) -> Any:
-        """Maps rows (B, K, ...) (and state (B, K, S)) to (B, K, A) (and state), float32."""
+        """Maps (B, K, ...) to (B, K, A), float32; with a state (B, K, S), returns the output and the next state."""
         if self.keeps_axes:
             return self._enter(x_BK, *state)
         inputs = tuple(part.clone() for part in (x_BK, *state)) if self.writes_input else (x_BK, *state)
@@ -223,7 +231,7 @@ class Forward:
     def _as_member(self, member: int) -> nn.Module:
         """A copy of the module that holds a bound member's parameters until the next call."""
         if self._single is None:
-            with torch.inference_mode(False), torch.no_grad():  # it is written to in both modes
+            with torch.inference_mode(False), torch.no_grad():  # it is written to inside and outside inference mode
                 single = copy.deepcopy(self.module)
             self._single = single, dict(single.named_parameters())
         single, own = self._single
@@ -233,24 +241,24 @@ class Forward:
 
 
 def _each(change: Callable[[Tensor], Tensor], answer: Any) -> Any:
-    """Changes an answer, or both parts of one with a state."""
+    """Applies a function to an output, or to both an output and a state."""
     return tuple(map(change, answer)) if isinstance(answer, tuple) else change(answer)
 
 
 def _stacked(answers: list[Any]) -> Any:
-    """Puts answers, or both their parts, along a new first axis."""
+    """Stacks outputs, or both outputs and states, along a new first axis."""
     if isinstance(answers[0], tuple):
         return tuple(torch.stack(parts) for parts in zip(*answers, strict=True))
     return torch.stack(answers)
 
 
 def _allocate(rows: int, size: int, device: torch.device) -> Tensor:
-    """(rows, size) zeros, each row on a 64-byte boundary."""
+    """Allocates zeros, (rows, size) float32, each row on a 64-byte boundary."""
     stride = -(-size // ALIGNMENT) * ALIGNMENT
-    with torch.inference_mode(False):  # it is written to in both modes
+    with torch.inference_mode(False):  # it is written to inside and outside inference mode
         if device.type != "cpu":
             return torch.zeros(rows, stride, device=device)[:, :size]
-        # NumPy asks for large pages from 4 MiB on, and torch never does: a tenth faster to read. But it does not align.
+        # NumPy asks for large pages from 4 MiB on, which are a tenth faster to read; torch does not. It does not align.
         raw = np.zeros(max(rows * stride, LARGE_PAGES) + ALIGNMENT, np.float32)
         start = -(raw.ctypes.data // 4) % ALIGNMENT
         return torch.from_numpy(raw)[start : start + rows * stride].view(rows, stride)[:, :size]

@@ -1,12 +1,16 @@
-"""From genomes to vectors of parameters, by one addition where the parent's vector is remembered.
+"""Members of genetic algorithms: from genomes, which are a few integers, to vectors of parameters.
 
-A genome is a few integers (Such et al. 2017, arXiv:1712.06567, section 3): the number of an initialisation, and those
-of the mutations that followed. Axes: P parameters, B members.
+A genome is the number of an initialisation and the numbers of the mutations that followed (Such et al. 2017,
+arXiv:1712.06567, section 3). Where the parent's vector is in memory, a child costs one mutation.
+
+Axes: B members, b those that are written, c those of them that share a genome, P parameters, Q numbers of a member's
+row.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from itertools import groupby, pairwise
+from typing import final
 
 import numpy as np
 import torch
@@ -19,35 +23,39 @@ from distes.population import Genome
 
 
 class Decoder:
-    """Turns genomes into vectors, and remembers those that others start from. A cold memory gives the same bits."""
+    """Turns genomes into vectors, and keeps the vectors from which others start.
+
+    The bits of a vector do not depend on what is kept.
+    """
 
     def __init__(self, initialization: Initialization, mutation: Mutation, device: str | torch.device = "cpu") -> None:
-        """Remembers nothing yet.
+        """Starts without any vectors.
 
         Args:
-            initialization: Of a genome's first number.
-            mutation: Of each further one.
-            device: Where vectors lie; the initialisation's.
+            initialization: Makes parameters from a genome's first number.
+            mutation: Changes them by each further number.
+            device: The device of the vectors; the same as that of `initialization`.
         """
         self.initialization, self.mutation, self._device = initialization, mutation, torch.device(device)
-        self._parents: OrderedDict[Genome, Parent] = OrderedDict()  # the one used last stands last
+        self._parents: OrderedDict[Genome, Parent] = OrderedDict()  # the most recently used is the last
         self._worth: frozenset[Genome] = frozenset()
 
     def expect(self, genomes: Sequence[Genome]) -> None:
-        """Says whose vectors will be asked for.
+        """Announces the genomes whose vectors will be needed.
 
-        Worth remembering are these, and where the lines of any two of them part: from there, or a step beyond, the next
-        generation's parents come. At most twice as many vectors are kept, those used last.
+        Their vectors are kept, and those of the longest beginnings that two of them share: the next generation's
+        parents start there or one step beyond. The number of vectors is limited to twice that of these genomes and
+        beginnings; the least recently used are dropped first.
         """
         if not self._worth.issuperset(genomes):
             self._worth = frozenset([*genomes, *_partings(genomes)])
 
     def vector(self, genome: Genome) -> Tensor:
-        """Its parameters, (P,), float32; not to be written to."""
+        """Returns the parameters of a genome, (P,) float32; do not write to them."""
         return self.parent(genome).vector_P
 
     def parent(self, genome: Genome) -> Parent:
-        """The same, as mutations take it."""
+        """Returns a genome's parameters as mutations take them, with what they have measured of it."""
         known = next((n for n in range(len(genome), 0, -1) if genome[:n] in self._parents), 0)
         if known:
             self._parents.move_to_end(genome[:known])
@@ -56,7 +64,7 @@ class Decoder:
             known, one = 1, Parent(self._empty())
             self.initialization.write(np.array(genome[:1], np.int64), one.vector_P.unsqueeze(0))
             self._remember(genome[:1], one)
-        free_P: Tensor | None = None  # memory of a vector on the way that nobody remembers
+        free_P: Tensor | None = None  # memory of an intermediate vector that is not kept
         for n in range(known, len(genome)):
             before, one = one, Parent(self._empty() if free_P is None else free_P)
             self.mutation.write(before, np.array(genome[n : n + 1], np.int64), one.vector_P.unsqueeze(0))
@@ -67,7 +75,7 @@ class Decoder:
         return one
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_parents": OrderedDict()}  # whoever gets a copy makes its own
+        return {**self.__dict__, "_parents": OrderedDict()}  # a copy decodes its own
 
     def _empty(self) -> Tensor:
         return torch.empty(self.initialization.size, device=self._device)
@@ -78,7 +86,7 @@ class Decoder:
 
 
 def _partings(genomes: Iterable[Genome]) -> list[Genome]:
-    """The longest beginnings that two genomes share. In their order, two that share most stand side by side."""
+    """The longest beginnings that two genomes share: sorted, the two that share most are neighbours."""
     shared = []
     for one, other in pairwise(sorted(set(genomes))):
         length = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))
@@ -87,56 +95,71 @@ def _partings(genomes: Iterable[Genome]) -> list[Genome]:
     return shared
 
 
-class Origins:
-    """What each of some members starts from: a genome, or nothing, where its number stands for an initialisation."""
+@final
+class GenomeRows:
+    """Writes the rows of members that start from genomes.
 
-    def __init__(self, decoder: Decoder, genomes: Sequence[Genome], origins_B: NDArray[np.int32]) -> None:
-        """Describes them.
+    Member b is the child of its genome by the mutation ids_B[b], or the genome itself where it is not mutated. A member
+    without a genome is the initialisation ids_B[b].
+    """
 
-        Args:
-            decoder: Makes vectors.
-            genomes: To choose from.
-            origins_B: Which of them each member starts from; -1 for none.
-        """
-        self._decoder, self._genomes, self._origins_B = decoder, genomes, origins_B
-
-    def write(
-        self, members: NDArray[np.int64], ids_B: NDArray[np.int64], mutated_B: NDArray[np.bool_], out_BP: Tensor
+    def __init__(
+        self,
+        decoder: Decoder,
+        genomes: Sequence[Genome],
+        genome_B: NDArray[np.int32],
+        ids_B: NDArray[np.int64],
+        mutated_B: NDArray[np.bool_],
     ) -> None:
-        """Writes the rows of some members.
+        """Keeps the numbers of the members; nothing is computed yet.
 
         Args:
-            members: Which.
-            ids_B: The numbers of these.
-            mutated_B: Which of these have changed, and are not the genome itself.
-            out_BP: A row for each of these.
+            decoder: Makes the vectors of genomes, and has the mutation and its sigma.
+            genomes: The genomes that members start from.
+            genome_B: Index in `genomes` of each member's genome, (B,); -1 for a member without one.
+            ids_B: Number of each member's mutation or initialisation, (B,).
+            mutated_B: False for a member that is its genome itself, (B,).
         """
-        origins_B = self._origins_B[members]
-        order = np.lexsort((mutated_B, origins_B))  # each origin's vector is needed once
-        for (origin, mutated), group in groupby(order.tolist(), lambda i: (int(origins_B[i]), bool(mutated_B[i]))):
-            places = np.array(list(group))
-            for some in _together(places, out_BP.device):
-                self._write_of_one(origin, mutated, ids_B[some], some, out_BP)
+        self._decoder, self._genomes = decoder, genomes
+        self._genome_B, self._ids_B, self._mutated_B = genome_B, ids_B, mutated_B
+
+    def __len__(self) -> int:
+        return len(self._ids_B)
+
+    def write(self, centre_P: Tensor, members: NDArray[np.int64], out_bQ: Tensor) -> None:
+        """Writes the rows of some members, on the decoder's device.
+
+        Args:
+            centre_P: Not read: members start from their genomes.
+            members: Which members, (b,): integers from 0 to B - 1.
+            out_bQ: float32, (b, P), since mutations are written out; row i becomes that of member members[i].
+        """
+        genome_b, ids_b, mutated_b = self._genome_B[members], self._ids_B[members], self._mutated_B[members]
+        order = np.lexsort((mutated_b, genome_b))  # each genome's vector is needed once
+        for (index, mutated), group in groupby(order.tolist(), lambda i: (int(genome_b[i]), bool(mutated_b[i]))):
+            rows = np.array(list(group))
+            for some in _together(rows, out_bQ.device):
+                self._write_of_one(index, mutated, ids_b[some], some, out_bQ)
 
     def _write_of_one(
-        self, origin: int, mutated: bool, ids_B: NDArray[np.int64], places: NDArray[np.int64], out_BP: Tensor
+        self, index: int, mutated: bool, ids_c: NDArray[np.int64], rows: NDArray[np.int64], out_bP: Tensor
     ) -> None:
-        """Writes rows that have one origin."""
-        first, count = int(places[0]), len(places)
-        side_by_side = int(places[-1]) + 1 - first == count
-        rows_BP = out_BP[first : first + count] if side_by_side else out_BP.new_empty(count, out_BP.shape[1])
-        if origin < 0:
-            self._decoder.initialization.write(ids_B, rows_BP)
+        """Writes the given rows, (c,), whose members all start from the genome at `index`."""
+        first, count = int(rows[0]), len(rows)
+        side_by_side = int(rows[-1]) + 1 - first == count
+        out_cP = out_bP[first : first + count] if side_by_side else out_bP.new_empty(count, out_bP.shape[1])
+        if index < 0:
+            self._decoder.initialization.write(ids_c, out_cP)
         elif mutated:
-            self._decoder.mutation.write(self._decoder.parent(self._genomes[origin]), ids_B, rows_BP)
+            self._decoder.mutation.write(self._decoder.parent(self._genomes[index]), ids_c, out_cP)
         else:
-            rows_BP.copy_(self._decoder.vector(self._genomes[origin]))
+            out_cP.copy_(self._decoder.vector(self._genomes[index]))
         if not side_by_side:
-            out_BP.index_copy_(0, torch.from_numpy(places).to(out_BP.device), rows_BP)
+            out_bP.index_copy_(0, torch.from_numpy(rows).to(out_bP.device), out_cP)
 
 
-def _together(places: NDArray[np.int64], device: torch.device) -> list[NDArray[np.int64]]:
-    """Which rows are written in one go: on a GPU all of them, on a processor those that lie side by side."""
+def _together(rows: NDArray[np.int64], device: torch.device) -> list[NDArray[np.int64]]:
+    """Splits rows into groups that are written by one call: on a GPU all rows, on a CPU neighbouring ones."""
     if device.type != "cpu":
-        return [places]
-    return np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
+        return [rows]
+    return np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)

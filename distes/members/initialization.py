@@ -1,4 +1,4 @@
-"""From numbers of the noise table to the parameters of a fresh policy: phi in Such et al. 2017, arXiv:1712.06567.
+"""Initial parameters of a policy from one number: the function phi of Such et al. 2017, arXiv:1712.06567.
 
 Axes: P parameters, B members.
 """
@@ -20,37 +20,37 @@ INITIALIZATIONS = ("policy", "glorot", "he", "orthogonal")
 
 
 class Initialization:
-    """Makes a policy's first parameters from a numbered direction: shift + scale * direction, in each place.
+    """Makes initial parameters from a numbered direction: shift + scale * direction, number by number.
 
-    policy      Each parameter tensor has the standard deviation that the policy's own initial values have in it, and
-                mean 0; one that is constant (zeros, ones) stays as it is.
-    glorot      Weights have the variance 2 / (fan in + fan out) (Glorot and Bengio 2010, equation 16, normal).
-    he          2 / fan in (He et al. 2015, arXiv:1502.01852, equation 10).
-    orthogonal  A weight is the orthogonal factor of its noise as a matrix (Saxe et al. 2014, arXiv:1312.6120), of which
-                the signs are chosen so that it is uniformly distributed (Mezzadri 2007, arXiv:math-ph/0609050).
+    policy      Each parameter tensor has mean 0 and the standard deviation of the policy's own initial values in it; a
+                tensor that is constant (zeros, ones) is kept.
+    glorot      Weights have variance 2 / (fan in + fan out) (Glorot and Bengio 2010, equation 16, normal).
+    he          Weights have variance 2 / fan in (He et al. 2015, arXiv:1502.01852, equation 10).
+    orthogonal  A weight is the orthogonal factor of its noise as a matrix (Saxe et al. 2014, arXiv:1312.6120), with
+                signs that make it uniformly distributed (Mezzadri 2007, arXiv:math-ph/0609050).
 
-    In the latter three, what is no layer's weight keeps the policy's own initial values. The bits are the same wherever
-    this is computed: but for the factor, which is always found on a processor, in float64 and by one thread, it is one
-    product and one sum per number, each of them rounded.
+    In the last three, parameters that are no layer's weight keep the policy's own initial values. The bits do not
+    depend on the device: each number is one product and one sum, rounded separately, and the orthogonal factor is
+    computed on the CPU, in float64 and by one thread.
 
     Attributes:
-        name: Its own.
+        name: One of INITIALIZATIONS.
         size: P.
     """
 
     def __init__(
         self, name: str, perturbation: Perturbation, initial_P: Floats, device: str | torch.device = "cpu"
     ) -> None:
-        """Prepares factors and shifts.
+        """Computes the scale and shift of each number.
 
         Args:
             name: One of INITIALIZATIONS.
             perturbation: Numbered directions that are written out (`Dense`).
-            initial_P: The policy's own initial parameters.
-            device: Where parameters are made.
+            initial_P: The policy's own initial parameters, (P,) float32.
+            device: The device on which parameters are made.
 
         Raises:
-            ConfigurationError: There is no such initialisation, or it would give the same for all numbers.
+            ConfigurationError: There is no such initialisation, or it would give the same parameters for all numbers.
         """
         if name not in INITIALIZATIONS:
             raise ConfigurationError(
@@ -58,7 +58,7 @@ class Initialization:
                 f"{did_you_mean(name, INITIALIZATIONS)}"
             )
         self.name, self.size, self._perturbation = name, len(initial_P), perturbation
-        slots = list(perturbation.places.dense.values())
+        slots = list(perturbation.row_layout.dense.values())
         scale_P, shift_P = np.zeros_like(initial_P), initial_P.copy()
         for slot in slots:
             deviation = _deviation(name, slot, initial_P[slot.span])
@@ -77,7 +77,7 @@ class Initialization:
         self._factored = [slot for slot in slots if slot.matrix and name == "orthogonal"]
 
     def write(self, ids_B: NDArray[np.int64], out_BP: Tensor) -> None:
-        """Writes the parameters that these numbers stand for, on the device of `out_BP`, which is this one's."""
+        """Writes the parameters of the directions (B,) into (B, P), which is on this object's device."""
         scale_BP = self._scale_P.expand(len(ids_B), -1)  # one row, seen as many
         self._perturbation.perturb(self._shift_P, scale_BP, ids_B, out_BP)
         for slot in self._factored:
@@ -87,7 +87,7 @@ class Initialization:
 
 
 def _deviation(name: str, slot: Slot, initial: Floats) -> float:
-    """The standard deviation of a parameter's fresh values; 0 where they are not drawn."""
+    """The standard deviation of a parameter's initial values; 0 if they are not drawn."""
     if name == "policy":
         constant = initial.size == 0 or initial.min() == initial.max()
         return 0.0 if constant else float(initial.astype(np.float64).std())
@@ -104,7 +104,7 @@ def _deviation(name: str, slot: Slot, initial: Floats) -> float:
 
 
 def orthogonal(noise: Tensor) -> Tensor:
-    """The orthogonal factor of a matrix (of its transpose, where that is the taller one), float32, on the CPU."""
+    """Returns the orthogonal factor of a matrix, (m, n) float32 on the CPU: its rows or its columns are orthonormal."""
     matrix = noise.double().cpu()
     wide = matrix.shape[0] < matrix.shape[1]
     with one_thread():

@@ -1,7 +1,10 @@
-"""Many members of one policy, as a task evaluates them: made from the shared noise, and run together.
+"""Many members of one policy, as a task evaluates them: written from the shared noise, and run together.
 
-Axes: B members, K rows per member, P parameters, Q numbers of a member's row.
+Axes: B members, b those that are written, K rows per member, P parameters, Q numbers of a member's row, A outputs, S
+numbers of a policy's memory.
 """
+
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -9,20 +12,26 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from distes.members.forward import Forward
-from distes.members.genomes import Origins
-from distes.members.rows import Rows
 from distes.members.trial import population_forward
 from distes.perturbations.base import Perturbation
 from distes.policies.base import StatefulPolicy
-from distes.population import Spread
+from distes.population import Floats
 
-__all__ = ["Forward", "Members", "population_forward"]
+__all__ = ["Forward", "Members", "Rows", "materialise", "population_forward"]
 
-Floats = NDArray[np.float32]
+
+class Rows(Protocol):
+    """How members are made: `GaussianRows` around one centre, `GenomeRows` from genomes."""
+
+    def __len__(self) -> int:
+        """B."""
+
+    def write(self, centre_P: Tensor, members: NDArray[np.int64], out_bQ: Tensor) -> None:
+        """Writes the rows of members (b,), integers from 0 to B - 1, into (b, Q), on the device of `out_bQ`."""
 
 
 class Members:
-    """What a task evaluates: B members of one chunk, made from the shared noise when they are needed.
+    """What a task evaluates: the B members of one chunk, each written when it is needed.
 
     At first all of them are selected; `select` narrows to those that still run, or gives each several rows.
     """
@@ -32,46 +41,38 @@ class Members:
         forward: Forward,
         perturbation: Perturbation,
         centre_P: Floats | Tensor,
-        sigma: float | Floats,
-        ids_B: NDArray[np.int64],
-        signs_B: NDArray[np.int64],
+        rows: Rows,
         device: str | torch.device = "cpu",
-        spread: Spread | None = None,
-        origins: Origins | None = None,
     ) -> None:
-        """Describes the members; member b is centre_P + signs_B[b] * sigma * direction(ids_B[b]).
+        """Writes no member yet.
 
         Args:
             forward: The policy's population forward; its modules must be on `device`.
-            perturbation: Numbered directions.
-            centre_P: float32. A tensor must stay as it is, and be on `device`.
-            sigma: A number, or float32 (P,).
-            ids_B: Direction of each member.
-            signs_B: +1, -1, or 0 for the centre itself.
-            device: Where the members are made and run; what they are given must be there, too.
-            spread: A linear map of directions, or None.
-            origins: What each member starts from, in place of the centre, which may then be empty; or None.
+            perturbation: Numbered directions; it knows what a row holds.
+            centre_P: float32, (P,); empty where `rows` needs none. A tensor must be on `device`, and is not copied.
+            rows: Writes the members.
+            device: Where the members are written and run; their inputs must be there, too.
         """
         self.device = torch.empty(0, device=device).device  # `cuda` is `cuda:0`, as tensors have it
-        self._forward, self._perturbation, self._centre_P = forward, perturbation, centre_P
-        self._rows = Rows(perturbation, sigma, ids_B, signs_B, spread, origins)
+        self._forward, self._perturbation, self._centre_P, self._rows = forward, perturbation, centre_P, rows
         self._held = np.empty(0, np.int64)  # which member each row of the matrix holds
         self._bound = 0  # rows that the forward is bound to
-        self._selected = np.arange(len(self._rows))
+        self._selected = np.arange(len(rows))
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def select(self, indices: ArrayLike) -> None:
-        """Narrows to the members that run: row r of later calls belongs to member indices[r].
+        """Selects the members that run: entry r of a later call's first axis belongs to member indices[r].
 
         Only rows whose member changes are written, so replacing one finished member costs one row.
 
         Args:
-            indices: Whole numbers from 0 to B - 1, at least one; a member may have several rows.
+            indices: Integers from 0 to B - 1, of shape (R,) with R at least 1. They may repeat a member, and R may be
+                more than B.
 
         Raises:
-            IndexError: They are not.
+            IndexError: `indices` has another shape, is no array of integers, or names a member that does not exist.
         """
         wanted = np.asarray(indices)
         whole = wanted.ndim == 1 and len(wanted) > 0 and wanted.dtype.kind in "iu"
@@ -81,7 +82,7 @@ class Members:
         self._bind()
 
     def _bind(self) -> None:
-        """Writes the selected members' rows where others are, and has the forward read them."""
+        """Writes the selected members' rows where they are missing, and binds the forward to them."""
         forward, indices, count = self._forward, self._selected, len(self._selected)
         moved_in = forward.tenant is not self
         if moved_in or count > len(self._held):
@@ -92,50 +93,47 @@ class Members:
             self._held[changed] = indices[changed]
         if moved_in or count != self._bound:
             rows_B = (self._rows_BQ if self._full_BP is None else self._full_BP)[:count]
-            forward.bind(rows_B, self._perturbation.places, self._centre)
+            forward.bind(rows_B, self._perturbation.row_layout, self._centre)
             self._bound = count
 
     def free(self) -> None:
-        """Lets go of all memory, the forward's included: whoever still holds this object holds no rows by it."""
+        """Frees all memory, that of the forward included. No member is selected afterwards."""
         for name in ("_rows_BQ", "_full_BP", "_centre"):
             self.__dict__.pop(name, None)
         self._held = self._selected = np.empty(0, np.int64)
         self._forward.free()
 
     def _move_in(self, count: int) -> None:
-        """Takes the forward's memory; what others held there is gone, and so is what we held."""
-        forward, places = self._forward, self._perturbation.places
+        """Takes over the forward's memory for `count` rows; all of them have to be written again."""
+        forward, row_layout = self._forward, self._perturbation.row_layout
         rows = max(count, len(self._held))
         if isinstance(self._centre_P, Tensor):
             self._centre = self._centre_P
         else:
             self._centre = forward.memory("centre", 1, len(self._centre_P), self.device)[0]
             self._centre.copy_(torch.tensor(self._centre_P))
-        self._rows_BQ = forward.memory("rows", rows, places.size, self.device)
-        materialised = forward.materialises and bool(places.factors)
+        self._rows_BQ = forward.memory("rows", rows, row_layout.size, self.device)
+        materialised = forward.materialises and bool(row_layout.factors)
         self._full_BP = forward.memory("members", rows, forward.layout.size, self.device) if materialised else None
         self._held = np.full(rows, -1, np.int64)
         self._bound = 0
         forward.tenant = self
 
     def _write(self, rows: NDArray[np.int64], members: NDArray[np.int64]) -> None:
-        """Makes members in rows of the matrix; on a GPU in one go, from the noise that lies there."""
+        """Writes members (b,) into rows (b,) of the matrix; on a GPU by one call, from the noise table there."""
         first, last = int(rows[0]), int(rows[-1]) + 1
         if last - first == len(rows):
-            self._perturb(members, self._rows_BQ[first:last])
+            self._rows.write(self._centre, members, self._rows_BQ[first:last])
         elif self.device.type == "cpu":
             for i, row in enumerate(rows.tolist()):
-                self._perturb(members[i : i + 1], self._rows_BQ[row : row + 1])
+                self._rows.write(self._centre, members[i : i + 1], self._rows_BQ[row : row + 1])
         else:
-            new_BQ = torch.empty(len(rows), self._rows_BQ.shape[1], device=self.device)
-            self._perturb(members, new_BQ)
-            self._rows_BQ.index_copy_(0, torch.from_numpy(rows).to(self.device), new_BQ)
+            new_bQ = torch.empty(len(rows), self._rows_BQ.shape[1], device=self.device)
+            self._rows.write(self._centre, members, new_bQ)
+            self._rows_BQ.index_copy_(0, torch.from_numpy(rows).to(self.device), new_bQ)
         if self._full_BP is not None:
             at = torch.from_numpy(rows).to(self.device)
             self._full_BP[at] = self._perturbation.parameters(self._centre, self._rows_BQ[at])
-
-    def _perturb(self, members: NDArray[np.int64], out_BQ: Tensor) -> None:
-        self._rows.write(self._centre, members, out_BQ)
 
     def __call__(self, x_BK: Tensor) -> Tensor:
         """Runs a policy without memory on K rows per selected member: (B, K, ...) -> (B, K, A).
@@ -162,7 +160,7 @@ class Members:
         return output, state
 
     def _prepare(self, call: str, x_BK: Tensor, *, stateful: bool) -> None:
-        """Binds the selected members, if others were bound last; and refuses what does not fit them."""
+        """Checks a call's form and number of members, and binds the selected members if others were bound last."""
         if self._forward.stateful != stateful:
             right = "has a memory: call members.step(x, state)" if not stateful else "has no memory: call members(x)"
             raise TypeError(f"{call} does not fit the policy {type(self._forward.module).__name__}, which {right}.")
@@ -174,12 +172,12 @@ class Members:
         self._bind()
 
     def initial_state(self) -> Tensor | None:
-        """The memory at an episode's start, (S,); None for a policy without memory."""
+        """Returns the policy's memory at the start of an episode, (S,), or None for a policy without memory."""
         module = self._forward.module
         return module.initial_state(1)[0].to(self.device) if isinstance(module, StatefulPolicy) else None
 
     def parameters(self) -> Floats:
-        """Materialises all members, (B, P), float32; a copy. Those that are selected stay so."""
+        """Returns the parameters of all members, (B, P) float32, as a copy. The selection stays as it was."""
         selected, self._selected = self._selected, np.arange(len(self))
         self._bind()
         full_BP = self._perturbation.parameters(self._centre, self._rows_BQ[: len(self)])
@@ -187,3 +185,12 @@ class Members:
         self._selected = selected
         self._bind()
         return copied_BP
+
+
+def materialise(perturbation: Perturbation, centre_P: Floats, rows: Rows) -> Floats:
+    """Returns the parameters of all members, (B, P) float32, without a policy to run them."""
+    centre = torch.tensor(centre_P)  # a copy: that of a population is read-only
+    out_BQ = torch.empty(len(rows), perturbation.member_size)
+    rows.write(centre, np.arange(len(rows)), out_BQ)
+    full_BP: Floats = perturbation.parameters(centre, out_BQ).numpy()
+    return full_BP

@@ -1,10 +1,10 @@
-"""How much a policy's answers depend on each of its parameters: where a mutation is safe, and where it breaks much.
+"""Sensitivity of a policy's outputs to each of its parameters, used to scale safe mutations.
 
 Lehman, Chen, Clune and Stanley 2018, "Safe mutations for deep and recurrent neural networks through output gradients",
-arXiv:1712.06563. A deep or recurrent policy has parameters whose slightest change turns its answers over beside others
-that hardly matter; a mutation is divided by the sensitivity of each.
+arXiv:1712.06563. In a deep or recurrent policy, a small change of one parameter may change all outputs, and a large
+change of another none. Safe mutations divide the noise of each parameter by its sensitivity.
 
-Axes: P parameters, T steps of an episode, X answers that are looked at, A numbers of an answer.
+Axes: P parameters, T steps of an episode, X observations, A numbers of an output, Y outputs that are differentiated.
 """
 
 from collections.abc import Sequence
@@ -23,29 +23,29 @@ from distes.policies.layout import Layout
 from distes.population import Floats
 
 Kind = Literal["sum", "abs"]
-AT_ONCE = 2**24  # numbers of Jacobians that may lie in memory together: 64 MB
-LEAST = 0.01  # below it a sensitivity counts as this much, so that no mutation becomes arbitrarily large
+AT_ONCE = 2**24  # numbers of Jacobians in memory at a time: 64 MB
+LEAST = 0.01  # lower bound on a divisor, so that no mutation becomes arbitrarily large
 
 
 class Sensitivity:
-    """Of the answers to some observations, which stay the same throughout a run.
+    """Measures sensitivities on observations that stay the same throughout a run.
 
-    The paper looks at what each parent saw last. Here the observations are those of a few episodes of the run's first
-    policy (`Task.reference_episodes`), which every process makes by itself from the seed: so nothing travels, nobody
-    waits, and a genome is replayed from its integers.
+    The paper uses the observations that each parent saw last. Here they come from a few episodes of the run's initial
+    policy (`Task.reference_episodes`), which every process makes from the seed: so no observations are sent, and a
+    genome can be replayed from its integers.
     """
 
     def __init__(self, policy: nn.Module, episodes: Sequence[NDArray[np.float32]], states: int = 100) -> None:
-        """Takes the observations.
+        """Chooses the observations.
 
         Args:
-            policy: Whose answers; not changed.
+            policy: The policy; it is not changed.
             episodes: Observations of whole episodes, (T, *shape) each.
-            states: At most so many observations count: evenly spread, or, for a policy with memory, the first ones of
-                each episode, so that it lives through them in their order.
+            states: The largest number of observations to use. They are evenly spaced or, for a policy with memory, the
+                first ones of each episode, in order.
 
         Raises:
-            ConfigurationError: There is none.
+            ConfigurationError: There is no observation.
         """
         if not episodes or not sum(map(len, episodes)):
             raise ConfigurationError("There is no observation by which a policy's sensitivity could be measured.")
@@ -61,21 +61,21 @@ class Sensitivity:
             self._episodes = [torch.tensor(seen[chosen])]
 
     def answers(self, parameters_P: Floats) -> Tensor:
-        """The answers of a parameter vector to all observations: (X, A)."""
+        """Returns the policy's outputs for all observations, (X, A), with the parameters (P,)."""
         with torch.no_grad(), one_thread():
             return torch.cat([self._answer(self._named(parameters_P), episode) for episode in self._episodes])
 
     def __call__(self, parameters_P: Floats, kind: Kind = "sum") -> Floats:
-        """The sensitivities at a parameter vector, (P,), float32: as they are, 0 included.
+        """Returns the sensitivities at a parameter vector, (P,) float32. They may be 0 or not finite; see `safe`.
 
         Args:
-            parameters_P: Where.
-            kind: `sum`: sqrt(sum_k (mean_x dy_k(x)/dw)^2), SM-G-SUM, one backward pass per number of an answer, in
-                which opposing gradients cancel. `abs`: sqrt(sum_k (mean_x |dy_k(x)/dw|)^2), SM-G-ABS, in which they
-                do not, with a backward pass for each answer. The paper's equation of SM-G-SUM has a sum over x;
-                a mean leaves sigma its meaning whatever the number of observations.
+            parameters_P: The parameters, (P,) float32.
+            kind: `sum` is SM-G-SUM, sqrt(sum_k (mean_x dy_k(x)/dw)^2), with A backward passes; gradients of opposite
+                sign cancel. `abs` is SM-G-ABS, sqrt(sum_k (mean_x |dy_k(x)/dw|)^2), with A backward passes per
+                observation; gradients do not cancel. The paper's SM-G-SUM has a sum over x; with a mean, sigma keeps
+                its meaning for any number of observations.
         """
-        # Children are made in the midst of a rollout.
+        # Members may be made while a task runs in inference mode.
         with torch.inference_mode(False), torch.enable_grad(), one_thread():
             return self._measured(parameters_P, kind)
 
@@ -99,7 +99,7 @@ class Sensitivity:
         return named
 
     def _answer(self, named: dict[str, Tensor], episode: Tensor) -> Tensor:
-        """(T, A)."""
+        """The outputs for one episode, (T, A)."""
         if not self._stateful:
             answer_TA: Tensor = functional_call(self._module, named, (episode,))
             return answer_TA
@@ -111,12 +111,12 @@ class Sensitivity:
         return torch.cat(answers)
 
     def _summed(self, named: dict[str, Tensor], episode: Tensor) -> dict[str, Tensor]:
-        """The Jacobian of the sum of all answers, (A, *shape)."""
+        """The Jacobian of the sum of all outputs over time, by parameter: (A, *shape)."""
         leaves, answers_TA = self._leaves(named, episode)
         return self._jacobian(leaves, answers_TA.sum(0))
 
     def _absolute(self, named: dict[str, Tensor], episode: Tensor) -> dict[str, Tensor]:
-        """The sum of the Jacobians' absolute values, (A, *shape), some answers at a time."""
+        """The sum over time of the Jacobians' absolute values, by parameter: (A, *shape); some steps at a time."""
         leaves, answers_TA = self._leaves(named, episode)
         total = {name: torch.zeros(answers_TA.shape[1], *value.shape) for name, value in named.items()}
         at_once = max(1, AT_ONCE // (self._layout.size * answers_TA.shape[1]))
@@ -130,7 +130,7 @@ class Sensitivity:
         return leaves, self._answer(leaves, episode)
 
     def _jacobian(self, leaves: dict[str, Tensor], answers_Y: Tensor) -> dict[str, Tensor]:
-        """(Y, *shape); the backward passes of all answers together."""
+        """The Jacobian of Y outputs by parameter, (Y, *shape), in one batched backward pass."""
         gradients = torch.autograd.grad(
             answers_Y,
             list(leaves.values()),
@@ -146,9 +146,10 @@ class Sensitivity:
 
 
 def safe(sensitivity_P: Floats) -> Floats:
-    """What a mutation is divided by: 1 where a parameter does not matter at all, else at least `LEAST`.
+    """Returns the divisors of a mutation, (P,) float32, from sensitivities (P,) float32.
 
-    Infinity where the sensitivity is NaN or infinite: nobody knows which change is safe there, so there is none.
+    A divisor is 1 where the sensitivity is 0, since the parameter has no effect, and at least `LEAST` elsewhere. It is
+    infinite where the sensitivity is NaN or infinite, so that the parameter is not mutated.
     """
     known_P = np.where(np.isfinite(sensitivity_P), sensitivity_P, np.float32(np.inf))
     return np.where(known_P == 0, np.float32(1), np.maximum(known_P, np.float32(LEAST)))

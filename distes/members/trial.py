@@ -1,10 +1,10 @@
-"""Which form a policy has for many members: each is tried before the run, and compared with the policy itself.
+"""Chooses the form in which a policy runs for many members, by comparing each form with the policy itself.
 
-The policy itself is what will be played: the module with one member's parameters, given one observation as a batch of
-one row. A form that fails or gives other answers is not taken. The trial's sizes occur nowhere in the policy, since a
-batch that happens to be as large as a layer hides mistakes.
+The reference is the module with one member's parameters, given one observation as a batch of one row. A form that fails
+or gives other outputs is not chosen. The trial's numbers of members and rows occur nowhere in the policy, since a batch
+of the size of a layer may hide mistakes.
 
-Axes: B members, K rows per member, P parameters.
+Axes: B members, K rows per member, P parameters, A outputs, S numbers of a policy's memory.
 """
 
 import copy
@@ -22,11 +22,12 @@ from torch.overrides import TorchFunctionMode
 from distes.errors import ConfigurationError, DistesWarning, raised
 from distes.members.forward import Form, Forward
 from distes.noise.global_randomness import fingerprint, seeded
+from distes.perturbations.row_layout import RowLayout
 from distes.policies.base import StatefulPolicy
 from distes.policies.layout import Layout
 
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19)
-MANY = 2**24  # parameters from which on two members must do
+MANY = 2**24  # parameters from which on the trial has two members only
 OBSERVATIONS: tuple[Callable[[Tensor], Tensor], ...] = (lambda x: x, torch.abs, torch.zeros_like)
 SHORT = 200  # characters of an exception's message in a warning
 
@@ -50,22 +51,22 @@ REMEMBERS = (
 DECIDES = "its forward branches on values, or takes values out of tensors"
 TAKES_VALUES = {"item", "tolist", "numpy", "equal", "allclose", "__bool__", "__float__", "__int__", "__index__"}
 
-Answer = tuple[Tensor, ...]  # (B, K, A) and, with memory, (B, K, S)
-Chance = tuple[int, bytes]  # how many numbers torch has drawn, and where that leaves the other generators
+Answer = tuple[Tensor, ...]  # output (B, K, A) and, for a policy with memory, state (B, K, S)
+Chance = tuple[int, bytes]  # the number of torch's draws, and the state of the other generators after them
 
 
 def population_forward(module: nn.Module, layout: Layout, observation_shape: tuple[int, ...]) -> Forward:
-    """Chooses the fastest form of a module that gives the module's own answers.
+    """Chooses the fastest form of a module that gives the module's own outputs.
 
-    Warns where the module's layers cannot be replaced, where it draws random numbers, and where it remembers.
+    Warns if the module's layers cannot be replaced, if it draws random numbers, and if it keeps a memory of its own.
 
     Args:
-        module: The policy; not changed.
-        layout: Of its parameters.
-        observation_shape: Of one row of its input.
+        module: The policy; it is not changed.
+        layout: The layout of its parameters.
+        observation_shape: The shape of one observation.
 
     Raises:
-        ConfigurationError: If the module cannot run on rows of this shape at all, or cannot be copied.
+        ConfigurationError: The module cannot run on observations of this shape, or cannot be copied.
     """
     forward = Forward(module, layout)
     with torch.inference_mode(), seeded(0):
@@ -76,13 +77,13 @@ def population_forward(module: nn.Module, layout: Layout, observation_shape: tup
 
 
 class _Watch(TorchFunctionMode):
-    """Makes what torch draws constant, and notes which values leave tensors for Python.
+    """Replaces torch's random numbers by constants, and records the values that Python reads from tensors.
 
-    Without chance two forms can be compared. Draws become 0.5, or 0 where they are whole; torch's generator goes on.
+    Two forms can then be compared. Draws become 0.5, or 0 for integers; torch's generator advances as usual.
 
     Attributes:
-        values: What `if`, `.item()`, `.numpy()` and the like have seen.
-        drawn: How many random numbers.
+        values: The values that `if`, `.item()`, `.numpy()` and similar calls have read.
+        drawn: The number of random numbers that torch has drawn.
     """
 
     def __init__(self) -> None:
@@ -104,19 +105,19 @@ class _Watch(TorchFunctionMode):
 
 
 def _caller() -> str:
-    """The module that called a function of torch's: torch's own checks of arguments are no decisions."""
+    """The name of the module that called a torch function: torch's own checks of arguments do not count."""
     name: str = sys._getframe(2).f_globals.get("__name__", "")
     return name
 
 
 class _Trial:
-    """Some members and rows, and the module's own answers to them."""
+    """Some members and observations, and the module's own outputs for them."""
 
     def __init__(self, forward: Forward, observation_shape: tuple[int, ...]) -> None:
-        """Lets the module answer as itself.
+        """Computes the module's own outputs.
 
         Raises:
-            ConfigurationError: It cannot.
+            ConfigurationError: The module fails.
         """
         self.forward, self.layout = forward, forward.layout
         generator = torch.Generator().manual_seed(0)
@@ -124,10 +125,10 @@ class _Trial:
         centre_P = torch.from_numpy(self.layout.flatten(forward.module))
         self.parameters_BP = centre_P + 0.1 * torch.randn(members, self.layout.size, generator=generator)
         x_KB = torch.randn(rows, members, *observation_shape, generator=generator)
-        scale_K = torch.logspace(-0.5, 0.5, rows).view(-1, *[1] * (x_KB.dim() - 1))  # small ones and large ones
+        scale_K = torch.logspace(-0.5, 0.5, rows).view(-1, *[1] * (x_KB.dim() - 1))  # small and large observations
         x_BK = (scale_K * x_KB).transpose(0, 1).contiguous()
         self.sides = (members, rows), (members, 1), (1, 1)
-        self.chance: list[Chance] = []  # of the module's own answers, by sides
+        self.chance: list[Chance] = []  # that the module's own outputs used, by sides
         for number, change in enumerate(OBSERVATIONS, 1):
             try:
                 self.inputs: Answer = (change(x_BK), *self._initial_state(members, rows))
@@ -146,7 +147,7 @@ class _Trial:
                     ) from error
 
     def choose(self) -> list[str]:
-        """Sets the forward's form, and returns what a user should know about it."""
+        """Sets the forward's form, and returns sentences to warn the user with."""
         forward, reasons, sentences = self.forward, list[str](), list[str]()
         forward.writes_input, forward.draws = self.writes_input, self.draws
         if forward.form is not Form.LAYERS:
@@ -157,7 +158,9 @@ class _Trial:
         elif self.decides and forward.form is Form.LAYERS:
             reasons = [DECIDES]
             forward.fall_back(Form.VMAP)
-        forms = [form for form in Form if form is not Form.MEMBERS or not self.decides]  # it decides over a whole batch
+        forms = [
+            form for form in Form if form is not Form.MEMBERS or not self.decides
+        ]  # it would decide for the whole batch
         for form in forms[forms.index(forward.form) :]:
             forward.fall_back(form)
             difference = self._difference()
@@ -176,13 +179,13 @@ class _Trial:
         return sentences
 
     def _difference(self) -> str | None:
-        """How the chosen form's answers differ from the module's own; None where they agree."""
+        """Says how the current form's outputs differ from the module's own; None if they agree."""
         form = self.forward.form
         for place, ((members, rows), expected) in enumerate(zip(self.sides, self.expected, strict=True)):
             inputs = [part[:members, :rows].clone() for part in self.inputs]
             try:
                 with seeded(0), _Watch() as watch:
-                    self.forward.bind(self.parameters_BP[:members], self.layout.places)
+                    self.forward.bind(self.parameters_BP[:members], RowLayout.written_out(self.layout))
                     got = self.forward(*inputs)
                     each = rows if form is Form.VMAP_OF_ROWS else 1
                     drawn = watch.drawn * (members * each if form in (Form.VMAP, Form.VMAP_OF_ROWS) else 1)
@@ -197,7 +200,7 @@ class _Trial:
         return None
 
     def _own_answer(self, members: int, rows: int) -> Answer:
-        """The module's, with each member's parameters, row by row; asked twice."""
+        """Returns the module's outputs with each member's parameters, row by row; runs twice to find a memory."""
         module = copy.deepcopy(self.forward.module)
         inputs = [part[:members, :rows] for part in self.inputs]
         answers = []
@@ -235,7 +238,7 @@ class _Trial:
 
 
 def _unused_sizes(forward: Forward, observation_shape: tuple[int, ...]) -> tuple[int, int]:
-    """How many members and rows: two primes, so that neither they nor their product is the size of anything else."""
+    """Numbers of members and rows: two primes. Neither they nor their product is a size of the policy."""
     used = set(observation_shape)
     for layer in forward.module.modules():
         used.update(value for value in vars(layer).values() if type(value) is int)

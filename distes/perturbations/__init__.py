@@ -1,1 +1,1 @@
-"""From shared noise to directions in parameter space, and back to their weighted sum."""
+"""Perturbations: numbered directions in parameter space, made from the shared noise, and their weighted sums."""

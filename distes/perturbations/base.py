@@ -1,4 +1,4 @@
-"""What a perturbation is: a numbered family of Gaussian directions in parameter space."""
+"""Base class of perturbations: a numbered family of Gaussian directions in parameter space."""
 
 from abc import ABC, abstractmethod
 
@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distes.policies.layout import Layout, Places
+from distes.perturbations.row_layout import RowLayout
+from distes.policies.layout import Layout
 
 Floats = NDArray[np.float32]
 BLOCK = 2**26  # numbers gathered at a time on a GPU: 256 MB
@@ -16,13 +17,13 @@ BLOCK = 2**26  # numbers gathered at a time on a GPU: 256 MB
 class Perturbation(ABC):
     """Directions by number. Axes: P parameters, N directions, B members, Q numbers of a member's row.
 
-    Its law: `weighted_sum(ids, weights) == weights @ directions(ids)`, up to rounding, and likewise for squares; and
-    each direction has mean 0 and covariance I over the numbers. What any of them returns depends on nothing but its
-    arguments and the noise table.
+    Its law is `weighted_sum(ids, weights) == weights @ directions(ids)`, up to rounding, and the same for squares. Over
+    all numbers a direction has mean 0 and covariance I. Every method's result depends only on its arguments and the
+    noise table.
 
     Attributes:
-        device: Where weighted sums are formed, unless a call names another place.
-        layout: Of the policy's parameters.
+        device: The device that forms weighted sums, unless a call names another.
+        layout: The layout of the policy's parameters.
     """
 
     device: str | torch.device = "cpu"
@@ -31,21 +32,21 @@ class Perturbation(ABC):
     @property
     @abstractmethod
     def number_of_directions(self) -> int:
-        """How many directions there are: valid numbers are 0 to one less."""
+        """The number of directions; they are numbered from 0."""
 
     def choose(self, draws_N: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Turns uniform 64-bit draws into numbers of directions."""
+        """Maps uniform 64-bit draws, (N,), to numbers of directions, (N,) int64."""
         return (draws_N % np.uint64(self.number_of_directions)).astype(np.int64)
 
     @property
     @abstractmethod
-    def places(self) -> Places:
-        """What a member's row holds, and where: all parameters, or thin factors of some."""
+    def row_layout(self) -> RowLayout:
+        """What a member's row holds, and where."""
 
     @property
     def member_size(self) -> int:
-        """Q, how many numbers make a member's row."""
-        return self.places.size
+        """Q, the length of a member's row."""
+        return self.row_layout.size
 
     @abstractmethod
     def directions(self, ids_N: NDArray[np.int64]) -> Floats:
@@ -56,15 +57,15 @@ class Perturbation(ABC):
         """Writes the rows of members centre_P + scale_B[b] * direction(ids_B[b]), on the device of `out_BQ`.
 
         Args:
-            centre_P: float32.
-            scale_B: float32, (B,); or (B, P), a number for every parameter.
-            ids_B: Numbers of directions; on the host.
-            out_BQ: Where to; its rows lie in memory one after the other, with or without gaps.
+            centre_P: float32, (P,).
+            scale_B: float32, (B,); or (B, P), one number per parameter.
+            ids_B: Numbers of directions, (B,), on the host.
+            out_BQ: float32, (B, Q); the numbers of a row are contiguous, and rows may have gaps between them.
         """
 
     @abstractmethod
     def parameters(self, centre_P: Tensor, rows_BQ: Tensor) -> Tensor:
-        """Materialises members from their rows: (B, Q) -> (B, P); the rows themselves where nothing is to be done."""
+        """Materialises members from their rows: (B, Q) -> (B, P); may return the rows themselves."""
 
     @abstractmethod
     def weighted_sum(
@@ -72,29 +73,29 @@ class Perturbation(ABC):
     ) -> Floats:
         """Returns the sum of weights_N[i] * direction(ids_N[i]), (P,), without forming (N, P).
 
-        Its bits depend on no thread and no block, though on the kind of device.
+        Its bits depend on the kind of device, and not on the number of threads or the size of blocks.
 
         Args:
-            ids_N: Numbers of directions.
-            weights_N: As many.
-            device: Where to add up; None for this perturbation's own.
+            ids_N: Numbers of directions, (N,).
+            weights_N: Their weights, (N,).
+            device: The device that adds up; None for `self.device`.
         """
 
     @abstractmethod
     def weighted_sum_of_squares(
         self, ids_N: NDArray[np.int64], weights_N: NDArray[np.float64], device: str | torch.device | None = None
     ) -> Floats:
-        """Returns the sum of weights_N[i] * direction(ids_N[i]) ** 2, (P,): what moves a sigma of each parameter.
+        """Returns the sum of weights_N[i] * direction(ids_N[i]) ** 2, (P,), as gradients of sigma need it.
 
-        Formed as `weighted_sum` is, and with the same arguments.
+        Takes the arguments of `weighted_sum`.
 
         Raises:
-            ConfigurationError: Members of these directions have one sigma for all parameters.
+            ConfigurationError: The perturbation takes one sigma for all parameters.
         """
 
 
 def gather(table: Tensor, starts_B: NDArray[np.int64], out_BL: Tensor) -> None:
-    """Copies slices of a table, in one go and on its device: out[b] = table[starts[b] : starts[b] + L]."""
+    """Copies slices of a table on its device: out[b] = table[starts[b] : starts[b] + L], with out (B, L)."""
     length = out_BL.shape[1]
     windows = table.as_strided((table.numel() - length + 1, length), (1, 1))
     starts = torch.tensor(starts_B).to(table.device)

@@ -9,7 +9,8 @@ from distes.errors import ConfigurationError
 from distes.noise.table import NoiseTable
 from distes.noise.weighted_sum import weighted_sum
 from distes.perturbations.base import Floats, Perturbation, gather
-from distes.policies.layout import Layout, Places
+from distes.perturbations.row_layout import RowLayout
+from distes.policies.layout import Layout
 
 
 class Dense(Perturbation):
@@ -20,7 +21,7 @@ class Dense(Perturbation):
 
         Args:
             noise: The shared table.
-            layout: Of the policy's parameters.
+            layout: The layout of the policy's parameters.
 
         Raises:
             ConfigurationError: If the table has fewer than twice the policy's parameters.
@@ -31,26 +32,27 @@ class Dense(Perturbation):
                 f"since directions are slices of it: set --noise.size to at least {2 * layout.size:,}, better to "
                 f"{10 * layout.size:,}."
             )
-        self.noise, self.layout, self.size, self._places = noise, layout, layout.size, layout.places
+        self.noise, self.layout, self.size = noise, layout, layout.size
+        self._row_layout = RowLayout.written_out(layout)
 
     @property
     def number_of_directions(self) -> int:
-        """Every slice that fits."""
+        """The number of slices of P numbers in the table."""
         return self.noise.size - self.size + 1
 
     @property
-    def places(self) -> Places:
-        """All parameters, written out in the layout's order."""
-        return self._places
+    def row_layout(self) -> RowLayout:
+        """All parameters are written out, in the order of the flat vector."""
+        return self._row_layout
 
     def directions(self, ids_N: NDArray[np.int64]) -> Floats:
-        """Returns (N, P), a copy in float32."""
+        """Returns the directions, (N, P) float32, as a copy."""
         if len(ids_N) == 0:
             return np.empty((0, self.size), np.float32)
         return np.stack([self.noise.numbers[i : i + self.size] for i in ids_N]).astype(np.float32, copy=False)
 
     def perturb(self, centre_P: Tensor, scale_B: Tensor, ids_B: NDArray[np.int64], out_BQ: Tensor) -> None:
-        """Writes members: straight from shared memory, without a temporary; or from the table on the GPU."""
+        """Writes members from the table in shared memory, without a temporary, or from its copy on the GPU."""
         if out_BQ.device.type == "cpu":
             table, centre, scales = self.noise.numbers, centre_P.numpy(), scale_B.numpy()
             for id, scale, out_P in zip(ids_B.tolist(), scales, out_BQ.numpy(), strict=True):
@@ -60,19 +62,19 @@ class Dense(Perturbation):
             perturb_on(self.noise.tensor(out_BQ.device), centre_P, scale_B, ids_B, out_BQ)
 
     def parameters(self, centre_P: Tensor, rows_BQ: Tensor) -> Tensor:
-        """The rows themselves."""
+        """Returns the rows themselves: they are the parameters."""
         return rows_BQ
 
     def weighted_sum(
         self, ids_N: NDArray[np.int64], weights_N: NDArray[np.float64], device: str | torch.device | None = None
     ) -> Floats:
-        """Adds up slices where they lie; see `distes.noise.weighted_sum`."""
+        """Adds up slices of the table without copying them; see `distes.noise.weighted_sum`."""
         return self._sum(ids_N, weights_N, device, squared=False)
 
     def weighted_sum_of_squares(
         self, ids_N: NDArray[np.int64], weights_N: NDArray[np.float64], device: str | torch.device | None = None
     ) -> Floats:
-        """Adds up the squares of slices where they lie; see `distes.noise.weighted_sum`."""
+        """Adds up the squares of slices without copying them; see `distes.noise.weighted_sum`."""
         return self._sum(ids_N, weights_N, device, squared=True)
 
     def _sum(
@@ -84,6 +86,6 @@ class Dense(Perturbation):
 
 
 def perturb_on(table: Tensor, centre_P: Tensor, scale_B: Tensor, ids_B: NDArray[np.int64], out_BP: Tensor) -> None:
-    """What `Dense.perturb` does, with tensors of one device; product and sum are rounded one after the other."""
+    """Does what `Dense.perturb` does, with tensors of one device. Product and sum are rounded separately, as there."""
     gather(table, ids_B, out_BP)
     out_BP.mul_(scale_B.unsqueeze(1) if scale_B.dim() == 1 else scale_B).add_(centre_P)

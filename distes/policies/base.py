@@ -1,4 +1,4 @@
-"""What a policy needs beyond being a torch module, if it remembers."""
+"""Base class of policies with a memory, and functions that policies share."""
 
 from abc import ABC, abstractmethod
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class StatefulPolicy(nn.Module, ABC):
-    """A policy with a memory that begins anew with each episode.
+    """A policy with a memory, which is reset at the start of each episode.
 
-    Its forward takes (observation, state) and returns (output, state), where state is one float tensor (rows, S).
+    Its forward takes (observation, state) and returns (output, state). The state is one float tensor, (rows, S).
     """
 
     @abstractmethod
@@ -18,16 +18,16 @@ class StatefulPolicy(nn.Module, ABC):
 
 
 def sigmoid(x: Tensor) -> Tensor:
-    """The logistic function by way of tanh.
+    """The logistic function, computed through tanh.
 
-    torch's own rounds the last few numbers of a tensor differently from the others, so what a member answers would
-    depend, in the last bit, on who is evaluated beside it. The same holds for ELU; not for tanh, exp and expm1.
+    torch.sigmoid rounds the last few numbers of a tensor differently from the others, so a member's output would
+    depend, in the last bit, on the members beside it. The same holds for ELU, and not for tanh, exp and expm1.
     """
     return 0.5 + 0.5 * torch.tanh(0.5 * x)
 
 
 def as_vectors(observation: Tensor, size: int) -> Tensor:
-    """Observations whose last axis is `size` as they are; others, such as images, with all axes but the rows' flat."""
+    """Flattens observations such as images to (rows, size); those whose last axis is `size` are returned unchanged."""
     return observation if observation.shape[-1] == size else observation.flatten(1)
 
 

@@ -11,8 +11,8 @@ from distes.policies.base import scaled_
 class CNN(nn.Module):
     """Three convolutions and two linear layers; 1.7 million parameters on 84 x 84 x 4 with the defaults.
 
-    Uber's larger network of 4 million is `channels: [32, 64, 64], kernels: [8, 4, 3], padding: same` with TensorFlow's
-    padding; theirs for OpenAI-ES has `channels: [16, 32], kernels: [8, 4], strides: [4, 2], hidden_size: 256`.
+    Uber's network of 4 million parameters has the same convolutions with TensorFlow's padding `same`; their network for
+    OpenAI-ES is `channels: [16, 32], kernels: [8, 4], strides: [4, 2], hidden_size: 256`.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class CNN(nn.Module):
             action_size: Numbers the task wants.
             channels: Output channels of each convolution.
             kernels: Side of each convolution's square kernel.
-            strides: Of each convolution.
+            strides: Stride of each convolution.
             hidden_size: Units between the convolutions and the output.
             output_scale: Factor on the last layer's initial weights.
         """

@@ -1,11 +1,10 @@
-"""How one flat float32 vector holds the parameters of a torch module, and how a member's row does.
+"""How one flat float32 vector holds the parameters of a torch module.
 
-Axes: P parameters, Q numbers of a member's row. Parameters follow each other in the order of `named_parameters()`. The
+Axes: P parameters. Parameters follow each other in the order of `named_parameters()`. The
 weights of `nn.Linear` and of recurrent cells lie as (in, out), the transpose of torch's own order, because batched
 products over members are 2 to 4.5 times faster that way round.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,14 +20,14 @@ AS_IT_LIES = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding)  # (out, in * kerne
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one parameter, or a factor of one, lies.
+    """Where one parameter, or a factor of one, lies in a flat vector.
 
     Attributes:
         name: As in `named_parameters()`.
-        shape: As it lies in the flat vector; transposed where `transposed`.
-        start: Its first place.
+        shape: Its shape in the flat vector; the reverse of torch's if `transposed`.
+        start: Index of its first number.
         transposed: True for the weights of `nn.Linear` and of recurrent cells.
-        matrix: The two sides of the matrix that a layer's weight is, as it lies; None for a bias, a norm's scale and
+        matrix: The sides (m, n) of a layer's weight as a matrix, as it lies; None for a bias, a norm's scale, and
             parameters of unknown layers.
     """
 
@@ -40,63 +39,33 @@ class Slot:
 
     @property
     def size(self) -> int:
-        """How many numbers it has."""
+        """The number of its numbers."""
         return int(np.prod(self.shape, dtype=np.int64))
 
     @property
     def span(self) -> slice:
-        """Its places."""
+        """Its span in the flat vector."""
         return slice(self.start, self.start + self.size)
 
     def view(self, flat: Tensor) -> Tensor:
-        """Views the parameter in flat vectors: (..., P) -> (..., *shape), as it lies, nothing copied."""
+        """Returns a view of the parameter in flat vectors: (..., P) -> (..., *shape), or (..., 1) for a scalar."""
         parameter: Tensor = flat[..., self.span].unflatten(-1, self.shape or (1,))
         return parameter
 
 
-@dataclass(frozen=True)
-class Factors:
-    """Where a weight that is the centre's plus a thin product lies in a member's row.
-
-    The weight, as it lies, is centre + left^T right, for the matrix's sides m x n and rank r.
-
-    Attributes:
-        left: (r, m).
-        right: (r, n).
-    """
-
-    left: Slot
-    right: Slot
-
-
-@dataclass(frozen=True)
-class Places:
-    """What a member's row holds, by parameter name; each parameter is in one of the two.
-
-    Attributes:
-        size: Q.
-        dense: Parameters that are written out.
-        factors: Weights that are given by their difference from the centre, in thin factors.
-    """
-
-    size: int
-    dense: Mapping[str, Slot]
-    factors: Mapping[str, Factors]
-
-
 class Layout:
-    """The places of a module's parameters in its flat vector.
+    """Where a module's parameters lie in its flat vector.
 
-    Parameters with `requires_grad=False` are not searched: like buffers they have no place, and keep their values.
+    Parameters with `requires_grad=False` are not searched: like buffers they have no slot, and keep their values.
 
     Attributes:
         slots: One for each parameter that is searched.
         size: P.
-        dtypes: Of each parameter in the module; in the flat vector all are float32.
+        dtypes: The dtype in the module of each parameter, by name; in the flat vector all are float32.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        """Reads the parameters' names and shapes; the module is not kept.
+        """Reads the parameters' names and shapes. The module is not kept.
 
         Raises:
             ConfigurationError: If the module has no parameters to search, or one that is not a real float or is empty.
@@ -129,19 +98,18 @@ class Layout:
         self.slots = tuple(slots)
         self.size = start
 
-    @property
-    def places(self) -> Places:
-        """Of a row that holds all parameters written out: the flat vector itself."""
-        return Places(self.size, {slot.name: slot for slot in self.slots}, {})
-
     def flatten(self, module: nn.Module) -> NDArray[np.float32]:
-        """Returns the module's parameters as a new (P,) float32 vector."""
+        """Returns the module's parameters as a new vector, (P,) float32."""
         state = dict(module.named_parameters())
         parts = [state[s.name].detach().T if s.transposed else state[s.name].detach() for s in self.slots]
         return torch.cat([part.reshape(-1).float() for part in parts]).cpu().numpy().copy()
 
     def load(self, module: nn.Module, vector_P: NDArray[np.float32]) -> None:
-        """Writes a flat vector (P,) into the module's parameters."""
+        """Writes a flat vector, (P,) float32, into the module's parameters.
+
+        Raises:
+            ConfigurationError: The vector has another shape.
+        """
         if vector_P.shape != (self.size,):
             raise ConfigurationError(f"The policy has {self.size} parameters; got a vector of shape {vector_P.shape}.")
         state = dict(module.named_parameters())
@@ -153,7 +121,7 @@ class Layout:
 
 
 def _weights(module: nn.Module) -> tuple[set[str], set[str]]:
-    """The names of weights that lie transposed, and of other matrices."""
+    """Returns the names of weights that lie transposed, and of other matrices."""
     turned, as_it_lies = set(), set()
     for prefix, layer in module.named_modules():
         start = f"{prefix}." if prefix else ""

@@ -12,12 +12,12 @@ from distes.policies.base import as_vectors, scaled_, sigmoid
 
 
 def _elu(x: Tensor) -> Tensor:
-    """As torch's, with bits that do not depend on the place in a tensor; see `sigmoid`."""
+    """ELU as in torch, with bits that do not depend on the position in a tensor; see `sigmoid`."""
     return torch.where(x > 0, x, torch.expm1(x))
 
 
 def _silu(x: Tensor) -> Tensor:
-    """As torch's, with bits that do not depend on the place in a tensor."""
+    """SiLU as in torch, with bits that do not depend on the position in a tensor; see `sigmoid`."""
     return x * sigmoid(x)
 
 

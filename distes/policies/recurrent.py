@@ -7,7 +7,7 @@ from distes.policies.base import StatefulPolicy, as_vectors, scaled_, sigmoid
 
 
 class Recurrent(StatefulPolicy):
-    """A GRU cell written as two linear layers, so that a population of them runs as batched products."""
+    """A GRU cell written as two linear layers, so that many members run as batched products."""
 
     def __init__(
         self, observation_size: int, action_size: int, *, hidden_size: int = 32, output_scale: float = 0.1
@@ -27,7 +27,7 @@ class Recurrent(StatefulPolicy):
         self.output = scaled_(nn.Linear(hidden_size, action_size), output_scale)
 
     def initial_state(self, rows: int) -> Tensor:
-        """Zeros, (rows, hidden_size)."""
+        """Returns zeros, (rows, hidden_size)."""
         return torch.zeros(rows, self.hidden_size)
 
     def forward(self, observation: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

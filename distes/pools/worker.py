@@ -11,9 +11,10 @@ import numpy as np
 
 from distes.errors import EvaluationError, is_ctrl_c, raised, users_code
 from distes.errors.cuda import failure, out_of_memory, release, requested_bytes
-from distes.members.genomes import Decoder, Origins
+from distes.members.gaussian import GaussianRows
+from distes.members.genomes import Decoder, GenomeRows
 from distes.members.initialization import Initialization
-from distes.members.members import Members
+from distes.members.members import Members, Rows
 from distes.members.mutations import MUTATIONS
 from distes.noise.global_randomness import seeded
 from distes.noise.one_thread import one_thread
@@ -23,7 +24,7 @@ from distes.pools.experiment import Experiment
 from distes.pools.gpu_memory import GpuMemory
 from distes.pools.replica import Outline, Replica, State, Told
 from distes.pools.search_distribution import SearchDistribution
-from distes.population import Population
+from distes.population import Genomes, Population
 from distes.tasks.base import MemberError, Outcome, Terms, checked, never
 
 
@@ -54,7 +55,7 @@ class Worker:
         self._members: Members | None = None  # of the last chunk
         self._forward = experiment.forward
         self._centre: Resident | None = None  # on a processor the centre is taken as it comes
-        self._decoders: dict[tuple[str, str, float], Decoder] = {}  # with the vectors of genomes; see `_origins`
+        self._decoders: dict[tuple[str, str, float], Decoder] = {}  # with the vectors of genomes; see `_decoder`
         self._replica = None if experiment.strategy is None else Replica(experiment.strategy, experiment.perturbation)
         self.stop: Callable[[], bool] = never  # asked by tasks between steps
         if self._device.type == "cuda":
@@ -125,26 +126,15 @@ class Worker:
         count = chunk.stop - chunk.start
         observed_B = None
         if chunk.of_centre:
-            ids_B, signs_B = np.zeros(count, np.int64), np.zeros(count, np.int64)
             seeds_B = population.eval_seeds_E[span]
         else:
             each = len(population.signs)
-            ids_B, signs_B = population.ids_N[span].repeat(each), np.tile(population.signs, count)
             seeds_B = population.seeds_N[span].repeat(each)
             if population.observed_N is not None and population.observed_N[span].any():
                 observed_B = population.observed_N[span].repeat(each)
         centre_P = population.centre_P if self._centre is None else self._centre.of(population.centre_P)
-        self._members = members = Members(
-            self._forward,
-            self._perturbation,
-            centre_P,
-            population.sigma,
-            ids_B,
-            signs_B,
-            device=self._device,
-            spread=population.spread,
-            origins=self._origins(population, chunk),
-        )
+        rows = self._rows(population, chunk)
+        self._members = members = Members(self._forward, self._perturbation, centre_P, rows, self._device)
         refuses = population.refuses_non_finite
         terms = Terms(seeds_B, not chunk.of_centre, population.normalization, observed_B, refuses, self.stop)
         try:
@@ -166,25 +156,33 @@ class Worker:
             retried=outcome.retried,
         )
 
-    def _origins(self, population: Population, chunk: Chunk) -> Origins | None:
-        """What the members start from, where populations have genomes; their vectors are kept from chunk to chunk."""
-        genomes = population.genomes
-        if genomes is None:
-            return None
-        key = genomes.initialization, genomes.mutation, float(population.sigma)
+    def _rows(self, population: Population, chunk: Chunk) -> Rows:
+        """The rows of a chunk's members: one per pair and sign, or the centre once per episode."""
+        span, count = slice(chunk.start, chunk.stop), chunk.stop - chunk.start
+        if chunk.of_centre:
+            ids_B, signs_B = np.zeros(count, np.int64), np.zeros(count, np.int64)
+            each, which = 1, population.eval_centres_E
+        else:
+            each = len(population.signs)
+            ids_B, signs_B = population.ids_N[span].repeat(each), np.tile(population.signs, count)
+            which = population.centres_N
+        if population.genomes is None:
+            return GaussianRows(self._perturbation, population.sigma, ids_B, signs_B, population.spread)
+        assert which is not None
+        alive = population.genomes.tuples
+        decoder = self._decoder(population.genomes, float(population.sigma))
+        decoder.expect(alive)
+        return GenomeRows(decoder, alive, which[span].repeat(each), ids_B, signs_B != 0)
+
+    def _decoder(self, genomes: Genomes, sigma: float) -> Decoder:
+        """The decoder of genomes, which keeps their vectors from chunk to chunk."""
+        key = genomes.initialization, genomes.mutation, sigma
         if key not in self._decoders:
             initial_P = self._forward.layout.flatten(self._forward.module)
             first = Initialization(genomes.initialization, self._perturbation, initial_P, self._device)
-            mutation = MUTATIONS[genomes.mutation](self._perturbation, float(population.sigma), self._sensitivity)
+            mutation = MUTATIONS[genomes.mutation](self._perturbation, sigma, self._sensitivity)
             self._decoders = {key: Decoder(first, mutation, self._device)}  # of one experiment at a time
-        decoder, alive = self._decoders[key], genomes.tuples
-        decoder.expect(alive)
-        if chunk.of_centre:
-            assert population.eval_centres_E is not None
-            return Origins(decoder, alive, population.eval_centres_E[chunk.start : chunk.stop])
-        assert population.centres_N is not None
-        origins_N = population.centres_N[chunk.start : chunk.stop]
-        return Origins(decoder, alive, origins_N.repeat(len(population.signs)))
+        return self._decoders[key]
 
     def _completed(self, outline: Outline) -> Population:
         if self._replica is None:

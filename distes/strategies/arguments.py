@@ -48,7 +48,7 @@ def require_dense(perturbation: Perturbation, strategy: str) -> None:
     Raises:
         ConfigurationError: The perturbation gives members as thin factors.
     """
-    if perturbation.places.factors:
+    if perturbation.row_layout.factors:
         raise ConfigurationError(
             f"{strategy} cannot be combined with {type(perturbation).__name__}, whose members are thin factors around "
             "a common centre: use --perturbation Dense."

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, EvaluationError, did_you_mean
-from distes.members.genomes import Decoder, Origins
+from distes.members.genomes import Decoder, GenomeRows
 from distes.members.initialization import Initialization
+from distes.members.members import materialise
 from distes.members.mutations import MUTATIONS
-from distes.members.rows import Rows, members_around
 from distes.members.sensitivity import Sensitivity
 from distes.noise.draws import MAX_EPISODES, Stream, draw
 from distes.perturbations.base import Perturbation
@@ -139,10 +139,9 @@ class EliteSearch(Strategy):
         assert population.genomes is not None and population.centres_N is not None
         genomes = population.genomes.tuples
         self._decoder.expect(genomes)
-        origins = Origins(self._decoder, genomes, population.centres_N)
-        signs_N = np.ones(len(population.ids_N), np.int64)
-        rows = Rows(self._perturbation, population.sigma, population.ids_N, signs_N, origins=origins)
-        return members_around(self._perturbation, population.centre_P, rows)[:, None]
+        mutated_N = np.ones(len(population.ids_N), np.bool_)
+        rows = GenomeRows(self._decoder, genomes, population.centres_N, population.ids_N, mutated_N)
+        return materialise(self._perturbation, population.centre_P, rows)[:, None]
 
     def _tell(self, evaluation: Evaluation) -> dict[str, float]:
         asked = self.ask()

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
-from distes.members.rows import Rows, members_around
+from distes.members.gaussian import GaussianRows
+from distes.members.members import materialise
 from distes.noise.draws import Stream, draw
 from distes.perturbations.base import Perturbation
 from distes.population import SIGNS, Evaluation, Floats, Population, Spread
@@ -85,8 +86,9 @@ class OneCentre(Strategy):
         """Materialises members: (N, S, P)."""
         pairs, signs = len(population.ids_N), len(population.signs)
         signs_B = np.tile(population.signs, pairs)
-        rows = Rows(self._perturbation, population.sigma, population.ids_N.repeat(signs), signs_B, population.spread)
-        return members_around(self._perturbation, population.centre_P, rows).reshape(pairs, signs, -1)
+        ids_B = population.ids_N.repeat(signs)
+        rows = GaussianRows(self._perturbation, population.sigma, ids_B, signs_B, population.spread)
+        return materialise(self._perturbation, population.centre_P, rows).reshape(pairs, signs, -1)
 
     def _ids(self, pairs: int, first: int = 0) -> NDArray[np.int64]:
         """The directions of this generation's first pairs, of all rounds, from pair `first` on."""

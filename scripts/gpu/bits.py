@@ -18,7 +18,7 @@ from policies import FORMS, POLICIES, answers, forward_of, in_chunks, members_of
 from step import Case, Figures, Skip, Trials
 from torch import Tensor
 
-from distes.members.cuda_graph import WARM_UP, Captured
+from distes.members.cuda_graph import WARM_UP, CudaGraphs
 from distes.members.members import Members
 from distes.noise.table import NoiseTable
 from distes.perturbations.dense import Dense
@@ -84,7 +84,7 @@ def _failed_recording(device: torch.device) -> Figures:
         torch.cuda.synchronize()
         return x + 1
 
-    captured = Captured(call, after=WARM_UP)
+    captured = CudaGraphs(call, after=WARM_UP)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         for _ in range(WARM_UP + 3):

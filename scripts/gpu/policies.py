@@ -8,7 +8,8 @@ import torch
 from step import Case, Figures
 from torch import Tensor, nn
 
-from distes.members.cuda_graph import WARM_UP, Captured
+from distes.members.cuda_graph import WARM_UP, CudaGraphs
+from distes.members.gaussian import GaussianRows
 from distes.members.members import Forward, Members, population_forward
 from distes.noise.table import NoiseTable
 from distes.perturbations.base import Perturbation
@@ -70,7 +71,8 @@ def members_of(made: Made, count: int, kind: torch.device | str, ids_B: Any = No
     """Members about the centre, plus and minus in turn; none is selected yet."""
     forward, perturbation, centre_P = made
     ids_B = np.arange(count) if ids_B is None else ids_B
-    return Members(forward, perturbation, centre_P, 0.1, ids_B, np.resize([1, -1], count), kind)
+    rows = GaussianRows(perturbation, 0.1, ids_B, np.resize([1, -1], count))
+    return Members(forward, perturbation, centre_P, rows, kind)
 
 
 def answers(forward: Forward, members: Members, x_BK: Tensor) -> Tensor:
@@ -91,7 +93,7 @@ def in_chunks(name: str, form: str, case: Case, count: int = 64) -> Figures:
     device = case.ready()
     made = {kind: forward_of(name, form, torch.device(kind)) for kind in dict.fromkeys(("cpu", device.type))}
     forward = made[device.type][0]
-    captured = Captured(forward, lambda: forward.storage, after=WARM_UP)
+    captured = CudaGraphs(forward, lambda: forward.storage, after=WARM_UP)
     x_BK = torch.randn(count, 2, *POLICIES[name][1], generator=torch.Generator().manual_seed(1))
     largest = 0.0
     for generation in range(3):
@@ -100,10 +102,10 @@ def in_chunks(name: str, form: str, case: Case, count: int = 64) -> Figures:
             ids_B = np.arange(count) * 50 + generation
             members = members_of((own, perturbation, centre_P + generation), count, kind, ids_B)
             members.select(np.arange(count))
-            own._captured = None
+            own._graphs = None
             got[kind] = answers(own, members, x_BK.to(kind))
             if kind == "cuda":
-                own._captured = captured
+                own._graphs = captured
                 for _ in range(WARM_UP + 3):
                     assert torch.equal(answers(own, members, x_BK.to(kind)), got[kind]), "a graph has other bits"
         difference = float((got[device.type].cpu() - got["cpu"]).abs().max())

@@ -15,7 +15,7 @@ from policies import FORMS, forward_of, many, members_of
 from step import Case, Figures, note, seconds_of, wait
 from torch import Tensor
 
-from distes.members.cuda_graph import SYNCHRONISES, WARM_UP, Captured
+from distes.members.cuda_graph import SYNCHRONISES, WARM_UP, CudaGraphs
 from distes.members.members import Forward
 from distes.noise import sum_cpu, sum_gpu
 from distes.noise.table import NoiseTable
@@ -80,7 +80,7 @@ def _by_patches(x: Tensor, weight: Tensor) -> Tensor:
 def _ways(forward: Forward, count: int, inputs: int, case: Case, device: torch.device) -> dict[str, float]:
     """Seconds of a step of all members, launched kernel by kernel, and as a graph."""
     x_BK = torch.randn(count, 1, inputs, device=device)
-    captured = Captured(forward, lambda: forward.storage, after=WARM_UP)
+    captured = CudaGraphs(forward, lambda: forward.storage, after=WARM_UP)
     with torch.inference_mode():
         took = {"launched": seconds_of(lambda: forward(x_BK), case, device)}
         for _ in range(WARM_UP + 2):

@@ -91,7 +91,7 @@ def test_perturb_adds_the_scaled_direction_to_the_centre(case: Case) -> None:
     centre_P = numbers.standard_normal(SMALL.size, dtype=np.float32)
     perturbation, ids_B = case.of(SMALL), case.ids(SMALL, 5)
     for scale in (0.25, -0.02, numbers.random(SMALL.size, dtype=np.float32), -numbers.random(SMALL.size, np.float32)):
-        if np.ndim(scale) and perturbation.places.factors:
+        if np.ndim(scale) and perturbation.row_layout.factors:
             with pytest.raises(ConfigurationError, match=r"LowRank takes one sigma for all parameters.*Dense"):
                 perturbed(perturbation, centre_P, scale, ids_B)
             continue
@@ -114,7 +114,7 @@ def test_a_scale_of_zero_is_the_centre_itself(case: Case) -> None:
 
 def test_places_hold_each_parameter_once(case: Case) -> None:
     """And every number of a row belongs to somebody."""
-    places = case.of(SMALL).places
+    places = case.of(SMALL).row_layout
     assert sorted([*places.dense, *places.factors]) == sorted(slot.name for slot in SMALL.slots)
     slots = [*places.dense.values(), *(s for pair in places.factors.values() for s in (pair.left, pair.right))]
     taken = sorted(place for slot in slots for place in range(slot.start, slot.start + slot.size))
@@ -163,7 +163,7 @@ def test_the_law_holds_for_squares_too(case: Case) -> None:
     for layout, count in ((SMALL, 0), (SMALL, 1), (SMALL, 30), (LARGE, 40)):
         perturbation, ids_N = case.of(layout), case.ids(layout, count)
         weights_N = numbers.standard_normal(count)
-        if perturbation.places.factors:
+        if perturbation.row_layout.factors:
             with pytest.raises(ConfigurationError, match=r"LowRank takes one sigma for all parameters.*Dense"):
                 perturbation.weighted_sum_of_squares(ids_N, weights_N)
             continue

@@ -19,6 +19,7 @@ from distes.policies.base import StatefulPolicy
 from distes.policies.layout import Layout
 from tests.contracts.registry import PERTURBATIONS, POLICIES
 from tests.policies import OF_KNOWN_LAYERS, THROUGH_VMAP
+from tests.small import gaussian_members
 
 # torch on its own many-member form of nn.GRUCell; ours says what the user needs to know
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
@@ -42,13 +43,15 @@ class Case:
             self.forward = population_forward(self.module, self.layout, self.shape)
         self.perturbation = PERTURBATIONS[perturbation](NOISE, self.layout)
         # All rows share one product where factors are thin: its last bits depend on how many rows there are.
-        self.tolerance = 0.0 if not self.perturbation.places.factors or self.forward.materialises else 1e-5
+        self.tolerance = 0.0 if not self.perturbation.row_layout.factors or self.forward.materialises else 1e-5
 
     def members(self, forward: Forward | None = None) -> Members:
         numbers = np.random.default_rng(1)
         perturbation = self.perturbation
         ids_B, signs_B = numbers.integers(perturbation.number_of_directions, size=B), np.array([1, -1, 1, 1, 0, -1, 1])
-        return Members(forward or self.forward, perturbation, self.layout.flatten(self.module), 0.3, ids_B, signs_B)
+        return gaussian_members(
+            forward or self.forward, perturbation, self.layout.flatten(self.module), 0.3, ids_B, signs_B
+        )
 
     def inputs(self, rows: int) -> tuple[Tensor, ...]:
         """Observations (B, K, ...), and states (B, K, S) for a policy with memory."""

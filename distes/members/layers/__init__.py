@@ -1,1 +1,1 @@
-"""Layers with one weight per member, which take the place of torch's own in the population forward."""
+"""Layers of many members, which replace torch's layers in the population forward."""

@@ -1,6 +1,7 @@
-"""What a many-member layer is.
+"""A layer of many members: each member's own weights, applied to its own rows by one call.
 
-Axes: B members, K rows per member, Q numbers of a member's row, r rank of thin factors.
+Axes: B members, K rows per member, P parameters, Q numbers of a member's row, m and n the sides of a weight as it lies
+in the flat vector, r rank.
 """
 
 from abc import ABC, abstractmethod
@@ -10,12 +11,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from distes.policies.layout import Places, Slot
+from distes.perturbations.row_layout import RowLayout
+from distes.policies.layout import Slot
 
 
 @dataclass(frozen=True)
-class Thin:
-    """A weight per member that is the centre's plus a thin product: centre + left^T right, as it lies.
+class LowRankWeight:
+    """One weight per member, as the centre's plus a product of low rank: centre + left^T right, which is not formed.
 
     Attributes:
         centre: Shared by all members, in the shape that the weight lies in; as a matrix it is m x n.
@@ -28,38 +30,39 @@ class Thin:
     right_BRN: Tensor
 
 
-class Bound:
-    """The members that run: their rows, and what lies where in them."""
+class MemberWeights:
+    """The parameters of the members that run, as views of their rows."""
 
-    def __init__(self, rows_BQ: Tensor, places: Places, centre_P: Tensor | None = None) -> None:
-        """Takes views; writing other members into the rows needs no new ones.
+    def __init__(self, rows_BQ: Tensor, row_layout: RowLayout, centre_P: Tensor | None = None) -> None:
+        """Keeps the rows. Members may be exchanged by writing into the same rows.
 
         Args:
-            rows_BQ: A row per member.
-            places: What a row holds.
-            centre_P: What thin factors are added to; needed where there are any.
+            rows_BQ: A row per member, float32.
+            row_layout: What a row holds.
+            centre_P: The centre's parameters; needed where rows hold low-rank factors.
         """
         self.members = len(rows_BQ)
-        self._rows_BQ, self._places, self._centre_P = rows_BQ, places, centre_P
+        self._rows_BQ, self._row_layout, self._centre_P = rows_BQ, row_layout, centre_P
 
     def dense(self, slot: Slot) -> Tensor:
-        """A parameter that is never factored, (B, *shape)."""
-        return self._places.dense[slot.name].view(self._rows_BQ)
+        """Returns a parameter that is written out in the rows, (B, *shape)."""
+        return self._row_layout.dense[slot.name].view(self._rows_BQ)
 
-    def weight(self, slot: Slot) -> Tensor | Thin:
-        """A layer's weight: (B, *shape) as it lies, or thin."""
-        factors = self._places.factors.get(slot.name)
+    def weight(self, slot: Slot) -> Tensor | LowRankWeight:
+        """Returns a layer's weight: (B, *shape) as it lies, or its low-rank form."""
+        factors = self._row_layout.factors.get(slot.name)
         if factors is None:
             return self.dense(slot)
         assert self._centre_P is not None
-        return Thin(slot.view(self._centre_P), factors.left.view(self._rows_BQ), factors.right.view(self._rows_BQ))
+        left_BRM, right_BRN = factors.left.view(self._rows_BQ), factors.right.view(self._rows_BQ)
+        return LowRankWeight(slot.view(self._centre_P), left_BRM, right_BRN)
 
 
 class MemberLayer(nn.Module, ABC):
-    """A layer with one weight (and bias) per member; `bind` points it at the members that run.
+    """A layer with one weight (and bias) per member. `bind` gives it the members that run.
 
-    What a call does is made by `bind`, as a function that holds its tensors: looking them up in a module, and looking
-    for hooks that nobody hangs on it, would take as long as a small product.
+    `bind` makes the function that a call runs, with its tensors as local variables: looking them up in a module, and
+    looking for hooks, would take as long as a small product.
     """
 
     _run: Callable[..., Any]
@@ -68,18 +71,21 @@ class MemberLayer(nn.Module, ABC):
         """Runs the bound members."""
         return self._run(*inputs)
 
-    def bind(self, bound: Bound) -> None:
-        """Points the layer at members."""
-        self._run = self.bound_to(bound)
+    def bind(self, weights: MemberWeights) -> None:
+        """Runs these members from now on."""
+        self._run = self.bound_to(weights)
 
     def unbind(self) -> None:
-        """Lets go of the members."""
+        """Drops the members' tensors; the layer cannot be called until it is bound again."""
         self.__dict__.pop("_run", None)
 
     @abstractmethod
-    def bound_to(self, bound: Bound) -> Callable[..., Any]:
-        """Makes the function from B * K rows, member by member, to what the layer answers; or from (B, K, ...)."""
+    def bound_to(self, weights: MemberWeights) -> Callable[..., Any]:
+        """Returns the layer's function for these members.
+
+        It takes (B * K, ...), the rows of one member after the other, or (B, K, ...), and returns the same form.
+        """
 
     def __getstate__(self) -> dict[str, Any]:
-        # What is bound stays here: each view would take its whole matrix along to the workers.
+        # Without the bound members: a pickled view would carry its whole matrix to the workers.
         return {key: value for key, value in self.__dict__.items() if key != "_run"}

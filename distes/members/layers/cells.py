@@ -1,6 +1,7 @@
-"""Recurrent cells of many members: two linear maps, and torch's own formulas (documentation of nn.GRUCell and so on).
+"""Recurrent cells of many members: two linear maps, and the formulas of torch's documentation of each cell.
 
-Axes: B members, K rows per member, S numbers of memory. Inputs are (B*K, I) or (B, K, I), memories likewise.
+Axes: B members, K rows per member, I numbers in, S numbers of memory. Inputs are (B*K, I) or (B, K, I), memories
+(B*K, S) or (B, K, S).
 """
 
 from abc import abstractmethod
@@ -9,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from distes.members.layers.base import Bound, MemberLayer
+from distes.members.layers.base import MemberLayer, MemberWeights
 from distes.members.layers.linear import Map, linear_map
 from distes.policies.base import sigmoid
 from distes.policies.layout import Slot
@@ -21,32 +22,32 @@ class Cell(MemberLayer):
     """A cell with one weight for its inputs and one for its memory."""
 
     def __init__(self, weights: tuple[Slot, Slot], biases: tuple[Slot | None, Slot | None], memory: int) -> None:
-        """Remembers where they lie.
+        """Keeps the slots.
 
         Args:
-            weights: For inputs, and for memory.
-            biases: Likewise.
+            weights: Slots of the weights for inputs and for memory.
+            biases: Slots of the biases for inputs and for memory, or None.
             memory: S.
         """
         super().__init__()
         self._weights, self._biases, self._memory = weights, biases, memory
 
-    def bound_to(self, bound: Bound) -> Callable[..., Tensor | Pair]:
-        """Both linear maps of all members."""
-        of_input, of_memory = (linear_map(bound, *slots) for slots in zip(self._weights, self._biases, strict=True))
+    def bound_to(self, weights: MemberWeights) -> Callable[..., Tensor | Pair]:
+        """Makes both linear maps, and the cell's function of them."""
+        of_input, of_memory = (linear_map(weights, *slots) for slots in zip(self._weights, self._biases, strict=True))
         return self.step(of_input, of_memory)
 
     @abstractmethod
     def step(self, of_input: Map, of_memory: Map) -> Callable[..., Tensor | Pair]:
-        """Makes the function of an input and a memory (zeros where None) to the next memory."""
+        """Returns the function (input, memory) -> next memory; without a memory it starts from zeros."""
 
     def zeros(self, x: Tensor) -> Tensor:
-        """Memory at the beginning."""
+        """Returns a memory of zeros for an input."""
         return x.new_zeros(*x.shape[:-1], self._memory)
 
 
 class GRUCell(Cell):
-    """Memory h."""
+    """torch.nn.GRUCell; its memory is h."""
 
     def step(self, of_input: Map, of_memory: Map) -> Callable[..., Tensor]:
         """Makes h' = (1 - z) n + z h."""
@@ -62,7 +63,7 @@ class GRUCell(Cell):
 
 
 class LSTMCell(Cell):
-    """Memory (h, c)."""
+    """torch.nn.LSTMCell; its memory is (h, c)."""
 
     def step(self, of_input: Map, of_memory: Map) -> Callable[..., Pair]:
         """Makes c' = f c + i g and h' = o tanh(c')."""
@@ -77,10 +78,10 @@ class LSTMCell(Cell):
 
 
 class RNNCell(Cell):
-    """Memory h, of a tanh."""
+    """torch.nn.RNNCell with tanh; its memory is h."""
 
     def step(self, of_input: Map, of_memory: Map) -> Callable[..., Tensor]:
-        """Makes h' = tanh(input's + memory's)."""
+        """Makes h' = tanh(W_ih x + b_ih + W_hh h + b_hh)."""
 
         def run(x: Tensor, h: Tensor | None = None) -> Tensor:
             return torch.tanh(of_input(x) + of_memory(self.zeros(x) if h is None else h))

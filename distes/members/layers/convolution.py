@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812, torch's own abbreviation
 
-from distes.members.layers.base import Bound, MemberLayer, Thin
+from distes.members.layers.base import LowRankWeight, MemberLayer, MemberWeights
 from distes.policies.layout import Slot
 
 Map = Callable[[Tensor], Tensor]
@@ -23,12 +23,12 @@ class Convolution(MemberLayer):
     """x (B*K, C, (H,) W) -> (B*K, O, (H',) W')."""
 
     def __init__(self, weight: Slot, bias: Slot | None, conv: nn.Conv1d | nn.Conv2d) -> None:
-        """Remembers where both lie, and how the window moves.
+        """Keeps the slots, and how the window moves.
 
         Args:
-            weight: The kernels' place.
-            bias: Its place, if there is one.
-            conv: Torch's layer.
+            weight: Slot of the kernels, which lie as (O, C / G, *kernel).
+            bias: Slot of the bias, or None.
+            conv: The torch layer.
         """
         super().__init__()
         self._slots, self._axes = (weight, bias), len(conv.kernel_size)
@@ -37,12 +37,12 @@ class Convolution(MemberLayer):
         self._mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
         self._padding = _padding(conv)
 
-    def bound_to(self, bound: Bound) -> Map:
-        """Every member's kernels over its own rows; or the centre's kernels over all, and a thin correction."""
+    def bound_to(self, weights: MemberWeights) -> Map:
+        """Each member's kernels over its rows; for low-rank weights, the centre's over all rows, and a correction."""
         slot, bias_slot = self._slots
-        weight = bound.weight(slot)
-        bias_BO = None if bias_slot is None else bound.dense(bias_slot)
-        run = self._thin(weight, bias_BO) if isinstance(weight, Thin) else self._dense(weight, bias_BO)
+        weight = weights.weight(slot)
+        bias_BO = None if bias_slot is None else weights.dense(bias_slot)
+        run = self._low_rank(weight, bias_BO) if isinstance(weight, LowRankWeight) else self._dense(weight, bias_BO)
         padding, mode, one_axis, axes = self._padding, self._mode, self._axes == 1, self._axes + 2
 
         def call(x: Tensor) -> Tensor:
@@ -97,12 +97,12 @@ class Convolution(MemberLayer):
         return run
 
     def _size(self, x: Tensor) -> Sides:
-        """Height and width of what comes out."""
+        """Height and width of the output."""
         sides = zip(x.shape[-2:], self._kernel, self._stride, self._dilation, strict=True)
         height, width = ((n - dilation * (k - 1) - 1) // stride + 1 for n, k, stride, dilation in sides)
         return height, width
 
-    def _thin(self, weight: Thin, bias_BO: Tensor | None) -> Map:
+    def _low_rank(self, weight: LowRankWeight, bias_BO: Tensor | None) -> Map:
         kernels = weight.centre.unflatten(-1, self._kernel) if self._axes == 1 else weight.centre
         outputs, inputs, groups = kernels.shape[0], kernels.shape[1], self._groups
         members = len(weight.left_BRM)
@@ -128,11 +128,11 @@ class Convolution(MemberLayer):
 def _window_sums(
     x: Tensor, window_B: Tensor, groups: int, size: Sequence[int], stride: Sides, dilation: Sides, ones: bool
 ) -> Tensor:
-    """The thin convolution: a member's r windows over its own rows.
+    """Convolves each member's rows with its r windows, without copying patches.
 
-    Channels are summed up first, for all places of the window at once, as a batched product over the image as it lies;
-    the places are then added up, each shifted by its offset. So no patches are copied. Where rows are skipped, every
-    s-th row is made a channel of its own, so that products are formed only for rows that are used.
+    First channels are summed for every position in the window, as a batched product over the whole image; then the
+    positions are added, each shifted by its offset. With a stride s, every s-th image row becomes a channel of its own,
+    so that only products that are used are formed.
 
     Args:
         x: (B*K, C, H, W), padded.
@@ -140,7 +140,7 @@ def _window_sums(
         groups: G.
         size: H' and W'.
         stride: Down and across.
-        dilation: Likewise.
+        dilation: Down and across.
         ones: Whether to append a window whose sums are all 1, for the bias.
 
     Returns:

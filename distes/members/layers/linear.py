@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from distes.members.layers.base import Bound, MemberLayer, Thin
+from distes.members.layers.base import LowRankWeight, MemberLayer, MemberWeights
 from distes.policies.layout import Slot
 
 Map = Callable[[Tensor], Tensor]
@@ -21,29 +21,29 @@ class Linear(MemberLayer):
     """x (B*K, ..., I) or (B, K, I) -> the same with O."""
 
     def __init__(self, weight: Slot, bias: Slot | None) -> None:
-        """Remembers where both lie."""
+        """Keeps the slots of weight and bias; the weight lies as (I, O)."""
         super().__init__()
         self._slots = weight, bias
 
-    def bound_to(self, bound: Bound) -> Map:
-        """One batched product; or one product of all rows with the centre's weight, and a thin correction."""
-        return linear_map(bound, *self._slots)
+    def bound_to(self, weights: MemberWeights) -> Map:
+        """A batched product; for low-rank weights, one product of all rows with the centre's, and a correction."""
+        return linear_map(weights, *self._slots)
 
 
-def linear_map(bound: Bound, weight: Slot, bias: Slot | None) -> Map:
+def linear_map(weights: MemberWeights, weight: Slot, bias: Slot | None) -> Map:
     """Makes x -> x W + b of many members; x is (B*K, ..., I) or (B, K, I)."""
-    W = bound.weight(weight)
-    bias_B1O = None if bias is None else bound.dense(bias).unsqueeze(1)
-    if isinstance(W, Thin):
-        return _thin_product(W, bias_B1O, bound.members)
-    return _dense_product(W, bias_B1O, bound.members)
+    W = weights.weight(weight)
+    bias_B1O = None if bias is None else weights.dense(bias).unsqueeze(1)
+    if isinstance(W, LowRankWeight):
+        return _low_rank_product(W, bias_B1O, weights.members)
+    return _dense_product(W, bias_B1O, weights.members)
 
 
 def _by_member(product: Map, members: int) -> Map:
-    """Makes a product of (B, K, I) one that takes (B*K, ..., I), too.
+    """Extends a function of (B, K, I) to (B*K, ..., I).
 
-    No function here refers to itself: that would keep its tensors, whole matrices of members, until Python looks for
-    cycles.
+    No function here refers to itself: a cycle would keep its tensors, whole matrices of members, until Python's garbage
+    collection.
     """
 
     def run(x: Tensor) -> Tensor:
@@ -82,10 +82,10 @@ def _sum_of_rows(bias_B1O: Tensor, x_BKI: Tensor, rows_B1O: Sequence[Tensor]) ->
     return y_BKO
 
 
-def _thin_product(weight: Thin, bias_B1O: Tensor | None, members: int) -> Map:
+def _low_rank_product(weight: LowRankWeight, bias_B1O: Tensor | None, members: int) -> Map:
     """Makes x -> x (centre + left^T right) + b: the sum is never formed.
 
-    The correction is made first, and the large product is added to it by the same call that makes it.
+    The correction is computed first; `addmm_` then adds the large product to it in one call.
     """
     weight_IO, left_BRI, right_BRO = weight.centre, weight.left_BRM, weight.right_BRN
     left_BIR, (inputs, outputs) = left_BRI.transpose(1, 2), weight_IO.shape
@@ -118,8 +118,8 @@ def _thin_product(weight: Thin, bias_B1O: Tensor | None, members: int) -> Map:
 def _many_dots(left_BI: Tensor) -> Map:
     """Makes x (B, 1, I) -> each member's x . left, (B, 1, 1).
 
-    Of a few members at a time, all products of their rows with their factors, of which the diagonal is taken: a small
-    matrix product reads both once, and writes next to nothing, where a product and a sum write and read once more.
+    Multiplies the rows of a few members by the factors of all of these, and takes the diagonal: a small matrix product
+    reads both once and writes little, while a product followed by a sum writes and reads a temporary.
     """
     members, inputs = left_BI.shape
     group = next((size for size in (8, 4, 2) if members % size == 0), 1)

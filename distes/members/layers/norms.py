@@ -1,4 +1,4 @@
-"""Normalisations of many members: torch's own without scale and shift, then each member's.
+"""Normalisation layers of many members: torch's function without scale and shift, then each member's own.
 
 Axes: B members, K rows per member, C channels.
 """
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812, torch's own abbreviation
 
-from distes.members.layers.base import Bound, MemberLayer
+from distes.members.layers.base import MemberLayer, MemberWeights
 from distes.policies.layout import Slot
 
 
@@ -17,12 +17,12 @@ class Norm(MemberLayer):
     """LayerNorm and RMSNorm: x (B*K, ..., *shape) or (B, K, ..., *shape) -> the same. GroupNorm: x (B*K, C, ...)."""
 
     def __init__(self, weight: Slot, bias: Slot | None, norm: nn.LayerNorm | nn.RMSNorm | nn.GroupNorm) -> None:
-        """Remembers where both lie, and what to normalise.
+        """Keeps the slots, and what to normalise over.
 
         Args:
-            weight: The scale's place.
-            bias: The shift's, if there is one.
-            norm: Torch's layer.
+            weight: Slot of the scale.
+            bias: Slot of the shift, or None.
+            norm: The torch layer.
         """
         super().__init__()
         self._slots, self._eps = (weight, bias), norm.eps
@@ -30,11 +30,11 @@ class Norm(MemberLayer):
         self._groups = norm.num_groups if isinstance(norm, nn.GroupNorm) else None
         self._shape = None if isinstance(norm, nn.GroupNorm) else list(norm.normalized_shape)
 
-    def bound_to(self, bound: Bound) -> Callable[[Tensor], Tensor]:
-        """A member's scale and shift are laid over all its rows."""
+    def bound_to(self, weights: MemberWeights) -> Callable[[Tensor], Tensor]:
+        """Normalises all rows, and applies each member's scale and shift to its own."""
         weight, bias = self._slots
-        scale, shift = bound.dense(weight).unsqueeze(1), None if bias is None else bound.dense(bias).unsqueeze(1)
-        members, normalized, over_groups = bound.members, self._normalized, self._groups is not None
+        scale, shift = weights.dense(weight).unsqueeze(1), None if bias is None else weights.dense(bias).unsqueeze(1)
+        members, normalized, over_groups = weights.members, self._normalized, self._groups is not None
         if over_groups:
             scale, shift = scale.unsqueeze(-1), None if shift is None else shift.unsqueeze(-1)
 

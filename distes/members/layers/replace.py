@@ -1,4 +1,4 @@
-"""Replaces the layers of a module by layers with one weight per member."""
+"""Replaces the layers of a module by layers of many members."""
 
 import copy
 from collections.abc import Callable
@@ -21,7 +21,7 @@ CELLS: dict[type, Callable[..., MemberLayer]] = {
 
 
 def member_layer(name: str, layer: nn.Module, slots: dict[str, Slot]) -> MemberLayer | None:
-    """The layer's many-member form, or None where it has none."""
+    """Returns a layer's form for many members, or None where it has none."""
     prefix = f"{name}." if name else ""
     own = {key: slots.get(prefix + key) for key, _ in layer.named_parameters(recurse=False)}
     if not own or None in own.values():  # a parameter shared with an earlier layer is listed there alone
@@ -50,7 +50,11 @@ def member_layer(name: str, layer: nn.Module, slots: dict[str, Slot]) -> MemberL
 
 
 def replace_layers(module: nn.Module, layout: Layout) -> tuple[nn.Module, list[MemberLayer]] | None:
-    """A copy of the module with many-member layers; None where a parameter would be left over."""
+    """Copies a module and replaces its layers.
+
+    Returns:
+        The copy and its new layers; None where a parameter is in no layer that can be replaced.
+    """
     slots = {slot.name: slot for slot in layout.slots}
     copied = copy.deepcopy(module)
     layers, covered = [], set[str]()

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from distes.members.gaussian import GaussianRows
 from distes.members.members import Members, population_forward
 from distes.noise.table import NoiseTable
 from distes.perturbations.base import Perturbation
@@ -50,7 +51,7 @@ def perturbed(module: nn.Module, shape: tuple[int, ...], make: type[Perturbation
     ids_B = np.random.default_rng(0).integers(perturbation.number_of_directions, size=members // 2).repeat(2)
     signs_B = np.tile([1, -1], members // 2)
     forward = population_forward(module, layout, shape)
-    made = Members(forward, perturbation, layout.flatten(module), 0.02, ids_B, signs_B)
+    made = Members(forward, perturbation, layout.flatten(module), GaussianRows(perturbation, 0.02, ids_B, signs_B))
     made.select(np.arange(members))
     return made
 

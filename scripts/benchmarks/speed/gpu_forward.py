@@ -23,7 +23,8 @@ import torch
 from torch import nn
 
 from distes.errors.cuda import out_of_memory
-from distes.members.cuda_graph import WARM_UP, Captured
+from distes.members.cuda_graph import WARM_UP, CudaGraphs
+from distes.members.gaussian import GaussianRows
 from distes.members.members import Forward, Members, population_forward
 from distes.noise.table import NoiseTable
 from distes.perturbations.base import Perturbation
@@ -102,14 +103,15 @@ def forward_of(module: nn.Module, shape: tuple[int, ...], form: str, count: int,
     ids_B = np.random.default_rng(0).integers(perturbation.number_of_directions, size=-(-count // 2)).repeat(2)[:count]
     signs_B = np.tile([1, -1], -(-count // 2))[:count]
     forward = population_forward(module, layout, shape).to(device)
-    members = Members(forward, perturbation, layout.flatten(module), 0.02, ids_B, signs_B, device=device)
+    rows = GaussianRows(perturbation, 0.02, ids_B, signs_B)
+    members = Members(forward, perturbation, layout.flatten(module), rows, device)
     members.select(np.arange(count))
     return forward
 
 
 def recorded(call: Callable[..., Any], *inputs: torch.Tensor) -> Call:
     """The call, recorded as a CUDA graph. It must not record itself, as `Forward.run` does."""
-    captured = Captured(call, after=WARM_UP)
+    captured = CudaGraphs(call, after=WARM_UP)
     for _ in range(WARM_UP + 1):
         captured(*inputs)
     return partial(captured, *inputs)
