@@ -14,7 +14,7 @@ import torch
 from distes.errors import ConfigurationError, EvaluationError
 from distes.members.members import Members
 from distes.noise.table import NoiseTable
-from distes.pools import worker as worker_module
+from distes.pools import experiment as experiment_module
 from distes.pools.chunks import Chunk
 from distes.pools.experiment import Experiment
 from distes.pools.worker import Worker
@@ -236,14 +236,14 @@ class TestDevices:
 
     def test_auto_looks_at_task_and_policy(self, task: Recorder, made: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
         undecided = replace(made.experiment, device="auto")
-        assert undecided.settled(0).device == undecided.settled(8).device == "cpu"
+        assert undecided.with_device(0).device == undecided.with_device(8).device == "cpu"
         task.on_device = True
-        assert (undecided.settled(0).device, undecided.settled(8).device) == ("cpu", "cuda")
+        assert (undecided.with_device(0).device, undecided.with_device(8).device) == ("cpu", "cuda")
         task.on_device = False
-        monkeypatch.setattr("distes.pools.device.PAYS_FROM", made.layout.size)
-        assert undecided.settled(8).device == "cuda"
+        monkeypatch.setattr("distes.pools.device.GPU_PARAMETERS", made.layout.size)
+        assert undecided.with_device(8).device == "cuda"
         with pytest.raises(ConfigurationError, match="the Ray cluster has no GPU"):
-            replace(made.experiment, device="cuda").settled(0, "the Ray cluster")
+            replace(made.experiment, device="cuda").with_device(0, "the Ray cluster")
 
     def test_chunks_are_large_where_environments_live_on_a_gpu(
         self, task: Recorder, made: Parts, monkeypatch: pytest.MonkeyPatch
@@ -252,10 +252,10 @@ class TestDevices:
         assert on_gpu.pairs_per_chunk == made.experiment.pairs_per_chunk == task.pairs_per_chunk
         task.on_device = True
         assert made.experiment.pairs_per_chunk == task.pairs_per_chunk
-        assert on_gpu.pairs_per_chunk == worker_module.GPU_PAIRS_PER_CHUNK
-        monkeypatch.setattr(worker_module, "GPU_ROWS", 2 * 100 * made.layout.size)  # 100 pairs of its parameters
+        assert on_gpu.pairs_per_chunk == experiment_module.GPU_PAIRS_PER_CHUNK
+        monkeypatch.setattr(experiment_module, "GPU_ROWS", 2 * 100 * made.layout.size)  # 100 pairs of its parameters
         assert on_gpu.pairs_per_chunk[:2] == (100, 100)
-        monkeypatch.setattr(worker_module, "GPU_ROWS", 1)
+        monkeypatch.setattr(experiment_module, "GPU_ROWS", 1)
         assert on_gpu.pairs_per_chunk[:2] == (1, 1)
 
     def test_a_task_that_insists_on_a_size_has_it_on_a_gpu_too(self, made: Parts) -> None:

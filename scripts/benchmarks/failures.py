@@ -25,7 +25,7 @@ import psutil
 
 import distes
 from distes.members.members import Members
-from distes.pools.on_ray.environment import prepare
+from distes.pools.on_ray.environment import set_variables
 from distes.tasks.base import Outcome, Terms
 
 SLOWER = 10
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--chunks_per_worker", type=int, default=10)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    prepare()
+    set_variables()
     workers, generations, deaths = options.workers, options.generations, max(1, options.workers // 10)
     shape = (options.chunk_seconds, workers * options.chunks_per_worker)
     killed: list[float] = []

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 import distes
-from distes.pools.on_ray.environment import prepare
+from distes.pools.on_ray.environment import set_variables
 
 PARTS = {"driver": None, "workers": "ray::", "node": "raylet"}
 
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    prepare()
+    set_variables()
     from distes.pools.on_ray.pool import RayPool
 
     dimension = int(options.centre_mb * 2**20 / 4)

@@ -32,7 +32,7 @@ from chaos_nodes import ENVIRONMENT, Namespace, shell  # noqa: E402
 
 import distes  # noqa: E402
 from distes.members.members import Members  # noqa: E402
-from distes.pools.on_ray.environment import prepare  # noqa: E402
+from distes.pools.on_ray.environment import set_variables  # noqa: E402
 from distes.tasks.base import Outcome, Terms  # noqa: E402
 
 PORT = 6401
@@ -57,7 +57,7 @@ def received(node: str) -> int:
 
 def drive(options: argparse.Namespace) -> None:
     """In the head's namespace: a few generations; prints one line of JSON."""
-    prepare()
+    set_variables()
     from distes.pools.on_ray.pool import RayPool
 
     workers = NODES * options.workers_per_node[0]

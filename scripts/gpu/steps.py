@@ -35,7 +35,7 @@ from distes.policies.layout import Layout
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
 from distes.pools.chunks import Chunk
-from distes.pools.device import prepare
+from distes.pools.device import configure_torch
 from distes.pools.experiment import Experiment
 from distes.pools.worker import Worker
 from distes.strategies.openai_es import OpenAIES
@@ -98,7 +98,7 @@ class Case:
     def ready(self) -> torch.device:
         """The device, as a worker makes it ready."""
         torch.set_num_threads(1)
-        return prepare(self.name)
+        return configure_torch(self.name)
 
     def size(self, usual: Any, tiny: Any) -> Any:
         """One of both."""

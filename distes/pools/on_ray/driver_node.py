@@ -10,7 +10,7 @@ from distes.errors import ClusterError
 from distes.pools.on_ray.thread import within
 
 
-class OwnNode:
+class DriverNode:
     """The Ray node (its raylet) that this process is connected to, and without which Ray does not let it live.
 
     Where the node has died, Ray ends this process without a word at the next touch of the object store; where it is

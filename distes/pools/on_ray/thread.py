@@ -12,8 +12,8 @@ from typing import Any
 
 import ray
 
-PATIENCE = 20.0  # seconds until it is said that Ray is still waited for
-SETTLES = 10.0  # seconds that a start which was interrupted may go on
+NOTICE_SECONDS = 20.0  # seconds until it is said that Ray is still waited for
+ABORT_SECONDS = 10.0  # seconds that a start which was interrupted may go on
 
 
 class Thread:
@@ -41,18 +41,18 @@ class Thread:
         Raises:
             TimeoutError: It takes longer than these seconds.
         """
-        if not self._has_finished_in(min(PATIENCE, seconds)):
+        if not self._has_finished_in(min(NOTICE_SECONDS, seconds)):
             say(f"{what}; it is given up after {seconds:.0f} seconds (--start_timeout).")
-            if not self._has_finished_in(seconds - PATIENCE):
+            if not self._has_finished_in(seconds - NOTICE_SECONDS):
                 raise TimeoutError(f"no answer for {seconds:.0f} seconds")
         self._answer.result()
 
-    def settle(self) -> None:
+    def wait_briefly(self) -> None:
         """Gives a call that nobody waits for any more a moment to return.
 
         Where Ray's processes end while it is still connecting to them, it aborts this one (ray 2.60).
         """
-        self._has_finished_in(SETTLES)
+        self._has_finished_in(ABORT_SECONDS)
 
     def end(self) -> None:
         """Ends the thread, and with it all that it has started. If it waits for Ray even then, it is left to itself."""
