@@ -24,6 +24,7 @@ from distes.errors import ConfigurationError, raised
 from distes.members.cuda_graph import Captured
 from distes.members.layers.base import Bound, MemberLayer
 from distes.members.layers.replace import replace_layers
+from distes.members.torch_internals import has_hooks
 from distes.policies.base import StatefulPolicy
 from distes.policies.layout import Layout, Places
 
@@ -92,7 +93,7 @@ class Forward:
         if replaced is not None:
             self._call, self._layers = replaced
             # Looking for hooks where there are none takes as long as a small layer.
-            called = self._call._forward_hooks or self._call._forward_pre_hooks or isinstance(self._call, MemberLayer)
+            called = has_hooks(self._call) or isinstance(self._call, MemberLayer)
             self._enter: Callable[..., Any] = self._call if called else self._call.forward
 
     @property

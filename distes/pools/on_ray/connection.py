@@ -4,14 +4,12 @@ import faulthandler
 import logging
 import os
 import socket
-import sys
 from collections.abc import Callable
-from typing import Any
 
 import ray
 
 from distes.errors import ClusterError
-from distes.pools.on_ray import local
+from distes.pools.on_ray import local, ray_internals
 from distes.pools.on_ray.cluster import HEAD_TIMEOUT, last_line
 from distes.pools.on_ray.environment import Environment, check_token, set_variables
 from distes.pools.on_ray.thread import Thread, leave, terminable
@@ -55,7 +53,7 @@ class Connection:
                 "or close the pool before."
             )
         self._environment, self._faults = Environment(), faulthandler.is_enabled()
-        self._printing = _redirect_messages(say)
+        self._undo_redirection = ray_internals.redirect_messages(say)
         self._thread: Thread | None = None
         try:
             set_variables()
@@ -86,12 +84,9 @@ class Connection:
                 leave(shut_down, HEAD_TIMEOUT)
             self._thread.end()
             self._thread = None
-        local.forget_token()
+        ray_internals.forget_token()
         self._environment.restore()
-        private: Any = ray._private.worker
-        private.print_to_stdstream = self._printing
-        if sys.excepthook is private.custom_excepthook:
-            sys.excepthook = private.normal_excepthook
+        self._undo_redirection()
         if not self._faults:
             faulthandler.disable()
 
@@ -112,14 +107,16 @@ class Connection:
 
     def _join(self, address: str, seconds: float, say: Callable[[str], None]) -> None:
         try:
-            _check_reachable(_found(address))  # Ray itself would wait for minutes
+            _check_reachable(
+                ray_internals.address_of_auto() if address == "auto" else address
+            )  # Ray itself would wait for minutes
         except (OSError, RuntimeError, ValueError) as error:
             raise ClusterError(
                 f"No Ray cluster answers at {address!r} ({last_line(error).rstrip('.')}). Start one with "
                 "`ray start --head`, or leave --address away to run on this machine."
             ) from error
         check_token(say)
-        local.forget_token()
+        ray_internals.forget_token()
         self._thread = Thread(lambda: ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False))
         try:
             self._thread.wait(seconds, say, f"The Ray cluster at {address} is still waited for")
@@ -132,19 +129,6 @@ class Connection:
                 "asks for a token, set RAY_AUTH_TOKEN to it (on the head: ray get-auth-token); and it must run ray "
                 f"{ray.__version__}, as this process does."
             ) from error
-
-
-def _found(address: str) -> str:
-    """The address itself, or what `auto` stands for: RAY_ADDRESS, or where this machine's cluster was last seen.
-
-    Raises:
-        ConnectionError: There is no such cluster.
-    """
-    if address != "auto":
-        return address
-    services: Any = ray._private.services
-    services.find_gcs_addresses.cache_clear()
-    return str(services.get_ray_address_from_environment("auto", None))
 
 
 def _check_reachable(address: str) -> None:
@@ -169,23 +153,3 @@ def _check_reachable(address: str) -> None:
             ) from error
         if len(frame) < 9 or frame[3] != SETTINGS_FRAME:
             raise ConnectionError("what listens there is no head of a Ray cluster")
-
-
-def _redirect_messages(say: Callable[[str], None]) -> Any:
-    """Has Ray's own messages (a node died, a process was killed for its memory) said in a line, each of them once.
-
-    Ray prints them with the last forty lines of a dead node's log, into whatever is on the terminal, and has no setting
-    for it; so the function that it prints them with is replaced. Returns that function.
-    """
-    private: Any = ray._private.worker
-    before, said = private.print_to_stdstream, set[str]()
-
-    def say_first_line(data: dict[str, Any], ignore_prefix: bool) -> None:
-        for message in data["lines"]:
-            first = message.strip().partition("\n")[0].partition(" Possible reasons include")[0]
-            if first not in said:
-                said.add(first)
-                say(f"Ray: {first}")
-
-    private.print_to_stdstream = say_first_line
-    return before

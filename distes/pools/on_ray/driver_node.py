@@ -7,6 +7,7 @@ from typing import Any
 import ray
 
 from distes.errors import ClusterError
+from distes.pools.on_ray.ray_internals import socket_of
 from distes.pools.on_ray.thread import within
 
 
@@ -25,7 +26,7 @@ class DriverNode:
         """
         self._advice = "The state is saved: " + ("" if local else "start a cluster, and ") + "go on with --resume."
         self._name = ray.get_runtime_context().get_node_id()
-        self._socket = next(str(node["RayletSocketName"]) for node in ray.nodes() if node["NodeID"] == self._name)
+        self._socket = socket_of(self._name)
 
     def require(self, ask_head: bool = False) -> None:
         """Asks whether anybody listens at its socket; where it is frozen, somebody still does.

@@ -1,6 +1,5 @@
 """Calls of Ray that may never return: made in threads, so that nobody has to wait for them."""
 
-import atexit
 import contextlib
 import os
 import signal
@@ -10,7 +9,7 @@ from concurrent import futures
 from pathlib import Path
 from typing import Any
 
-import ray
+from distes.pools.on_ray.ray_internals import forget_at_exit
 
 NOTICE_SECONDS = 20.0  # seconds until it is said that Ray is still waited for
 ABORT_SECONDS = 10.0  # seconds that a start which was interrupted may go on
@@ -132,9 +131,3 @@ def leave(close: Callable[[], None], seconds: float) -> None:
         within(seconds, close)
     except TimeoutError:
         forget_at_exit()
-
-
-def forget_at_exit() -> None:
-    """Has Ray not shut down when this process ends: it would wait for a node that does not answer."""
-    private: Any = ray._private.worker
-    atexit.unregister(private.shutdown)

@@ -11,6 +11,7 @@ from distes.errors import ClusterError
 from distes.pools.device import WorkerPlace
 from distes.pools.on_ray.cluster import last_line
 from distes.pools.on_ray.deaths import Death
+from distes.pools.on_ray.ray_internals import constructor_raised
 from distes.pools.worker_table import COLUMNS, mixed, table
 
 CLOSE_SECONDS = 5.0  # seconds for workers to close their environments
@@ -147,7 +148,7 @@ class RayWorkers:
             self._places[number] = self.places[number]
         except RayError as error:
             reason = last_line(error)
-            if not getattr(error, "actor_init_failed", True):  # its node went, or its process: no fault of its own
+            if not constructor_raised(error):  # its node went, or its process: no fault of its own
                 if reason != self._unready:
                     self._unready = reason
                     self._say(f"A worker died before it was ready, and another one starts: {reason}")
