@@ -42,10 +42,10 @@ FAULTS = {
 # What scripts/launch.py does, with relays for few workers.
 RELAYED = """
 import sys
-from distes.pools.on_ray.environment import prepare
-prepare()
+from distes.pools.on_ray.environment import set_variables
+set_variables()
 from distes.pools import ray_relay
-ray_relay.FROM = 1
+ray_relay.RELAY_WORKERS = 1
 from distes.cli import main
 sys.exit(main())
 """

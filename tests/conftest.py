@@ -16,9 +16,9 @@ settings.load_profile("distes")
 def _gpu_as_a_worker_has_it(request: pytest.FixtureRequest) -> None:
     """Float32 throughout and repeatable: torch by itself takes TF32 for convolutions."""
     if request.node.get_closest_marker("gpu"):
-        from distes.pools.device import prepare
+        from distes.pools.device import configure_torch
 
-        prepare("cuda")
+        configure_torch("cuda")
 
 
 torch.set_num_threads(1)  # as in every worker; the serial pool does the same to the process it runs in

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from distes.pools.assignment import Assignment
 from distes.pools.chunks import Chunk, ChunkResult
-from distes.pools.dispatch import Issue, Schedule
+from distes.pools.dispatch import Dispatch
 
 POLL = 0.5  # seconds between two looks at the clock where nothing happens
 TURNS = 20_000  # of a generation: none takes as many
@@ -30,12 +31,12 @@ def answer(generation: int, chunk: Chunk) -> ChunkResult:
 
 
 class SimulatedCluster:
-    """Carries out what a schedule decides."""
+    """Carries out what a dispatch decides."""
 
     def __init__(
         self,
         seed: int,
-        schedule: Schedule,
+        dispatch: Dispatch,
         workers: int,
         faults: int,
         slow: float = 0.2,
@@ -50,7 +51,7 @@ class SimulatedCluster:
 
         Args:
             seed: Of everything that happens.
-            schedule: Decides.
+            dispatch: Decides.
             workers: How many there are to begin with; each that is lost is replaced.
             faults: How many deaths, hangs and slowdowns.
             slow: The share of workers that are ten times slower than the others.
@@ -60,13 +61,13 @@ class SimulatedCluster:
             hangs: Whether it hangs instead.
             leaks: Members after which any worker dies.
         """
-        self.random, self.schedule, self.now, self._slow = random.Random(seed), schedule, 0.0, slow
+        self.random, self.dispatch, self.now, self._slow = random.Random(seed), dispatch, 0.0, slow
         self._seconds, self._restart, self._kills, self._hangs = seconds, restart, kills, hangs
         self._leaks, self._leaked = leaks, Counter[int]()
         self._events: list[tuple[float, int, tuple[Any, ...]]] = []
         self._happened = self._named = 0
-        self._hands: dict[int, list[Issue]] = {}  # of the workers that live, as they themselves see it
-        self._busy: dict[int, Issue] = {}
+        self._hands: dict[int, list[Assignment]] = {}  # of the workers that live, as they themselves see it
+        self._busy: dict[int, Assignment] = {}
         self._hung: set[int] = set()
         self._pace: dict[int, float] = {}
         self.losses = 0
@@ -82,31 +83,31 @@ class SimulatedCluster:
             self._send(moment - self.now, "all die" if all_at_once else "dies")
 
     def evaluate(self, generation: int, cut: list[Chunk]) -> list[ChunkResult]:
-        """Plays until the schedule says that all is done."""
-        schedule, results = self.schedule, dict[int, ChunkResult]()
-        schedule.begin(cut, generation + 1)
+        """Plays until the dispatch says that all is done."""
+        dispatch, results = self.dispatch, dict[int, ChunkResult]()
+        dispatch.begin(cut, generation + 1)
         for _ in range(TURNS):
-            if schedule.finished:
+            if dispatch.finished:
                 return [results[chunk.index] for chunk in cut]
-            for issue in schedule.hand_out(self.now):
-                self._hands[issue.worker].append(issue)
-                self._send(0.01 * self.random.random(), "looks", issue.worker)
-            self._take_back()
-            assert all(schedule.hands.values()) or not schedule.waiting, "a worker is idle while a chunk waits"
-            for worker in schedule.hung(self.now):
+            for assignment in dispatch.hand_out(self.now):
+                self._hands[assignment.worker].append(assignment)
+                self._send(0.01 * self.random.random(), "looks", assignment.worker)
+            self._cancel()
+            assert all(dispatch.assigned.values()) or not dispatch.waiting, "a worker is idle while a chunk waits"
+            for worker in dispatch.hung(self.now):
                 self._lose(worker, 1.0)
-            schedule.require_progress(self.now, PATIENCE)
+            dispatch.require_progress(self.now, PATIENCE)
             if not self._events or self._events[0][0] > self.now + POLL:
                 self.now += POLL
                 continue
             self.now, _, (what, *about) = heapq.heappop(self._events)
             if what == "answers":
-                issue, result = about
-                if schedule.done(issue, self.now):
-                    assert issue.chunk.index not in results
-                    results[issue.chunk.index] = result
+                assignment, result = about
+                if dispatch.done(assignment, self.now):
+                    assert assignment.chunk.index not in results
+                    results[assignment.chunk.index] = result
             elif what == "is taken back":
-                schedule.taken_back(*about, self.now)
+                dispatch.cancelled(*about, self.now)
             elif what == "joins":
                 self._join(*about)
             elif what == "looks":
@@ -133,41 +134,43 @@ class SimulatedCluster:
     def _join(self, worker: int) -> None:
         self._hands[worker] = []
         self._pace[worker] = 10.0 if self.random.random() < self._slow else 1.0
-        self.schedule.joined(worker)
+        self.dispatch.joined(worker)
 
     def _look(self, worker: int) -> None:
         """A worker begins what is first in its hands."""
         if worker not in self._hands or worker in self._busy or worker in self._hung or not self._hands[worker]:
             return
-        issue = self._busy[worker] = self._hands[worker][0]
-        seconds = self._pace[worker] * self.random.uniform(0.8, 1.2) * issue.chunk.evaluations * self._seconds
-        self._leaked[worker] += issue.chunk.evaluations
-        if not self._kills(issue.chunk) and self._leaked[worker] <= self._leaks:
-            self._send(seconds, "ends", worker, issue)
+        assignment = self._busy[worker] = self._hands[worker][0]
+        seconds = self._pace[worker] * self.random.uniform(0.8, 1.2) * assignment.chunk.evaluations * self._seconds
+        self._leaked[worker] += assignment.chunk.evaluations
+        if not self._kills(assignment.chunk) and self._leaked[worker] <= self._leaks:
+            self._send(seconds, "ends", worker, assignment)
         elif self._hangs:
             self._hung.add(worker)
         else:
-            self._send(seconds * self.random.random(), "is killed", worker, issue)
+            self._send(seconds * self.random.random(), "is killed", worker, assignment)
 
-    def _end(self, worker: int, issue: Issue) -> None:
-        if self._busy.get(worker) is not issue or worker in self._hung:
+    def _end(self, worker: int, assignment: Assignment) -> None:
+        if self._busy.get(worker) is not assignment or worker in self._hung:
             return
         del self._busy[worker]
-        self._hands[worker].remove(issue)
-        self._send(0.05 * self.random.random(), "answers", issue, answer(issue.generation - 1, issue.chunk))
+        self._hands[worker].remove(assignment)
+        self._send(
+            0.05 * self.random.random(), "answers", assignment, answer(assignment.generation - 1, assignment.chunk)
+        )
         self._look(worker)
 
-    def _killed(self, worker: int, issue: Issue) -> None:
-        if self._busy.get(worker) is issue and worker not in self._hung:
+    def _killed(self, worker: int, assignment: Assignment) -> None:
+        if self._busy.get(worker) is assignment and worker not in self._hung:
             self._lose(worker, self._restart * self.random.random())
 
-    def _take_back(self) -> None:
+    def _cancel(self) -> None:
         """Only what its worker has not begun can be taken back."""
-        for issue in self.schedule.needless(self.now):
-            hand = self._hands.get(issue.worker, [])
-            if issue in hand and self._busy.get(issue.worker) is not issue:
-                hand.remove(issue)
-                self._send(0.05 * self.random.random(), "is taken back", issue)
+        for assignment in self.dispatch.redundant(self.now):
+            hand = self._hands.get(assignment.worker, [])
+            if assignment in hand and self._busy.get(assignment.worker) is not assignment:
+                hand.remove(assignment)
+                self._send(0.05 * self.random.random(), "is taken back", assignment)
 
     def _fail(self, how: str, worker: int) -> None:
         if how == "dies":
@@ -182,5 +185,5 @@ class SimulatedCluster:
         self._busy.pop(worker, None)
         self._hung.discard(worker)
         self.losses += 1
-        self.schedule.lost(worker, self.now)
+        self.dispatch.lost(worker, self.now)
         self._send(replaced_after, "joins", self._new())

@@ -25,7 +25,7 @@ from distes.pools.serial import SerialPool
 from distes.population import Evaluation, Population, Spread
 from distes.runs.directory import RunDirectory
 from distes.runs.monitors.base import Metrics, Monitor
-from distes.runs.store import Archive
+from distes.runs.store import RunStore
 from distes.strategies.openai_es import OpenAIES
 from distes.tasks.base import Task
 from distes.tasks.functions import Function
@@ -157,11 +157,11 @@ def train(of: Parts, pool: Pool | None = None, **arguments: Any) -> Log:
     return log
 
 
-def archive(directory: RunDirectory, of: Parts, **arguments: Any) -> Archive:
+def archive(directory: RunDirectory, of: Parts, **arguments: Any) -> RunStore:
     description = {
         "policy": {"class_path": type(of.policy).__name__, "init_args": {}},
         "task": {"class_path": type(of.task).__name__, "init_args": {}},
         "observation_shape": of.task.observation_shape,
         "action_size": of.task.action_size,
     }
-    return Archive(directory, of.policy, description, **{"checkpoint_seconds": 0.0, **arguments})
+    return RunStore(directory, of.policy, description, **{"checkpoint_seconds": 0.0, **arguments})

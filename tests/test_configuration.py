@@ -533,7 +533,7 @@ def test_a_run_keeps_the_device_that_auto_came_to(tmp_path, monkeypatch, capsys)
     assert main([*SHORT, "--run_dir", str(path)]) == 0
     assert read_file(path / "config.yaml").values["device"] == "cpu"
     monkeypatch.setattr("distes.cli.launch.visible_gpus", lambda: 1)
-    monkeypatch.setattr("distes.pools.device.PAYS_FROM", 1)
+    monkeypatch.setattr("distes.pools.device.GPU_PARAMETERS", 1)
     assert main(["--resume", str(path), "--generations", "2"]) == 0
     assert read_file(path / "config.yaml").values["device"] == "cpu"
     assert "goes on with device" not in capsys.readouterr().out
@@ -576,7 +576,7 @@ def test_the_device_of_a_cluster_is_left_to_the_cluster(monkeypatch):
 def test_the_update_is_formed_on_the_driver_s_gpu(monkeypatch, device, gpus, expected, lines):
     monkeypatch.setattr("distes.cli.launch.visible_gpus", lambda: gpus)
     prepared = []
-    monkeypatch.setattr("distes.cli.launch.prepare", prepared.append)
+    monkeypatch.setattr("distes.cli.launch.configure_torch", prepared.append)
     parts, said = build(parse(*FUNCTION, "--noise.size", "1000")), []
     sum_on(parts, device, said.append)
     assert vars(parts.perturbation).get("device", "cpu") == expected

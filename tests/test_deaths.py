@@ -21,7 +21,7 @@ from ray.exceptions import (
 
 from distes.errors import EvaluationError
 from distes.pools import chunk_trial
-from distes.pools.on_ray.calls import Fate, what_became
+from distes.pools.on_ray.calls import CallStatus, what_became
 from distes.pools.on_ray.deaths import SILENTLY, Death, crash_in
 from distes.pools.on_ray.pool import RayPool
 from distes.pools.serial import SerialPool
@@ -83,14 +83,14 @@ def died(text: str) -> ActorDiedError:
     ],
 )
 def test_why_a_worker_died_is_told(error: RayError, cause: str, outside: bool) -> None:
-    fate, death = what_became(error)
-    assert fate is Fate.LOST and isinstance(death, Death)
+    status, death = what_became(error)
+    assert status is CallStatus.LOST and isinstance(death, Death)
     assert re.search(cause, death.cause)
     assert death.outside == outside and pickle.loads(pickle.dumps(death)) == death  # relays send them
 
 
 def test_a_chunk_that_was_taken_back_within_an_episode_has_not_failed() -> None:
-    assert what_became(RayTaskError("evaluate", "Traceback ...", Stopped())) == (Fate.TAKEN_BACK, None)
+    assert what_became(RayTaskError("evaluate", "Traceback ...", Stopped())) == (CallStatus.CANCELLED, None)
 
 
 def test_of_those_that_ray_ends_for_memory_only_the_largest_may_be_to_blame() -> None:

@@ -9,15 +9,23 @@ import torch
 
 from distes.errors import ConfigurationError, EvaluationError
 from distes.pools import device
-from distes.pools.device import PAYS_FROM, Place, Resident, place_of, prepare, settle, visible_gpus
+from distes.pools.device import (
+    GPU_PARAMETERS,
+    DeviceCopy,
+    WorkerPlace,
+    choose_device,
+    configure_torch,
+    place_of,
+    visible_gpus,
+)
 
 
 @pytest.mark.parametrize(
     ("asked", "gpus", "on_tensors", "parameters", "expected"),
     [
         ("auto", 0, True, 10**7, "cpu"),
-        ("auto", 2, False, PAYS_FROM - 1, "cpu"),
-        ("auto", 2, False, PAYS_FROM, "cuda"),
+        ("auto", 2, False, GPU_PARAMETERS - 1, "cpu"),
+        ("auto", 2, False, GPU_PARAMETERS, "cuda"),
         ("auto", 1, True, 10, "cuda"),
         ("cpu", 2, True, 10**7, "cpu"),
         ("cuda", 1, False, 10, "cuda"),
@@ -26,22 +34,22 @@ from distes.pools.device import PAYS_FROM, Place, Resident, place_of, prepare, s
 def test_takes_a_gpu_where_there_is_one_and_it_pays(
     asked: str, gpus: int, on_tensors: bool, parameters: int, expected: str
 ) -> None:
-    assert settle(asked, gpus, on_tensors=on_tensors, parameters=parameters) == expected
+    assert choose_device(asked, gpus, on_tensors=on_tensors, parameters=parameters) == expected
 
 
 def test_a_gpu_that_is_not_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", "12.8")
     with pytest.raises(ConfigurationError, match=r"^device is cuda, but the Ray cluster has no GPU: set --device cpu"):
-        settle("cuda", 0, on_tensors=True, parameters=1, where="the Ray cluster")
+        choose_device("cuda", 0, on_tensors=True, parameters=1, where="the Ray cluster")
     monkeypatch.setattr(torch.version, "cuda", None)
     message = r"^device is cuda, but this machine has no GPU that torch .+ could use, which was built without CUDA: set"
     with pytest.raises(ConfigurationError, match=message):
-        settle("cuda", 0, on_tensors=True, parameters=1)
+        choose_device("cuda", 0, on_tensors=True, parameters=1)
 
 
 def test_another_word_is_a_sentence() -> None:
     with pytest.raises(ConfigurationError, match="device must be one of auto, cpu, cuda; got 'gpu'"):
-        settle("gpu", 1, on_tensors=True, parameters=1)
+        choose_device("gpu", 1, on_tensors=True, parameters=1)
 
 
 def test_a_worker_that_sees_no_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +57,7 @@ def test_a_worker_that_sees_no_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "so that it is taken back")
     with pytest.raises(EvaluationError, match=r"The worker on .+ sees no GPU.*\(CUDA_VISIBLE_DEVICES is 3\): set"):
-        prepare("cuda")
+        configure_torch("cuda")
 
 
 def test_a_gpu_that_torch_cannot_use_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +68,7 @@ def test_a_gpu_that_torch_cannot_use_is_a_sentence(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "init", refuse)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "so that it is taken back")
     with pytest.raises(EvaluationError, match=r"cannot use its GPU: The NVIDIA driver .* 11040\)\. Set --device cpu"):
-        prepare("cuda")
+        configure_torch("cuda")
 
 
 def test_counting_gpus_does_not_start_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +87,7 @@ def test_counting_gpus_does_not_start_cuda(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_processor_needs_no_preparation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    assert prepare("cpu") == torch.device("cpu")
+    assert configure_torch("cpu") == torch.device("cpu")
     assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
 
 
@@ -90,7 +98,7 @@ def test_computes_in_float32_and_repeatably(monkeypatch: pytest.MonkeyPatch) -> 
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
     torch.set_float32_matmul_precision("high")
     try:
-        assert prepare("cuda") == torch.device("cuda", 0)
+        assert configure_torch("cuda") == torch.device("cuda", 0)
         assert torch.get_float32_matmul_precision() == "highest"
         assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cudnn.benchmark
         assert torch.backends.cudnn.deterministic
@@ -101,7 +109,7 @@ def test_computes_in_float32_and_repeatably(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_place_is_the_node_the_process_and_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert place_of(torch.device("cpu")) == Place(socket.gethostname(), os.getpid(), "cpu")
+    assert place_of(torch.device("cpu")) == WorkerPlace(socket.gethostname(), os.getpid(), "cpu")
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
     assert str(place_of(torch.device("cuda", 0))) == "NVIDIA H200 (GPU 5)"
@@ -110,7 +118,7 @@ def test_a_place_is_the_node_the_process_and_the_gpu(monkeypatch: pytest.MonkeyP
 
 
 def test_a_resident_vector_is_sent_when_its_bits_change_and_stays_in_its_place() -> None:
-    resident = Resident(torch.device("cpu"))
+    resident = DeviceCopy(torch.device("cpu"))
     vector_P = np.array([1, 2, np.nan, 0], np.float32)
     first = resident.of(vector_P)
     np.testing.assert_array_equal(first.numpy(), vector_P)
@@ -123,7 +131,7 @@ def test_a_resident_vector_is_sent_when_its_bits_change_and_stays_in_its_place()
 
 
 def test_a_vector_of_another_length_is_refused_and_the_copy_stays() -> None:
-    resident = Resident(torch.device("cpu"))
+    resident = DeviceCopy(torch.device("cpu"))
     resident.of(np.arange(3, dtype=np.float32))
     for _ in range(2):  # and it is not remembered as sent
         with pytest.raises(ValueError, match="of 3 numbers cannot become one of 4"):
@@ -135,4 +143,4 @@ def test_a_vector_that_cannot_be_written_is_sent_all_the_same() -> None:
     """As Ray hands it over."""
     vector_P = np.arange(3, dtype=np.float32)
     vector_P.flags.writeable = False
-    assert Resident(torch.device("cpu")).of(vector_P).tolist() == [0, 1, 2]
+    assert DeviceCopy(torch.device("cpu")).of(vector_P).tolist() == [0, 1, 2]

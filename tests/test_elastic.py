@@ -101,7 +101,7 @@ def test_a_cluster_is_joined_after_one_of_this_process_s_own() -> None:
 def test_begins_with_some_takes_in_the_others_and_survives_a_node(
     cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "PATIENCE", 0)  # the table of workers waits for none
+    monkeypatch.setattr(workers, "TABLE_SECONDS", 0)  # the table of workers waits for none
     made, said = slow(0.02), list[str]()
     pool = RayPool(made.experiment, workers=3, min_workers=1, address=cluster.address, say=said.append)
     try:

@@ -24,7 +24,7 @@ PATIENCE = 120.0  # seconds for a cluster on a busy machine to notice something
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A head without CPUs, and a node with one; growth is looked for each second."""
-    monkeypatch.setattr(cluster, "EVERY", 1.0)
+    monkeypatch.setattr(cluster, "LOOK_SECONDS", 1.0)
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     made.add_node(num_cpus=1)
     yield made

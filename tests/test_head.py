@@ -23,10 +23,10 @@ LAUNCH = [sys.executable, str(ROOT / "scripts" / "launch.py")]
 # The same, less patient with those who do not answer: tests have to be waited for.
 IMPATIENT = """
 import sys
-from distes.pools.on_ray.environment import prepare
-prepare()
+from distes.pools.on_ray.environment import set_variables
+set_variables()
 from distes.pools.on_ray import cluster
-cluster.EVERY, cluster.SILENT = 2.0, 8.0
+cluster.LOOK_SECONDS, cluster.HEAD_TIMEOUT = 2.0, 8.0
 from distes.cli import main
 sys.exit(main())
 """

@@ -7,6 +7,7 @@ import math
 import os
 import pty
 import re
+import struct
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.proto.event_pb2 import Event
 
 from distes.runs.monitors import Console, Jsonl, Metrics, Monitor, Monitors
 from distes.runs.monitors.console import duration, number
@@ -242,18 +244,52 @@ def test_a_full_disk_leaves_no_torn_event(tmp_path: Path, monkeypatch: pytest.Mo
     assert [event.step for event in events(tmp_path).Scalars("fitness/mean")] == [0, 2]
 
 
+def crc32c(data: bytes) -> int:
+    """CRC-32C (RFC 3720, appendix B.4), bit by bit."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def masked(data: bytes) -> bytes:
+    """A checksum as TFRecord stores it: rotated right by 15 bits, plus a constant."""
+    crc = crc32c(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def test_the_file_has_the_bytes_of_the_record_format(tmp_path: Path) -> None:
+    assert crc32c(bytes(32)) == 0x8A9136AA  # RFC 3720
+    board = TensorBoard(tmp_path, purge_from=3, configuration_text="a: 1")
+    board.record(metrics(3), FITNESS_N2)
+    board.close()
+    (path,) = tmp_path.glob("events.out.tfevents.*")
+    rest, steps = path.read_bytes(), []
+    while rest:
+        (length,) = struct.unpack("<Q", rest[:8])
+        data = rest[12 : 12 + length]
+        assert rest[: 16 + length] == rest[:8] + masked(rest[:8]) + data + masked(data)
+        steps.append(Event.FromString(data).step)
+        rest = rest[16 + length :]
+    assert steps == [0, 3, 3, 3]
+
+
 def test_neither_tensorflow_nor_its_noise_is_loaded(tmp_path: Path) -> None:
     """A stand-in for TensorFlow that would print its banner."""
     (tmp_path / "tensorflow.py").write_text("print('a banner')")
     code = """
 import sys
+import threading
 from pathlib import Path
 import numpy as np
 from distes.runs.monitors.tensorboard import TensorBoard
 board = TensorBoard(Path(sys.argv[1]), configuration_text="a: 1")
 board.record({"generation": 0, "fitness/mean": 1.0}, np.ones((1, 2)))
 board.close()
-assert not {"tensorflow", "absl", "torch"} & set(sys.modules)
+assert not {"tensorflow", "absl.logging", "torch"} & set(sys.modules)
+assert threading.active_count() == 1
 """
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     command = [sys.executable, "-c", code, str(tmp_path)]

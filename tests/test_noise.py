@@ -19,7 +19,7 @@ import torch
 
 from distes.errors import ConfigurationError
 from distes.noise import table as module
-from distes.noise.table import BLOCK, CHECKSUM, NoiseTable
+from distes.noise.table import CHECKSUM, NUMBERS_PER_BLOCK, NoiseTable
 from tests.small import ROOT
 
 # What a child process does: it takes the folder to use, a statement, and waits for a line when the statement says so.
@@ -98,7 +98,7 @@ def test_the_numbers_are_those_of_the_first_release(folder: Path) -> None:
 
     A run's noise is part of the run: if this fails, runs made before cannot be repeated or resumed.
     """
-    numbers = NoiseTable(size=BLOCK + 3, seed=123).numbers[[0, 1, 2, 1000, -3, -2, -1]]
+    numbers = NoiseTable(size=NUMBERS_PER_BLOCK + 3, seed=123).numbers[[0, 1, 2, 1000, -3, -2, -1]]
     assert numbers.tolist() == pytest.approx(GOLDEN, rel=1e-6)
 
 
@@ -107,16 +107,21 @@ GOLDEN = [0.84341753, -1.0188626, 2.0668881, -1.1116325, 0.59069663, -0.38273934
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_a_longer_table_begins_with_the_shorter_one(folder: Path, dtype: Any) -> None:
-    shorter, longer = NoiseTable(size=BLOCK + 1, dtype=dtype), NoiseTable(size=2 * BLOCK + 9, dtype=dtype)
-    np.testing.assert_array_equal(longer.numbers[: BLOCK + 1], shorter.numbers)
-    assert not np.array_equal(longer.numbers[:BLOCK], longer.numbers[BLOCK : 2 * BLOCK])
+    shorter, longer = (
+        NoiseTable(size=NUMBERS_PER_BLOCK + 1, dtype=dtype),
+        NoiseTable(size=2 * NUMBERS_PER_BLOCK + 9, dtype=dtype),
+    )
+    np.testing.assert_array_equal(longer.numbers[: NUMBERS_PER_BLOCK + 1], shorter.numbers)
+    assert not np.array_equal(
+        longer.numbers[:NUMBERS_PER_BLOCK], longer.numbers[NUMBERS_PER_BLOCK : 2 * NUMBERS_PER_BLOCK]
+    )
 
 
 def test_numbers_do_not_depend_on_the_number_of_threads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = set()
     for cores in (1, 5):
         monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
-        table = NoiseTable(size=4 * BLOCK)
+        table = NoiseTable(size=4 * NUMBERS_PER_BLOCK)
         seen.add((table.fingerprint, table.numbers.tobytes()))
         table.close()
     assert len(seen) == 1
@@ -138,7 +143,7 @@ def test_the_numbers_are_normal(folder: Path) -> None:
     assert np.abs(below - normal).max() < 1.95 / np.sqrt(n)  # the 0.1 % point of the distribution
     assert np.abs(np.array([(x**k).mean() for k in (1, 2, 3, 4)]) - [0, 1, 0, 3]).max() < 6 * np.sqrt(96 / n)
     y = NoiseTable(size=2**22, seed=5).numbers.astype(np.float64)
-    for lag in (1, 2, BLOCK):
+    for lag in (1, 2, NUMBERS_PER_BLOCK):
         assert abs((y[lag:] * y[:-lag]).mean()) < 6 / np.sqrt(n - lag)
 
 
@@ -210,10 +215,10 @@ def test_a_gpu_has_one_copy_until_it_is_closed(folder: Path, dtype: Any) -> None
 
 
 def test_the_fingerprint_sees_a_single_changed_bit(folder: Path) -> None:
-    table = NoiseTable(size=2 * BLOCK + 100, seed=3)
+    table = NoiseTable(size=2 * NUMBERS_PER_BLOCK + 100, seed=3)
     fingerprint, numbers = table.fingerprint, table.numbers.copy()
     assert len(fingerprint) == 16 and int(fingerprint, 16) >= 0
-    for place in (0, BLOCK - 1, BLOCK, 2 * BLOCK + 99):
+    for place in (0, NUMBERS_PER_BLOCK - 1, NUMBERS_PER_BLOCK, 2 * NUMBERS_PER_BLOCK + 99):
         changed = numbers.copy()
         changed.view(np.uint32)[place] ^= 1
         other = NoiseTable(size=table.size, seed=3)

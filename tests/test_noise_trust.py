@@ -8,9 +8,9 @@ import pytest
 
 from distes.errors import ConfigurationError
 from distes.noise import table as module
-from distes.noise.table import BLOCK, CHECKSUM, NoiseTable
+from distes.noise.table import CHECKSUM, NUMBERS_PER_BLOCK, NoiseTable
 
-SIZE = 2 * BLOCK + 5
+SIZE = 2 * NUMBERS_PER_BLOCK + 5
 
 
 @pytest.fixture
@@ -50,7 +50,17 @@ def test_one_that_is_right_is_used_as_it_is(folder: Path, right: tuple[str, byte
 
 
 @pytest.mark.parametrize(
-    "where", [0, 4 * BLOCK + 1, 4 * SIZE - 1, 4 * SIZE, "zeros", "another seed's", "open to others", "other numbers"]
+    "where",
+    [
+        0,
+        4 * NUMBERS_PER_BLOCK + 1,
+        4 * SIZE - 1,
+        4 * SIZE,
+        "zeros",
+        "another seed's",
+        "open to others",
+        "other numbers",
+    ],
 )
 def test_one_that_is_not_is_made_anew(folder: Path, right: tuple[str, bytes, str], where: int | str) -> None:
     name, content, fingerprint = right

@@ -22,7 +22,7 @@ from distes.perturbations.low_rank import LowRank
 from distes.policies.layout import Layout
 from distes.policies.mlp import MLP
 from distes.pools.on_ray.pool import RayPool
-from distes.pools.replica import Outline, OutOfStep, Replica
+from distes.pools.replica import OutOfStep, PopulationOutline, Replica
 from distes.pools.serial import SerialPool
 from distes.population import Evaluation, Population
 from distes.runs.directory import RunDirectory
@@ -287,12 +287,12 @@ class TestWhatItShows:
             strategy.tell(answer(strategy.ask(), fitness))
         shown = dataclasses.replace(strategy.ask(), centre_P=strategy.centre_P)
         assert shown.centre_P.tobytes() != strategy.ask().centre_P.tobytes()
-        assert Replica(strategy, parts.perturbation).complete(Outline.of(shown)).centre_P.tobytes() == (
+        assert Replica(strategy, parts.perturbation).complete(PopulationOutline.of(shown)).centre_P.tobytes() == (
             shown.centre_P.tobytes()
         )
         with pytest.raises(OutOfStep):
             Replica(strategy, parts.perturbation).complete(
-                Outline.of(dataclasses.replace(shown, centre_P=shown.centre_P + 1))
+                PopulationOutline.of(dataclasses.replace(shown, centre_P=shown.centre_P + 1))
             )
 
 

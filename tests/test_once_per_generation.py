@@ -45,7 +45,7 @@ def run(made: Parts, pool: Any, **arguments: Any) -> Log:
 def test_rounds_and_the_confirmation_of_the_target_bring_no_centre(
     monkeypatch: pytest.MonkeyPatch, relays: bool
 ) -> None:
-    monkeypatch.setattr(relay, "FROM", 1 if relays else 100)
+    monkeypatch.setattr(relay, "RELAY_WORKERS", 1 if relays else 100)
     made = bowl()
     asked = pgpe(made).ask()
     assert isinstance(asked.sigma, np.ndarray)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distes.pools.device import Place
+from distes.pools.device import WorkerPlace
 from distes.pools.worker_table import gpu_share, mixed, spans, table
 
 H200 = "NVIDIA H200"
@@ -31,14 +31,14 @@ def test_all_find_a_place_however_the_gpus_are_spread_over_nodes(nodes: list[int
 
 
 def test_a_row_for_each_of_a_few_workers() -> None:
-    places = {1: Place("b", 22, H200, "1"), 0: Place("a (10.0.0.1)", 11, "cpu")}
+    places = {1: WorkerPlace("b", 22, H200, "1"), 0: WorkerPlace("a (10.0.0.1)", 11, "cpu")}
     assert table(places) == [("0", "a (10.0.0.1)", "11", "cpu"), ("1", "b", "22", "NVIDIA H200 (GPU 1)")]
 
 
 def test_a_row_for_each_node_where_workers_are_many() -> None:
-    places = {n: Place("a", 100 + n, H200, str(n % 2)) for n in range(8)}
-    places |= {n: Place("b", 200 + n, H200, str(n % 4)) for n in (8, 9, 11)}
-    places |= {10: Place("b", 210, "NVIDIA L40S", "7"), 12: Place("c", 300, "cpu")}
+    places = {n: WorkerPlace("a", 100 + n, H200, str(n % 2)) for n in range(8)}
+    places |= {n: WorkerPlace("b", 200 + n, H200, str(n % 4)) for n in (8, 9, 11)}
+    places |= {10: WorkerPlace("b", 210, "NVIDIA L40S", "7"), 12: WorkerPlace("c", 300, "cpu")}
     assert table(places) == [
         ("0-7", "a", "8 processes", "2 x NVIDIA H200"),
         ("8-9, 11", "b", "3 processes", "3 x NVIDIA H200"),
@@ -58,6 +58,6 @@ def test_spans_name_every_number_once(numbers: set[int]) -> None:
 
 def test_warns_of_gpus_of_several_kinds() -> None:
     assert mixed([]) is None
-    assert mixed([Place("a", 1, H200, "0"), Place("b", 2, H200, "1")]) is None
-    warning = mixed([Place("a", 1, H200, "0"), Place("b", 2, "NVIDIA L40S", "0")])
+    assert mixed([WorkerPlace("a", 1, H200, "0"), WorkerPlace("b", 2, H200, "1")]) is None
+    warning = mixed([WorkerPlace("a", 1, H200, "0"), WorkerPlace("b", 2, "NVIDIA L40S", "0")])
     assert warning is not None and warning.startswith("The workers' devices differ (NVIDIA H200, NVIDIA L40S): ")

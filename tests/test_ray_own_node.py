@@ -46,7 +46,7 @@ print("a sentence")
 
 class TestAThreadThatStays:
     def test_says_what_is_waited_for_and_gives_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("distes.pools.on_ray.thread.PATIENCE", 0.05)
+        monkeypatch.setattr("distes.pools.on_ray.thread.NOTICE_SECONDS", 0.05)
         said, gate = list[str](), threading.Event()
         thread = Thread(gate.wait)
         with pytest.raises(TimeoutError, match="no answer for 0 seconds"):

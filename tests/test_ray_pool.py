@@ -15,10 +15,10 @@ import ray
 
 from distes.errors import ClusterError, ConfigurationError
 from distes.policies.linear import Linear
-from distes.pools.device import Place
+from distes.pools.device import WorkerPlace
 from distes.pools.experiment import Experiment
 from distes.pools.on_ray import pool as on_ray_pool
-from distes.pools.on_ray.environment import SETTINGS, prepare
+from distes.pools.on_ray.environment import SETTINGS, set_variables
 from distes.pools.on_ray.pool import RayPool, _Actor
 from distes.pools.serial import SerialPool
 from distes.tasks.base import ChunkPairs
@@ -79,11 +79,11 @@ def test_prepares_the_environment_before_ray_looks(monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(key)
     monkeypatch.setenv("RAY_AUTH_TOKEN", "a token")
     monkeypatch.setenv("RAY_DEDUP_LOGS", "1")
-    prepare()
+    set_variables()
     assert {key: os.environ[key] for key in SETTINGS} == {**SETTINGS, "RAY_DEDUP_LOGS": "1"}
     assert "RAY_AUTH_MODE" not in os.environ
     monkeypatch.delitem(sys.modules, "ray")
-    prepare()
+    set_variables()
     assert os.environ["RAY_AUTH_MODE"] == "token"
 
 
@@ -111,7 +111,7 @@ class OnAPretendedGpu(_Actor):
     def __init__(self, experiment: Experiment) -> None:
         assert experiment.device == "cuda"
         super().__init__(replace(experiment, device="cpu"))
-        self.place = Place(self.place.node, self.place.pid, "Pretended", os.environ["CUDA_VISIBLE_DEVICES"])
+        self.place = WorkerPlace(self.place.node, self.place.pid, "Pretended", os.environ["CUDA_VISIBLE_DEVICES"])
 
 
 class PretendingPool(RayPool):

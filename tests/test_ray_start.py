@@ -21,7 +21,7 @@ import ray
 from distes.errors import ClusterError
 from distes.pools.on_ray import connection, local, pool, thread
 from distes.pools.on_ray.connection import Connection
-from distes.pools.on_ray.environment import STAYS, check_token, prepare
+from distes.pools.on_ray.environment import STAYS, check_token, set_variables
 from distes.pools.on_ray.pool import RayPool
 from tests.small import sphere
 
@@ -96,7 +96,7 @@ class TestAnAddress:
     def test_where_something_else_listens(
         self, monkeypatch: pytest.MonkeyPatch, greeting: bytes | None, sentence: str
     ) -> None:
-        monkeypatch.setattr(connection, "GREETS", 0.5)
+        monkeypatch.setattr(connection, "GREETING_SECONDS", 0.5)
         with self.server(greeting) as address:
             refused(sentence, address=address)
 
@@ -145,7 +145,7 @@ class TestAStartThatFails:
             started[0].wait()
 
         monkeypatch.setattr(ray, "init", init)
-        monkeypatch.setattr(thread, "PATIENCE", 0.2)
+        monkeypatch.setattr(thread, "NOTICE_SECONDS", 0.2)
         refused(r"could not start on this machine \(no answer for 1 seconds\)", start_timeout=1, say=said.append)
         assert any("Ray is still starting; it is given up after 1 seconds (--start_timeout)" in line for line in said)
         assert started[0].wait(10) == -9
@@ -172,7 +172,7 @@ class TestAStartThatFails:
             started[0].wait()
 
         monkeypatch.setattr(ray, "init", init)
-        monkeypatch.setattr(thread, "SETTLES", 0.1)
+        monkeypatch.setattr(thread, "ABORT_SECONDS", 0.1)
         experiment = sphere(3).experiment
         with unchanged(), pytest.raises(KeyboardInterrupt):
             RayPool(experiment, workers=1, say=lambda line: None)
@@ -191,7 +191,7 @@ def test_whatever_fails_after_the_start_stops_ray(monkeypatch: pytest.MonkeyPatc
         found.extend(rays())
         raise ZeroDivisionError
 
-    monkeypatch.setattr(pool, "OwnNode", fail)
+    monkeypatch.setattr(pool, "DriverNode", fail)
     experiment = sphere(3).experiment
     with unchanged(), pytest.raises(ZeroDivisionError):
         RayPool(experiment, workers=1, say=lambda line: None)
@@ -341,7 +341,7 @@ class TestATokenFile:
 
         monkeypatch.setattr(Path, "home", nowhere)
         monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
-        prepare()
+        set_variables()
         check_token(print)
 
 

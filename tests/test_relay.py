@@ -30,7 +30,7 @@ def made() -> Parts:
 def pool(made: Parts) -> Iterator[RayPool]:
     """Three workers with a relay."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(on_ray_relay, "FROM", 2)
+        patch.setattr(on_ray_relay, "RELAY_WORKERS", 2)
         strategy = made.strategy(population_size=32)
         experiment = type(made.experiment)(**{**vars(made.experiment), "strategy": strategy})
         pool = RayPool(
@@ -94,7 +94,7 @@ def test_a_relay_that_dies_takes_its_workers_with_it_and_nothing_else(
 def test_a_silent_relay_counts_as_dead(
     pool: RayPool, serial: SerialPool, made: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(on_ray_relay, "SILENT", 15.0)  # the next one must be able to start in that time
+    monkeypatch.setattr(on_ray_relay, "RELAY_TIMEOUT", 15.0)  # the next one must be able to start in that time
     strategy, before = pool.strategy, pool.status().restarted  # type: ignore[attr-defined]
     (relay,) = [process for process in relays() if process.status() != psutil.STATUS_ZOMBIE]
     os.kill(relay.pid, signal.SIGSTOP)

@@ -12,7 +12,7 @@ import pytest
 
 from distes.errors import EvaluationError
 from distes.pools.chunks import Chunk
-from distes.pools.replica import Outline, OutOfStep, Replica, State, Told, digest
+from distes.pools.replica import OutOfStep, PopulationOutline, Replica, StateMessage, TellMessage, digest
 from distes.pools.worker import Worker
 from distes.population import Evaluation, Population
 from distes.strategies.openai_es import OpenAIES
@@ -28,7 +28,7 @@ def copy_of(strategy: OpenAIES, parts: Parts) -> Replica:
     return Replica(*pickle.loads(pickle.dumps((strategy, parts.perturbation))))
 
 
-def step(strategy: OpenAIES) -> Told:
+def step(strategy: OpenAIES) -> TellMessage:
     """The driver's strategy moves on; returns what it was told."""
     population = strategy.ask()
     shape = (len(population.ids_N), 2)
@@ -36,11 +36,11 @@ def step(strategy: OpenAIES) -> Told:
     none = np.empty(0)
     evaluation = Evaluation(fitness_N2, np.ones(shape, np.int64), fitness_N2.size, none, none.astype(np.int64), (), 0.0)
     strategy.tell(evaluation)
-    return Told(population.generation, evaluation, "cpu")
+    return TellMessage(population.generation, evaluation, "cpu")
 
 
 def complete(replica: Replica, strategy: OpenAIES) -> Population:
-    return replica.complete(Outline.of(strategy.ask()))
+    return replica.complete(PopulationOutline.of(strategy.ask()))
 
 
 def in_step(replica: Replica, strategy: OpenAIES) -> bool:
@@ -53,7 +53,10 @@ def test_an_outline_has_nothing_that_grows_with_the_parameters() -> None:
     for dimension in (10, 10_000):
         asked = sphere(dimension).strategy().ask()
         vector = np.full(dimension, 0.1, np.float32)
-        sizes += [len(pickle.dumps(Outline.of(which))) for which in (asked, dataclasses.replace(asked, sigma=vector))]
+        sizes += [
+            len(pickle.dumps(PopulationOutline.of(which)))
+            for which in (asked, dataclasses.replace(asked, sigma=vector))
+        ]
     assert max(sizes) - min(sizes) <= 8  # a number's length
 
 
@@ -62,7 +65,7 @@ def test_is_told_and_follows(parts: Parts) -> None:
     replica = copy_of(strategy, parts)
     assert in_step(replica, strategy)
     for _ in range(4):
-        replica.hear([step(strategy)])
+        replica.follow([step(strategy)])
         assert in_step(replica, strategy)
 
 
@@ -70,38 +73,38 @@ def test_hears_what_it_has_missed_and_passes_over_what_it_knows(parts: Parts) ->
     strategy = parts.strategy()
     replica = copy_of(strategy, parts)
     news = [step(strategy) for _ in range(3)]
-    replica.hear(news[:1])
-    replica.hear(news)
-    replica.hear(news[1:])
+    replica.follow(news[:1])
+    replica.follow(news)
+    replica.follow(news[1:])
     assert in_step(replica, strategy)
 
 
 def test_says_that_it_has_missed_something_and_is_brought_back_by_the_state(parts: Parts) -> None:
     strategy = parts.strategy()
     replica, news = copy_of(strategy, parts), [step(strategy) for _ in range(3)]
-    replica.hear(news[1:])
+    replica.follow(news[1:])
     with pytest.raises(OutOfStep):
         complete(replica, strategy)
-    state = State(3, strategy.state_dict())
-    replica.hear([state])
+    state = StateMessage(3, strategy.state_dict())
+    replica.follow([state])
     assert in_step(replica, strategy)
     told = step(strategy)
-    replica.hear([told])
-    replica.hear([state])  # that of a generation which is over says nothing new
+    replica.follow([told])
+    replica.follow([state])  # that of a generation which is over says nothing new
     assert in_step(replica, strategy)
 
 
 def test_notices_a_single_bit(parts: Parts) -> None:
     strategy = parts.strategy()
     replica, told = copy_of(strategy, parts), step(strategy)
-    replica.hear([told])
-    outline = Outline.of(strategy.ask())
+    replica.follow([told])
+    outline = PopulationOutline.of(strategy.ask())
     nudge(replica)
     with pytest.raises(OutOfStep):
         replica.complete(outline)
     with pytest.raises(OutOfStep):  # and stays out of step
         replica.complete(outline)
-    replica.hear([State(1, strategy.state_dict())])
+    replica.follow([StateMessage(1, strategy.state_dict())])
     assert in_step(replica, strategy)
 
 
@@ -109,7 +112,7 @@ def test_whoever_differs_with_the_whole_state_in_hand_is_faulty(parts: Parts) ->
     strategy = parts.strategy()
     replica = copy_of(strategy, parts)
     step(strategy)
-    replica.hear([State(1, strategy.state_dict())])
+    replica.follow([StateMessage(1, strategy.state_dict())])
     nudge(replica)
     with pytest.raises(EvaluationError, match=r"other parameters than the driver in generation 2.*--sync broadcast"):
         complete(replica, strategy)
@@ -122,10 +125,10 @@ def test_a_step_that_fails_leaves_nothing_to_rely_on(parts: Parts) -> None:
     fails = OpenAIES(parts.centre_P, parts.perturbation, 3, fitness_shaping="raw", optimizer="SGD", learning_rate=1e38)
     broken = Replica(fails, parts.perturbation)
     with pytest.raises(ValueError, match="no longer finite"):
-        broken.hear([dataclasses.replace(told, evaluation=bad)])
+        broken.follow([dataclasses.replace(told, evaluation=bad)])
     with pytest.raises(OutOfStep):
         complete(broken, parts.strategy())
-    replica.hear([told])
+    replica.follow([told])
     assert in_step(replica, strategy)
 
 
@@ -135,7 +138,7 @@ def test_a_vector_of_sigmas_stays_with_the_copy(parts: Parts) -> None:
             return dataclasses.replace(super().ask(), sigma=np.full(10, 0.5, np.float32))
 
     strategy = Each(parts.centre_P, parts.perturbation, 3)
-    outline = Outline.of(strategy.ask())
+    outline = PopulationOutline.of(strategy.ask())
     assert outline.rest.sigma == 0 and outline.rest.centre_P.size == 0
     got = Replica(strategy, parts.perturbation).complete(outline)
     np.testing.assert_array_equal(got.sigma, np.full(10, 0.5, np.float32))
@@ -147,13 +150,13 @@ def test_forms_its_step_where_the_driver_does(parts: Parts) -> None:
     told = dataclasses.replace(step(strategy), device="meta")
     replica = copy_of(parts.strategy(), parts)
     with pytest.raises(Exception):  # noqa: B017, PT011 - nothing can be added up there, whatever torch says of it
-        replica.hear([told])
+        replica.follow([told])
     assert replica._perturbation.device == "meta"
 
 
 def test_a_worker_without_a_copy_cannot_take_an_outline(parts: Parts) -> None:
     with pytest.raises(TypeError, match="without a copy of the strategy"):
-        Worker(parts.experiment).evaluate(Outline.of(parts.strategy().ask()), Chunk(0, 0, 1))
+        Worker(parts.experiment).evaluate(PopulationOutline.of(parts.strategy().ask()), Chunk(0, 0, 1))
 
 
 def nudge(replica: Replica) -> None:

@@ -209,7 +209,7 @@ class TestCheckpointsThatAreGone:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr("distes.runs.store.Archive.close", killed)
+            patch.setattr("distes.runs.store.RunStore.close", killed)
             patch.setattr("distes.runs.background_writer.BackgroundWriter.hand_over", lambda *_: None)
             main([*FLAGS, "--run_dir", str(tmp_path / "run"), "--checkpoint_seconds", "1000"])
         assert len(digests(tmp_path / "run")) == 3

@@ -14,7 +14,7 @@ from distes.pools.experiment import Experiment
 from distes.pools.on_ray import sync as on_ray_sync
 from distes.pools.on_ray.pool import RayPool, _Actor
 from distes.pools.on_ray.sync import HISTORY, Broadcast, Replay, Sync, how_to_send
-from distes.pools.replica import State, Told
+from distes.pools.replica import StateMessage, TellMessage
 from distes.pools.serial import SerialPool
 from distes.population import Evaluation
 from distes.strategies.base import Strategy
@@ -35,8 +35,8 @@ class Baited(Function):
 class Astray(_Actor):
     """A worker one of whose steps comes out otherwise, as on another kind of processor."""
 
-    def follow(self, *news: Told | State) -> None:
-        super().follow(*news)
+    def follow(self, *messages: TellMessage | StateMessage) -> None:
+        super().follow(*messages)
         replica: Any = self._replica
         if isinstance(self._task, Baited) and self._task.bait.exists() and replica._generation:
             self._task.bait.unlink(missing_ok=True)
@@ -117,7 +117,7 @@ def one_generation(sync: Sync, strategy: OpenAIES, worker: int = 0) -> tuple[int
     """Returns the bytes that went down, and what a worker was given besides the population."""
     asked = strategy.ask()
     sync.begin(asked)
-    _, news = sync.arguments(worker)
+    _, messages = sync.arguments(worker)
     sync.answered(worker)
     sync.end()
     shape = (len(asked.ids_N), 2)
@@ -125,7 +125,7 @@ def one_generation(sync: Sync, strategy: OpenAIES, worker: int = 0) -> tuple[int
     scalars = Evaluation(fitness_N2, np.ones(shape, np.int64), fitness_N2.size, none, none.astype(np.int64), (), 0.0)
     sync.told(asked.generation, scalars)
     strategy.tell(scalars)
-    return sync.bytes_down, [type(item) for item in news]
+    return sync.bytes_down, [type(item) for item in messages]
 
 
 def test_what_travels_does_not_grow_with_the_parameters() -> None:
@@ -145,18 +145,18 @@ def test_who_is_told_what() -> None:
     strategy = made.strategy(population_size=16)
     sync = Replay(put, strategy, made.perturbation)
     assert one_generation(sync, strategy)[1] == []  # everybody starts there
-    assert one_generation(sync, strategy)[1] == [Told]
-    assert one_generation(sync, strategy, worker=1)[1] == [Told, Told]  # a newcomer, from the beginning
-    assert one_generation(sync, strategy)[1] == [Told, Told]  # missed one
+    assert one_generation(sync, strategy)[1] == [TellMessage]
+    assert one_generation(sync, strategy, worker=1)[1] == [TellMessage, TellMessage]  # a newcomer, from the beginning
+    assert one_generation(sync, strategy)[1] == [TellMessage, TellMessage]  # missed one
     sync.forget(0)
-    assert one_generation(sync, strategy)[1] == [State]
-    assert one_generation(sync, strategy)[1] == [Told]
+    assert one_generation(sync, strategy)[1] == [StateMessage]
+    assert one_generation(sync, strategy)[1] == [TellMessage]
     for _ in range(HISTORY):
         one_generation(sync, strategy)
-    assert one_generation(sync, strategy, worker=1)[1] == [State]  # too long ago
-    assert one_generation(sync, strategy, worker=2)[1] == [State]
+    assert one_generation(sync, strategy, worker=1)[1] == [StateMessage]  # too long ago
+    assert one_generation(sync, strategy, worker=2)[1] == [StateMessage]
     strategy.tell(nothing(strategy))  # a step that nobody hears of
-    assert one_generation(sync, strategy)[1] == [State]
+    assert one_generation(sync, strategy)[1] == [StateMessage]
 
 
 def nothing(strategy: OpenAIES) -> Evaluation:
@@ -187,7 +187,7 @@ def test_decides_by_size_and_device(
     monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, pays_from: int, sync: str, expected: type[Sync]
 ) -> None:
     monkeypatch.setattr(on_ray_sync, "visible_gpus", lambda: gpus)
-    monkeypatch.setattr(on_ray_sync, "PAYS_FROM", pays_from)
+    monkeypatch.setattr(on_ray_sync, "REPLAY_PARAMETERS", pays_from)
     made, said = sphere(10), list[str]()
     experiment = replace(following(made, made.strategy()), device=device)
     how, settled = how_to_send(sync, experiment, put, put, said.append)

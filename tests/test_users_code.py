@@ -20,9 +20,9 @@ from distes.noise.table import NoiseTable
 from distes.policies.linear import Linear
 from distes.pools.chunks import Chunk
 from distes.pools.experiment import Experiment
-from distes.pools.on_ray.calls import Fate, what_became
+from distes.pools.on_ray.calls import CallStatus, what_became
 from distes.pools.on_ray.pool import RayPool
-from distes.pools.replica import Outline, Replica, Told
+from distes.pools.replica import PopulationOutline, Replica, TellMessage
 from distes.pools.serial import SerialPool
 from distes.pools.worker import Worker
 from distes.population import Evaluation, Genomes, Moments, Normalization, Population, ReadOnly
@@ -93,8 +93,8 @@ def test_the_traceback_of_a_worker_comes_along_for_debugging() -> None:
     ray_exceptions = pytest.importorskip("ray.exceptions")
     cause = EvaluationError("a sentence")
     error = ray_exceptions.RayTaskError("evaluate", "Traceback ...\n  File users.py, line 7", cause)
-    fate, found = what_became(error)
-    assert fate is Fate.FAILED and found is cause
+    status, found = what_became(error)
+    assert status is CallStatus.FAILED and found is cause
     assert "users.py, line 7" in "".join(pickle.loads(pickle.dumps(found)).__notes__)
 
 
@@ -262,9 +262,9 @@ def test_a_strategy_that_travelled_may_write_to_its_own_arrays() -> None:
     replica = Replica(travelled, travelled._perturbation)
     for _ in range(3):
         asked = driver.ask()
-        assert replica.complete(Outline.of(asked)).centre_P.tobytes() == asked.centre_P.tobytes()
+        assert replica.complete(PopulationOutline.of(asked)).centre_P.tobytes() == asked.centre_P.tobytes()
         evaluation = Evaluation.of(np.arange(8.0))
-        replica.hear([read_only(Told(asked.generation, evaluation, "cpu"))])
+        replica.follow([read_only(TellMessage(asked.generation, evaluation, "cpu"))])
         driver.tell(evaluation)
 
 
@@ -274,10 +274,12 @@ def test_a_strategy_that_fails_in_a_worker_is_named() -> None:
     worker, asked = Worker(dataclasses.replace(made.experiment, strategy=driver)), driver.ask()
     evaluation = Evaluation.of(np.arange(8.0))
     with pytest.raises(LookupError):  # nobody hears it
-        worker.follow(Told(0, evaluation, "cpu"))
+        worker.follow(TellMessage(0, evaluation, "cpu"))
     driver.tell(evaluation)
     with pytest.raises(EvaluationError, match=r"FailsInWorkers\._tell, which .* raised LookupError: no licence"):
-        worker.evaluate(Outline.of(driver.ask()), Chunk(0, 0, 2), Told(asked.generation, evaluation, "cpu"))
+        worker.evaluate(
+            PopulationOutline.of(driver.ask()), Chunk(0, 0, 2), TellMessage(asked.generation, evaluation, "cpu")
+        )
 
 
 def test_what_members_return_may_be_written_to() -> None:

@@ -236,14 +236,14 @@ class TestDevices:
 
     def test_auto_looks_at_task_and_policy(self, task: Recorder, made: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
         undecided = replace(made.experiment, device="auto")
-        assert undecided.settled(0).device == undecided.settled(8).device == "cpu"
+        assert undecided.with_device(0).device == undecided.with_device(8).device == "cpu"
         task.on_device = True
-        assert (undecided.settled(0).device, undecided.settled(8).device) == ("cpu", "cuda")
+        assert (undecided.with_device(0).device, undecided.with_device(8).device) == ("cpu", "cuda")
         task.on_device = False
-        monkeypatch.setattr("distes.pools.device.PAYS_FROM", made.layout.size)
-        assert undecided.settled(8).device == "cuda"
+        monkeypatch.setattr("distes.pools.device.GPU_PARAMETERS", made.layout.size)
+        assert undecided.with_device(8).device == "cuda"
         with pytest.raises(ConfigurationError, match="the Ray cluster has no GPU"):
-            replace(made.experiment, device="cuda").settled(0, "the Ray cluster")
+            replace(made.experiment, device="cuda").with_device(0, "the Ray cluster")
 
     def test_chunks_are_large_where_environments_live_on_a_gpu(
         self, task: Recorder, made: Parts, monkeypatch: pytest.MonkeyPatch

@@ -44,7 +44,7 @@ SUPPLIED = {
     "strategy": {"centre_P", "perturbation", "seed", "sensitivity"},
     "perturbation": {"noise", "layout"},
 }
-# Where and how to run; the other keys of the top level are arguments of Trainer and Archive.
+# Where and how to run; the other keys of the top level are arguments of Trainer and RunStore.
 OPTIONS = [
     Argument("run_dir", str | None, None, "Where the run is kept; null makes runs/TASK-DATE-TIME."),
     Argument(
@@ -141,10 +141,10 @@ def own_arguments(component: type, section: str = "") -> dict[str, Argument]:
 
 def schema(classes: dict[str, str]) -> dict[str, Argument]:
     """All keys that exist once the classes are chosen, in the order in which they are written down."""
-    from distes.runs.store import Archive
+    from distes.runs.store import RunStore
     from distes.training.trainer import Trainer
 
-    found = [*own_arguments(Trainer).values(), *own_arguments(Archive).values(), *OPTIONS]
+    found = [*own_arguments(Trainer).values(), *own_arguments(RunStore).values(), *OPTIONS]
     for section, path in classes.items():
         found += own_arguments(chosen_class(section, path), section).values()
     found += arguments(NoiseTable, "noise").values()

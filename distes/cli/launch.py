@@ -18,13 +18,13 @@ from distes.cli.configuration import Configuration, experiment
 from distes.cli.keys import own_arguments
 from distes.errors import ClusterError, ConfigurationError, EvaluationError, RunDirectoryError, installation, trust
 from distes.pools.base import Pool
-from distes.pools.device import prepare, settle, visible_gpus
+from distes.pools.device import choose_device, configure_torch, visible_gpus
 from distes.pools.experiment import Experiment
 from distes.runs import atomic_files
 from distes.runs.directory import RunDirectory
 from distes.runs.monitors.base import Monitor
 from distes.runs.monitors.console import Console, duration, number
-from distes.runs.store import Archive
+from distes.runs.store import RunStore
 from distes.training.budget import Result, require_end
 from distes.training.signals import INTERRUPTED, clean_up_first
 from distes.training.trainer import Trainer
@@ -88,8 +88,8 @@ def _train(configuration: Configuration, parts: Parts, trusting: str, *, resumed
             "observation_shape": parts.task.observation_shape,
             "action_size": parts.task.action_size,
         }
-        saving = {name: configuration[name] for name in own_arguments(Archive)}
-        archive = Archive(
+        saving = {name: configuration[name] for name in own_arguments(RunStore)}
+        archive = RunStore(
             directory,
             parts.policy,
             description,
@@ -156,7 +156,7 @@ def early_device(configuration: Configuration, parts: Parts) -> str:
     if configuration["workers"] != 0 and _address(configuration):
         return asked
     size, on_tensors = parts.forward.layout.size, parts.task.on_device
-    return settle(asked, visible_gpus(), on_tensors=on_tensors, parameters=size)
+    return choose_device(asked, visible_gpus(), on_tensors=on_tensors, parameters=size)
 
 
 def start_pool(configuration: Configuration, parts: Parts, console: Console, sync: str) -> Pool:
@@ -184,9 +184,9 @@ def start_pool(configuration: Configuration, parts: Parts, console: Console, syn
         if serial.device == "cuda":
             console.say(f"Members are evaluated in this process, on {serial.place}.")
         return serial
-    from distes.pools.on_ray.environment import prepare
+    from distes.pools.on_ray.environment import set_variables
 
-    prepare()
+    set_variables()
     from distes.pools.on_ray.pool import RayPool
 
     return RayPool(
@@ -212,7 +212,7 @@ def sum_on(parts: Parts, device: str, say: Callable[[str], None]) -> None:
     """
     if device == "cuda":
         if visible_gpus():
-            prepare("cuda")  # as workers do, whose updates are to have the same bits
+            configure_torch("cuda")  # as workers do, whose updates are to have the same bits
             parts.perturbation.device = "cuda"
         else:
             say("This process sees no GPU: it forms the update on its processor, whose last bits may be other ones.")

@@ -15,6 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from jsonargparse import ArgumentError, ArgumentParser
 
 from distes.cli import yaml_text
+from distes.cli.jsonargparse_internals import typed_actions
 from distes.errors import ConfigurationError, did_you_mean
 
 MISSING = inspect.Parameter.empty
@@ -159,14 +160,12 @@ def arguments(component: type, section: str = "") -> dict[str, Argument]:
     parser.add_class_arguments(component, fail_untyped=False, instantiate=False)
     parameters = inspect.signature(component).parameters
     found = {}
-    for action in parser._actions:
-        if not hasattr(action, "_typehint") or "." in action.dest:
-            continue
+    for action, hint in typed_actions(parser):
         own = parameters.get(action.dest)
         required = action.required or (own is not None and own.default is MISSING)
         default = MISSING if required else action.default
         key = f"{section}.{action.dest}" if section else action.dest
-        found[action.dest] = Argument(key, _of_yaml(action._typehint), default, (action.help or "").strip())
+        found[action.dest] = Argument(key, _of_yaml(hint), default, (action.help or "").strip())
     return found
 
 

@@ -27,6 +27,7 @@ from distes.errors import ConfigurationError, raised
 from distes.members.cuda_graph import CudaGraphs
 from distes.members.layers.base import MemberLayer, MemberWeights
 from distes.members.layers.replace import replace_layers
+from distes.members.torch_internals import has_hooks
 from distes.perturbations.row_layout import RowLayout
 from distes.policies.base import StatefulPolicy
 from distes.policies.layout import Layout
@@ -96,8 +97,8 @@ class Forward:
         self._small = False
         if replaced is not None:
             self._call, self._layers = replaced
-            # A module's call looks for hooks, which takes as long as a small layer.
-            called = self._call._forward_hooks or self._call._forward_pre_hooks or isinstance(self._call, MemberLayer)
+            # Looking for hooks where there are none takes as long as a small layer.
+            called = has_hooks(self._call) or isinstance(self._call, MemberLayer)
             self._enter: Callable[..., Any] = self._call if called else self._call.forward
 
     @property

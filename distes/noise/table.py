@@ -32,7 +32,7 @@ from distes.errors import ConfigurationError
 if TYPE_CHECKING:
     import torch
 
-BLOCK = 2**20
+NUMBERS_PER_BLOCK = 2**20
 CHECKSUM = 16  # bytes behind the numbers in the file: the fingerprint that they had when they were made
 _PREFIX = "distes-noise-"
 _FOLDERS = [Path("/dev/shm"), Path(tempfile.gettempdir())]
@@ -133,10 +133,10 @@ class NoiseTable:
     def _fill(self, table: NDArray[Any]) -> None:
         """Block by block, as many threads as cores; NumPy draws without holding Python's lock."""
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            list(threads.map(lambda block: self._fill_block(table, block), range(-(-self.size // BLOCK))))
+            list(threads.map(lambda block: self._fill_block(table, block), range(-(-self.size // NUMBERS_PER_BLOCK))))
 
     def _fill_block(self, table: NDArray[Any], block: int) -> None:
-        part = table[block * BLOCK : (block + 1) * BLOCK]
+        part = table[block * NUMBERS_PER_BLOCK : (block + 1) * NUMBERS_PER_BLOCK]
         generator = np.random.Generator(np.random.SFC64([self.seed, block]))
         part[:] = generator.standard_normal(len(part), dtype=np.float32)  # ~ N(0, 1)
 
@@ -147,7 +147,7 @@ class NoiseTable:
             return False
         with mmap.mmap(file.fileno(), status.st_size, access=mmap.ACCESS_READ) as memory:
             table = np.frombuffer(memory, dtype=self.dtype, count=self.size)
-            beginning = np.empty(min(self.size, BLOCK), self.dtype)
+            beginning = np.empty(min(self.size, NUMBERS_PER_BLOCK), self.dtype)
             self._fill_block(beginning, 0)
             begins = beginning.tobytes() == table[: len(beginning)].tobytes()
             found, stated = _fingerprint(table), memory[status.st_size - CHECKSUM :]
@@ -167,7 +167,7 @@ class NoiseTable:
 
 
 def _fingerprint(table: NDArray[Any]) -> str:
-    blocks = [table[start : start + BLOCK] for start in range(0, len(table), BLOCK)]
+    blocks = [table[start : start + NUMBERS_PER_BLOCK] for start in range(0, len(table), NUMBERS_PER_BLOCK)]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         sums = np.fromiter(threads.map(zlib.crc32, blocks), np.uint32, len(blocks))
     return hashlib.sha256(sums.astype("<u4").tobytes()).hexdigest()[:16]

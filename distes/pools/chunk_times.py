@@ -12,7 +12,7 @@ FLOOR = 60.0  # but not before so many seconds,
 UNKNOWN = 1800.0  # or so many, as long as no chunk has come back at all
 
 
-class Pace:
+class ChunkTimes:
     """Seconds per member (or episode of the centre), of the chunks that came back last."""
 
     def __init__(self, timeout: float | None = None) -> None:

@@ -13,11 +13,11 @@ from distes.errors import ConfigurationError, EvaluationError
 
 DEVICES = ("auto", "cpu", "cuda")
 # From so many parameters on, products outweigh what it costs to launch them and to carry observations to and fro.
-PAYS_FROM = 300_000
+GPU_PARAMETERS = 300_000
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkerPlace:
     """Where a worker is.
 
     Attributes:
@@ -36,7 +36,7 @@ class Place:
         return f"{self.device} (GPU {self.gpu})" if self.gpu else self.device
 
 
-class Resident:
+class DeviceCopy:
     """A host vector's copy on a device: sent when the vector has changed, and always at the same place in memory."""
 
     def __init__(self, device: torch.device) -> None:
@@ -76,12 +76,12 @@ def visible_gpus() -> int:
     """How many GPUs there are for this process; starts nothing on them, nor CUDA itself.
 
     Asks the driver's management library, where `torch.cuda.is_available` starts CUDA: a process that has done so cannot
-    be forked any more. Whether torch can use them shows in `prepare`.
+    be forked any more. Whether torch can use them shows in `configure_torch`.
     """
     return torch.cuda.device_count()
 
 
-def settle(asked: str, gpus: int, *, on_tensors: bool, parameters: int, where: str = "this machine") -> str:
+def choose_device(asked: str, gpus: int, *, on_tensors: bool, parameters: int, where: str = "this machine") -> str:
     """Decides between `cpu` and `cuda`. The answer depends on the experiment, and on whether there is a GPU at all.
 
     `auto` takes a GPU where there is one and it pays: for environments that live on tensors, and for large policies. A
@@ -100,13 +100,13 @@ def settle(asked: str, gpus: int, *, on_tensors: bool, parameters: int, where: s
     if asked not in DEVICES:
         raise ConfigurationError(f"device must be one of {', '.join(DEVICES)}; got {asked!r}.")
     if asked == "auto":
-        return "cuda" if gpus and (on_tensors or parameters >= PAYS_FROM) else "cpu"
+        return "cuda" if gpus and (on_tensors or parameters >= GPU_PARAMETERS) else "cpu"
     if asked == "cuda" and not gpus:
         raise ConfigurationError(f"device is cuda, but {where} has no GPU{_reason()}: set --device cpu, or auto.")
     return asked
 
 
-def prepare(device: str) -> torch.device:
+def configure_torch(device: str) -> torch.device:
     """Makes this process ready to compute on a device: in float32 throughout, and the same bits every time.
 
     Ray shows a worker its own GPU alone (CUDA_VISIBLE_DEVICES), so that is always number 0.
@@ -137,13 +137,13 @@ def prepare(device: str) -> torch.device:
     return torch.device("cuda", 0)
 
 
-def place_of(device: torch.device) -> Place:
+def place_of(device: torch.device) -> WorkerPlace:
     """Where this process is, and what it computes on."""
     node, pid = socket.gethostname(), os.getpid()
     if device.type == "cpu":
-        return Place(node, pid, "cpu")
+        return WorkerPlace(node, pid, "cpu")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    return Place(node, pid, torch.cuda.get_device_name(device), visible[0] or str(device.index or 0))
+    return WorkerPlace(node, pid, torch.cuda.get_device_name(device), visible[0] or str(device.index or 0))
 
 
 def _reason() -> str:

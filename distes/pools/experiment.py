@@ -12,7 +12,7 @@ from distes.members.sensitivity import Sensitivity
 from distes.noise.table import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.policies.layout import Layout
-from distes.pools.device import settle
+from distes.pools.device import choose_device
 from distes.strategies.base import Strategy
 from distes.tasks.base import ChunkPairs, Task
 
@@ -78,7 +78,7 @@ class Experiment:
         sensitivity = None if strategy is None else strategy.sensitivity
         return cls(task, forward, perturbation, noise, noise.fingerprint, device, strategy, sensitivity)
 
-    def settled(self, gpus: int, where: str = "this machine") -> Self:
+    def with_device(self, gpus: int, where: str = "this machine") -> Self:
         """The same with `auto` decided.
 
         Args:
@@ -90,7 +90,7 @@ class Experiment:
         """
         size, on_tensors = self.forward.layout.size, self.task.on_device
         return dataclasses.replace(
-            self, device=settle(self.device, gpus, on_tensors=on_tensors, parameters=size, where=where)
+            self, device=choose_device(self.device, gpus, on_tensors=on_tensors, parameters=size, where=where)
         )
 
     @property

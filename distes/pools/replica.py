@@ -25,7 +25,7 @@ class OutOfStep(DistesError):
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class TellMessage:
     """What the driver's strategy is told.
 
     Attributes:
@@ -40,7 +40,7 @@ class Told:
 
 
 @dataclass(frozen=True, eq=False)
-class State:
+class StateMessage:
     """All that a strategy knows.
 
     Attributes:
@@ -53,7 +53,7 @@ class State:
 
 
 @dataclass(frozen=True, eq=False)
-class Outline:
+class PopulationOutline:
     """A population without what grows with the number of parameters.
 
     Attributes:
@@ -65,7 +65,7 @@ class Outline:
     digest: str
 
     @classmethod
-    def of(cls, population: Population) -> "Outline":
+    def of(cls, population: Population) -> "PopulationOutline":
         """Takes the search distribution out."""
         return cls(SearchDistribution.without(population), digest(population))
 
@@ -95,10 +95,10 @@ class Replica:
     def _digest(self) -> str:
         return digest(self._asked)
 
-    def hear(self, news: Iterable[Told | State]) -> None:
+    def follow(self, messages: Iterable[TellMessage | StateMessage]) -> None:
         """Takes the steps that the driver has taken, in their order. What is known already is passed over."""
-        for item in news:
-            if isinstance(item, State):
+        for item in messages:
+            if isinstance(item, StateMessage):
                 if self._generation is None or item.generation > self._generation:
                     self._generation = None
                     self._strategy.load_state_dict(copy.deepcopy(item.state))
@@ -119,7 +119,7 @@ class Replica:
                 self._failure = error, error.__traceback__
             raise
 
-    def complete(self, outline: Outline) -> Population:
+    def complete(self, outline: PopulationOutline) -> Population:
         """Puts in what the outline left out.
 
         Raises:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.chunks import chunks, reduce
-from distes.pools.device import Place, visible_gpus
+from distes.pools.device import WorkerPlace, visible_gpus
 from distes.pools.experiment import Experiment
 from distes.pools.worker import Worker
 from distes.population import Evaluation, Population
@@ -25,13 +25,13 @@ class SerialPool(Pool):
         Raises:
             ConfigurationError: If the device is `cuda`, and there is no GPU.
         """
-        experiment = experiment.settled(visible_gpus())
+        experiment = experiment.with_device(visible_gpus())
         alone = dataclasses.replace(experiment, strategy=None)  # nobody has to follow the one that is here
         self._worker, self._pairs_per_chunk = Worker(alone), pairs_per_chunk
         self.device, self._usual = experiment.device, experiment.pairs_per_chunk
 
     @property
-    def place(self) -> Place:
+    def place(self) -> WorkerPlace:
         """Where this process is, and what it computes on."""
         return self._worker.place
 

@@ -19,10 +19,10 @@ from distes.members.mutations import MUTATIONS
 from distes.noise.global_randomness import seeded
 from distes.noise.one_thread import one_thread
 from distes.pools.chunks import Chunk, ChunkResult
-from distes.pools.device import Place, Resident, place_of, prepare
+from distes.pools.device import DeviceCopy, WorkerPlace, configure_torch, place_of
 from distes.pools.experiment import Experiment
 from distes.pools.gpu_memory import GpuMemory
-from distes.pools.replica import Outline, Replica, State, Told
+from distes.pools.replica import PopulationOutline, Replica, StateMessage, TellMessage
 from distes.pools.search_distribution import SearchDistribution
 from distes.population import Genomes, Population
 from distes.tasks.base import MemberError, Outcome, Terms, checked, never
@@ -49,12 +49,12 @@ class Worker:
             )
         self._task, self._perturbation = experiment.task, experiment.perturbation
         self._sensitivity = experiment.sensitivity
-        self._device = prepare(experiment.device)
-        self.place: Place = place_of(self._device)
+        self._device = configure_torch(experiment.device)
+        self.place: WorkerPlace = place_of(self._device)
         self._memory = GpuMemory(self._device)
         self._members: Members | None = None  # of the last chunk
         self._forward = experiment.forward
-        self._centre: Resident | None = None  # on a processor the centre is taken as it comes
+        self._centre: DeviceCopy | None = None  # on a processor the centre is taken as it comes
         self._decoders: dict[tuple[str, str, float], Decoder] = {}  # with the vectors of genomes; see `_decoder`
         self._replica = None if experiment.strategy is None else Replica(experiment.strategy, experiment.perturbation)
         self.stop: Callable[[], bool] = never  # asked by tasks between steps
@@ -66,32 +66,35 @@ class Worker:
         self._task.close()
 
     @one_thread()
-    def follow(self, *news: Told | State) -> None:
+    def follow(self, *messages: TellMessage | StateMessage) -> None:
         """Takes the driver's step along with it; what goes wrong shows when a chunk comes."""
         if self._replica is not None:
-            self._replica.hear(news)
+            self._replica.follow(messages)
 
     @one_thread()
     def evaluate(
-        self, population: Population | Outline, chunk: Chunk, *news: Told | State | SearchDistribution
+        self,
+        population: Population | PopulationOutline,
+        chunk: Chunk,
+        *messages: TellMessage | StateMessage | SearchDistribution,
     ) -> ChunkResult:
         """Evaluates pairs (both members of each, + first) or episodes of the centre.
 
         Args:
             population: The generation; or its outline, for a worker that has a copy of the strategy.
             chunk: Which part of it.
-            news: What such a worker may not know yet; or the search distribution of a population that has none.
+            messages: What such a worker may not know yet; or the search distribution of a population that has none.
 
         Raises:
             OutOfStep: The copy is not where the outline is.
             EvaluationError: If a member cannot be evaluated; names it, and says how to replay it alone. Or if the chunk
                 does not fit into memory; says how many members would.
         """
-        if isinstance(population, Outline):
+        if isinstance(population, PopulationOutline):
             with users_code("A worker could not take the strategy's step along with the driver"):
-                self.follow(*(item for item in news if not isinstance(item, SearchDistribution)))
+                self.follow(*(item for item in messages if not isinstance(item, SearchDistribution)))
                 population = self._completed(population)
-        for item in news:
+        for item in messages:
             if isinstance(item, SearchDistribution):
                 population = item.put_into(population)
         count = chunk.evaluations
@@ -184,7 +187,7 @@ class Worker:
             self._decoders = {key: Decoder(first, mutation, self._device)}  # of one experiment at a time
         return self._decoders[key]
 
-    def _completed(self, outline: Outline) -> Population:
+    def _completed(self, outline: PopulationOutline) -> Population:
         if self._replica is None:
             raise TypeError("An outline says nothing to a worker without a copy of the strategy.")
         return self._replica.complete(outline)
@@ -198,7 +201,7 @@ class Worker:
         try:
             self._forward = copy.deepcopy(experiment.forward).to(self._device)  # the driver's may stay where it is
             experiment.noise.tensor(self._device)
-            self._centre = Resident(self._device)
+            self._centre = DeviceCopy(self._device)
         except Exception as error:
             if not out_of_memory(error):
                 raise

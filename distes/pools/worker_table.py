@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from distes.pools.device import Place
+from distes.pools.device import WorkerPlace
 
 SINGLY = 8  # workers of which each has a row of its own
 COLUMNS = ("worker", "node", "process", "device")
@@ -18,7 +18,7 @@ def gpu_share(workers: int, gpus: int) -> float:
     return math.floor(10_000 / math.ceil(workers / gpus)) / 10_000
 
 
-def table(places: Mapping[int, Place]) -> list[tuple[str, str, str, str]]:
+def table(places: Mapping[int, WorkerPlace]) -> list[tuple[str, str, str, str]]:
     """Rows of COLUMNS, by worker; where workers are many, one for those that a node has of one kind."""
     if len(places) <= SINGLY:
         return [(str(number), one.node, str(one.pid), str(one)) for number, one in sorted(places.items())]
@@ -45,7 +45,7 @@ def spans(numbers: Sequence[int]) -> str:
     return ", ".join("-".join(map(str, run)) for run in runs)
 
 
-def mixed(places: Iterable[Place]) -> str | None:
+def mixed(places: Iterable[WorkerPlace]) -> str | None:
     """A warning where the workers' GPUs are of different kinds, or None."""
     kinds = sorted({place.device for place in places})
     if len(kinds) < 2:

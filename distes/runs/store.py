@@ -18,7 +18,7 @@ from distes.runs.policy_files import Which, save_policy
 from distes.runs.state_encoding import encode
 
 
-class Archive:
+class RunStore:
     """Saves and restores one run. A disk that is full or gone is said, and does not end the training.
 
     Attributes:

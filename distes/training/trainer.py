@@ -20,7 +20,7 @@ from distes.population import Evaluation, Normalization, Population
 from distes.runs.best import Best
 from distes.runs.monitors.base import Metrics, Monitor, Monitors
 from distes.runs.state_check import below, misfit
-from distes.runs.store import Archive
+from distes.runs.store import RunStore
 from distes.strategies.base import Strategy, require_population
 from distes.tasks.base import Task
 from distes.tasks.normalization import RunningStat, every_fraction
@@ -46,7 +46,7 @@ class Trainer:
         noise: NoiseTable,
         pool: Pool,
         monitors: Sequence[Monitor] = (),
-        archive: Archive | None = None,
+        archive: RunStore | None = None,
         seed: int = 0,
         generations: int | None = 1000,
         total_timesteps: int | None = None,
@@ -106,7 +106,7 @@ class Trainer:
         """Goes back to the archive's newest checkpoint; returns whether there is one. Changes no file.
 
         Args:
-            state: What `Archive.restore` has returned, if it has been asked already.
+            state: What `RunStore.restore` has returned, if it has been asked already.
 
         Raises:
             CheckpointError: It is no state of this run; nothing has changed.

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from distes.pools.device import prepare
+from distes.pools.device import configure_torch
 
 Figures = dict[str, Any]
 
@@ -56,7 +56,7 @@ class Case:
     def ready(self) -> torch.device:
         """The device, as a worker makes it ready."""
         torch.set_num_threads(1)
-        return prepare(self.name)
+        return configure_torch(self.name)
 
     def size(self, usual: Any, tiny: Any) -> Any:
         """One of both."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from distes.cli.keys import SUPPLIED
 from distes.cli.signature import arguments
 from distes.errors import ConfigurationError, EvaluationError
-from distes.pools.replica import Outline, Replica, Told, digest
+from distes.pools.replica import PopulationOutline, Replica, TellMessage, digest
 from distes.pools.serial import SerialPool
 from distes.population import Evaluation, Population
 from distes.runs.state_encoding import decode, encode, pack, unpack
@@ -183,9 +183,9 @@ def test_a_copy_that_is_told_the_same_asks_for_the_same(name: str, parts: Parts)
             if isinstance(array, np.ndarray):
                 array.flags.writeable = False
         original.tell(evaluation)
-        outline = Outline.of(original.ask())
+        outline = PopulationOutline.of(original.ask())
         for copy in copies:
-            copy.hear([Told(generation, evaluation, "cpu")])
+            copy.follow([TellMessage(generation, evaluation, "cpu")])
             assert same(copy.complete(outline), original.ask())
 
 

@@ -10,18 +10,18 @@ import ray
 from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
 from distes.errors import DistesError
+from distes.pools.assignment import Assignment
 from distes.pools.chunks import ChunkResult
-from distes.pools.dispatch import Issue
 from distes.pools.on_ray.deaths import Death
 from distes.tasks.base import Stopped
 
 
-class Fate(enum.Enum):
+class CallStatus(enum.Enum):
     """What became of a call."""
 
     DONE = enum.auto()
     FAILED = enum.auto()
-    TAKEN_BACK = enum.auto()  # before it was begun, or within an episode
+    CANCELLED = enum.auto()  # before it was begun, or within an episode
     LOST = enum.auto()  # with the worker, its node, or the link to it
 
 
@@ -30,15 +30,15 @@ class Answer:
     """The end of a call.
 
     Attributes:
-        issue: What was asked of whom.
-        fate: How it ended; who is lost does not answer.
+        assignment: What was asked of whom.
+        status: How it ended; who is lost does not answer.
         result: Where it is DONE.
         error: Where it FAILED.
         death: The worker's, where the call is LOST.
     """
 
-    issue: Issue
-    fate: Fate
+    assignment: Assignment
+    status: CallStatus
     result: ChunkResult | None = None
     error: Exception | None = None
     death: Death | None = None
@@ -52,19 +52,19 @@ class Calls(ABC):
         """A worker is ready, on a node of that identity."""
 
     @abstractmethod
-    def send(self, calls: Sequence[tuple[Issue, Any, Sequence[Any]]]) -> None:
-        """Hands out chunks: each with a reference to the population, and with references to news for its worker."""
+    def send(self, calls: Sequence[tuple[Assignment, Any, Sequence[Any]]]) -> None:
+        """Hands out chunks: each with a reference to the population, and with references to messages for its worker."""
 
     @abstractmethod
-    def tell(self, news: Any) -> None:
-        """Has all workers follow a reference to news; nobody waits for that."""
+    def tell(self, messages: Any) -> None:
+        """Has all workers follow a reference to messages; nobody waits for that."""
 
     @abstractmethod
-    def take_back(self, issues: Collection[Issue]) -> None:
+    def cancel(self, assignments: Collection[Assignment]) -> None:
         """Asks for what is not begun yet; each of them is still answered."""
 
     @abstractmethod
-    def in_flight(self) -> list[Issue]:
+    def in_flight(self) -> list[Assignment]:
         """What is not answered yet."""
 
     @abstractmethod
@@ -86,28 +86,30 @@ class DirectCalls(Calls):
     def __init__(self) -> None:
         """Nothing in flight."""
         self._actors: dict[int, Any] = {}
-        self._flying: dict[Any, Issue] = {}
+        self._flying: dict[Any, Assignment] = {}
 
     def joined(self, worker: int, actor: Any, node: str) -> None:
         """Remembers its handle."""
         self._actors[worker] = actor
 
-    def send(self, calls: Sequence[tuple[Issue, Any, Sequence[Any]]]) -> None:
+    def send(self, calls: Sequence[tuple[Assignment, Any, Sequence[Any]]]) -> None:
         """One after the other."""
-        for issue, shared, news in calls:
-            self._flying[self._actors[issue.worker].evaluate.remote(shared, issue.chunk, *news)] = issue
+        for assignment, shared, messages in calls:
+            self._flying[self._actors[assignment.worker].evaluate.remote(shared, assignment.chunk, *messages)] = (
+                assignment
+            )
 
-    def tell(self, news: Any) -> None:
+    def tell(self, messages: Any) -> None:
         """One after the other."""
         for actor in self._actors.values():
-            actor.follow.remote(news)
+            actor.follow.remote(messages)
 
-    def take_back(self, issues: Collection[Issue]) -> None:
+    def cancel(self, assignments: Collection[Assignment]) -> None:
         """A call that runs is left to end."""
-        for reference in [reference for reference, issue in self._flying.items() if issue in issues]:
+        for reference in [reference for reference, assignment in self._flying.items() if assignment in assignments]:
             ray.cancel(reference)
 
-    def in_flight(self) -> list[Issue]:
+    def in_flight(self) -> list[Assignment]:
         """In the order in which they were handed out."""
         return list(self._flying.values())
 
@@ -121,45 +123,50 @@ class DirectCalls(Calls):
         try:
             results = ray.get(list(mine))
         except RayError:
-            answers = [_answer_to(issue, reference) for reference, issue in mine.items()]
+            answers = [_answer_to(assignment, reference) for reference, assignment in mine.items()]
         else:
-            answers = [Answer(issue, Fate.DONE, result) for issue, result in zip(mine.values(), results, strict=True)]
+            answers = [
+                Answer(assignment, CallStatus.DONE, result)
+                for assignment, result in zip(mine.values(), results, strict=True)
+            ]
         return sift(answers)
 
     def drop(self, worker: int) -> None:
         """Forgets its handle and its calls."""
         self._actors.pop(worker, None)
-        self._flying = {reference: issue for reference, issue in self._flying.items() if issue.worker != worker}
+        self._flying = {
+            reference: assignment for reference, assignment in self._flying.items() if assignment.worker != worker
+        }
 
 
 def sift(answers: Sequence[Answer]) -> tuple[list[Answer], dict[int, Death]]:
     """Tells those that answer from workers that are lost, each with its death."""
-    lost = {answer.issue.worker: answer.death for answer in answers if answer.death is not None}
-    return [answer for answer in answers if answer.fate is not Fate.LOST], lost
+    lost = {answer.assignment.worker: answer.death for answer in answers if answer.death is not None}
+    return [answer for answer in answers if answer.status is not CallStatus.LOST], lost
 
 
-def _answer_to(issue: Issue, reference: Any) -> Answer:
+def _answer_to(assignment: Assignment, reference: Any) -> Answer:
     try:
-        return Answer(issue, Fate.DONE, ray.get(reference))
+        return Answer(assignment, CallStatus.DONE, ray.get(reference))
     except RayError as error:
-        return ending(issue, *what_became(error))
+        return ending(assignment, *what_became(error))
 
 
-def ending(issue: Issue, fate: Fate, what: Any) -> Answer:
-    """The answer to a call with that fate, and what came with it: a result, an error, a death or nothing."""
-    names: Mapping[Fate, str] = {Fate.DONE: "result", Fate.FAILED: "error", Fate.LOST: "death"}
-    return Answer(issue, fate, **({names[fate]: what} if fate in names else {}))
+def ending(assignment: Assignment, status: CallStatus, what: Any) -> Answer:
+    """The answer to a call with that status, and what came with it: a result, an error, a death or nothing."""
+    names: Mapping[CallStatus, str] = {CallStatus.DONE: "result", CallStatus.FAILED: "error", CallStatus.LOST: "death"}
+    return Answer(assignment, status, **({names[status]: what} if status in names else {}))
 
 
-def what_became(error: RayError) -> tuple[Fate, Exception | Death | None]:
-    """The fate of a call that ended with an error of Ray's, and the error or the death behind it."""
+def what_became(error: RayError) -> tuple[CallStatus, Exception | Death | None]:
+    """The status of a call that ended with an error of Ray's, and the error or the death behind it."""
     if isinstance(error, TaskCancelledError):
-        return Fate.TAKEN_BACK, None
+        return CallStatus.CANCELLED, None
     if isinstance(error, RayTaskError):
         if isinstance(error.cause, Stopped):  # it had begun, and heeded that it was taken back
-            return Fate.TAKEN_BACK, None
+            return CallStatus.CANCELLED, None
         if not isinstance(error.cause, DistesError):
-            return Fate.FAILED, RuntimeError(str(error))
+            return CallStatus.FAILED, RuntimeError(str(error))
         error.cause.add_note(str(error))  # for --debug: the worker's traceback, which is lost when an error travels
-        return Fate.FAILED, error.cause
-    return Fate.LOST, Death.of(error)
+        return CallStatus.FAILED, error.cause
+    return CallStatus.LOST, Death.of(error)

@@ -7,9 +7,9 @@ import ray
 
 from distes.errors import ClusterError
 
-EVERY = 10.0  # seconds between looks at the head
-EVERY_HERE = 2.0  # seconds between looks at one that this process has started
-SILENT = 25.0  # seconds for which it may be silent; after 60, Ray ends this process by itself
+LOOK_SECONDS = 10.0  # seconds between looks at the head
+LOCAL_LOOK_SECONDS = 2.0  # seconds between looks at one that this process has started
+HEAD_TIMEOUT = 25.0  # seconds for which it may be silent; after 60, Ray ends this process by itself
 
 
 def last_line(error: BaseException) -> str:
@@ -44,7 +44,7 @@ class Watch:
             local: Whether the head is a child of this process: then nobody starts another, and it needs no patience.
         """
         self._looked = self._heard = time.monotonic()
-        self._local, self._every = local, EVERY_HERE if local else EVERY
+        self._local, self._every = local, LOCAL_LOOK_SECONDS if local else LOOK_SECONDS
         self.answers = True
 
     def look(self) -> bool:
@@ -60,7 +60,7 @@ class Watch:
             self._heard = now
         self._looked = now
         try:
-            _knock()
+            _check_reachable()
         except ConnectionRefusedError as error:
             self.answers = False
             if self._local:
@@ -72,15 +72,15 @@ class Watch:
             self.answers = False
         else:
             self.answers, self._heard = True, now
-        if not self.answers and now - self._heard > SILENT:
+        if not self.answers and now - self._heard > HEAD_TIMEOUT:
             raise ClusterError(
-                f"The head of the Ray cluster has not answered for {SILENT:.0f} seconds. The state is saved: start "
-                "a cluster, and go on with --resume."
+                f"The head of the Ray cluster has not answered for {HEAD_TIMEOUT:.0f} seconds. The state is saved: "
+                "start a cluster, and go on with --resume."
             )
         return self.answers
 
 
-def _knock() -> None:
+def _check_reachable() -> None:
     """Connects to the cluster's head.
 
     Raises:

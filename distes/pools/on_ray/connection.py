@@ -4,22 +4,20 @@ import faulthandler
 import logging
 import os
 import socket
-import sys
 from collections.abc import Callable
-from typing import Any
 
 import ray
 
 from distes.errors import ClusterError
-from distes.pools.on_ray import local
-from distes.pools.on_ray.cluster import SILENT, last_line
-from distes.pools.on_ray.environment import Environment, check_token, prepare
+from distes.pools.on_ray import local, ray_internals
+from distes.pools.on_ray.cluster import HEAD_TIMEOUT, last_line
+from distes.pools.on_ray.environment import Environment, check_token, set_variables
 from distes.pools.on_ray.thread import Thread, leave, terminable
 
 # What a client of HTTP/2 begins with, and an empty SETTINGS frame (RFC 9113, section 3.4): Ray speaks gRPC over it.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 SETTINGS_FRAME = 4
-GREETS = 5.0  # seconds within which a head must have answered to it
+GREETING_SECONDS = 5.0  # seconds within which a head must have answered to it
 
 
 class Connection:
@@ -55,10 +53,10 @@ class Connection:
                 "or close the pool before."
             )
         self._environment, self._faults = Environment(), faulthandler.is_enabled()
-        self._printing = _hear(say)
+        self._undo_redirection = ray_internals.redirect_messages(say)
         self._thread: Thread | None = None
         try:
-            prepare()
+            set_variables()
             with terminable():
                 if address is None:
                     self._start(gpus, parameters, seconds, say)
@@ -83,15 +81,12 @@ class Connection:
 
         if self._thread is not None:
             if self._thread.finished:
-                leave(shut_down, SILENT)
+                leave(shut_down, HEAD_TIMEOUT)
             self._thread.end()
             self._thread = None
-        local.forget_token()
+        ray_internals.forget_token()
         self._environment.restore()
-        private: Any = ray._private.worker
-        private.print_to_stdstream = self._printing
-        if sys.excepthook is private.custom_excepthook:
-            sys.excepthook = private.normal_excepthook
+        self._undo_redirection()
         if not self._faults:
             faulthandler.disable()
 
@@ -102,7 +97,7 @@ class Connection:
         try:
             self._thread.wait(seconds, say, "Ray is still starting")
         except KeyboardInterrupt:
-            self._thread.settle()
+            self._thread.wait_briefly()
             raise
         except Exception as error:
             raise ClusterError(
@@ -112,19 +107,21 @@ class Connection:
 
     def _join(self, address: str, seconds: float, say: Callable[[str], None]) -> None:
         try:
-            _knock(_found(address))  # Ray itself would wait for minutes
+            _check_reachable(
+                ray_internals.address_of_auto() if address == "auto" else address
+            )  # Ray itself would wait for minutes
         except (OSError, RuntimeError, ValueError) as error:
             raise ClusterError(
                 f"No Ray cluster answers at {address!r} ({last_line(error).rstrip('.')}). Start one with "
                 "`ray start --head`, or leave --address away to run on this machine."
             ) from error
         check_token(say)
-        local.forget_token()
+        ray_internals.forget_token()
         self._thread = Thread(lambda: ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False))
         try:
             self._thread.wait(seconds, say, f"The Ray cluster at {address} is still waited for")
         except KeyboardInterrupt:
-            self._thread.settle()
+            self._thread.wait_briefly()
             raise
         except Exception as error:
             raise ClusterError(
@@ -134,20 +131,7 @@ class Connection:
             ) from error
 
 
-def _found(address: str) -> str:
-    """The address itself, or what `auto` stands for: RAY_ADDRESS, or where this machine's cluster was last seen.
-
-    Raises:
-        ConnectionError: There is no such cluster.
-    """
-    if address != "auto":
-        return address
-    services: Any = ray._private.services
-    services.find_gcs_addresses.cache_clear()
-    return str(services.get_ray_address_from_environment("auto", None))
-
-
-def _knock(address: str) -> None:
+def _check_reachable(address: str) -> None:
     """Connects, waits for a greeting, and hangs up.
 
     Raises:
@@ -157,33 +141,15 @@ def _knock(address: str) -> None:
     host, colon, port = address.rpartition(":")
     if not (host and colon and port.isdigit() and int(port) < 2**16) or "/" in host:
         raise ClusterError(f"address must be HOST:PORT, as `ray start --head` prints it, or auto; got {address!r}.")
-    with socket.create_connection((host.strip("[]"), int(port)), timeout=GREETS) as connection:
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=GREETING_SECONDS) as connection:
         if os.environ.get("RAY_USE_TLS", "0") not in ("0", "false"):
             return  # which would have to be greeted in another way
         connection.sendall(PREFACE)
         try:
             frame = connection.makefile("rb").read(9)
         except TimeoutError as error:
-            raise TimeoutError(f"somebody listens there, and says nothing for {GREETS:.0f} seconds") from error
+            raise TimeoutError(
+                f"somebody listens there, and says nothing for {GREETING_SECONDS:.0f} seconds"
+            ) from error
         if len(frame) < 9 or frame[3] != SETTINGS_FRAME:
             raise ConnectionError("what listens there is no head of a Ray cluster")
-
-
-def _hear(say: Callable[[str], None]) -> Any:
-    """Has Ray's own messages (a node died, a process was killed for its memory) said in a line, each of them once.
-
-    Ray prints them with the last forty lines of a dead node's log, into whatever is on the terminal, and has no setting
-    for it; so the function that it prints them with is replaced. Returns that function.
-    """
-    private: Any = ray._private.worker
-    before, said = private.print_to_stdstream, set[str]()
-
-    def say_first_line(data: dict[str, Any], ignore_prefix: bool) -> None:
-        for message in data["lines"]:
-            first = message.strip().partition("\n")[0].partition(" Possible reasons include")[0]
-            if first not in said:
-                said.add(first)
-                say(f"Ray: {first}")
-
-    private.print_to_stdstream = say_first_line
-    return before

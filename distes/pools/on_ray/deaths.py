@@ -3,11 +3,10 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-import ray
 from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayError
+
+from distes.pools.on_ray.ray_internals import log_folder
 
 SILENTLY = (
     "its process ended without a word: it crashed, called os._exit, or was killed (by the system, say, for its memory)"
@@ -96,13 +95,8 @@ def crash_in(lines: Iterable[str]) -> str | None:
 
 def _log_lines(pid: int) -> list[str]:
     """Of a worker process of the node that this process is connected to; empty where the log is not found."""
-    node: Any = ray._private.worker._global_node
-    if node is None:
-        return []
     try:
-        logs = Path(node.get_logs_dir_path())
-        return [
-            line for log in logs.glob(f"worker-*-{pid}.err") for line in log.read_text("utf-8", "replace").split("\n")
-        ]
+        logs = [] if (folder := log_folder()) is None else folder.glob(f"worker-*-{pid}.err")
+        return [line for log in logs for line in log.read_text("utf-8", "replace").split("\n")]
     except OSError:  # somebody else's: the cause stays what it is
         return []

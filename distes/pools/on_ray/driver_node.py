@@ -7,10 +7,11 @@ from typing import Any
 import ray
 
 from distes.errors import ClusterError
+from distes.pools.on_ray.ray_internals import socket_of
 from distes.pools.on_ray.thread import within
 
 
-class OwnNode:
+class DriverNode:
     """The Ray node (its raylet) that this process is connected to, and without which Ray does not let it live.
 
     Where the node has died, Ray ends this process without a word at the next touch of the object store; where it is
@@ -25,7 +26,7 @@ class OwnNode:
         """
         self._advice = "The state is saved: " + ("" if local else "start a cluster, and ") + "go on with --resume."
         self._name = ray.get_runtime_context().get_node_id()
-        self._socket = next(str(node["RayletSocketName"]) for node in ray.nodes() if node["NodeID"] == self._name)
+        self._socket = socket_of(self._name)
 
     def require(self, ask_head: bool = False) -> None:
         """Asks whether anybody listens at its socket; where it is frozen, somebody still does.

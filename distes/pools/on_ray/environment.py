@@ -18,10 +18,10 @@ SETTINGS: Mapping[str, str] = {
 # Ray reads this once and keeps to it: a cluster that this process starts later must be told the same, or neither would
 # show the other a token (ray 2.60).
 STAYS = "RAY_AUTH_MODE"
-_ours = dict[str, str]()  # variables that `prepare` has set, with their values
+_ours = dict[str, str]()  # variables that `set_variables` has set, with their values
 
 
-def prepare() -> None:
+def set_variables() -> None:
     """Sets what is not set, and shows a token to the cluster where there is one.
 
     A cluster that `ray start` made on a machine with a token asks for it, and `ray.init(address="HOST:PORT")` shows it
@@ -41,7 +41,7 @@ class Environment:
     """Environment variables as they are before Ray starts, to be restored when it has stopped; but for `STAYS`."""
 
     def __init__(self) -> None:
-        """Takes note of all of them, without what `prepare` has set."""
+        """Takes note of all of them, without what `set_variables` has set."""
         self._before = {key: value for key, value in os.environ.items() if _ours.get(key) != value}
         self._changed = dict[str, str | None]()
 

@@ -6,19 +6,16 @@ What could not work is tried before Ray is started, since Ray then waits for min
 import logging
 import os
 import secrets
-import signal
 import socket
 import stat
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import ray
 
 from distes.errors import ClusterError
+from distes.pools.on_ray import ray_internals
 
 OBJECT_STORE = 256 * 2**20  # bytes of the object store,
 SETS = 6  # and float32 numbers for each parameter: this population's, the last one's, and what an optimiser remembers
@@ -87,8 +84,8 @@ def start(where: Path, gpus: int | None, parameters: int) -> None:
         parameters: Of the policy; there is room for several sets of them.
     """
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # of this cluster alone, and in no file
-    forget_token()
-    with _own_way():
+    ray_internals.forget_token()
+    with ray_internals.isolated_start():
         ray.init(
             "local",
             include_dashboard=False,
@@ -96,45 +93,5 @@ def start(where: Path, gpus: int | None, parameters: int) -> None:
             num_gpus=gpus,
             logging_level=logging.ERROR,
             log_to_driver=False,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=str(where),
+            **ray_internals.loopback_arguments(where),
         )
-
-
-def forget_token() -> None:
-    """Has Ray look again for the token that it shows: it remembers the one of the cluster before."""
-    private: Any = ray._raylet
-    private.AuthenticationTokenLoader.instance().reset_cache()
-
-
-@contextmanager
-def _own_way() -> Iterator[None]:
-    """Has Ray keep to 127.0.0.1, as it does by itself on macOS and Windows; and its processes out of our process group.
-
-    Elsewhere it takes the address of a network card in place of a `_node_ip_address` on loopback (ray 2.60), so that a
-    later `ray start` could join; then everything listens on that, or on all addresses. It looks at a constant of its
-    own, which its environment variable sets for good, and not only for a cluster that is started here.
-
-    A batch system sends SIGTERM to the whole group, and `ray stop` sends it to every node on the machine. The node
-    would stop, the connection to its object store break, and Ray then end this process before the state of the run is
-    saved. So the node does not hear it; it ends with this process, which does.
-    """
-    constants: Any = ray._private.ray_constants
-    services: Any = ray._private.services
-    before, popen = constants.ENABLE_RAY_CLUSTER, services.ConsolePopen
-
-    def apart(command: Sequence[str], *args: Any, preexec_fn: Callable[[], None], **kwargs: Any) -> Any:
-        def prepare_child() -> None:
-            preexec_fn()
-            if command[0].endswith("/raylet"):
-                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-
-        return popen(command, *args, preexec_fn=prepare_child, start_new_session=True, **kwargs)
-
-    constants.ENABLE_RAY_CLUSTER = False
-    if sys.platform == "linux":  # elsewhere Ray finds its processes by their group when this one is killed
-        services.ConsolePopen = apart
-    try:
-        yield
-    finally:
-        constants.ENABLE_RAY_CLUSTER, services.ConsolePopen = before, popen

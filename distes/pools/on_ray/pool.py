@@ -17,27 +17,27 @@ from distes.errors import ClusterError, ConfigurationError, EvaluationError, rai
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.blame import named
 from distes.pools.chunks import Chunk, ChunkResult, chunk_size_to_occupy, chunks, reduce
-from distes.pools.device import Place, visible_gpus
-from distes.pools.dispatch import Schedule
+from distes.pools.device import WorkerPlace, visible_gpus
+from distes.pools.dispatch import Dispatch
 from distes.pools.experiment import Experiment
 from distes.pools.on_ray import relay
-from distes.pools.on_ray.calls import Answer, Calls, DirectCalls, Fate
-from distes.pools.on_ray.cluster import SILENT, Watch, inventory
+from distes.pools.on_ray.calls import Answer, Calls, CallStatus, DirectCalls
+from distes.pools.on_ray.cluster import HEAD_TIMEOUT, Watch, inventory
 from distes.pools.on_ray.connection import Connection
 from distes.pools.on_ray.deaths import Death
-from distes.pools.on_ray.driver_node import OwnNode
+from distes.pools.on_ray.driver_node import DriverNode
 from distes.pools.on_ray.relay import RelayedCalls
 from distes.pools.on_ray.sendable import require_sendable
 from distes.pools.on_ray.sync import SYNCS, array_bytes, how_to_send
 from distes.pools.on_ray.workers import RayWorkers
-from distes.pools.replica import Outline, OutOfStep, State, Told
+from distes.pools.replica import OutOfStep, PopulationOutline, StateMessage, TellMessage
 from distes.pools.search_distribution import SearchDistribution
 from distes.pools.worker import Worker
 from distes.pools.worker_table import gpu_share
 from distes.population import Evaluation, Population
 
 POLL = 0.5  # seconds between looks at whether to stop
-ASK = 0.1  # seconds between a worker's questions whether its chunk has been taken back
+CANCEL_POLL = 0.1  # seconds between a worker's questions whether its chunk has been taken back
 
 
 class _Actor(Worker):
@@ -49,7 +49,10 @@ class _Actor(Worker):
         super().__init__(experiment)
 
     def evaluate(
-        self, population: Population | Outline, chunk: Chunk, *news: Told | State | SearchDistribution
+        self,
+        population: Population | PopulationOutline,
+        chunk: Chunk,
+        *messages: TellMessage | StateMessage | SearchDistribution,
     ) -> ChunkResult:
         """As any worker does.
 
@@ -58,17 +61,17 @@ class _Actor(Worker):
                 a chunk that was taken back, and hand it out again for ever; and others for the death of a worker.
         """
         try:
-            return super().evaluate(population, chunk, *news)
+            return super().evaluate(population, chunk, *messages)
         except Exception:
             raise
         except BaseException as error:
             raise EvaluationError(_interrupted(chunk, error)) from None  # which Ray could not send
 
-    def ready(self, with_address: bool) -> tuple[Place, str]:
+    def ready(self, with_address: bool) -> tuple[WorkerPlace, str]:
         gc.freeze()  # what is imported stays; looking through it again and again costs two per cent of the time
         torch.set_default_dtype(torch.float32)  # a module that came with the experiment may have set another
         context = ray.get_runtime_context()
-        self.stop = _seldom(context.is_canceled)  # whether the chunk that is evaluated has been taken back
+        self.stop = _at_intervals(context.is_canceled)  # whether the chunk that is evaluated has been taken back
         place, node = self.place, context.get_node_id()
         if with_address:
             place = dataclasses.replace(place, node=f"{place.node} ({ray.util.get_node_ip_address()})")
@@ -141,7 +144,7 @@ class RayPool(Pool):
         self._say = say
         elsewhere = address is not None
         if not elsewhere:
-            experiment = experiment.settled(visible_gpus())
+            experiment = experiment.with_device(visible_gpus())
         say("Starting Ray on this machine ..." if address is None else f"Joining the Ray cluster at {address} ...")
         gpus_here = visible_gpus() if experiment.device == "cuda" else None
         size = experiment.forward.layout.size
@@ -154,7 +157,7 @@ class RayPool(Pool):
         self._start_timeout = start_timeout
         self._open = False  # whether there have been enough workers to begin
         self._numbers = (0, 0)  # of the generation, and of its first pair
-        self._schedule = Schedule(chunk_timeout)
+        self._dispatch = Dispatch(chunk_timeout)
         self._astray = set[int]()  # those whose copy of the strategy went another way
         self._bytes_up, self._next_look, self._enough = 0, 0.0, time.monotonic()
 
@@ -170,7 +173,7 @@ class RayPool(Pool):
     ) -> None:
         """What is done on the cluster to begin with."""
         if elsewhere:
-            experiment = experiment.settled(int(ray.cluster_resources().get("GPU", 0)), "the Ray cluster")
+            experiment = experiment.with_device(int(ray.cluster_resources().get("GPU", 0)), "the Ray cluster")
         count, gpus = self._how_many(workers, experiment.device == "cuda", elsewhere, oversubscribe)
         self._elsewhere = elsewhere
         self._grows = elsewhere and workers is None and not gpus
@@ -180,17 +183,17 @@ class RayPool(Pool):
         experiment.task.close()  # workers make their own; of some environments there can be one at a time
         share = gpu_share(count, gpus) if gpus else 0
         actor = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
-        self._node = OwnNode(local=not elsewhere)
+        self._node = DriverNode(local=not elsewhere)
         self._sync, experiment = how_to_send(
             sync,
             experiment,
-            lambda value: self._node.put(value, SILENT),
-            lambda reference: self._node.get(reference, SILENT),
+            lambda value: self._node.put(value, HEAD_TIMEOUT),
+            lambda reference: self._node.get(reference, HEAD_TIMEOUT),
             self._say,
         )
-        reference = self._node.put(experiment, SILENT)
+        reference = self._node.put(experiment, HEAD_TIMEOUT)
         self._workers = RayWorkers(actor, reference, count, with_address=elsewhere, say=self._say, show=show)
-        self._calls: Calls = RelayedCalls() if count >= relay.FROM else DirectCalls()
+        self._calls: Calls = RelayedCalls() if count >= relay.RELAY_WORKERS else DirectCalls()
         self._watch = Watch(local=not elsewhere)
 
     def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
@@ -198,11 +201,11 @@ class RayPool(Pool):
         cut = chunks(population, self._pairs_per_chunk, self._usual)
         self._hint(population)
         self._numbers = population.generation + 1, population.first_pair  # people count from 1
-        self._schedule.begin(cut, *self._numbers)
+        self._dispatch.begin(cut, *self._numbers)
         results: dict[int, ChunkResult] = {}
         try:
             self._sync.begin(population)
-            while not self._schedule.finished:
+            while not self._dispatch.finished:
                 if stop():
                     raise Interrupted
                 self._hand_out()
@@ -214,8 +217,10 @@ class RayPool(Pool):
             raise
         finally:
             # what is not begun yet; a chunk that runs is left to end
-            finished = self._schedule.finished
-            self._calls.take_back([issue for issue in self._calls.in_flight() if issue.since is None or not finished])
+            finished = self._dispatch.finished
+            self._calls.cancel(
+                [assignment for assignment in self._calls.in_flight() if assignment.since is None or not finished]
+            )
             self._sync.end()
         self._workers.show()  # those that have a place; others wait for one
         self._bytes_up = array_bytes(list(results.values()))
@@ -223,13 +228,13 @@ class RayPool(Pool):
 
     def told(self, generation: int, evaluation: Evaluation) -> None:
         """Workers that follow the strategy take their step while the driver takes its own."""
-        news = self._sync.told(generation, evaluation)
-        if news is not None:
-            self._calls.tell(news)
+        messages = self._sync.told(generation, evaluation)
+        if messages is not None:
+            self._calls.tell(messages)
 
     def status(self) -> Status:
         """Workers that are ready, and what was lost so far."""
-        counts = self._schedule.counts
+        counts = self._dispatch.counts
         return Status(
             alive=len(self._workers.ready),
             restarted=self._workers.restarted,
@@ -296,10 +301,10 @@ class RayPool(Pool):
             self._say(f"{len(self._workers.ready)} of {self._workers.count} workers are there: training begins.")
         self._open = True
         now = time.monotonic()
-        if issues := self._schedule.hand_out(now):
-            self._calls.send([(issue, *self._sync.arguments(issue.worker)) for issue in issues])
-        if needless := self._schedule.needless(now):
-            self._calls.take_back(needless)
+        if assignments := self._dispatch.hand_out(now):
+            self._calls.send([(assignment, *self._sync.arguments(assignment.worker)) for assignment in assignments])
+        if redundant := self._dispatch.redundant(now):
+            self._calls.cancel(redundant)
 
     def _wait(self, results: dict[int, ChunkResult]) -> None:
         """For an answer or a worker, and takes in whatever has come."""
@@ -319,7 +324,7 @@ class RayPool(Pool):
                 failures.append(error)
         for number in self._workers.join([reference for reference in ready if reference in self._workers.joining]):
             self._calls.joined(number, self._workers.ready[number], self._workers.nodes[number])
-            self._schedule.joined(number)
+            self._dispatch.joined(number)
         if failures:  # only now, since whoever goes on afterwards relies on all that was taken in
             raise failures[0]
 
@@ -328,23 +333,25 @@ class RayPool(Pool):
 
         Returns why it could not, if nobody else has evaluated it.
         """
-        issue, now = answer.issue, time.monotonic()
+        assignment, now = answer.assignment, time.monotonic()
         if answer.result is not None:
-            if self._schedule.done(issue, now):
-                results[issue.chunk.index] = answer.result
-                self._sync.answered(issue.worker)
+            if self._dispatch.done(assignment, now):
+                results[assignment.chunk.index] = answer.result
+                self._sync.answered(assignment.worker)
             return None
-        self._schedule.taken_back(issue, now)
-        if not self._schedule.wants(issue):  # it failed elsewhere as well, and that was said
+        self._dispatch.cancelled(assignment, now)
+        if not self._dispatch.is_open(assignment):  # it failed elsewhere as well, and that was said
             return None
-        if answer.fate is Fate.TAKEN_BACK and not issue.unwanted:  # which is what Ray makes of a KeyboardInterrupt
+        if answer.status is CallStatus.CANCELLED and not assignment.named_redundant:
+            # nobody has cancelled it: this is how Ray reports a KeyboardInterrupt
             generation, first_pair = self._numbers
+            work = named(assignment.chunk, first_pair)
             return EvaluationError(
-                f"Something in the task raised KeyboardInterrupt in a worker, over {named(issue.chunk, first_pair)} of "
-                f"generation {generation}. To see where: python scripts/launch.py --resume RUN_DIR --workers 0"
+                f"Something in the task raised KeyboardInterrupt in a worker, over {work} of generation {generation}. "
+                "To see where: python scripts/launch.py --resume RUN_DIR --workers 0"
             )
         if isinstance(answer.error, OutOfStep):
-            self._bring_back(issue.worker)
+            self._bring_back(assignment.worker)
             return None
         return answer.error
 
@@ -361,7 +368,7 @@ class RayPool(Pool):
         self._calls.drop(worker)
         self._sync.forget(worker)
         self._workers.replace(worker, f"{how}: {death.cause}")
-        self._schedule.lost(worker, time.monotonic(), death.cause, outside=death.outside)
+        self._dispatch.lost(worker, time.monotonic(), death.cause, outside=death.outside)
 
     def _look_after(self) -> None:
         """Are there enough workers? Has the cluster grown? Does it still answer?
@@ -376,9 +383,9 @@ class RayPool(Pool):
             return
         self._next_look = now + POLL
         self._node.require()
-        for worker in self._schedule.hung(now):
+        for worker in self._dispatch.hung(now):
             self._lose(worker, Death("it did not answer"), "has not answered for too long and is given up")
-        self._schedule.require_progress(now, self._start_timeout)
+        self._dispatch.require_progress(now, self._start_timeout)
         self._workers.start_missing()
         heard = self._watch.look()
         if not self._watch.answers:
@@ -395,8 +402,8 @@ class RayPool(Pool):
             self._workers.fill(int(ray.available_resources().get("CPU", 0)), more=self._grows)
 
 
-def _seldom(ask: Callable[[], bool]) -> Callable[[], bool]:
-    """Asks after `ASK` seconds at the earliest, and says no in between: Ray's answer takes longer than a clock's."""
+def _at_intervals(ask: Callable[[], bool]) -> Callable[[], bool]:
+    """Asks every `CANCEL_POLL` seconds at most, and returns False in between: asking Ray is slower than a clock."""
     due = 0.0
 
     def answer() -> bool:
@@ -404,7 +411,7 @@ def _seldom(ask: Callable[[], bool]) -> Callable[[], bool]:
         now = time.monotonic()
         if now < due:
             return False
-        due = now + ASK
+        due = now + CANCEL_POLL
         return ask()
 
     return answer

@@ -15,17 +15,17 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from distes.pools.assignment import Assignment
 from distes.pools.chunks import Chunk
-from distes.pools.dispatch import Issue
-from distes.pools.on_ray.calls import Answer, Calls, Fate, ending, sift, what_became
+from distes.pools.on_ray.calls import Answer, Calls, CallStatus, ending, sift, what_became
 from distes.pools.on_ray.deaths import Death
 
-FROM = 32  # workers, from which on relays pay
-BEAT = 2.0  # seconds after which a relay says something even if there is nothing to be said
-SILENT = 60.0  # seconds after which a relay that says nothing counts as dead, and its workers with it
+RELAY_WORKERS = 32  # workers, from which on relays pay
+EXCHANGE_SECONDS = 2.0  # seconds after which a relay says something even if there is nothing to be said
+RELAY_TIMEOUT = 60.0  # seconds after which a relay that says nothing counts as dead, and its workers with it
 
-Call = tuple[int, int, Any, Chunk, list[Any]]  # key, worker, population, chunk, news
-Word = tuple[int, Fate, Any]  # key, fate, result or error or death
+Call = tuple[int, int, Any, Chunk, list[Any]]  # key, worker, population, chunk, messages
+Word = tuple[int, CallStatus, Any]  # key, status, result or error or death
 
 
 class _Relay:
@@ -50,12 +50,12 @@ class _Relay:
         self._workers[worker] = asyncio.get_running_loop().create_future()
         self._workers[worker].set_result(None)
 
-    async def tell(self, news: Sequence[Any]) -> None:
+    async def tell(self, messages: Sequence[Any]) -> None:
         for known in self._workers.values():
             if known.done() and known.result() is not None:
-                known.result().follow.remote(*news)
+                known.result().follow.remote(*messages)
 
-    async def take_back(self, keys: Sequence[int]) -> None:
+    async def cancel(self, keys: Sequence[int]) -> None:
         for key in keys:
             if key in self._flying:
                 ray.cancel(self._flying[key])
@@ -70,20 +70,20 @@ class _Relay:
         """Hands out, waits for an answer, though not for long, and returns all that have come."""
         await self.hand(calls)
         try:
-            words = [await asyncio.wait_for(self._words.get(), BEAT)]
+            words = [await asyncio.wait_for(self._words.get(), EXCHANGE_SECONDS)]
         except TimeoutError:
             return []
         while not self._words.empty():
             words.append(self._words.get_nowait())
         return words
 
-    async def _call(self, key: int, worker: int, population: Any, chunk: Chunk, news: Sequence[Any]) -> None:
-        word: Word = key, Fate.LOST, Death("it was given up", outside=True)
+    async def _call(self, key: int, worker: int, population: Any, chunk: Chunk, messages: Sequence[Any]) -> None:
+        word: Word = key, CallStatus.LOST, Death("it was given up", outside=True)
         actor = await self._worker(worker)
         if actor is not None:
-            self._flying[key] = actor.evaluate.remote(population, chunk, *news)
+            self._flying[key] = actor.evaluate.remote(population, chunk, *messages)
             try:
-                word = key, Fate.DONE, await self._flying[key]
+                word = key, CallStatus.DONE, await self._flying[key]
             except RayError as error:
                 word = key, *what_became(error)
             del self._flying[key]
@@ -109,7 +109,7 @@ class RelayedCalls(Calls):
         """No relay yet: one starts with the first worker of its node."""
         self._nodes: dict[str, _Node] = {}
         self._at: dict[int, _Node] = {}  # worker -> its node
-        self._flying: dict[int, Issue] = {}
+        self._flying: dict[int, Assignment] = {}
         self._keys = itertools.count()
 
     def joined(self, worker: int, actor: Any, node: str) -> None:
@@ -120,35 +120,37 @@ class RelayedCalls(Calls):
         self._at[worker].workers.add(worker)
         self._at[worker].relay.adopt.remote(worker, actor)
 
-    def send(self, calls: Sequence[tuple[Issue, Any, Sequence[Any]]]) -> None:
+    def send(self, calls: Sequence[tuple[Assignment, Any, Sequence[Any]]]) -> None:
         """A bundle for each node."""
         bundles: dict[_Node, list[Call]] = {}
-        for issue, shared, news in calls:
+        for assignment, shared, messages in calls:
             key = next(self._keys)
-            self._flying[key] = issue
+            self._flying[key] = assignment
             # in lists, since Ray would wait for the very objects of bare references
-            bundles.setdefault(self._at[issue.worker], []).append((key, issue.worker, shared, issue.chunk, list(news)))
+            bundles.setdefault(self._at[assignment.worker], []).append(
+                (key, assignment.worker, shared, assignment.chunk, list(messages))
+            )
         for node, bundle in bundles.items():
             if node.exchange is None:
                 self._ask(node, bundle)
             else:
                 node.relay.hand.remote(bundle)
 
-    def tell(self, news: Any) -> None:
+    def tell(self, messages: Any) -> None:
         """A call for each node."""
         for node in self._nodes.values():
-            node.relay.tell.remote([news])
+            node.relay.tell.remote([messages])
 
-    def take_back(self, issues: Collection[Issue]) -> None:
+    def cancel(self, assignments: Collection[Assignment]) -> None:
         """A call for each node that has any of them."""
         keys: dict[_Node, list[int]] = {}
-        for key, issue in self._flying.items():
-            if issue in issues:
-                keys.setdefault(self._at[issue.worker], []).append(key)
+        for key, assignment in self._flying.items():
+            if assignment in assignments:
+                keys.setdefault(self._at[assignment.worker], []).append(key)
         for node, its in keys.items():
-            node.relay.take_back.remote(its)
+            node.relay.cancel.remote(its)
 
-    def in_flight(self) -> list[Issue]:
+    def in_flight(self) -> list[Assignment]:
         """In the order in which they were handed out."""
         return list(self._flying.values())
 
@@ -171,12 +173,14 @@ class RelayedCalls(Calls):
                     continue
                 node.exchange = None
                 answers += [self._unpacked(*word) for word in words if word[0] in self._flying]
-            elif time.monotonic() - node.since > SILENT:
+            elif time.monotonic() - node.since > RELAY_TIMEOUT:
                 ray.kill(node.relay)
-                gone = Death(f"its relay has said nothing for {SILENT:.0f} seconds", outside=True)
+                gone = Death(f"its relay has said nothing for {RELAY_TIMEOUT:.0f} seconds", outside=True)
                 lost |= dict.fromkeys(self._nodes.pop(identity).workers, gone)
                 continue
-            if node.exchange is None and any(self._at.get(issue.worker) is node for issue in self._flying.values()):
+            if node.exchange is None and any(
+                self._at.get(assignment.worker) is node for assignment in self._flying.values()
+            ):
                 self._ask(node, [])
         answers, dead = sift(answers)
         return answers, lost | dead
@@ -187,10 +191,10 @@ class RelayedCalls(Calls):
         if node is not None:
             node.workers.discard(worker)
             node.relay.drop.remote(worker)
-        self._flying = {key: issue for key, issue in self._flying.items() if issue.worker != worker}
+        self._flying = {key: assignment for key, assignment in self._flying.items() if assignment.worker != worker}
 
     def _ask(self, node: _Node, bundle: list[Call]) -> None:
         node.exchange, node.since = node.relay.exchange.remote(bundle), time.monotonic()
 
-    def _unpacked(self, key: int, fate: Fate, content: Any) -> Answer:
-        return ending(self._flying.pop(key), fate, content)
+    def _unpacked(self, key: int, status: CallStatus, content: Any) -> Answer:
+        return ending(self._flying.pop(key), status, content)

@@ -16,7 +16,7 @@ import torch
 from distes.perturbations.base import Perturbation
 from distes.pools.device import visible_gpus
 from distes.pools.experiment import Experiment
-from distes.pools.replica import Outline, State, Told
+from distes.pools.replica import PopulationOutline, StateMessage, TellMessage
 from distes.pools.search_distribution import SearchDistribution
 from distes.population import Evaluation, Population
 from distes.strategies.base import Strategy
@@ -26,7 +26,7 @@ Get = Callable[[Any], Any]
 SYNCS = ("auto", "broadcast", "replay")
 # From so many parameters on, and on GPUs, `auto` has workers take the step by themselves: a GPU adds up a thousand
 # slices of noise in the time in which a network carries one. A processor does not.
-PAYS_FROM = 10_000_000
+REPLAY_PARAMETERS = 10_000_000
 HISTORY = 16  # generations that a worker may have missed and still be told; then it gets the whole state
 
 
@@ -62,7 +62,7 @@ class Sync(ABC):
         self._shared = None
 
     @abstractmethod
-    def _form(self, population: Population) -> Population | Outline:
+    def _form(self, population: Population) -> Population | PopulationOutline:
         """What of it travels."""
 
     def arguments(self, worker: int) -> tuple[Any, list[Any]]:
@@ -140,9 +140,9 @@ class Replay(Sync):
         self._state: Any = None
         self._state_of, self._digest = -1, ""  # its generation, and the digest of the search distribution asked for
 
-    def _form(self, population: Population) -> Outline:
+    def _form(self, population: Population) -> PopulationOutline:
         """Its outline. A state that somebody had to have serves the generation's further rounds, too."""
-        generation, outline = self._generation, Outline.of(population)
+        generation, outline = self._generation, PopulationOutline.of(population)
         if (generation, outline.digest) != (self._state_of, self._digest):
             self._state, self._state_of, self._digest = None, generation, outline.digest
         return outline
@@ -159,13 +159,13 @@ class Replay(Sync):
         missed = None if at is None else range(at, self._generation)
         if missed is None or any(generation not in self._told for generation in missed):
             if self._state is None:
-                self._state = self._put(State(self._generation, self._strategy.state_dict()))
+                self._state = self._put(StateMessage(self._generation, self._strategy.state_dict()))
             return self._shared, [self._state]
         return self._shared, [self._told[generation] for generation in missed]
 
     def told(self, generation: int, evaluation: Evaluation) -> Any:
         """Remembered for a while, for those who miss it."""
-        self._told[generation] = self._put(Told(generation, evaluation, str(self._perturbation.device)))
+        self._told[generation] = self._put(TellMessage(generation, evaluation, str(self._perturbation.device)))
         self._told.pop(generation - HISTORY, None)
         return self._told[generation]
 
@@ -191,7 +191,9 @@ def how_to_send(
         say: Takes a line for the user.
     """
     size, strategy = experiment.forward.layout.size, experiment.strategy
-    pays = size >= PAYS_FROM and experiment.device == "cuda" and visible_gpus() > 0  # the driver's, for equal bits
+    pays = (
+        size >= REPLAY_PARAMETERS and experiment.device == "cuda" and visible_gpus() > 0
+    )  # the driver's, for equal bits
     if strategy is None or sync == "broadcast" or (sync == "auto" and not pays):
         return Broadcast(put, get), dataclasses.replace(experiment, strategy=None)
     say(f"Fitnesses travel, and each worker updates its own copy of the {size:,} parameters (sync: replay).")

@@ -1,6 +1,5 @@
 """Calls of Ray that may never return: made in threads, so that nobody has to wait for them."""
 
-import atexit
 import contextlib
 import os
 import signal
@@ -10,10 +9,10 @@ from concurrent import futures
 from pathlib import Path
 from typing import Any
 
-import ray
+from distes.pools.on_ray.ray_internals import forget_at_exit
 
-PATIENCE = 20.0  # seconds until it is said that Ray is still waited for
-SETTLES = 10.0  # seconds that a start which was interrupted may go on
+NOTICE_SECONDS = 20.0  # seconds until it is said that Ray is still waited for
+ABORT_SECONDS = 10.0  # seconds that a start which was interrupted may go on
 
 
 class Thread:
@@ -41,18 +40,18 @@ class Thread:
         Raises:
             TimeoutError: It takes longer than these seconds.
         """
-        if not self._has_finished_in(min(PATIENCE, seconds)):
+        if not self._has_finished_in(min(NOTICE_SECONDS, seconds)):
             say(f"{what}; it is given up after {seconds:.0f} seconds (--start_timeout).")
-            if not self._has_finished_in(seconds - PATIENCE):
+            if not self._has_finished_in(seconds - NOTICE_SECONDS):
                 raise TimeoutError(f"no answer for {seconds:.0f} seconds")
         self._answer.result()
 
-    def settle(self) -> None:
+    def wait_briefly(self) -> None:
         """Gives a call that nobody waits for any more a moment to return.
 
         Where Ray's processes end while it is still connecting to them, it aborts this one (ray 2.60).
         """
-        self._has_finished_in(SETTLES)
+        self._has_finished_in(ABORT_SECONDS)
 
     def end(self) -> None:
         """Ends the thread, and with it all that it has started. If it waits for Ray even then, it is left to itself."""
@@ -132,9 +131,3 @@ def leave(close: Callable[[], None], seconds: float) -> None:
         within(seconds, close)
     except TimeoutError:
         forget_at_exit()
-
-
-def forget_at_exit() -> None:
-    """Has Ray not shut down when this process ends: it would wait for a node that does not answer."""
-    private: Any = ray._private.worker
-    atexit.unregister(private.shutdown)

@@ -8,15 +8,16 @@ import ray
 from ray.exceptions import RayError
 
 from distes.errors import ClusterError
-from distes.pools.device import Place
+from distes.pools.device import WorkerPlace
 from distes.pools.on_ray.cluster import last_line
 from distes.pools.on_ray.deaths import Death
+from distes.pools.on_ray.ray_internals import constructor_raised
 from distes.pools.worker_table import COLUMNS, mixed, table
 
-CLOSING = 5.0  # seconds for workers to close their environments
-PATIENCE = 20.0  # seconds until the table of workers no longer waits for the last of them
-FIRST = 20  # deaths that are said one by one
-EVERY = 5.0  # seconds between two further ones that are said
+CLOSE_SECONDS = 5.0  # seconds for workers to close their environments
+TABLE_SECONDS = 20.0  # seconds until the table of workers no longer waits for the last of them
+DEATHS_SAID = 20  # deaths that are said one by one
+DEATH_SECONDS = 5.0  # seconds between two further ones that are said
 
 
 class RayWorkers:
@@ -56,13 +57,13 @@ class RayWorkers:
         self.count, self.restarted = count, 0
         self.ready: dict[int, Any] = {}
         self.nodes: dict[int, str] = {}
-        self.places: dict[int, Place] = {}
+        self.places: dict[int, WorkerPlace] = {}
         self.joining: dict[Any, tuple[int, Any]] = {}
         self._started = self._missing = 0
         self._refusals = set[str]()  # why workers could not start
         self._unready = ""  # why a worker died before it was ready, the last time
-        self._places: dict[int, Place] = {}  # of workers that are ready, and not in the table yet
-        self._shown: list[Place] = []
+        self._places: dict[int, WorkerPlace] = {}  # of workers that are ready, and not in the table yet
+        self._shown: list[WorkerPlace] = []
         self._began = self._told = time.monotonic()  # the latter: when a death was said
         self._untold = 0  # deaths since then
         for _ in range(count):
@@ -89,7 +90,7 @@ class RayWorkers:
         ray.kill(self.ready.pop(number))
         self.restarted += 1
         now = time.monotonic()
-        if self.restarted <= FIRST or now - self._told > EVERY:
+        if self.restarted <= DEATHS_SAID or now - self._told > DEATH_SECONDS:
             others = f" ({self._untold} others died since the last line.)" if self._untold else ""
             self._say(f"Worker {number} {how}; its chunks are done again, and another worker starts.{others}")
             self._told, self._untold = now, 0
@@ -120,14 +121,14 @@ class RayWorkers:
 
     def show(self) -> None:
         """Shows who is there, if the others keep everybody waiting for too long."""
-        if not self._shown and time.monotonic() - self._began > PATIENCE:
+        if not self._shown and time.monotonic() - self._began > TABLE_SECONDS:
             self._show_places()
 
     def close(self) -> None:
         """Has them close their environments; whoever is busy for longer is not waited for."""
         closing = [actor.close.remote() for actor in self.ready.values()]
         if closing:
-            ray.wait(closing, num_returns=len(closing), timeout=CLOSING)
+            ray.wait(closing, num_returns=len(closing), timeout=CLOSE_SECONDS)
 
     def kill(self) -> None:
         """Ends all of them, and lets go of what they are made of."""
@@ -147,7 +148,7 @@ class RayWorkers:
             self._places[number] = self.places[number]
         except RayError as error:
             reason = last_line(error)
-            if not getattr(error, "actor_init_failed", True):  # its node went, or its process: no fault of its own
+            if not constructor_raised(error):  # its node went, or its process: no fault of its own
                 if reason != self._unready:
                     self._unready = reason
                     self._say(f"A worker died before it was ready, and another one starts: {reason}")

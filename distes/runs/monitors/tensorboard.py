@@ -1,17 +1,15 @@
-"""TensorBoard event files, written through TensorBoard's own protocol buffers.
+"""Writes TensorBoard event files: one event per generation, at once.
 
-TensorBoard's and torch's writers hand events to a thread, where the error of a full disk is lost or kills the thread,
-and importing them may import TensorFlow, banner and all, where that is installed; its plain record writer imports absl.
-An event file is simple: records of (length, checksum, bytes, checksum), each an `Event`. So this file writes it: one
-event per generation, at once.
+Events and records are made by TensorBoard's own protocol buffers and `RecordWriter`. Its `EventFileWriter`, which
+torch's `SummaryWriter` uses, too, is not: it passes events to a thread, where the error of a full disk is lost or ends
+the thread.
 """
 
+import io
 import os
 import re
 import socket
-import struct
 import time
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +19,13 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from distes.runs.atomic_files import write_all
 from distes.runs.monitors.base import Metrics, Monitor
 
 PROGRESS = ("generation", "timesteps", "episodes", "seconds")  # shown together, under progress/
 BINS = 30
-CASTAGNOLI = 0x82F63B78  # the polynomial of CRC-32C, bits reversed
 # TensorBoard shows histograms in single precision.
 LARGEST, SMALLEST, LEAST_RANGE = 3.4e38, 1e-30, 1e-5
 
@@ -42,9 +40,9 @@ class TensorBoard(Monitor):
         """Starts a new event file.
 
         Args:
-            directory: Where it goes; TensorBoard is pointed here or at a folder above.
-            purge_from: The first generation that a resumed run will record: what earlier event files say of it and of
-                later ones is no longer shown. None for a new run.
+            directory: Folder of the file; TensorBoard is given this folder or one above.
+            purge_from: The first generation that a resumed run will record. TensorBoard then hides what earlier event
+                files say of this generation and later ones. None for a new run.
             configuration_text: The resolved configuration, shown on the page of texts.
 
         Raises:
@@ -60,7 +58,7 @@ class TensorBoard(Monitor):
             self._write(Event(step=purge_from or 0, summary=text))
 
     def record(self, metrics: Metrics, fitness_N2: NDArray[Any]) -> None:
-        """Writes one event with everything of this generation; numbers are kept in single precision, as scalars are."""
+        """Writes one event with all metrics of a generation, in single precision, and the histogram of fitness."""
         with np.errstate(over="ignore"):  # beyond single precision is infinity
             values = [
                 Summary.Value(tag=f"progress/{key}" if key in PROGRESS else key, simple_value=float(np.float32(value)))
@@ -76,27 +74,30 @@ class TensorBoard(Monitor):
         os.close(self._descriptor)
 
     def _write(self, event: Event) -> None:
-        """Appends one record, or nothing: readers stop for good at a record that is torn."""
+        """Appends a whole record or nothing, since readers stop at an incomplete record.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         event.wall_time = time.time()
-        data = event.SerializeToString()
-        length = struct.pack("<Q", len(data))
-        record = length + _checksum(length) + data + _checksum(data)
+        record = io.BytesIO()
+        RecordWriter(record).write(event.SerializeToString())
         size = os.fstat(self._descriptor).st_size
         try:
-            write_all(self._descriptor, record)
+            write_all(self._descriptor, record.getvalue())
         except OSError:
             os.ftruncate(self._descriptor, size)
             raise
 
 
 def _timestamp(directory: Path) -> int:
-    """Seconds since 1970, but later than any event file here: TensorBoard reads them in the order of their names."""
+    """Seconds since 1970, later than those of any event file here: TensorBoard reads files in the order of names."""
     matches = (re.match(r"events\.out\.tfevents\.(\d{10})\.", name) for name in os.listdir(directory))
     return max([int(time.time()), *(int(match[1]) + 1 for match in matches if match)])
 
 
 def _histogram(fitness_N2: NDArray[Any]) -> HistogramProto | None:
-    """The histogram of the finite values, or None without any. What is beyond LARGEST counts as LARGEST."""
+    """The histogram of the finite values, clipped to +-LARGEST; None if there is no finite value."""
     values = np.asarray(fitness_N2, dtype=np.float64).ravel()
     values = np.clip(values[np.isfinite(values)], -LARGEST, LARGEST)
     if values.size == 0:
@@ -117,8 +118,8 @@ def _histogram(fitness_N2: NDArray[Any]) -> HistogramProto | None:
 def _edges(low: np.float64, high: np.float64) -> NDArray[np.float64]:
     """The edges of BINS equal bins from `low` to `high`.
 
-    A range of which BINS parts would not differ in single precision, as ties have it, is widened about its middle to
-    LEAST_RANGE times the larger of the two; about 0 it goes from -0.5 to 0.5.
+    A range too small for BINS distinct edges in single precision, as in a tie, is widened about its middle to
+    LEAST_RANGE times the larger magnitude, or to [-0.5, 0.5] about 0.
     """
     size = max(abs(low), abs(high))
     if size < SMALLEST:
@@ -130,7 +131,7 @@ def _edges(low: np.float64, high: np.float64) -> NDArray[np.float64]:
 
 
 def _text(tag: str, text: str) -> Summary.Value:
-    """A text as TensorBoard's text page wants it: Markdown, with a fence longer than any in the text itself."""
+    """A text for TensorBoard's text page: Markdown, in a fence longer than any in the text itself."""
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
     return Summary.Value(
         tag=f"{tag}/text_summary",
@@ -141,23 +142,3 @@ def _text(tag: str, text: str) -> Summary.Value:
             tensor_shape=TensorShapeProto(),  # a single text; anything else is shown as a table
         ),
     )
-
-
-@cache
-def _table() -> tuple[int, ...]:
-    """The CRC-32C of each byte."""
-    table = []
-    for byte in range(256):
-        for _ in range(8):
-            byte = byte >> 1 ^ (CASTAGNOLI if byte & 1 else 0)
-        table.append(byte)
-    return tuple(table)
-
-
-def _checksum(data: bytes) -> bytes:
-    """CRC-32C, masked as the format wants it: rotated right by 15 bits, plus a constant."""
-    table, crc = _table(), 0xFFFFFFFF
-    for byte in data:
-        crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
-    crc ^= 0xFFFFFFFF
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

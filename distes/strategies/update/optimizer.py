@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from distes.errors import CheckpointError, ConfigurationError, did_you_mean
 from distes.errors.imports import import_class
+from distes.members.torch_internals import spare_the_compiler
 from distes.runs.state_check import misfit, require, same
 from distes.runs.state_encoding import decode, encode, pack, unpack
 from distes.strategies.update.clipup import ClipUp
@@ -45,7 +46,7 @@ class FlatOptimizer:
         build = _chosen(name)
         if "lr" in arguments:
             raise ConfigurationError("strategy.optimizer_args must not hold lr: set strategy.learning_rate.")
-        _spare_the_compiler()
+        spare_the_compiler()
         self._title = name if name == "ClipUp" or "." in name else f"torch.optim.{name}"
         # A part, not a function of its own, since strategies are sent to workers.
         self._make = partial(_OnOneVector, build, dict(arguments), learning_rate)
@@ -254,14 +255,3 @@ def _copied(value: Any) -> Any:
     if type(value) in (list, tuple):
         return type(value)(map(_copied, value))
     return {key: _copied(item) for key, item in value.items()} if isinstance(value, Mapping) else value
-
-
-def _spare_the_compiler() -> None:
-    """Importing torch's compiler takes longer than everything else at start-up, and nothing here compiles.
-
-    `add_param_group` imports it only to mark itself as not to be compiled. A mark that is set already is not set again.
-    Where a version of torch does it otherwise, this does nothing, and costs the import.
-    """
-    method = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
-    if method is not None and not hasattr(method, "__dynamo_disable"):
-        setattr(method, "__dynamo_disable", method)

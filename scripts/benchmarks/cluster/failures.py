@@ -23,7 +23,7 @@ import psutil
 
 import distes
 from distes.members.members import Members
-from distes.pools.on_ray.environment import prepare
+from distes.pools.on_ray.environment import set_variables
 from distes.tasks.base import Outcome, Terms
 from scripts.benchmarks.report import command_line, keep
 
@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--chunk_seconds", type=float, default=0.2)
     parser.add_argument("--chunks_per_worker", type=int, default=10)
     options = parser.parse_args()
-    prepare()
+    set_variables()
     workers, generations, deaths = options.workers, options.generations, max(1, options.workers // 10)
     shape = (options.chunk_seconds, workers * options.chunks_per_worker)
     killed: list[float] = []

@@ -13,7 +13,7 @@ import time
 import psutil
 
 import distes
-from distes.pools.on_ray.environment import prepare
+from distes.pools.on_ray.environment import set_variables
 from scripts.benchmarks.report import Table, command_line, keep
 
 PARTS = {"driver": None, "workers": "ray::", "node": "raylet"}
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--centre_mb", type=float, default=1.0)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    prepare()
+    set_variables()
     from distes.pools.on_ray.pool import RayPool
 
     dimension = int(options.centre_mb * 2**20 / 4)

@@ -28,7 +28,7 @@ import numpy as np
 
 import distes
 from distes.members.members import Members
-from distes.pools.on_ray.environment import prepare
+from distes.pools.on_ray.environment import set_variables
 from distes.tasks.base import Outcome, Terms
 from scripts.benchmarks.report import Table, command_line, keep
 from scripts.chaos_nodes import ENVIRONMENT, Namespace, shell
@@ -55,7 +55,7 @@ def received(node: str) -> int:
 
 def drive(options: argparse.Namespace) -> None:
     """In the head's namespace: a few generations; prints one line of JSON."""
-    prepare()
+    set_variables()
     from distes.pools.on_ray.pool import RayPool
 
     workers = NODES * options.workers_per_node[0]

@@ -36,7 +36,7 @@ import torch
 
 import distes
 from distes.members.members import Members
-from distes.pools.on_ray.environment import prepare
+from distes.pools.on_ray.environment import set_variables
 from distes.population import Evaluation, Moments, Population
 from distes.tasks.base import Outcome, Task, Terms
 from scripts.benchmarks.cluster.scaling_model import PHASES, model, parts, schedule_cost, show
@@ -70,10 +70,10 @@ class Sleeping(Task):
 
 def relays_from(workers: int) -> None:
     """Has nodes hand chunks out from so many workers on, and not from where they usually do."""
-    prepare()
+    set_variables()
     from distes.pools.on_ray import relay
 
-    relay.FROM = workers
+    relay.RELAY_WORKERS = workers
 
 
 def workers_cpu() -> float:
@@ -98,13 +98,13 @@ def runs(workers: int, cases: Mapping[str, int], seconds: float, spread: float, 
         spread: By what part of it a chunk may be shorter or longer.
         least: Seconds that a training should take.
     """
-    prepare()
+    set_variables()
     from distes.pools.on_ray.pool import RayPool
     from distes.runs.directory import RunDirectory
     from distes.runs.monitors.base import Monitors
     from distes.runs.monitors.jsonl import Jsonl
     from distes.runs.monitors.tensorboard import TensorBoard
-    from distes.runs.store import Archive
+    from distes.runs.store import RunStore
 
     clocks: list[list[float]] = []
     cpu: list[float] = []  # of the workers, when the generations that count began
@@ -139,7 +139,7 @@ def runs(workers: int, cases: Mapping[str, int], seconds: float, spread: float, 
                     noise=noise,
                     pool=pool,
                     monitors=[Monitors(files, print)],
-                    archive=Archive(directory, policy, about),
+                    archive=RunStore(directory, policy, about),
                     generations=generations + warm,
                     target_fitness=math.inf,
                     eval_episodes=2 * PAIRS,

@@ -19,8 +19,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from distes.pools.assignment import Assignment
 from distes.pools.chunks import Chunk
-from distes.pools.dispatch import Issue, Schedule
+from distes.pools.dispatch import Dispatch
 from scripts.benchmarks.report import Table
 
 BEYOND = [128, 256, 512, 1024, 1440]
@@ -43,26 +44,28 @@ def schedule_cost(workers: int, members: int, together: float) -> float:
         members: Of the generation.
         together: Seconds of which all answers are taken in together.
     """
-    cut, schedule, draws = [Chunk(i, i, i + 1) for i in range(members // 2)], Schedule(), random.Random(0)
+    cut, dispatch, draws = [Chunk(i, i, i + 1) for i in range(members // 2)], Dispatch(), random.Random(0)
     for worker in range(workers):
-        schedule.joined(worker)
-    coming: list[tuple[float, int, Issue]] = []
+        dispatch.joined(worker)
+    coming: list[tuple[float, int, Assignment]] = []
     now = spent = 0.0
     began = time.process_time()
-    schedule.begin(cut)
-    while not schedule.finished:
-        issues = schedule.hand_out(now)
-        schedule.needless(now)
+    dispatch.begin(cut)
+    while not dispatch.finished:
+        assignments = dispatch.hand_out(now)
+        dispatch.redundant(now)
         spent += time.process_time() - began
-        for issue in issues:  # one that waits beside another takes as long again
-            heapq.heappush(coming, (now + draws.uniform(0.8, 1.2) * (1 + (issue.since is None)), len(coming), issue))
+        for assignment in assignments:  # one that waits beside another takes as long again
+            heapq.heappush(
+                coming, (now + draws.uniform(0.8, 1.2) * (1 + (assignment.since is None)), len(coming), assignment)
+            )
         now = coming[0][0] + together
         came = []
         while coming and coming[0][0] <= now:
             came.append(heapq.heappop(coming)[2])
         began = time.process_time()
-        for issue in came:
-            schedule.done(issue, now)
+        for assignment in came:
+            dispatch.done(assignment, now)
     return (spent + time.process_time() - began) / len(cut)
 
 

@@ -32,7 +32,7 @@ from distes.perturbations.dense import Dense
 from distes.perturbations.low_rank import LowRank
 from distes.policies.layout import Layout
 from distes.policies.mlp import MLP
-from distes.pools.device import prepare
+from distes.pools.device import configure_torch
 from scripts.benchmarks.report import Table, command_line, keep
 
 FRAMES = (4, 84, 84)
@@ -61,7 +61,7 @@ def chosen_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         print("error: this benchmark needs a GPU that torch can use, and there is none here.", file=sys.stderr)
         raise SystemExit(2)
-    return prepare(name)
+    return configure_torch(name)
 
 
 def wait(device: torch.device) -> None:
