@@ -44,8 +44,8 @@ RELAYED = """
 import sys
 from distes.pools.on_ray.environment import set_variables
 set_variables()
-from distes.pools import ray_relay
-ray_relay.RELAY_WORKERS = 1
+from distes.pools.on_ray import relay
+relay.RELAY_WORKERS = 1
 from distes.cli import main
 sys.exit(main())
 """
