@@ -44,6 +44,7 @@ SUPPLIED = {
     "strategy": {"centre_P", "perturbation", "seed", "sensitivity"},
     "perturbation": {"noise", "layout"},
 }
+SEED = Argument("seed", int, 0, "Seed of all directions, all episodes and the policy's initial parameters.")
 # Where and how to run; the other keys of the top level are arguments of Trainer and Archive.
 OPTIONS = [
     Argument("run_dir", str | None, None, "Where the run is kept; null makes runs/TASK-DATE-TIME."),
@@ -144,7 +145,7 @@ def schema(classes: dict[str, str]) -> dict[str, Argument]:
     from distes.runs.store import Archive
     from distes.training.trainer import Trainer
 
-    found = [*own_arguments(Trainer).values(), *own_arguments(Archive).values(), *OPTIONS]
+    found = [SEED, *own_arguments(Trainer).values(), *own_arguments(Archive).values(), *OPTIONS]
     for section, path in classes.items():
         found += own_arguments(chosen_class(section, path), section).values()
     found += arguments(NoiseTable, "noise").values()

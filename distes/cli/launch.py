@@ -25,7 +25,7 @@ from distes.runs.directory import RunDirectory
 from distes.runs.monitors.base import Monitor
 from distes.runs.monitors.console import Console, duration, number
 from distes.runs.store import Archive
-from distes.training.budget import Result, require_end
+from distes.training.budget import Budget, Result
 from distes.training.signals import INTERRUPTED, clean_up_first
 from distes.training.trainer import Trainer
 
@@ -53,7 +53,7 @@ def _train(configuration: Configuration, parts: Parts, trusting: str, *, resumed
     target = options["target_fitness"]
     target = parts.task.reward_threshold if target is None else target
     limits = options["generations"], options["total_timesteps"], options["max_seconds"]
-    require_end(*limits, target if options["eval_episodes"] else None)
+    Budget(*limits).require_end(target if options["eval_episodes"] else None)
     configuration = {**configuration, "device": early_device(configuration, parts)}
     determined_by = {**experiment(configuration), **parts.identity()}
     text = yaml_text.write({**configuration, "run_dir": None})  # so that --config takes it as it is
