@@ -1,0 +1,99 @@
+"""Where members are evaluated: the device, and the pool that a configuration asks for."""
+
+import os
+from collections.abc import Callable
+
+from distes.cli.build import Parts
+from distes.cli.configuration import Configuration
+from distes.pools.base import Pool
+from distes.pools.device import prepare, settle, visible_gpus
+from distes.pools.experiment import Experiment
+from distes.runs.monitors.console import Console
+
+
+def early_device(configuration: Configuration, parts: Parts) -> str:
+    """The device that members are evaluated on; the configured one if that depends on the GPUs of a cluster.
+
+    Raises:
+        ConfigurationError: The device is `cuda`, and this machine, which is to do the work, has no GPU.
+    """
+    asked: str = configuration["device"]
+    if configuration["workers"] != 0 and _address(configuration):
+        return asked
+    size, on_tensors = parts.forward.layout.size, parts.task.on_device
+    return settle(asked, visible_gpus(), on_tensors=on_tensors, parameters=size)
+
+
+def start_pool(configuration: Configuration, parts: Parts, console: Console, sync: str) -> Pool:
+    """The pool: this process for `workers: 0`, otherwise Ray, which is imported only then.
+
+    Args:
+        configuration: The resolved configuration.
+        parts: What members are made of and evaluated on.
+        console: Receives what the pool has to say.
+        sync: What travels to workers: `auto`, `broadcast` or `replay`.
+
+    Raises:
+        ConfigurationError: The device is `cuda` and there is no GPU.
+        ClusterError: No cluster can be reached, or it has no room for a worker.
+    """
+    experiment = Experiment(
+        parts.task,
+        parts.forward,
+        parts.perturbation,
+        parts.noise,
+        parts.noise.fingerprint,
+        configuration["device"],
+        parts.strategy,
+        parts.strategy.sensitivity,
+    )
+    pairs = (configuration["chunk_size"] or 0) // 2 or None
+    if configuration["workers"] == 0:
+        from distes.pools.serial import SerialPool
+
+        serial = SerialPool(experiment, pairs_per_chunk=pairs)
+        if serial.device == "cuda":
+            console.say(f"Members are evaluated in this process, on {serial.place}.")
+        return serial
+    from distes.pools.on_ray.environment import prepare
+
+    prepare()
+    from distes.pools.on_ray.pool import RayPool
+
+    return RayPool(
+        experiment,
+        workers=configuration["workers"],
+        min_workers=configuration["min_workers"],
+        start_timeout=configuration["start_timeout"],
+        chunk_timeout=configuration["chunk_timeout"],
+        sync=sync,
+        address=_address(configuration),
+        oversubscribe=configuration["oversubscribe"],
+        pairs_per_chunk=pairs,
+        say=console.say,
+        show=console.table,
+    )
+
+
+def sum_on(parts: Parts, device: str, say: Callable[[str], None]) -> None:
+    """Has the driver compute the update on the device that members are evaluated on, if it has such a device.
+
+    In a run on GPUs, a driver without a GPU computes the update on its processor, and says so: a perturbation's sums
+    on the two may be rounded differently.
+
+    Args:
+        parts: Its perturbation computes the update's sums.
+        device: `cpu` or `cuda`.
+        say: Takes a line for the user.
+    """
+    if device == "cuda":
+        if visible_gpus():
+            prepare("cuda")  # as workers do, so that their updates have the same bits
+            parts.perturbation.device = "cuda"
+        else:
+            say("This process sees no GPU: it forms the update on its processor, whose last bits may be other ones.")
+
+
+def _address(configuration: Configuration) -> str | None:
+    address: str | None = configuration["address"] or os.environ.get("RAY_ADDRESS")
+    return address
