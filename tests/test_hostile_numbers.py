@@ -77,7 +77,7 @@ def test_objects_or_a_sentence(section: str, name: str) -> None:
     chosen = [f"--{section}", name] if section in CLASSES else []
     chosen += ["--task.env", PICTURES] if name == "CNN" else []
     around = [*AROUND[section], *chosen, *([] if section == "noise" else ["--noise.size", "500000"])]
-    build(configure(read_flags(around))).strategy.ask()  # what is at home there works
+    build(configure(read_flags(around)))[0].strategy.ask()  # what is at home there works
     for argument in numeric(section, name):
         for value in VALUES:
             is_list = get_origin(argument.hint) is Sequence
@@ -89,7 +89,7 @@ def configured(argv: list[str]) -> Any:
     """Builds, asks for a population, and returns the configuration; None where a sentence says what is wrong."""
     with little_memory(), contextlib.suppress(DistesError, MemoryError):  # the latter is said, and ends with 2
         configuration = configure(read_flags(argv))
-        build(configuration).strategy.ask()
+        build(configuration)[0].strategy.ask()
         return configuration
     return None
 

@@ -29,10 +29,10 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
         DistesError: Something that the user can act on. A new run that could not start leaves no run behind.
     """
     with trust.recorded() as foreign:
-        parts = build(configuration)
+        experiment, policy = build(configuration)
     trusting = " --trust" if foreign else ""
-    with contextlib.closing(parts.task):
-        ready = prepare(configuration, parts, trusting, resumed=resumed, only_replays=replay is not None)
+    with contextlib.closing(experiment.task):
+        ready = prepare(configuration, experiment, policy, trusting, resumed=resumed, only_replays=replay is not None)
         with ready as run, _named(run.resume):
             if replay is not None:
                 return replay_member(run, replay)

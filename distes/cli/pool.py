@@ -3,33 +3,33 @@
 import os
 from collections.abc import Callable
 
-from distes.cli.build import Parts
 from distes.cli.configuration import Configuration
+from distes.perturbations.base import Perturbation
 from distes.pools.base import Pool
-from distes.pools.device import prepare, settle, visible_gpus
+from distes.pools.device import prepare, visible_gpus
 from distes.pools.experiment import Experiment
 from distes.runs.monitors.console import Console
 
 
-def early_device(configuration: Configuration, parts: Parts) -> str:
-    """The device that members are evaluated on; the configured one if that depends on the GPUs of a cluster.
+def decide_device(configuration: Configuration, experiment: Experiment) -> Experiment:
+    """The experiment on the device that members are evaluated on.
+
+    If that depends on the GPUs of a cluster, the experiment stays as it is, and the pool decides once it is connected.
 
     Raises:
         ConfigurationError: The device is `cuda`, and this machine, which is to do the work, has no GPU.
     """
-    asked: str = configuration["device"]
     if configuration["workers"] != 0 and _address(configuration):
-        return asked
-    size, on_tensors = parts.forward.layout.size, parts.task.on_device
-    return settle(asked, visible_gpus(), on_tensors=on_tensors, parameters=size)
+        return experiment
+    return experiment.settled(visible_gpus())
 
 
-def start_pool(configuration: Configuration, parts: Parts, console: Console, sync: str) -> Pool:
+def start_pool(configuration: Configuration, experiment: Experiment, console: Console, sync: str) -> Pool:
     """The pool: this process for `workers: 0`, otherwise Ray, which is imported only then.
 
     Args:
         configuration: The resolved configuration.
-        parts: What members are made of and evaluated on.
+        experiment: What members are made of and evaluated on.
         console: Receives what the pool has to say.
         sync: What travels to workers: `auto`, `broadcast` or `replay`.
 
@@ -37,16 +37,6 @@ def start_pool(configuration: Configuration, parts: Parts, console: Console, syn
         ConfigurationError: The device is `cuda` and there is no GPU.
         ClusterError: No cluster can be reached, or it has no room for a worker.
     """
-    experiment = Experiment(
-        parts.task,
-        parts.forward,
-        parts.perturbation,
-        parts.noise,
-        parts.noise.fingerprint,
-        configuration["device"],
-        parts.strategy,
-        parts.strategy.sensitivity,
-    )
     pairs = (configuration["chunk_size"] or 0) // 2 or None
     if configuration["workers"] == 0:
         from distes.pools.serial import SerialPool
@@ -75,21 +65,21 @@ def start_pool(configuration: Configuration, parts: Parts, console: Console, syn
     )
 
 
-def sum_on(parts: Parts, device: str, say: Callable[[str], None]) -> None:
+def sum_on(perturbation: Perturbation, device: str, say: Callable[[str], None]) -> None:
     """Has the driver compute the update on the device that members are evaluated on, if it has such a device.
 
     In a run on GPUs, a driver without a GPU computes the update on its processor, and says so: a perturbation's sums
     on the two may be rounded differently.
 
     Args:
-        parts: Its perturbation computes the update's sums.
+        perturbation: Computes the update's sums.
         device: `cpu` or `cuda`.
         say: Takes a line for the user.
     """
     if device == "cuda":
         if visible_gpus():
             prepare("cuda")  # as workers do, so that their updates have the same bits
-            parts.perturbation.device = "cuda"
+            perturbation.device = "cuda"
         else:
             say("This process sees no GPU: it forms the update on its processor, whose last bits may be other ones.")
 

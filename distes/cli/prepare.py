@@ -9,17 +9,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from torch import nn
+
 from distes.cli import yaml_text
-from distes.cli.build import Parts
-from distes.cli.configuration import Configuration, experiment
+from distes.cli.build import identity
+from distes.cli.configuration import Configuration
+from distes.cli.configuration import experiment as settings
 from distes.cli.keys import own_arguments
-from distes.cli.pool import early_device, start_pool, sum_on
+from distes.cli.pool import decide_device, start_pool, sum_on
 from distes.errors import installation
 from distes.pools.base import Pool
+from distes.pools.experiment import Experiment
 from distes.runs.directory import RunDirectory
 from distes.runs.monitors.base import Monitor
 from distes.runs.monitors.console import Console
 from distes.runs.store import Archive
+from distes.tasks.base import Task
 from distes.training.budget import Budget
 from distes.training.centre import target_of
 from distes.training.signals import clean_up_first
@@ -66,13 +71,20 @@ class Run:
 
 @contextlib.contextmanager
 def prepare(
-    configuration: Configuration, parts: Parts, trusting: str, *, resumed: bool, only_replays: bool
+    configuration: Configuration,
+    experiment: Experiment,
+    policy: nn.Module,
+    trusting: str,
+    *,
+    resumed: bool,
+    only_replays: bool,
 ) -> Iterator[Run]:
     """Opens the run directory, reads its newest checkpoint, starts the pool and makes the trainer.
 
     Args:
         configuration: The resolved configuration.
-        parts: The objects that were built from it.
+        experiment: The experiment that was built from it.
+        policy: The policy that was built from it.
         trusting: The flag that commands need if the run names code that is not part of distes.
         resumed: Whether the run directory holds a run to continue.
         only_replays: Whether a member is to be replayed. The directory is then only read, and somebody else may hold
@@ -82,35 +94,38 @@ def prepare(
         DistesError: Something that the user can act on. A new run that could not start leaves no run behind.
     """
     options = {name: configuration[name] for name in own_arguments(Trainer)}
-    target = target_of(parts.task, options["target_fitness"])
+    target = target_of(experiment.task, options["target_fitness"])
     budget = Budget(options["generations"], options["total_timesteps"], options["max_seconds"])
     budget.require_end(target if options["eval_episodes"] else None)
-    configuration = {**configuration, "device": early_device(configuration, parts)}
-    determined_by = {**experiment(configuration), **parts.identity()}
-    path = configuration["run_dir"] or new_run_dir(parts.task.name)
+    experiment = decide_device(configuration, experiment)
+    configuration = {**configuration, "device": experiment.device}
+    determined_by = {**settings(configuration), **identity(experiment, policy)}
+    task, strategy = experiment.task, experiment.strategy
+    assert strategy is not None
+    path = configuration["run_dir"] or new_run_dir(task.name)
     clean_up_first()
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(_directory(path, configuration, resumed=resumed, only_replays=only_replays))
-        console = _console(configuration, parts, path, budget, target)
-        _say_notices(configuration, parts, directory, console)
-        archive = _archive(configuration, parts, directory, console, determined_by)
+        console = _console(configuration, task, path, budget, target)
+        _say_notices(configuration, task, directory, console)
+        archive = _archive(configuration, task, policy, directory, console, determined_by)
         state = archive.restore() if resumed else None  # refused before anything starts, if it is another run's
         keep = stack.enter_context(contextlib.ExitStack())
         if not resumed:
             keep.callback(_discard, directory)
         # a member that is replayed alone is not a generation that a strategy has asked for
-        pool = start_pool(configuration, parts, console, "broadcast" if only_replays else configuration["sync"])
+        pool = start_pool(configuration, experiment, console, "broadcast" if only_replays else configuration["sync"])
         stack.enter_context(contextlib.closing(pool))
         if resumed:
             _say_new_device(directory, pool.device, console.say)
         elif pool.device != configuration["device"]:
             directory.write_config(as_text({**configuration, "device": pool.device}))
-        sum_on(parts, pool.device, console.say)
+        sum_on(experiment.perturbation, pool.device, console.say)
         monitors: list[Monitor] = []
         trainer = Trainer(
-            task=parts.task,
-            strategy=parts.strategy,
-            noise=parts.noise,
+            task=task,
+            strategy=strategy,
+            noise=experiment.noise,
             pool=pool,
             monitors=monitors,
             archive=archive,
@@ -136,20 +151,19 @@ def _directory(path: str, configuration: Configuration, *, resumed: bool, only_r
     return RunDirectory.open(path) if resumed else RunDirectory.create(path, as_text(configuration))
 
 
-def _console(configuration: Configuration, parts: Parts, path: str, budget: Budget, target: float | None) -> Console:
+def _console(configuration: Configuration, task: Task, path: str, budget: Budget, target: float | None) -> Console:
     return Console(
         generations=budget.generations,
         total_timesteps=budget.total_timesteps,
         max_seconds=budget.max_seconds,
         target_fitness=target,
-        title=f"{parts.task.name} in {path}",
+        title=f"{task.name} in {path}",
         in_process=configuration["workers"] == 0,
     )
 
 
-def _say_notices(configuration: Configuration, parts: Parts, directory: RunDirectory, console: Console) -> None:
+def _say_notices(configuration: Configuration, task: Task, directory: RunDirectory, console: Console) -> None:
     """Prints what the run directory and the task have to say."""
-    task = parts.task
     notices = [*directory.warnings, *(task.notice or "").splitlines()]
     if configuration["target_fitness"] is None and task.threshold_notice:
         notices.append(task.threshold_notice)
@@ -159,7 +173,8 @@ def _say_notices(configuration: Configuration, parts: Parts, directory: RunDirec
 
 def _archive(
     configuration: Configuration,
-    parts: Parts,
+    task: Task,
+    policy: nn.Module,
     directory: RunDirectory,
     console: Console,
     determined_by: dict[str, str],
@@ -167,11 +182,11 @@ def _archive(
     description = {
         "policy": configuration["policy"],
         "task": configuration["task"],
-        "observation_shape": parts.task.observation_shape,
-        "action_size": parts.task.action_size,
+        "observation_shape": task.observation_shape,
+        "action_size": task.action_size,
     }
     saving = {name: configuration[name] for name in own_arguments(Archive)}
-    return Archive(directory, parts.policy, description, say=console.say, experiment=determined_by, **saving)
+    return Archive(directory, policy, description, say=console.say, experiment=determined_by, **saving)
 
 
 def _say_new_device(directory: RunDirectory, device: str, say: Callable[[str], None]) -> None:
