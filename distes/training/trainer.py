@@ -91,8 +91,7 @@ class Trainer:
         self._budget.require_end(self._centre.target if eval_episodes else None)
         normalizes = task.observation_fraction > 0
         self._progress = Progress(RunningStat(math.prod(task.observation_shape)) if normalizes else None)
-        self._started = time.perf_counter()
-        self._recording = 0.0  # seconds that recording the last generation took
+        self._started, self._recording = time.perf_counter(), 0.0  # the latter: seconds that the last recording took
         self._saves_start = True  # so that metrics without a checkpoint show that it was lost
         self._torn = False  # whether the strategy has learnt from a generation that is not counted yet
 
