@@ -140,7 +140,7 @@ class Log(Monitor):
 
 
 def trainer(of: Parts, pool: Pool | None = None, *, strategy: OpenAIES | None = None, **arguments: Any) -> Trainer:
-    given: dict[str, Any] = {"seed": 3, "generations": 5, "eval_episodes": 2, "final_episodes": 0}
+    given: dict[str, Any] = {"generations": 5, "eval_episodes": 2, "final_episodes": 0}
     return Trainer(
         task=of.task,
         strategy=of.strategy(population_size=16) if strategy is None else strategy,

@@ -23,7 +23,7 @@ from distes.cli.configuration import DEFAULTS, flat, read_file, resolve
 from distes.cli.flags import configure, read_flags
 from distes.cli.help import format_help
 from distes.cli.keys import CLASSES, chosen_class
-from distes.cli.launch import early_device, sum_on
+from distes.cli.pool import decide_device, sum_on
 from distes.errors import ConfigurationError, DistesWarning
 
 FUNCTION = ["--task", "Function", "--policy", "Linear"]
@@ -183,9 +183,9 @@ def test_flags_reach_into_mappings(tmp_path):
 
 
 def test_a_policy_of_ones_own():
-    parts = build(parse("--task", "Function", "--policy", f"{HERE}.Net", "--policy.width", "8"))
-    assert isinstance(parts.policy, Net)
-    assert parts.policy.width == 8
+    _, policy = build(parse("--task", "Function", "--policy", f"{HERE}.Net", "--policy.width", "8"))
+    assert isinstance(policy, Net)
+    assert policy.width == 8
 
 
 def test_a_policy_may_take_another_module():
@@ -193,7 +193,7 @@ def test_a_policy_may_take_another_module():
     argv = ["--policy.inner", "{class_path: torch.nn.Linear, init_args: {in_features: 2, out_features: 3}}"]
     configuration = parse("--task", "Function", "--policy", f"{HERE}.Net", "--policy.width", "8", *argv)
     assert configuration["policy"]["init_args"]["inner"]["class_path"] == "torch.nn.Linear"
-    inner = build(configuration).policy.inner
+    inner = build(configuration)[1].inner
     assert isinstance(inner, torch.nn.Linear)
     assert (inner.in_features, inner.out_features) == (2, 3)
 
@@ -201,7 +201,7 @@ def test_a_policy_may_take_another_module():
 def test_a_policy_without_types():
     argv = ["--task", "Function", "--policy", f"{HERE}.Untyped"]
     with pytest.warns(DistesWarning, match="Untyped runs through torch.func.vmap"):
-        policy = build(parse(*argv, "--policy.colour", "red")).policy
+        policy = build(parse(*argv, "--policy.colour", "red"))[1]
     assert (policy.colour, policy.shade) == ("red", 3)
     assert re.search(r"^policy.colour is missing: .*Untyped needs it", fails(*argv))
 
@@ -466,7 +466,7 @@ def test_a_full_disk_is_no_bug(monkeypatch, capsys):
 
 
 def test_a_bug_is_said_to_be_one(monkeypatch, capsys):
-    monkeypatch.setattr("distes.cli.launch.early_device", {}.__getitem__)  # called with too many arguments
+    monkeypatch.setattr("distes.cli.prepare.decide_device", {}.__getitem__)  # called with too many arguments
     assert main([]) == 1
     err = capsys.readouterr().err
     assert "Traceback" in err and "TypeError: " in err
@@ -477,7 +477,7 @@ def test_interrupted_before_there_is_a_run(tmp_path, monkeypatch, capsys):
     def interrupt(*_):
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("distes.cli.launch.start_pool", interrupt)
+    monkeypatch.setattr("distes.cli.prepare.start_pool", interrupt)
     path = tmp_path / "run"
     assert main([*FUNCTION, "--run_dir", str(path)]) == 130
     assert "Interrupted" in capsys.readouterr().err
@@ -519,7 +519,7 @@ SHORT = [*FUNCTION, "--workers", "0", "--generations", "1", "--final_episodes", 
 
 
 def test_a_gpu_that_is_not_there_is_said_before_there_is_a_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("distes.cli.launch.visible_gpus", lambda: 0)
+    monkeypatch.setattr("distes.cli.pool.visible_gpus", lambda: 0)
     path = tmp_path / "run"
     assert main([*SHORT, "--device", "cuda", "--run_dir", str(path)]) == 2
     assert capsys.readouterr().err.startswith("error: device is cuda, but this machine has no GPU")
@@ -528,11 +528,11 @@ def test_a_gpu_that_is_not_there_is_said_before_there_is_a_run(tmp_path, monkeyp
 
 def test_a_run_keeps_the_device_that_auto_came_to(tmp_path, monkeypatch, capsys):
     """Though a GPU turns up later."""
-    monkeypatch.setattr("distes.cli.launch.visible_gpus", lambda: 0)
+    monkeypatch.setattr("distes.cli.pool.visible_gpus", lambda: 0)
     path = tmp_path / "run"
     assert main([*SHORT, "--run_dir", str(path)]) == 0
     assert read_file(path / "config.yaml").values["device"] == "cpu"
-    monkeypatch.setattr("distes.cli.launch.visible_gpus", lambda: 1)
+    monkeypatch.setattr("distes.cli.pool.visible_gpus", lambda: 1)
     monkeypatch.setattr("distes.pools.device.GPU_PARAMETERS", 1)
     assert main(["--resume", str(path), "--generations", "2"]) == 0
     assert read_file(path / "config.yaml").values["device"] == "cpu"
@@ -550,7 +550,7 @@ def test_a_run_that_changes_its_device_says_so(tmp_path, capsys):
 
 
 def test_the_device_of_a_cluster_is_left_to_the_cluster(monkeypatch):
-    monkeypatch.setattr("distes.cli.launch.visible_gpus", lambda: 0)
+    monkeypatch.setattr("distes.cli.pool.visible_gpus", lambda: 0)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     for flags, expected in (
         (["--address", "auto", "--device", "cuda"], "cuda"),
@@ -559,10 +559,10 @@ def test_the_device_of_a_cluster_is_left_to_the_cluster(monkeypatch):
         ([], "cpu"),
     ):
         configuration = parse(*FUNCTION, "--noise.size", "1000", *flags)
-        assert early_device(configuration, build(configuration)) == expected
+        assert decide_device(configuration, build(configuration)[0]).device == expected
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
     configuration = parse(*FUNCTION, "--noise.size", "1000")
-    assert early_device(configuration, build(configuration)) == "auto"
+    assert decide_device(configuration, build(configuration)[0]).device == "auto"
 
 
 @pytest.mark.parametrize(
@@ -574,12 +574,12 @@ def test_the_device_of_a_cluster_is_left_to_the_cluster(monkeypatch):
     ],
 )
 def test_the_update_is_formed_on_the_driver_s_gpu(monkeypatch, device, gpus, expected, lines):
-    monkeypatch.setattr("distes.cli.launch.visible_gpus", lambda: gpus)
+    monkeypatch.setattr("distes.cli.pool.visible_gpus", lambda: gpus)
     prepared = []
-    monkeypatch.setattr("distes.cli.launch.configure_torch", prepared.append)
-    parts, said = build(parse(*FUNCTION, "--noise.size", "1000")), []
-    sum_on(parts, device, said.append)
-    assert vars(parts.perturbation).get("device", "cpu") == expected
+    monkeypatch.setattr("distes.cli.pool.configure_torch", prepared.append)
+    perturbation, said = build(parse(*FUNCTION, "--noise.size", "1000"))[0].perturbation, []
+    sum_on(perturbation, device, said.append)
+    assert vars(perturbation).get("device", "cpu") == expected
     assert prepared == ["cuda"] * (expected == "cuda")  # so that its bits are those of a run in one process
     assert len(said) == lines and all("sees no GPU: it forms the update on its processor" in line for line in said)
 

@@ -19,7 +19,7 @@ from distes.cli.flags import configure, read_flags
 from distes.cli.keys import CLASSES, schema
 from distes.cli.signature import Argument, _kinds
 from distes.errors import DistesError
-from distes.training.budget import require_end
+from distes.training.budget import Budget
 
 VALUES = ["-1", "0", "3", "0.5", "1e-320", "1e300", "1e9", "4611686018427387904", "9223372036854775808"]
 VALUES += [".inf", ".nan", "9" * 5000, "-1" + "0" * 300]
@@ -77,7 +77,7 @@ def test_objects_or_a_sentence(section: str, name: str) -> None:
     chosen = [f"--{section}", name] if section in CLASSES else []
     chosen += ["--task.env", PICTURES] if name == "CNN" else []
     around = [*AROUND[section], *chosen, *([] if section == "noise" else ["--noise.size", "500000"])]
-    build(configure(read_flags(around))).strategy.ask()  # what is at home there works
+    build(configure(read_flags(around)))[0].strategy.ask()  # what is at home there works
     for argument in numeric(section, name):
         for value in VALUES:
             is_list = get_origin(argument.hint) is Sequence
@@ -89,7 +89,7 @@ def configured(argv: list[str]) -> Any:
     """Builds, asks for a population, and returns the configuration; None where a sentence says what is wrong."""
     with little_memory(), contextlib.suppress(DistesError, MemoryError):  # the latter is said, and ends with 2
         configuration = configure(read_flags(argv))
-        build(configuration).strategy.ask()
+        build(configuration)[0].strategy.ask()
         return configuration
     return None
 
@@ -125,5 +125,5 @@ def test_numbers_that_are_refused(flags: str, capsys: pytest.CaptureFixture[str]
 
 def test_a_limit_that_is_infinite_is_none() -> None:
     with pytest.raises(DistesError, match="would never end"):
-        require_end(None, None, float("inf"), None)
-    require_end(None, None, float("inf"), 3.0)
+        Budget(None, None, float("inf")).require_end(None)
+    Budget(None, None, float("inf")).require_end(3.0)

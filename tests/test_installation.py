@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from distes.cli import main
-from distes.cli.launch import summary
+from distes.cli.result import summary
 from distes.errors import installation
 from distes.pools.base import Interrupted
 from distes.training.budget import Result

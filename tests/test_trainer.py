@@ -218,11 +218,23 @@ class TestWhatItTells:
         assert set(log.column("noise/fingerprint")) == {made.noise.fingerprint}
 
     def test_the_same_seed_gives_the_same_run_and_another_one_another(self) -> None:
-        first, again = train(drift(), generations=3), train(drift(), generations=3)
-        other = train(drift(), generations=3, seed=4)  # of the centre's episodes; the strategy has its own
+        made = drift()
+        first, again, other = (
+            train(made, generations=3, strategy=made.strategy(seed, population_size=16)) for seed in (3, 3, 4)
+        )
         assert first.what_must_agree == again.what_must_agree
-        assert first.column("eval/mean") != other.column("eval/mean")
-        assert first.column("params/sha256") == other.column("params/sha256")
+        for column in ("eval/mean", "params/sha256"):
+            assert first.column(column) != other.column(column)
+
+    def test_the_seeds_of_the_centre_s_episodes_are_the_strategy_s(self) -> None:
+        """Fewer are the first of more; those of the final evaluation are others."""
+        strategy = sphere().strategy(3, population_size=16)
+        for generation in range(2):
+            assert strategy.evaluation_seeds(4).tolist() == seeds(generation, Stream.EVALUATION, 4)
+            assert strategy.evaluation_seeds(2).tolist() == seeds(generation, Stream.EVALUATION, 2)
+            final = strategy.evaluation_seeds(4, final=True)
+            assert final.tolist() == seeds(generation, Stream.FINAL_EVALUATION, 4)
+            strategy.tell(np.arange(16.0))
 
     def test_observations_are_learnt_from_and_frozen_during_a_generation(self) -> None:
         """The first generation sees none; each later one the moments of all before it, of the share that was asked."""

@@ -1,23 +1,33 @@
 """A generation counts as a whole: whatever fails in it, and wherever, a resumed run goes on as if nothing had."""
 
 import inspect
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import distes.training.centre
+import distes.training.progress
 import distes.training.trainer
 from distes.errors import CheckpointError
 from distes.runs.directory import RunDirectory
 from distes.runs.monitors.jsonl import Jsonl
 from distes.training.budget import Result
+from distes.training.centre import CentreEvaluation
+from distes.training.progress import Progress
 from distes.training.trainer import Trainer
-from tests.lines import Lines
+from tests.lines import Lines, Place
 from tests.small import Log, Parts, archive, drift, sphere, trainer
 from tests.test_trainer import checksums
 
-WATCHED = (distes.training.trainer.__file__,)
+# What a generation runs through, and a run's begin and end do not.
+STEPS = (
+    *(Trainer._one_generation, Trainer._tell, Trainer._metrics, Trainer._evaluate),
+    *(CentreEvaluation.judge, CentreEvaluation.reaches_target, Progress.after),
+)
+WATCHED = (distes.training.trainer.__file__, distes.training.centre.__file__, distes.training.progress.__file__)
 rarely = partial(archive, checkpoint_seconds=1e9)  # so that what counts is saved at the end
 
 
@@ -37,6 +47,12 @@ def go_on(path: Path, made: Parts, generations: int, lines: Lines | None = None)
         raise AssertionError("nothing failed")
 
 
+def lines_of(functions: Iterable[Any]) -> Iterator[Place]:
+    for function in functions:
+        lines, first = inspect.getsourcelines(function)
+        yield from ((inspect.getfile(function), number) for number in range(first + 1, first + len(lines)))
+
+
 def test_an_error_at_any_line_of_a_generation_costs_at_most_that_generation(tmp_path: Path) -> None:
     made = drift(max_steps=4)
     go_on(tmp_path / "whole", made, 3)
@@ -44,9 +60,8 @@ def test_an_error_at_any_line_of_a_generation_costs_at_most_that_generation(tmp_
     seen = Lines(WATCHED)
     with RunDirectory.create(tmp_path / "seen", "") as directory:
         seen.run(trainer(made, generations=3, archive=archive(directory, made)).run)
-    first, last = (inspect.getsourcelines(one)[1] for one in (Trainer._one_generation, Trainer._evaluate))
-    places = [place for place in seen.visits if first < place[1] < last]
-    assert len(places) > 20
+    places = [place for place in seen.visits if place in set(lines_of(STEPS))]
+    assert len(places) > 40 and all(seen.visits[place] % 3 == 0 for place in places)
     for number, place in enumerate(places):
         path, error = tmp_path / str(number), (RuntimeError, KeyboardInterrupt)[number % 2]("injected")
         with pytest.raises(type(error), match="injected"):  # in the second generation, where it is reached once in each

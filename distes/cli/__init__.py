@@ -1,13 +1,13 @@
-"""The command line: flags and YAML files become a configuration, and the configuration becomes objects that run."""
+"""The command line: from flags and YAML files to a configuration, and from that to a run."""
 
 from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line; see `distes.cli.command.main`. What it needs is imported only now.
+    """Runs a command line and returns the exit code. `distes.cli.command` is imported on the first call.
 
     Args:
-        argv: Without the program's name; the process's own where None.
+        argv: The arguments without the program's name; None takes those of this process.
     """
     from distes.cli.command import main as run
 

@@ -1,10 +1,9 @@
-"""A resolved configuration becomes objects. All that is wrong with it shows here, before anything expensive starts."""
+"""Makes the objects that a resolved configuration describes, before anything expensive starts."""
 
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,44 +15,26 @@ from distes.cli.configuration import Configuration
 from distes.cli.keys import chosen_class
 from distes.cli.signature import arguments
 from distes.errors import ConfigurationError, DistesError, is_users, raised
-from distes.members.members import Forward, population_forward
+from distes.members.members import population_forward
 from distes.members.sensitivity import Sensitivity
 from distes.noise.draws import Stream, draw, episode_seeds
 from distes.noise.table import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.policies.base import StatefulPolicy
 from distes.policies.layout import Layout
+from distes.pools.experiment import Experiment
 from distes.strategies.base import Strategy
 from distes.tasks.base import Task
 
-# What a constructor raises over its arguments; from our own classes anything else is a bug of ours.
+# What a constructor raises about its arguments; anything else that a class of distes raises is a bug.
 REFUSALS = (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, MemoryError)
-REFERENCE_EPISODES = 5  # by which a policy's sensitivity is measured
+REFERENCE_EPISODES = 5  # that a policy's sensitivity is measured in
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What a run is made of, apart from where it runs."""
+def build(configuration: Configuration) -> tuple[Experiment, nn.Module]:
+    """Makes an experiment and its policy: task, policy, noise table, perturbation, strategy, each from those before it.
 
-    task: Task
-    policy: nn.Module
-    forward: Forward
-    noise: NoiseTable
-    perturbation: Perturbation
-    strategy: Strategy
-
-    def identity(self) -> dict[str, str]:
-        """What a run's results depend on and its configuration does not say, as text by name. Makes the noise table."""
-        names = ", ".join(f"{name} {tuple(one.shape)}" for name, one in self.policy.named_parameters())
-        identity = {"noise/fingerprint": self.noise.fingerprint, "policy/parameters": names}
-        if self.strategy.ask().genomes is not None:  # which are decoded from there, in every generation anew
-            initial_P = self.forward.layout.flatten(self.policy)
-            identity["policy/initial"] = hashlib.sha256(initial_P.tobytes()).hexdigest()[:16]
-        return identity
-
-
-def build(configuration: Configuration) -> Parts:
-    """Makes the parts, each from those before it: task, policy, noise, perturbation, strategy.
+    The table's numbers are not made yet.
 
     Raises:
         ConfigurationError: A constructor refuses its arguments, or two parts do not fit together.
@@ -68,7 +49,17 @@ def build(configuration: Configuration) -> Parts:
         raise
 
 
-def _build_around(task: Task, configuration: Configuration) -> Parts:
+def identity(experiment: Experiment, policy: nn.Module) -> dict[str, str]:
+    """What a run's results depend on beside its configuration, as text by name. Makes the noise table."""
+    names = ", ".join(f"{name} {tuple(one.shape)}" for name, one in policy.named_parameters())
+    found = {"noise/fingerprint": experiment.noise.fingerprint, "policy/parameters": names}
+    if experiment.strategy is not None and experiment.strategy.ask().genomes is not None:
+        initial_P = experiment.forward.layout.flatten(policy)  # genomes are decoded from it in every generation
+        found["policy/initial"] = hashlib.sha256(initial_P.tobytes()).hexdigest()[:16]
+    return found
+
+
+def _build_around(task: Task, configuration: Configuration) -> tuple[Experiment, nn.Module]:
     seed = configuration["seed"]
     with _blame("task", type(task)):
         shape, size = task.observation_shape, task.action_size
@@ -94,14 +85,23 @@ def _build_around(task: Task, configuration: Configuration) -> Parts:
             f"strategy {type(strategy).__name__} compares what members do, and the task does not say it: set "
             "--task.behaviour, such as final_observation or info:KEY."
         )
-    return Parts(task, policy, forward, noise, perturbation, strategy)
+    made = Experiment(
+        task=task,
+        forward=forward,
+        perturbation=perturbation,
+        noise=noise,
+        strategy=strategy,
+        device=configuration["device"],
+        sensitivity=strategy.sensitivity,
+    )
+    return made, policy
 
 
 def _check_sizes(shape: object, size: object) -> None:
-    """Checks what a task says of its observations and actions.
+    """Checks a task's observation shape and action size.
 
     Raises:
-        ValueError: They are no sizes.
+        ValueError: They are not positive whole numbers.
     """
     if not isinstance(shape, tuple) or not all(type(side) is int and side > 0 for side in shape):
         raise ValueError(f"its observation_shape must be a tuple of positive whole numbers; got {shape!r}")
@@ -110,7 +110,7 @@ def _check_sizes(shape: object, size: object) -> None:
 
 
 def _sensitivity(task: Task, policy: nn.Module, seed: int) -> Sensitivity:
-    """Of the policy's answers, by what it sees in its first episodes."""
+    """The sensitivity of the policy's answers to its parameters, measured on the observations of a few episodes."""
     seeds = episode_seeds(draw(seed, 0, Stream.REFERENCE, 1), REFERENCE_EPISODES)[0].tolist()
     return Sensitivity(policy, task.reference_episodes(policy, seeds))
 
@@ -121,13 +121,13 @@ def build_policy(
     """Makes a policy whose initial parameters are a function of the seed, and leaves torch's generator as it was.
 
     Args:
-        part: Its `class_path` and `init_args`.
-        observation_shape: Of what it sees, one row of it.
-        action_size: How many numbers the task wants.
-        seed: Of the run.
+        part: The policy's `class_path` and `init_args`.
+        observation_shape: Shape of one observation.
+        action_size: Length of the policy's answer to it.
+        seed: The run's seed.
 
     Raises:
-        ConfigurationError: It cannot be made, or does not answer with as many numbers.
+        ConfigurationError: The policy cannot be made, or answers in another shape.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -162,10 +162,10 @@ def build_policy(
 
 
 def _check_state(start: str, state: Any) -> None:
-    """Checks the memory that a policy begins an episode with.
+    """Checks the memory that a policy begins an episode with, for one row.
 
     Raises:
-        ConfigurationError: It has another shape, or is no float32 tensor.
+        ConfigurationError: It is not a float32 tensor of shape (1, S).
     """
     if not isinstance(state, torch.Tensor) or state.dim() != 2 or _form(state) != ("float32", (1, state.shape[1])):
         raise ConfigurationError(
@@ -174,10 +174,11 @@ def _check_state(start: str, state: Any) -> None:
 
 
 def _check_answer(start: str, answer: Any, action_size: int, state: torch.Tensor | None = None) -> None:
-    """Checks what a policy answers one observation, and the memory that it keeps.
+    """Checks a policy's answer to one observation, and the memory that it keeps.
 
     Raises:
-        ConfigurationError: It has another shape, or is no tensor of real numbers.
+        ConfigurationError: The answer is not a tensor of real numbers of shape (1, action_size), or the memory has
+            another shape or dtype than before.
     """
     if state is not None:
         if not isinstance(answer, tuple) or len(answer) != 2:
@@ -209,9 +210,9 @@ def construct(section: str, part: Mapping[str, Any], **supplied: Any) -> Any:
     """Makes the object that a part of the configuration describes.
 
     Args:
-        section: Which part: task, policy, strategy or perturbation.
+        section: The part: task, policy, strategy or perturbation.
         part: Its `class_path` and `init_args`.
-        supplied: Further arguments, given where the constructor declares them.
+        supplied: Further arguments, passed if the constructor declares them.
 
     Raises:
         ConfigurationError: There is no such class, or its constructor refuses the arguments.
@@ -225,7 +226,7 @@ def construct(section: str, part: Mapping[str, Any], **supplied: Any) -> Any:
 
 @contextmanager
 def _blame(section: str, component: type) -> Iterator[None]:
-    """Turns what a class raises into a sentence about its part of the configuration."""
+    """Turns an error of a constructor into a ConfigurationError about its part of the configuration."""
     try:
         yield
     except DistesError as error:

@@ -1,7 +1,7 @@
-"""The command line: flags become a configuration, the configuration becomes objects, the objects run.
+"""The command line: makes a configuration of flags, and runs it.
 
-Exit codes: 0 finished, with the result on the disk; 2 something that the user can act on; 130 interrupted, with the
-state saved; 1 a bug. `distes.training.signals.program` has them hold whatever happens to the process.
+Exit codes: 0 finished, with the result on disk; 2 an error that the user can act on; 130 interrupted, with the state
+saved; 1 a bug. `distes.training.signals.program` makes sure that the process ends with them.
 """
 
 import os
@@ -24,7 +24,7 @@ from distes.training.signals import BEFORE_TRAINING, INTERRUPTED, StopSignals
 
 
 def _trusted(flags: Flags) -> AbstractContextManager[None]:
-    """What a run that is resumed may import: distes's own, and what stands on the command line or in its files."""
+    """Limits what a resumed run may import to distes itself, and what the command line or its files name."""
     if flags.resume is None or flags.trust:
         return nullcontext()
     named = set[str]()
@@ -45,9 +45,9 @@ def _texts(value: Any) -> Iterator[str]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps the warnings of libraries from the terminal, and shows ours as one line each."""
+    """Hides the warnings of libraries, and prints those of distes as one line each."""
     with warnings.catch_warnings():
-        if not sys.warnoptions:  # who runs python -W wants to see them
+        if not sys.warnoptions:  # python -W shows them
             warnings.simplefilter("ignore")
             warnings.filterwarnings("default", category=DistesWarning)
             warnings.showwarning = lambda message, *_: tell(f"warning: {message}\n", sys.stderr)
@@ -56,7 +56,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def surroundings() -> Iterator[None]:
-    """Has classes found in the current directory, and leaves the path and the environment as they were.
+    """Adds the current directory to the import path; restores path and environment afterwards.
 
     Raises:
         RunDirectoryError: There is no current directory.
@@ -78,13 +78,13 @@ def surroundings() -> Iterator[None]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line and returns the exit code; never raises, and leaves the process as it was.
+    """Runs a command line and returns the exit code. It never raises, and leaves the process as it was.
 
-    May be called in any thread. Signals are heard in the main one: before training they end it with 130, during
-    training as `Trainer.run` says.
+    It may be called in any thread. The main thread handles signals: before training they end the command with 130,
+    during training see `Trainer.run`.
 
     Args:
-        argv: Without the program's name; those of this process where None.
+        argv: The arguments without the program's name; None takes those of this process.
     """
     debug = False
     with StopSignals("raises") as signals:
@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def judge(error: BaseException) -> tuple[int, str]:
-    """What ended a command, as an exit code (2 where the user can act on it, 1 for a bug) and a sentence."""
+    """The exit code of an error (2 if the user can act on it, 1 for a bug), and a sentence about it."""
     if isinstance(error, DistesError):
         hint = " (--help shows all keys)" if isinstance(error, ConfigurationError) else ""
         return 2, f"{' '.join(str(error).split())}{hint}"

@@ -1,7 +1,7 @@
-"""YAML files and flags become one resolved configuration: plain values, all of them explicit, nothing built yet.
+"""Resolves YAML files and flags into one configuration of plain, explicit values.
 
-Sources are layers (defaults, files, flags), and a later layer wins. Where a layer chooses another class for a part, the
-arguments that earlier layers gave for that part go with the class they were meant for.
+The sources are layers (defaults, files, flags), and later layers win. If a layer chooses another class for a part, the
+arguments that earlier layers gave for that part are dropped.
 
 A configuration is a dict of plain values: `{"seed": 0, ..., "task": {"class_path": ..., "init_args": {...}}, ...}`.
 """
@@ -30,12 +30,12 @@ PIPE_SECONDS = 10.0  # without a byte from it
 
 @dataclass
 class Layer:
-    """What one source says.
+    """The values of one source.
 
     Attributes:
-        origin: A file's path, or nothing for flags and defaults; for messages.
-        classes: The class named for a part, if any.
-        values: By full key, such as `strategy.sigma`; flags also reach into mappings: `task.env_kwargs.gravity`.
+        origin: The file's path, for messages; empty for flags and defaults.
+        classes: The chosen classes by part.
+        values: Values by full key, such as `strategy.sigma`. Flags also reach into mappings: `task.env_kwargs.gravity`.
     """
 
     origin: str = ""
@@ -43,7 +43,7 @@ class Layer:
     values: dict[str, Any] = field(default_factory=dict)
 
     def add_class(self, section: str, given: Any) -> None:
-        """Takes `MLP`, or `{class_path: MLP, init_args: {...}}`, either of them in part."""
+        """Adds a part given as `MLP`, or as `{class_path: MLP, init_args: {...}}`, of which one key may be missing."""
         if isinstance(given, str):
             self.classes[section] = short_name(section, given)
         elif isinstance(given, dict):
@@ -68,7 +68,7 @@ class Layer:
 
     @property
     def place(self) -> str:
-        """Where the layer comes from, as the end of a sentence."""
+        """The layer's origin as the end of a sentence: ` in FILE`, or empty."""
         return f" in {self.origin}" if self.origin else ""
 
 
@@ -79,7 +79,7 @@ def read_file(path: str | Path) -> Layer:
     """Reads a YAML file.
 
     Raises:
-        ConfigurationError: It cannot be read, or is not a mapping of keys to values.
+        ConfigurationError: The file cannot be read, or is not a mapping of keys to values.
     """
     try:
         content = yaml_text.read(_text(Path(path)))
@@ -107,11 +107,11 @@ def read_file(path: str | Path) -> Layer:
 
 
 def _text(path: Path) -> str:
-    """The content of a file or a pipe (as in `--config <(sed ... base.yaml)`), if it is not longer than `MAX_BYTES`.
+    """The content of a file or a pipe (as in `--config <(sed ... base.yaml)`).
 
     Raises:
-        OSError: It cannot be read, or is a pipe out of which nothing comes.
-        ConfigurationError: It is longer.
+        OSError: It cannot be read, or the pipe stays silent for `PIPE_SECONDS`.
+        ConfigurationError: It is longer than `MAX_BYTES`.
         UnicodeDecodeError: It is not in UTF-8.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # so that opening a pipe does not wait for its writer
@@ -133,7 +133,7 @@ def resolve(layers: Iterable[Layer]) -> Configuration:
     """Merges layers, checks every value against its argument and fills in the defaults.
 
     Raises:
-        ConfigurationError: Naming the key that is unknown, missing, of a wrong type or out of range.
+        ConfigurationError: A key is unknown, missing, of a wrong type or out of range.
     """
     classes, values, origins = _merge(layers)
     known = schema(classes)
@@ -154,14 +154,14 @@ def resolve(layers: Iterable[Layer]) -> Configuration:
 
 
 def resume(directory: str | Path, layers: Iterable[Layer]) -> Configuration:
-    """The configuration of a stored run, with what the layers say of its budget and place.
+    """The configuration of a stored run, with budget and place from the layers.
 
     Args:
         directory: The run directory.
-        layers: What is given beside it; apart from budget and place it may only repeat what is stored.
+        layers: Further values. Apart from budget and place, they must equal the stored ones.
 
     Raises:
-        ConfigurationError: There is no stored configuration, or it is contradicted.
+        ConfigurationError: There is no stored configuration, or a layer contradicts it.
     """
     path = Path(directory) / "config.yaml"
     if not path.is_file():
@@ -186,7 +186,7 @@ def resume(directory: str | Path, layers: Iterable[Layer]) -> Configuration:
 
 
 def flat(configuration: Configuration) -> dict[str, Any]:
-    """A configuration's values by full key; a part's class stands under the part's own name."""
+    """A configuration's values by full key; the class of a part has the part's name as its key."""
     values: dict[str, Any] = {}
     for key, value in configuration.items():
         if key in CLASSES:
@@ -200,7 +200,7 @@ def flat(configuration: Configuration) -> dict[str, Any]:
 
 
 def experiment(configuration: Configuration) -> dict[str, str]:
-    """What determines a run's results, as text by full key: all that may not change when it is resumed."""
+    """The values that determine a run's results, as text by full key. A resumed run must not change them."""
     return {
         key: yaml_text.write(value).removesuffix("...\n").strip()
         for key, value in flat(configuration).items()
@@ -209,7 +209,11 @@ def experiment(configuration: Configuration) -> dict[str, str]:
 
 
 def check_ranges(configuration: Configuration) -> None:
-    """Checks the numbers of the top level, and the path."""
+    """Checks the numbers of the top level, and `run_dir`.
+
+    Raises:
+        ConfigurationError: A number is out of range, or `run_dir` is not a path.
+    """
     for key, (least, most) in RANGES.items():
         value = configuration.get(key)
         if value is not None and not least <= value <= most:
@@ -228,7 +232,7 @@ def check_ranges(configuration: Configuration) -> None:
 
 
 def _merge(layers: Iterable[Layer]) -> tuple[dict[str, str], dict[str, Any], dict[str, str]]:
-    """Lays the layers over each other: classes, values by key, and for each key the place that it comes from."""
+    """Merges the layers into classes by part, values by key, and the origin of each key."""
     classes: dict[str, str] = {}
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -244,7 +248,7 @@ def _merge(layers: Iterable[Layer]) -> tuple[dict[str, str], dict[str, Any], dic
 
 
 def _same(section: str, path: str, other: str) -> bool:
-    """Whether two import paths lead to one class. Of classes with short names neither is imported."""
+    """Whether two import paths lead to the same class. Classes with short names are not imported."""
     if path == other or {path, other} <= set(CLASSES[section]):
         return path == other
     with suppress(ConfigurationError):
@@ -255,7 +259,7 @@ def _same(section: str, path: str, other: str) -> bool:
 def _by_argument(
     values: dict[str, Any], known: dict[str, Argument], classes: dict[str, str], origins: dict[str, str]
 ) -> dict[str, Any]:
-    """Values by the keys of their arguments: flags that reach into a mapping are gathered in it."""
+    """Values by the keys of arguments. Flags that reach into a mapping are merged into it."""
     given: dict[str, Any] = {}
     for key, value in values.items():
         if key in known:
@@ -278,7 +282,7 @@ def _by_argument(
 
 
 def _unknown(key: str, known: dict[str, Argument], classes: dict[str, str], place: str) -> str:
-    """The sentence for a key that does not exist."""
+    """The error message for a key that does not exist."""
     section, _, name = key.partition(".")
     if name in SUPPLIED.get(section, ()) and name:
         return f"{key} cannot be configured{place}: distes itself supplies it."

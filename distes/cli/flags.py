@@ -17,12 +17,12 @@ class Flags:
     """A command line.
 
     Attributes:
-        configs: Files, in the order given.
-        resume: A run directory, or None.
-        replay: What of it to evaluate once more, or None.
-        trust: Whether the run that is resumed may name code that is no part of distes.
-        help: None; "" for all of the help; a part of the configuration, such as `task`.
-        layer: The values given.
+        configs: YAML files, in the order given.
+        resume: The run directory to resume, or None.
+        replay: The member or centre to evaluate again, `GENERATION[,PAIR,SIGN]`, or None.
+        trust: Whether the resumed run may import and call code that is not part of distes.
+        help: The part to show help for, such as `task`; "" for all of them; None for no help.
+        layer: The values given by flags.
     """
 
     configs: list[str] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Flags:
 
     @cached_property
     def layers(self) -> list[Layer]:
-        """What the files and the flags say, in this order. Files are read once, since they may be pipes.
+        """The layers of the files, in the order given, and of the flags. Files are read once, since they may be pipes.
 
         Raises:
             ConfigurationError: A file cannot be read.
@@ -46,7 +46,7 @@ def read_flags(argv: Sequence[str]) -> Flags:
     """Reads `--key value` and `--key=value`; keys are never abbreviated.
 
     Raises:
-        ConfigurationError: Something stands where a flag should.
+        ConfigurationError: An argument is not a flag, or a flag has no value.
     """
     flags, parts = Flags(), "|".join(CLASSES)
     tokens = list(argv)
@@ -91,10 +91,10 @@ def read_flags(argv: Sequence[str]) -> Flags:
 
 
 def configure(flags: Flags) -> Configuration:
-    """Resolves what a command line says.
+    """Resolves a command line into a configuration.
 
     Raises:
-        ConfigurationError: It is wrong in some way; the message says in which.
+        ConfigurationError: A key or a value is wrong, or a stored address would be used without consent.
     """
     if flags.resume is None:
         return resolve([DEFAULTS, *flags.layers])

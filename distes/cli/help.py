@@ -1,4 +1,4 @@
-"""The text of --help, made from the constructors of the chosen classes."""
+"""The text of --help, generated from the constructors of the chosen classes."""
 
 import textwrap
 
@@ -16,7 +16,7 @@ Trains a policy by evolution strategies; without any flag, CartPole on this mach
 
 
 def format_help(flags: Flags) -> str:
-    """The help, with the arguments of the classes that the command line chooses."""
+    """The help text, with the arguments of the classes that the command line chooses."""
     classes: dict[str, str] = {}
     for layer in [DEFAULTS, *flags.layers]:
         classes.update(layer.classes)
@@ -26,7 +26,7 @@ def format_help(flags: Flags) -> str:
     if not flags.help:
         text += USAGE + _entry("config", "FILE", "A YAML file of the same keys; flags win over it.")
         text += _entry("resume", "DIR", "Continue the run in a directory, with a longer budget if given.")
-        text += _entry("trust", "", "With --resume: the run may import and call code that is no part of distes.")
+        text += _entry("trust", "", "With --resume: the run may import and call code that is not part of distes.")
         text += _entry(
             "replay", "G[,PAIR,SIGN]", "With --resume: evaluate one member of generation G alone, or its centre."
         )

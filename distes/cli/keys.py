@@ -1,4 +1,4 @@
-"""The keys of the configuration that are not arguments of a chosen class, and which classes may be chosen."""
+"""The keys of the configuration and their ranges, and the classes that may be chosen."""
 
 import math
 import re
@@ -11,8 +11,8 @@ from distes.errors.imports import import_class
 from distes.noise.draws import MAX_EPISODES
 from distes.noise.table import NoiseTable
 
-# The folder of distes that holds the classes of a part. A class of the front door that lives there has a short name,
-# and the first of them is the default.
+# The folder of distes that holds the classes of a part. Public classes in that folder have short names, and the first
+# of them is the default.
 FOLDERS = {"task": "tasks", "policy": "policies", "strategy": "strategies", "perturbation": "perturbations"}
 CLASSES = {
     section: [name for name, home in HOMES.items() if re.fullmatch(rf"distes\.{folder}\.(?!base$|layout$)\w+", home)]
@@ -24,7 +24,7 @@ BASES = {
     "strategy": "distes.strategies.base.Strategy",
     "perturbation": "distes.perturbations.base.Perturbation",
 }
-# What distes itself hands to a constructor that declares it; under "", to the two that have the keys of the top level.
+# Arguments that distes itself passes to a constructor that declares them; under "" those of Trainer and RunStore.
 SUPPLIED = {
     "": {
         "task",
@@ -44,41 +44,44 @@ SUPPLIED = {
     "strategy": {"centre_P", "perturbation", "seed", "sensitivity"},
     "perturbation": {"noise", "layout"},
 }
+SEED = Argument("seed", int, 0, "Seed of all directions, all episodes and the policy's initial parameters.")
 # Where and how to run; the other keys of the top level are arguments of Trainer and RunStore.
 OPTIONS = [
-    Argument("run_dir", str | None, None, "Where the run is kept; null makes runs/TASK-DATE-TIME."),
+    Argument("run_dir", str | None, None, "The directory that the run is written to; null makes runs/TASK-DATE-TIME."),
     Argument(
-        "workers", int | None, None, "Processes that evaluate members; 0: this one alone; null: one per core or GPU."
+        "workers", int | None, None, "Worker processes. 0 evaluates in this process; null starts one per core or GPU."
     ),
     Argument(
         "device",
         Literal["auto", "cpu", "cuda"],
         "auto",
-        "Where members are evaluated. auto takes the GPUs where there are any and they pay: for environments that live "
-        "on tensors, and for policies of 300,000 parameters and more. A run that is resumed keeps its device unless "
-        "told otherwise.",
+        "The device that members are evaluated on. auto takes GPUs, if there are any, for environments that live on "
+        "tensors and for policies of 300,000 parameters and more. A resumed run keeps its device unless another is "
+        "given.",
     ),
-    Argument("min_workers", int, 1, "Workers that must be ready before training begins; the others join as they come."),
-    Argument("start_timeout", float, 300.0, "Seconds that Ray, and then min_workers, may take to be there."),
+    Argument("min_workers", int, 1, "Workers that must be ready before training begins; the others join later."),
+    Argument("start_timeout", float, 300.0, "Seconds that Ray, and then min_workers, may take to start."),
     Argument(
         "chunk_timeout",
         float | None,
         None,
-        "Seconds after which a worker that does not answer is given up; null: ten times as long as the slowest chunk "
-        "so far, at least a minute.",
+        "Seconds after which a worker that does not answer is replaced; null takes ten times the duration of the "
+        "slowest chunk so far, and at least a minute.",
     ),
-    Argument("address", str | None, None, "Of a Ray cluster, HOST:PORT or auto; null starts Ray on this machine."),
+    Argument(
+        "address", str | None, None, "Address of a Ray cluster, HOST:PORT or auto; null starts Ray on this machine."
+    ),
     Argument(
         "sync",
         Literal["auto", "broadcast", "replay"],
         "auto",
-        "What travels to the workers. broadcast: the parameters, once to each node. replay: fitnesses, from which each "
-        "worker takes the strategy's step by itself. auto: replay on GPUs from 10 million parameters on. The result is "
-        "the same.",
+        "What travels to the workers. broadcast sends the parameters, once to each node. replay sends fitnesses, from "
+        "which each worker takes the strategy's step itself. auto replays on GPUs from 10 million parameters on. The "
+        "result is the same.",
     ),
     Argument("oversubscribe", bool, False, "Whether to start more workers than there are cores."),
-    Argument("chunk_size", int | None, None, "Members handed out together, even; null chooses by population."),
-    Argument("debug", bool, False, "Show where an error arose, not only what it is."),
+    Argument("chunk_size", int | None, None, "Members in a chunk, an even number; null chooses by population size."),
+    Argument("debug", bool, False, "Show the traceback of an error."),
 ]
 # What may change when a run is resumed.
 BUDGET_AND_PLACE = {
@@ -87,7 +90,7 @@ BUDGET_AND_PLACE = {
     *("eval_episodes", "eval_every", "final_episodes"),
     *("device", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug"),
 }
-# Where a value of the top level may lie: at least, at most.
+# The least and the greatest value of top-level keys.
 RANGES = {
     "seed": (0, 2**64 - 1),
     "workers": (0, 2**20),
@@ -108,9 +111,9 @@ RANGES = {
 
 
 def short_name(section: str, path: str) -> str:
-    """The short name of a class of distes, given that or its import path; another class's path as it is.
+    """The short name of a class of distes, given that or its import path; the path of any other class.
 
-    Only short names are written into files, so that a class may move without making them void.
+    Files hold short names, so that they stay valid if a class moves.
     """
     name = path.rpartition(".")[2]
     known = name in CLASSES[section] and path in (f"{HOMES[name]}.{name}", f"distes.{name}")
@@ -121,7 +124,7 @@ def chosen_class(section: str, path: str) -> type:
     """Imports the class chosen for a part, by its short name or its import path.
 
     Raises:
-        ConfigurationError: There is no such class, or it cannot play that part.
+        ConfigurationError: There is no such class, or it has the wrong base class.
     """
     names = CLASSES[section]
     if path in names:
@@ -135,16 +138,16 @@ def chosen_class(section: str, path: str) -> type:
 
 
 def own_arguments(component: type, section: str = "") -> dict[str, Argument]:
-    """The arguments of a constructor that a user configures, by their names in it."""
+    """The arguments of a constructor that a user configures, by name."""
     return {name: one for name, one in arguments(component, section).items() if name not in SUPPLIED[section]}
 
 
 def schema(classes: dict[str, str]) -> dict[str, Argument]:
-    """All keys that exist once the classes are chosen, in the order in which they are written down."""
+    """All keys of a configuration with these classes, in the order in which files hold them."""
     from distes.runs.store import RunStore
     from distes.training.trainer import Trainer
 
-    found = [*own_arguments(Trainer).values(), *own_arguments(RunStore).values(), *OPTIONS]
+    found = [SEED, *own_arguments(Trainer).values(), *own_arguments(RunStore).values(), *OPTIONS]
     for section, path in classes.items():
         found += own_arguments(chosen_class(section, path), section).values()
     found += arguments(NoiseTable, "noise").values()

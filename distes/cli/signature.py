@@ -1,7 +1,7 @@
 """A constructor's typed signature is the schema of its part of the configuration.
 
-jsonargparse finds the arguments (those handed on through `**kwargs` too), takes their help from the docstring and
-checks values. A parsed value is always one that YAML can hold, so a configuration can be written down and read back.
+jsonargparse finds the arguments (also those passed on through `**kwargs`), takes their help from the docstring and
+checks values. A parsed value is always one that YAML can hold, so that a configuration can be written and read back.
 """
 
 import copy
@@ -23,7 +23,7 @@ LARGEST = 2**64  # whole numbers are smaller, and not below -LARGEST / 2: a seed
 
 
 class Text(str):
-    """A value from the command line: its type is still to be found."""
+    """A value from the command line, whose type is not known yet."""
 
 
 class NoText(Text):
@@ -31,7 +31,7 @@ class NoText(Text):
 
 
 def typed(text: str) -> Any:
-    """What YAML makes of a flag's value; the text itself where it is no YAML."""
+    """A flag's value read as YAML; the text itself if it is not valid YAML."""
     try:
         return yaml_text.read(text)
     except ConfigurationError:
@@ -43,10 +43,10 @@ class Argument:
     """One key of the configuration.
 
     Attributes:
-        key: Its full name, such as `strategy.sigma`.
+        key: The full name, such as `strategy.sigma`.
         hint: The type that a value must have.
-        default: Used where no value is given, or MISSING.
-        help: What it means.
+        default: The value if none is given, or MISSING.
+        help: The description from the docstring.
     """
 
     key: str
@@ -65,10 +65,10 @@ class Argument:
         return self.default is MISSING
 
     def parse(self, given: Any) -> Any:
-        """Checks a value and returns it as YAML would hold it.
+        """Checks a value and returns it as YAML holds it.
 
         Raises:
-            ConfigurationError: If it is of another type.
+            ConfigurationError: The value has another type.
         """
         if isinstance(given, NoText):
             if self.hint is not bool:
@@ -88,7 +88,7 @@ class Argument:
         )
 
     def fallback(self) -> Any:
-        """The default as YAML would hold it, or MISSING where YAML cannot."""
+        """The default as YAML holds it, or MISSING if YAML cannot."""
         if self.required or yaml_text.is_plain(self.default):
             return self.default
         try:
@@ -97,14 +97,18 @@ class Argument:
             return MISSING
 
     def build(self, value: Any) -> Any:
-        """Turns a parsed value into what the constructor wants: for a nested class, an instance of it."""
+        """Turns a parsed value into what the constructor takes: for a nested class, an instance of it."""
         if self._takes_anything or all(kind in (int, float, str, bool, type(None)) for kind in _kinds(self.hint)):
             return value
         namespace = self._parser.parse_object({"value": copy.deepcopy(value)})
         return self._parser.instantiate(namespace).value
 
     def _within_reach(self, parsed: Any) -> Any:
-        """Returns the value if its numbers are such as something can be computed with."""
+        """Returns the value.
+
+        Raises:
+            ConfigurationError: It contains NaN, or an integer that is too large.
+        """
         kinds = set(_kinds(self.hint))
         theirs = self._takes_anything and not (isinstance(parsed, int | float) and kinds & {int, float})
         for number in () if theirs else _leaves(parsed):
@@ -135,7 +139,7 @@ class Argument:
 
     @cached_property
     def _takes_anything(self) -> bool:
-        """Whether Any, or a type that cannot be resolved, is part of the type."""
+        """Whether the type contains Any or a type that cannot be resolved."""
         return any(kind is Any or kind is object or not isinstance(kind, type) for kind in _kinds(self.hint))
 
     @cached_property
@@ -151,10 +155,10 @@ def arguments(component: type, section: str = "") -> dict[str, Argument]:
 
     Args:
         component: The class.
-        section: Its place in the configuration, which the keys begin with; none for the top level.
+        section: The part of the configuration, which keys begin with; empty for the top level.
 
     Returns:
-        Arguments by their names in the constructor.
+        Arguments by name.
     """
     parser = ArgumentParser(exit_on_error=False, add_help=False)
     parser.add_class_arguments(component, fail_untyped=False, instantiate=False)
@@ -170,13 +174,13 @@ def arguments(component: type, section: str = "") -> dict[str, Argument]:
 
 
 def shown(value: Any) -> str:
-    """A value in an error message: as in YAML, cut short."""
+    """A value for an error message, as in YAML, of at most 80 characters."""
     text = yaml_text.write(value).split()[0] if isinstance(value, bool | None) else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _of_yaml(hint: Any) -> Any:
-    """A type without the callables that it allows beside others: in a configuration they are named."""
+    """A type without its callables, which a configuration gives by name."""
     if get_origin(hint) in (Union, types.UnionType):
         kept = [_of_yaml(part) for part in get_args(hint) if get_origin(part) is not Callable]
         return Union[tuple(kept)]  # noqa: UP007, of parts that are not known
@@ -186,7 +190,7 @@ def _of_yaml(hint: Any) -> Any:
 
 
 def _kinds(hint: Any) -> Iterator[Any]:
-    """The types that a hint is made of: `dict[str, int] | None` gives str, int, None."""
+    """The types that a hint is made of: str, int and None for `dict[str, int] | None`."""
     if get_origin(hint) is Literal:
         yield from map(type, get_args(hint))
     elif get_args(hint):
@@ -197,7 +201,7 @@ def _kinds(hint: Any) -> Iterator[Any]:
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """All texts, numbers, truths and nulls in a plain value."""
+    """All strings, numbers, booleans and nulls in a plain value."""
     if isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _leaves(item)

@@ -1,7 +1,7 @@
-"""YAML as configurations use it: 1e-3 is a number, a date is a text, a key stands once; what is read can be written.
+"""Reads and writes the YAML of configurations: 1e-3 is a number, a date is a string, and keys are unique.
 
-Numbers are those of YAML 1.2: `010` and `1:30`, which YAML 1.1 reads as 8 and 90, are texts. true, yes and on are all
-the truth, as in YAML 1.1. A text may come from anywhere, so what is read is bounded in depth and size.
+Numbers are those of YAML 1.2: `010` and `1:30`, which YAML 1.1 reads as 8 and 90, are strings. true, yes and on are
+all true, as in YAML 1.1. The text may come from anywhere, so its depth and size are limited.
 """
 
 import re
@@ -40,7 +40,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 class _TooLargeError(yaml.MarkedYAMLError):
-    """There is too much of it."""
+    """The text has more values than `MAX_NODES`."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -53,7 +53,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def _measure(self, node: yaml.Node, depth: int, sizes: dict[int, int], above: set[int]) -> int:
-        """Counts a node and all within it, before anything is made of them; what cannot be a configuration raises."""
+        """Counts a node and all nodes below it, before they are constructed. Aliases count at each use."""
         key = id(node)
         if key in above:
             raise _wrong("an alias stands within what it repeats", node)
@@ -109,8 +109,7 @@ def read(text: str) -> Any:
     """Reads YAML.
 
     Raises:
-        ConfigurationError: It is malformed, or larger than any configuration; the message names the line and the
-            reason.
+        ConfigurationError: The text is malformed, or too large for a configuration. The message names line and reason.
     """
     try:
         value = yaml.load(text, Loader=_Loader)
@@ -135,30 +134,30 @@ def read(text: str) -> Any:
 
 
 def is_too_large(text: str) -> bool:
-    """Whether another reader of YAML would make more values of a text than there is time or memory for.
+    """Whether another YAML reader would take too much time or memory for a text, because its aliases multiply.
 
-    It may read the texts within a text once more.
+    Such a reader may parse the strings within the text again.
     """
-    if not ("&" in text and "*" in text):  # an alias makes much of little
+    if not ("&" in text and "*" in text):  # only aliases multiply
         return False
     try:
         tokens = [token for token in yaml.scan(text) if isinstance(token, yaml.ScalarToken)]
         yaml.compose(text, Loader=_Loader)
     except _TooLargeError:
         return True
-    except (yaml.YAMLError, ValueError, RecursionError):  # no YAML: nothing comes of it
+    except (yaml.YAMLError, ValueError, RecursionError):  # not YAML: it stays a string
         return False
     return any(is_too_large(token.value) for token in tokens if len(token.value) < len(text))
 
 
 def write(value: Any) -> str:
-    """Writes plain values as YAML; `read` gives them back."""
+    """Writes plain values as YAML, which `read` turns back into the same values."""
     text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=100)
     return text
 
 
 def is_plain(value: Any) -> bool:
-    """Whether YAML holds the value as it is."""
+    """Whether YAML can hold the value without conversion."""
     if type(value) is dict:
         return all(map(is_plain, value)) and all(map(is_plain, value.values()))
     if type(value) is list:

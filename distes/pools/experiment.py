@@ -1,4 +1,4 @@
-"""What a worker is made of."""
+"""What is evaluated, and how: all that a worker is made of."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -21,29 +21,29 @@ GPU_PAIRS_PER_CHUNK = ChunkPairs(256, 4096)
 GPU_ROWS = 2**30  # floats of parameters that a chunk's members may have together
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """What a worker is made of; sent once.
+    """All that a worker is made of. A pool sends it once.
 
     Attributes:
-        task: Its configuration; environments are made by the worker.
-        forward: The policy's population forward.
-        perturbation: Numbered directions over a noise table, whose numbers are made, or found, on the worker's node.
-        noise: That table.
-        fingerprint: What the driver's table looks like.
-        device: Where members are evaluated: `cpu`, `cuda`, or `auto`, which a pool settles when it sees its GPUs.
-        strategy: The driver's, for workers that follow it by themselves; None where the centre is sent.
-        sensitivity: Of the policy, for strategies with safe mutations; None for others.
+        task: The task; each worker makes environments of its own.
+        forward: The policy's forward for many members.
+        perturbation: Numbered directions over the noise table.
+        noise: The noise table, whose numbers each node makes for itself.
+        strategy: The driver's strategy, for workers that take its steps themselves; None where the centre is sent.
+        device: The device that members are evaluated on: `cpu`, `cuda`, or `auto`, which `with_device` decides.
+        sensitivity: The policy's sensitivity, for strategies with safe mutations; None for others.
+        fingerprint: The fingerprint of the driver's table, which a worker's must have; `with_device` takes it.
     """
 
     task: Task
     forward: Forward
     perturbation: Perturbation
     noise: NoiseTable
-    fingerprint: str
-    device: str = "cpu"
     strategy: Strategy | None = None
+    device: str = "cpu"
     sensitivity: Sensitivity | None = None
+    fingerprint: str = ""
 
     @classmethod
     def of(
@@ -55,18 +55,18 @@ class Experiment:
         device: str = "cpu",
         strategy: Strategy | None = None,
     ) -> Self:
-        """Prepares the policy for many members and takes the noise table's fingerprint.
+        """An experiment with a policy, which is prepared for many members. Makes the noise table.
 
         Args:
-            task: What members are evaluated on.
-            policy: Their module.
-            perturbation: Numbered directions in its parameters.
-            noise: The table that they come from.
+            task: The task that members are evaluated on.
+            policy: The members' module.
+            perturbation: Numbered directions in the policy's parameters.
+            noise: The noise table that directions are made from.
             device: `cpu`, `cuda` or `auto`.
-            strategy: For workers that follow it, and for the sensitivity that its mutations need.
+            strategy: The strategy, for workers that take its steps themselves, and for safe mutations.
 
         Raises:
-            ConfigurationError: One of them is something else, or the policy does not fit the task's observations.
+            ConfigurationError: An argument is of another type, or the policy does not fit the task's observations.
         """
         require_instance("task", task, Task)
         require_instance("policy", policy, nn.Module)
@@ -74,28 +74,34 @@ class Experiment:
         require_instance("noise", noise, NoiseTable)
         if strategy is not None:
             require_instance("strategy", strategy, Strategy)
-        forward = population_forward(policy, Layout(policy), task.observation_shape)
-        sensitivity = None if strategy is None else strategy.sensitivity
-        return cls(task, forward, perturbation, noise, noise.fingerprint, device, strategy, sensitivity)
+        return cls(
+            task=task,
+            forward=population_forward(policy, Layout(policy), task.observation_shape),
+            perturbation=perturbation,
+            noise=noise,
+            strategy=strategy,
+            device=device,
+            sensitivity=None if strategy is None else strategy.sensitivity,
+            fingerprint=noise.fingerprint,
+        )
 
     def with_device(self, gpus: int, where: str = "this machine") -> Self:
-        """The same with `auto` decided.
+        """The same experiment with `auto` decided and the fingerprint of this process's noise table.
 
         Args:
-            gpus: How many GPUs there are.
-            where: They were looked for.
+            gpus: Number of GPUs.
+            where: Where they were counted; for the message.
 
         Raises:
-            ConfigurationError: The device is `cuda`, and there are none.
+            ConfigurationError: The device is `cuda`, and there is no GPU.
         """
         size, on_tensors = self.forward.layout.size, self.task.on_device
-        return dataclasses.replace(
-            self, device=choose_device(self.device, gpus, on_tensors=on_tensors, parameters=size, where=where)
-        )
+        device = choose_device(self.device, gpus, on_tensors=on_tensors, parameters=size, where=where)
+        return dataclasses.replace(self, device=device, fingerprint=self.noise.fingerprint)
 
     @property
     def pairs_per_chunk(self) -> ChunkPairs:
-        """How many pairs a worker evaluates together by default, whatever the number of workers."""
+        """Pairs that a worker evaluates together by default. It does not depend on the number of workers."""
         usual = self.task.pairs_per_chunk
         if self.device == "cpu" or not self.task.on_device or usual.least == usual.most:  # the task insists
             return usual

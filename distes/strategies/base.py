@@ -8,10 +8,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from distes.errors import CheckpointError, ConfigurationError, DistesError, EvaluationError
 from distes.members.sensitivity import Sensitivity
+from distes.noise.draws import Stream, draw
 from distes.population import Evaluation, Floats, Population
 from distes.runs.state_check import change, misfit
 
@@ -35,6 +36,8 @@ class Strategy(ABC):
     needs_behaviour: bool = False
     sensitivity: Sensitivity | None = None
     varying: Collection[str] | None = None
+    _seed: int = 0  # of the run; a subclass sets it
+    _generation: int = 0  # generations told; a subclass counts it
 
     @property
     @abstractmethod
@@ -56,6 +59,20 @@ class Strategy(ABC):
             evaluation: All rounds so far.
         """
         return None
+
+    def evaluation_seeds(self, count: int, *, final: bool = False) -> NDArray[np.uint64]:
+        """Seeds for episodes of the centre in the generation that `ask` returns, (count,), uint64.
+
+        Fewer seeds are the first of more. Whoever evaluates the centre takes the seeds from here, so that all centres
+        of a generation meet the same episodes.
+
+        Args:
+            count: Number of episodes.
+            final: Whether to return the seeds of other episodes, which confirm the target and evaluate the centre of a
+                finished run.
+        """
+        stream = Stream.FINAL_EVALUATION if final else Stream.EVALUATION
+        return draw(self._seed, self._generation, stream, count)
 
     @abstractmethod
     def parameters(self, population: Population) -> Floats:

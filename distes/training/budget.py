@@ -1,4 +1,4 @@
-"""When a run ends, and how it ended."""
+"""The limits of a run, and how it ended."""
 
 import math
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ class Result:
         reason: `target_fitness`, `generations`, `total_timesteps`, `max_seconds` or `interrupted`.
         generation: Generations done.
         timesteps: Environment steps of all populations.
-        seconds: Of training, those before a resume included.
-        eval_mean: Mean fitness of the final centre; NaN where it was not evaluated.
-        eval_std: Standard deviation over its episodes.
-        eval_episodes: How many.
+        seconds: Training time, including the time before a resume.
+        eval_mean: Mean fitness of the final centre; NaN if it was not evaluated.
+        eval_std: Standard deviation over the final centre's episodes.
+        eval_episodes: Number of these episodes.
     """
 
     reason: str
@@ -29,17 +29,41 @@ class Result:
     eval_episodes: int = 0
 
 
-def require_end(
-    generations: int | None, total_timesteps: int | None, max_seconds: float | None, target: float | None
-) -> None:
-    """Refuses a run without any limit.
+@dataclass(frozen=True)
+class Budget:
+    """The limits of a run; None stands for no limit.
 
-    Raises:
-        ConfigurationError: If there is none.
+    Attributes:
+        generations: Number of generations.
+        total_timesteps: Environment steps of all populations.
+        max_seconds: Training time, including the time before a resume.
     """
-    none = (None, math.inf)
-    if generations is None and total_timesteps is None and max_seconds in none and target in none:
-        raise ConfigurationError(
-            "This run would never end: set generations, total_timesteps, max_seconds, or target_fitness with "
-            "eval_episodes above 0."
-        )
+
+    generations: int | None
+    total_timesteps: int | None
+    max_seconds: float | None
+
+    def require_end(self, target: float | None) -> None:
+        """Refuses a run without any limit.
+
+        Args:
+            target: The fitness that ends the run, or None.
+
+        Raises:
+            ConfigurationError: There is neither a limit nor a finite target.
+        """
+        none = (None, math.inf)
+        if self.generations is None and self.total_timesteps is None and self.max_seconds in none and target in none:
+            raise ConfigurationError(
+                "This run would never end: set generations, total_timesteps, max_seconds, or target_fitness with "
+                "eval_episodes above 0."
+            )
+
+    def spent(self, generation: int, timesteps: int, seconds: float) -> str | None:
+        """The name of the first limit that has been reached, or None."""
+        used = {
+            "generations": (generation, self.generations),
+            "total_timesteps": (timesteps, self.total_timesteps),
+            "max_seconds": (seconds, self.max_seconds),
+        }
+        return next((name for name, (so_far, limit) in used.items() if limit is not None and so_far >= limit), None)

@@ -1,17 +1,124 @@
-"""Populations that hold the centre alone, or one member."""
+"""Evaluation of the centre without noise: when, in which episodes, and whether it has reached the target.
+
+Axis: E episodes of the centre.
+"""
 
 import dataclasses
+import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distes.population import Population
+from distes.pools.base import Pool
+from distes.population import Evaluation, Population
+from distes.strategies.base import Strategy
+from distes.tasks.base import Task
+
+
+class CentreEvaluation:
+    """Evaluates the centre along with populations, and once more if it seems to have reached the target.
+
+    Attributes:
+        target: The mean fitness that ends the run, or None.
+        final_episodes: Episodes that confirm the target, or evaluate the centre at the end; 0 for none.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        strategy: Strategy,
+        pool: Pool,
+        *,
+        target: float | None,
+        episodes: int,
+        every: int,
+        final: int,
+    ) -> None:
+        """Evaluates nothing yet.
+
+        Args:
+            task: The task, for its reward threshold.
+            strategy: The strategy, for the seeds of the centre's episodes.
+            pool: The pool that evaluates.
+            target: The mean fitness that ends the run; None takes the task's reward threshold.
+            episodes: Episodes that travel with a population; 0 for none.
+            every: They travel with the population of every this many generations, beginning with the first.
+            final: Episodes that confirm the target, or evaluate the centre at the end; 0 for none.
+        """
+        self._strategy, self._pool = strategy, pool
+        self._episodes, self._every = episodes, every
+        self.target, self.final_episodes = target_of(task, target), final
+
+    def travels_with(self, population: Population) -> Population:
+        """Adds the centre's episodes to a population in whose generation the centre is evaluated.
+
+        Episodes of the centre that the strategy itself asks for come first, and count as those asked for here.
+        """
+        asked_E, centres_E = population.eval_seeds_E, population.eval_centres_E
+        due = self._episodes if population.generation % self._every == 0 else 0
+        of_centre = len(asked_E) if centres_E is None else int(np.count_nonzero(centres_E == 0))
+        further_E = self._strategy.evaluation_seeds(max(due, of_centre))[of_centre:]
+        if centres_E is not None:
+            centres_E = np.concatenate([centres_E, np.zeros(len(further_E), np.int32)])
+        return dataclasses.replace(
+            population, eval_seeds_E=np.concatenate([asked_E, further_E]), eval_centres_E=centres_E
+        )
+
+    def judge(self, population: Population, evaluation: Evaluation, stop: Callable[[], bool]) -> NDArray[np.float64]:
+        """The centre's fitness, (E,), empty if it was not evaluated.
+
+        If its mean reaches the target, the fitness in `final_episodes` further episodes is returned instead.
+
+        Args:
+            population: The population that the centre's episodes travelled with.
+            evaluation: The population's evaluation.
+            stop: Asked now and then; once it returns True, the evaluation is given up.
+
+        Raises:
+            Interrupted: `stop` returned True.
+        """
+        fitness_E = evaluation.eval_fitness_E
+        if population.eval_centres_E is not None:
+            fitness_E = fitness_E[population.eval_centres_E == 0]
+        if self.final_episodes and self.reaches_target(fitness_E):
+            return self.final(population, stop)
+        return fitness_E
+
+    def final(self, population: Population, stop: Callable[[], bool]) -> NDArray[np.float64]:
+        """The fitness of a population's centre in `final_episodes` episodes of their own, (E,).
+
+        Args:
+            population: The population; its members are not evaluated.
+            stop: As in `judge`.
+
+        Raises:
+            Interrupted: `stop` returned True.
+        """
+        seeds_E = self._strategy.evaluation_seeds(self.final_episodes, final=True)
+        return self._pool.evaluate(centre_alone(population, seeds_E), stop).eval_fitness_E
+
+    def reaches_target(self, fitness_E: NDArray[np.float64]) -> bool:
+        """Whether there is a target and the mean fitness, if there is one, is finite and reaches it."""
+        if self.target is None or not len(fitness_E):
+            return False
+        mean = float(fitness_E.mean())
+        return math.isfinite(mean) and mean >= self.target
+
+
+def target_of(task: Task, target: float | None) -> float | None:
+    """The mean fitness that ends a run: the one that is set, or else the task's reward threshold, or None."""
+    return task.reward_threshold if target is None else target
 
 
 def centre_alone(population: Population, eval_seeds_E: NDArray[np.uint64] | None = None) -> Population:
-    """The episodes of the centre without the members; or these further ones, all of the first genome if there are any.
+    """A population without members: the episodes of the centre only.
 
-    The genomes stay: workers would else forget what the next generation starts from.
+    Genomes stay, since workers start the next generation's from theirs.
+
+    Args:
+        population: The population.
+        eval_seeds_E: Seeds of the centre's episodes, with genomes all of the first one; None keeps the population's.
     """
     nobody = _some(population, slice(0, 0))
     if eval_seeds_E is None:
@@ -23,13 +130,19 @@ def centre_alone(population: Population, eval_seeds_E: NDArray[np.uint64] | None
 
 
 def one_alone(population: Population, pair: int, sign: int) -> Population:
-    """One pair alone, turned so that its + member is the pair's member of the given sign."""
+    """A population with one pair only, turned so that its + member is the pair's member of the given sign.
+
+    Args:
+        population: The population.
+        pair: Index of the pair within it.
+        sign: +1 or -1.
+    """
     one = _some(population, slice(pair, pair + 1))
     return dataclasses.replace(one, first_pair=population.first_pair + pair, sigma=population.sigma * sign)
 
 
 def _some(population: Population, pairs: slice) -> Population:
-    """Of its pairs only some, and no episodes of the centre."""
+    """The population with these pairs only, and without episodes of the centre."""
     return dataclasses.replace(
         population,
         ids_N=population.ids_N[pairs],

@@ -1,28 +1,29 @@
-"""A generation in numbers; the names are those of `metrics.jsonl` and TensorBoard.
+"""The metrics of a generation, under the names that `metrics.jsonl` and TensorBoard use.
 
 Axes: N pairs, 2 the signs (+, -), E episodes of the centre.
 """
 
+import hashlib
 import math
 import warnings
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distes.errors import DistesWarning
 from distes.pools.base import Status
-from distes.population import Evaluation
+from distes.population import Evaluation, Floats
 
 
 def of_fitness(evaluation: Evaluation, fitness_E: NDArray[np.float64]) -> dict[str, float | int]:
-    """Of the population, and of the centre where it was evaluated.
+    """Metrics of the population's fitness, and of the centre's if it was evaluated.
 
     Args:
-        evaluation: Of the population.
-        fitness_E: The centre's; empty where it was not evaluated.
+        evaluation: The population's evaluation.
+        fitness_E: The centre's fitness; empty if it was not evaluated.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # of huge numbers: it shows, as Infinity or NaN
+    with np.errstate(over="ignore", invalid="ignore"):  # huge numbers are recorded as Infinity or NaN
         return _of_fitness(evaluation, fitness_E)
 
 
@@ -43,21 +44,21 @@ def _of_fitness(evaluation: Evaluation, fitness_E: NDArray[np.float64]) -> dict[
             "eval/min": float(fitness_E.min()),
             "eval/max": float(fitness_E.max()),
             "eval/episodes": len(fitness_E),
-            # the share of the population that an episode of the centre surpasses, in the mean: the EvalPopRank of
-            # Salimans et al.'s released code
+            # the share of the population that an episode of the centre surpasses, averaged over episodes: EvalPopRank
+            # in the released code of Salimans et al.
             "eval/rank": float(below_E.mean() / fitness_N2.size) if np.isfinite(fitness_E).all() else math.nan,
         }
     return metrics
 
 
 def of_time(evaluation: Evaluation, status: Status, phases: Sequence[float]) -> dict[str, float | int]:
-    """Of speed and workers.
+    """Metrics of speed, workers and traffic.
 
     Args:
-        evaluation: Of the population.
-        status: Of the pool.
-        phases: Seconds of asking, of evaluating (the centre included), of updating (shaping, gradient estimate,
-            optimiser), and of recording the generation before (monitors and checkpoints).
+        evaluation: The population's evaluation.
+        status: The pool's status.
+        phases: Seconds spent on asking, on evaluating (including the centre), on updating (shaping, gradient estimate,
+            optimiser), and on recording the previous generation (monitors and checkpoints).
     """
     asking, evaluating, updating, recording = phases
     return {
@@ -80,11 +81,11 @@ def of_time(evaluation: Evaluation, status: Status, phases: Sequence[float]) -> 
 
 
 def of_strategy(strategy: object, returned: object, taken: Container[str]) -> dict[str, float | int]:
-    """What a strategy's `tell` returned, without what cannot be recorded, which a warning names.
+    """The metrics that a strategy's `tell` returned. Those that cannot be recorded are left out, with a warning.
 
     Args:
-        strategy: Whose they are.
-        returned: Metrics by name; a foreign strategy may return anything.
+        strategy: The strategy, for the warning.
+        returned: Metrics by name; a user's strategy may return anything.
         taken: Names that distes itself records.
     """
     name = type(strategy).__name__
@@ -103,6 +104,14 @@ def of_strategy(strategy: object, returned: object, taken: Container[str]) -> di
             except Exception:
                 _warn(f"{name}.tell returned the metric {key!r}, which is a {type(value).__name__} and no number")
     return metrics
+
+
+def digest(centres: Iterable[Floats]) -> str:
+    """The SHA-256 of the bytes of all centres, each (P,), in hexadecimal."""
+    hashed = hashlib.sha256()
+    for centre_P in centres:
+        hashed.update(centre_P.data)
+    return hashed.hexdigest()
 
 
 def _warn(sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, a closed terminal: the first asks a run to end with its state saved, the second ends it at once."""
+"""Stop signals (Ctrl-C, SIGTERM, a closed terminal): the first ends a run with its state saved, the second at once."""
 
 import atexit
 import os
@@ -7,36 +7,37 @@ import sys
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from distes.runs.terminal import complete_streams, flush_streams, tell
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED = 130  # the exit code
+Handler = Callable[[int, FrameType | None], object] | int | None
 BEFORE_TRAINING = "Interrupted before training began.\n"
 
 
 class StopSignals:
-    """Listens while its `with` block runs; elsewhere, and in other threads than the main one, it never hears any.
+    """Handles stop signals while its `with` block runs. In other threads than the main one it handles none.
 
-    A block may lie within another. The inner one knows what the outer one has heard, and the reverse.
+    Blocks may be nested. A signal that one of them has received counts for the other, too.
     """
 
     def __init__(self, first: Literal["notes", "raises", "exits"] = "notes") -> None:
-        """Hears nothing yet.
+        """Handles nothing yet.
 
         Args:
-            first: What the first signal does beside being noted for `requested`. `raises` raises KeyboardInterrupt,
-                where nothing has to be saved yet; `exits` ends the process at once, where there is not even anything to
-                clean up, and lasts until `clean_up_first`. Once an inner block has begun, the outer one just notes.
+            first: What the first signal does. `notes` sets `requested` only. `raises` also raises KeyboardInterrupt,
+                for code that has nothing to save. `exits` also ends the process at once, for code that has nothing to
+                clean up either; `clean_up_first` turns it into `raises`. A block in which another has begun only notes.
         """
         self._first, self._requested = first, False
-        self._before: dict[signal.Signals, Any] = {}
+        self._before: dict[signal.Signals, Handler] = {}
         self._outer: StopSignals | None = None
         self.exit_code = INTERRUPTED  # of a process that a second signal ends
 
     def requested(self) -> bool:
-        """Whether somebody asked to stop."""
+        """Whether a signal has asked the run to stop."""
         return self._requested
 
     def __enter__(self) -> Self:
@@ -49,7 +50,7 @@ class StopSignals:
                 self._first = "exits"
             outer._first = "notes"
         for number in SIGNALS:
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks for
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # which nohup sets
                 self._before[number] = signal.signal(number, self._hear)
         return self
 
@@ -63,7 +64,7 @@ class StopSignals:
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self._requested:
-            os._exit(self.exit_code)  # whatever still runs is left to the operating system
+            os._exit(self.exit_code)  # the operating system ends whatever still runs
         self._requested = True
         if self._first == "exits":
             tell(BEFORE_TRAINING, sys.stderr)
@@ -73,24 +74,23 @@ class StopSignals:
 
     @staticmethod
     def _current() -> "StopSignals | None":
-        """Whoever listens now."""
+        """The innermost block that handles signals now, or None."""
         listener = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
         return listener if isinstance(listener, StopSignals) else None
 
 
 def program(main: Callable[[], int]) -> int:
-    """Runs a program's main function so that its exit code holds in every way to end.
+    """Runs a program's main function and returns its exit code, whatever signals come and when.
 
-    A signal before training gives 130, also while `main` still imports: it then ends the process at once, since an
-    exception that meets a library in C++ while it is loaded aborts it. Once `main` has returned, signals change
-    nothing, save that a second one ends the process at once, with the same code. Streams that are closed or full are
-    survived.
+    A signal before training gives 130. While `main` still imports, it ends the process at once, since an exception
+    during the import of a C++ library would abort the process. Once `main` has returned, the first signal is ignored,
+    and a second one ends the process at once with the same code. Streams that are closed or full cause no error.
 
     Args:
-        main: Returns the exit code.
+        main: The main function, which returns the exit code.
     """
     complete_streams()
-    atexit.register(_ignore_signals)  # comes last; Python would give them back to the operating system, which kills
+    atexit.register(_ignore_signals)  # runs last; Python would restore the default handlers, which kill the process
     signals = StopSignals("exits")
     signals.__enter__()  # until the process ends
     try:
@@ -104,7 +104,7 @@ def program(main: Callable[[], int]) -> int:
 
 
 def clean_up_first() -> None:
-    """From now on there is something to clean up: in a program, too, the first signal raises KeyboardInterrupt."""
+    """From now on the first signal raises KeyboardInterrupt in a program, too, since there is something to clean up."""
     current = StopSignals._current()
     if current is not None and current._first == "exits":
         current._first = "raises"

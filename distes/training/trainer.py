@@ -1,42 +1,39 @@
-"""The generation loop: ask, evaluate, tell, record, checkpoint."""
+"""The generation loop: ask, evaluate, tell, record, checkpoint.
+
+Axes: N pairs, 2 the signs (+, -), E episodes of the centre.
+"""
 
 import contextlib
-import copy
 import dataclasses
-import hashlib
 import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distes.errors import CheckpointError, ConfigurationError, EvaluationError, require_instance
-from distes.noise.draws import Stream, draw
 from distes.noise.one_thread import one_thread
 from distes.noise.table import NoiseTable
 from distes.pools.base import Interrupted, Pool
-from distes.population import Evaluation, Normalization, Population
+from distes.population import Evaluation, Population
 from distes.runs.best import Best
 from distes.runs.monitors.base import Metrics, Monitor, Monitors
-from distes.runs.state_check import below, misfit
+from distes.runs.state_check import below
 from distes.runs.store import RunStore
 from distes.strategies.base import Strategy, require_population
 from distes.tasks.base import Task
 from distes.tasks.normalization import RunningStat, every_fraction
-from distes.training.budget import Result, require_end
-from distes.training.centre import centre_alone, one_alone
-from distes.training.metrics import of_fitness, of_strategy, of_time
+from distes.training.budget import Budget, Result
+from distes.training.centre import CentreEvaluation, centre_alone, one_alone
+from distes.training.metrics import digest, of_fitness, of_strategy, of_time
+from distes.training.progress import Progress
 from distes.training.signals import StopSignals
-
-# What a checkpoint must hold; what later versions add may be missing.
-REQUIRED = ("strategy", "observations", "generation", "timesteps", "episodes", "seconds", "best", "reached")
-
-REQUIRED_OF_RESULT = ("reason", "generation", "timesteps", "seconds", "eval_mean")
 
 
 class Trainer:
-    """Trains one centre until a budget is spent or the target is reached."""
+    """Trains until a limit or the target is reached."""
 
     def __init__(
         self,
@@ -47,7 +44,6 @@ class Trainer:
         pool: Pool,
         monitors: Sequence[Monitor] = (),
         archive: RunStore | None = None,
-        seed: int = 0,
         generations: int | None = 1000,
         total_timesteps: int | None = None,
         max_seconds: float | None = None,
@@ -60,22 +56,21 @@ class Trainer:
         """Puts the parts together; starts nothing.
 
         Args:
-            task: What members are evaluated on.
-            strategy: What asks and is told.
-            noise: The shared table, for its fingerprint.
-            pool: Who evaluates.
-            monitors: Who watches. What one of them raises is a warning, and does not end the run.
-            archive: Where checkpoints and policies go; None keeps nothing.
-            seed: Of the run: of directions, episodes and the policy's first parameters.
-            generations: Stop after so many; null for no limit.
-            total_timesteps: Stop once the populations have taken so many environment steps; null for no limit.
-            max_seconds: Stop after so many seconds of training, those before a resume included; null for no limit.
+            task: The task that members are evaluated on.
+            strategy: The strategy to train with.
+            noise: The shared noise table, whose fingerprint is recorded.
+            pool: The pool that evaluates populations.
+            monitors: Receive the metrics of each generation. An error of a monitor becomes a warning.
+            archive: Saves checkpoints and policies; None saves nothing.
+            generations: Stop after this many generations; null for no limit.
+            total_timesteps: Stop once the populations have taken this many environment steps; null for no limit.
+            max_seconds: Stop after this many seconds of training, including those before a resume; null for no limit.
             target_fitness: Stop once the centre's mean fitness reaches it and `final_episodes` further episodes
                 confirm it; null takes the environment's own reward threshold, .inf sets none.
-            eval_episodes: Episodes of the centre, without any noise, evaluated along with a generation.
-            eval_every: In every how many-th generation.
-            final_episodes: Episodes of the centre that confirm the target, or that are lived at the end.
-            non_finite: What becomes of a member that meets NaN or infinity, in an observation, in the policy's answer,
+            eval_episodes: Episodes of the centre, without noise, that are evaluated along with a generation.
+            eval_every: Evaluate the centre every this many generations.
+            final_episodes: Episodes that confirm the target, or evaluate the centre at the end.
+            non_finite: What to do with a member that meets NaN or infinity in an observation, in the policy's answer,
                 in a reward or in its behaviour: `refuse` ends the run and names it, `worst` ranks it last and counts
                 it in `fitness/non_finite`. With `worst`, an evaluation of the centre that meets one is NaN.
         """
@@ -87,29 +82,27 @@ class Trainer:
         for monitor in monitors:
             require_instance("a monitor", monitor, Monitor)
         self._task, self._strategy, self._noise, self._pool = task, strategy, noise, pool
-        self._monitors, self._archive, self._seed = Monitors(monitors), archive, seed
-        self._generations, self._total_timesteps, self._max_seconds = generations, total_timesteps, max_seconds
-        self._target = task.reward_threshold if target_fitness is None else target_fitness
-        self._refuses_non_finite = non_finite == "refuse"
-        self._eval_episodes, self._eval_every, self._final_episodes = eval_episodes, eval_every, final_episodes
-        require_end(generations, total_timesteps, max_seconds, self._target if eval_episodes else None)
-        self._stat = RunningStat(math.prod(task.observation_shape)) if task.observation_fraction else None
-        self._generation = self._timesteps = self._episodes = 0
-        self._seconds, self._started = 0.0, time.perf_counter()
-        self._best = Best()
-        self._reached: Result | None = None
-        self._recording = 0.0  # seconds that recording the last generation took
+        self._monitors, self._archive = Monitors(monitors), archive
+        self._budget = Budget(generations, total_timesteps, max_seconds)
+        self._eval_episodes, self._refuses_non_finite = eval_episodes, non_finite == "refuse"
+        self._centre = CentreEvaluation(
+            task, strategy, pool, target=target_fitness, episodes=eval_episodes, every=eval_every, final=final_episodes
+        )
+        self._budget.require_end(self._centre.target if eval_episodes else None)
+        normalizes = task.observation_fraction > 0
+        self._progress = Progress(RunningStat(math.prod(task.observation_shape)) if normalizes else None)
+        self._started, self._recording = time.perf_counter(), 0.0  # the latter: seconds that the last recording took
         self._saves_start = True  # so that metrics without a checkpoint show that it was lost
-        self._torn = False  # whether the strategy has learnt from a generation that nothing else has counted yet
+        self._torn = False  # whether the strategy has learnt from a generation that is not counted yet
 
     def restore(self, state: Mapping[str, Any] | None = None) -> bool:
         """Goes back to the archive's newest checkpoint; returns whether there is one. Changes no file.
 
         Args:
-            state: What `RunStore.restore` has returned, if it has been asked already.
+            state: The result of `RunStore.restore`, if it has been called already.
 
         Raises:
-            CheckpointError: It is no state of this run; nothing has changed.
+            CheckpointError: It is not a state of this run. Nothing has changed.
         """
         if state is None and self._archive is not None:
             state = self._archive.restore()
@@ -117,9 +110,7 @@ class Trainer:
             return False
         where = "The state" if self._archive is None else self._archive.restored_from
         try:
-            self._require_form(state)
-            with below("/best"):
-                best = Best.of_state(state["best"], self._eval_episodes)
+            progress = self._progress.restored(state, self._eval_episodes)
             with below("/strategy"):
                 self._strategy.restore(state["strategy"])
         except CheckpointError as error:
@@ -127,41 +118,36 @@ class Trainer:
                 f"{where} does not belong to this run: {error} To go on from the checkpoint before it, remove it; or "
                 "start anew with another --run_dir."
             ) from error
-        self._saves_start = False
-        if self._stat is not None:
-            self._stat.load_state_dict(state["observations"])
-        self._generation, self._timesteps = int(state["generation"]), int(state["timesteps"])
-        self._episodes, self._seconds = int(state["episodes"]), float(state["seconds"])
-        self._best = best
-        reached = state["reached"]
-        if reached is not None and self._target is not None and reached["eval_mean"] >= self._target:
-            self._reached = Result(**reached)
+        target = self._centre.target
+        if progress.reached is not None and (target is None or not progress.reached.eval_mean >= target):
+            progress = dataclasses.replace(progress, reached=None)
+        self._progress, self._saves_start = progress, False
         return True
 
     @property
     def generation(self) -> int:
         """Generations done."""
-        return self._generation
+        return self._progress.generation
 
     def run(self) -> Result:
-        """Trains until a limit is reached. Ctrl-C and SIGTERM end it with the state saved.
+        """Trains until a limit or the target is reached. Ctrl-C and SIGTERM end the run with its state saved.
 
         Raises:
-            EvaluationError: If a member cannot be evaluated; the state before its generation is saved.
-            ClusterError: If no worker is left; likewise.
+            EvaluationError: A member cannot be evaluated. The state before its generation is saved.
+            ClusterError: No worker is left. The state before the generation is saved.
             CheckpointError: The strategy's state cannot be saved.
         """
-        self._started = time.perf_counter() - self._seconds
+        self._started = time.perf_counter() - self._progress.seconds
         with one_thread(), StopSignals() as signals:  # the update's bits must not depend on how many cores there are
             try:
                 if self._saves_start and self._archive is not None:
-                    self._archive.checkpoint(self._generation, self._state, now=True, wait=True)
+                    self._archive.checkpoint(self.generation, self._state, now=True, wait=True)
                     self._saves_start = False
                 while (reason := self._reason_to_stop()) is None:
-                    self._whole_generation(signals)
+                    self._one_generation(signals)
                 result = self._final_result(reason, signals)
             except Interrupted:
-                result = self._result("interrupted")
+                result = self._progress.result("interrupted")
             finally:
                 with contextlib.ExitStack() as ending:  # in reversed order, and all of it
                     ending.callback(self._task.close)
@@ -169,16 +155,16 @@ class Trainer:
                     if self._archive is not None:
                         ending.callback(self._archive.close)
                         if not self._torn:  # else the last checkpoint counts
-                            self._archive.checkpoint(self._generation, self._state, now=True)
-                            centre_P = self._strategy.centre_P
-                            self._archive.policy("last", centre_P, self._normalization(), self._generation, None)
+                            self._archive.checkpoint(self.generation, self._state, now=True)
+                            centre_P, normalization = self._strategy.centre_P, self._progress.normalization
+                            self._archive.policy("last", centre_P, normalization, self.generation, None)
         return result
 
     def replay(self, pair: int | None, sign: int) -> Evaluation:
         """Evaluates one member of the next generation alone, or (without a pair) the centre.
 
         Args:
-            pair: Its number.
+            pair: The pair's number within the generation, or None.
             sign: +1 or -1.
 
         Raises:
@@ -201,77 +187,63 @@ class Trainer:
             )
         return self._pool.evaluate(one_alone(rounds, pair - rounds.first_pair, sign), lambda: False)
 
-    def _whole_generation(self, signals: StopSignals) -> None:
-        """One generation: where it fails before it counts, everything but the strategy is as it was before.
-
-        The strategy takes care of itself; in the moment in which it has learnt and nothing else has, the state is torn.
-        """
-        before = dict(vars(self))  # whose values are replaced, and never written into
-        try:
-            self._one_generation(signals)
-        except BaseException:
-            if self._generation == before["_generation"]:
-                vars(self).update(before, _torn=self._torn)
-            else:
-                self._torn = False
-            raise
-
     def _one_generation(self, signals: StopSignals) -> None:
+        """Asks, evaluates, tells, records and saves a checkpoint. An error before `tell` is done changes nothing."""
         clock = [time.perf_counter()]
         population = self._population()
         clock.append(time.perf_counter())
         evaluation = self._evaluate(population, signals)
-        fitness_E = evaluation.eval_fitness_E
-        if population.eval_centres_E is not None:
-            fitness_E = fitness_E[population.eval_centres_E == 0]
-        if len(fitness_E) and self._final_episodes and self._is_target(fitness_E):
-            fitness_E = self._confirm(population, signals)
+        fitness_E = self._centre.judge(population, evaluation, signals.requested)
         clock.append(time.perf_counter())
-        if len(fitness_E):
-            self._keep_best(population, fitness_E)
+        best = self._keep_best(population, fitness_E)
         scalars = evaluation.without_moments()
         if not self._refuses_non_finite:
             scalars = scalars.ranked_last()
         self._pool.told(population.generation, scalars)  # workers that follow take their step while this process does
-        stat = copy.deepcopy(self._stat)
-        for moments in evaluation.moments:
-            if stat is not None:
-                stat.merge(moments)
-        counts = self._timesteps + int(evaluation.steps_N2.sum()), self._episodes + evaluation.episodes
-        self._torn = True
-        try:
-            learned = self._strategy.tell(scalars)
-        except BaseException:
-            self._torn = False  # a strategy that fails is as it was
-            raise
-        seconds = time.perf_counter() - self._started
-        self._stat, (self._timesteps, self._episodes), self._seconds = stat, counts, seconds
-        self._generation, self._torn = self._generation + 1, False
-        if len(fitness_E) and self._is_target(fitness_E):
-            self._reached = self._result("target_fitness", fitness_E)
+        learnt = self._tell(scalars, self._progress.after(evaluation, best), fitness_E)
         clock.append(time.perf_counter())
         phases = *np.diff(clock).tolist(), self._recording
+        self._monitors.record(self._metrics(scalars, fitness_E, learnt, phases), scalars.fitness_N2)
+        if self._archive is not None:
+            self._archive.checkpoint(self.generation, self._state)
+        self._recording = time.perf_counter() - clock[-1]
+
+    def _tell(self, evaluation: Evaluation, after: Progress, fitness_E: NDArray[np.float64]) -> object:
+        """Tells the strategy, counts the generation, and returns the strategy's metrics.
+
+        If the strategy fails, strategy and progress are as before. In between, when the strategy has learnt and the
+        generation is not counted, the state is torn.
+        """
+        self._torn = True
+        try:
+            learnt: object = self._strategy.tell(evaluation)
+        except BaseException:
+            self._torn = False
+            raise
+        after = dataclasses.replace(after, seconds=time.perf_counter() - self._started)
+        if self._centre.reaches_target(fitness_E):
+            after = dataclasses.replace(after, reached=after.result("target_fitness", fitness_E))
+        self._progress, self._torn = after, False
+        return learnt
+
+    def _metrics(
+        self, evaluation: Evaluation, fitness_E: NDArray[np.float64], learnt: object, phases: Sequence[float]
+    ) -> Metrics:
+        """The metrics of the generation that has just been counted, in the order in which they are recorded."""
         first: Metrics = {
-            "generation": self._generation,
-            "timesteps": self._timesteps,
-            "episodes": self._episodes,
-            "seconds": self._seconds,
-            **of_fitness(scalars, fitness_E),
-            **({} if self._refuses_non_finite else {"fitness/non_finite": scalars.ranked_last_count}),
+            **self._progress.counts,
+            **of_fitness(evaluation, fitness_E),
+            **({} if self._refuses_non_finite else {"fitness/non_finite": evaluation.ranked_last_count}),
         }
         last: Metrics = {
             **of_time(evaluation, self._pool.status(), phases),
-            "params/sha256": self._digest(),
+            "params/sha256": digest(self._strategy.all_centres()),
             "noise/fingerprint": self._noise.fingerprint,
         }
-        metrics = {**first, **of_strategy(self._strategy, learned, {*first, *last}), **last}
-        self._monitors.record(metrics, scalars.fitness_N2)
-        if self._archive is not None:
-            self._archive.checkpoint(self._generation, self._state)
-        self._recording = time.perf_counter() - clock[-1]
+        return {**first, **of_strategy(self._strategy, learnt, {*first, *last}), **last}
 
     def _evaluate(self, population: Population, signals: StopSignals) -> Evaluation:
-        """All rounds of a generation, one after the other."""
+        """Evaluates all rounds of a generation, one after the other."""
         evaluation = self._pool.evaluate(population, signals.requested)
         while (further := self._strategy.more(evaluation)) is not None:
             further = require_population(self._strategy, "more", further)
@@ -284,111 +256,44 @@ class Trainer:
         return evaluation
 
     def _population(self) -> Population:
-        """The strategy's population, with the centre's episodes and the observations that travel along.
-
-        Episodes of the centre that the strategy itself asks for come first, and count as those asked for here.
-        """
-        population = self._equipped(require_population(self._strategy, "ask", self._strategy.ask()))
-        g, episodes = self._generation, self._eval_episodes if self._generation % self._eval_every == 0 else 0
-        seeds_E, centres_E = population.eval_seeds_E, population.eval_centres_E
-        of_centre = len(seeds_E) if centres_E is None else int(np.count_nonzero(centres_E == 0))
-        further_E = draw(self._seed, g, Stream.EVALUATION, max(episodes, of_centre))[of_centre:]
-        if centres_E is not None:
-            centres_E = np.concatenate([centres_E, np.zeros(len(further_E), np.int32)])
-        return dataclasses.replace(
-            population, eval_seeds_E=np.concatenate([seeds_E, further_E]), eval_centres_E=centres_E
-        )
+        """The strategy's population, with the centre's episodes and the settings that travel along."""
+        asked = require_population(self._strategy, "ask", self._strategy.ask())
+        return self._centre.travels_with(self._equipped(asked))
 
     def _equipped(self, population: Population) -> Population:
+        """The population with what its evaluation depends on beside the strategy."""
         fraction = self._task.observation_fraction
         return dataclasses.replace(
             population,
             observed_N=every_fraction(len(population.ids_N), fraction) if fraction else None,
-            normalization=self._normalization(),
+            normalization=self._progress.normalization,
             refuses_non_finite=self._refuses_non_finite,
         )
 
-    def _normalization(self) -> Normalization | None:
-        return None if self._stat is None else self._stat.normalization()
-
-    def _is_target(self, fitness_E: Any) -> bool:
-        mean = float(fitness_E.mean())
-        return self._target is not None and math.isfinite(mean) and mean >= self._target
-
-    def _confirm(self, population: Population, signals: StopSignals) -> Any:
-        """The centre's fitness in `final_episodes` further episodes."""
-        seeds_E = draw(self._seed, population.generation, Stream.FINAL_EVALUATION, self._final_episodes)
-        return self._pool.evaluate(centre_alone(population, seeds_E), signals.requested).eval_fitness_E
-
-    def _keep_best(self, population: Population, fitness_E: Any) -> None:
-        best = self._best.or_better(fitness_E)
-        if best is self._best:
-            return
-        self._best = best
-        if self._archive is not None:
+    def _keep_best(self, population: Population, fitness_E: NDArray[np.float64]) -> Best:
+        """Saves the population's centre as the best policy, if it is; returns the best evaluation so far."""
+        best = self._progress.best.or_better(fitness_E) if len(fitness_E) else self._progress.best
+        if best is not self._progress.best and self._archive is not None:
             centre_P = self._strategy.centre_P if population.genomes is not None else population.centre_P
             self._archive.policy("best", centre_P, population.normalization, population.generation, best)
+        return best
 
     def _reason_to_stop(self) -> str | None:
-        if self._reached is not None:
+        if self._progress.reached is not None:
             return "target_fitness"
-        spent = {
-            "generations": (self._generation, self._generations),
-            "total_timesteps": (self._timesteps, self._total_timesteps),
-            "max_seconds": (self._seconds, self._max_seconds),
-        }
-        return next((name for name, (used, limit) in spent.items() if limit is not None and used >= limit), None)
+        return self._budget.spent(self._progress.generation, self._progress.timesteps, self._progress.seconds)
 
     def _final_result(self, reason: str, signals: StopSignals) -> Result:
-        if self._reached is not None:
-            return self._reached
-        if not self._final_episodes:
-            return self._result(reason)
+        if self._progress.reached is not None:
+            return self._progress.reached
+        if not self._centre.final_episodes:
+            return self._progress.result(reason)
         population = self._population()
-        if population.genomes is None:  # what it shows need not be what it would ask about next
+        if population.genomes is None:  # the centre to be shown need not be the one that would be asked about next
             population = dataclasses.replace(population, centre_P=self._strategy.centre_P)
-        fitness_E = self._confirm(population, signals)
-        self._keep_best(population, fitness_E)
-        return self._result(reason, fitness_E)
-
-    def _result(self, reason: str, fitness_E: Any = None) -> Result:
-        result = Result(reason, self._generation, self._timesteps, self._seconds)
-        if fitness_E is None:
-            return result
-        return dataclasses.replace(
-            result, eval_mean=float(fitness_E.mean()), eval_std=float(fitness_E.std()), eval_episodes=len(fitness_E)
-        )
-
-    def _digest(self) -> str:
-        hashed = hashlib.sha256()
-        for centre_P in self._strategy.all_centres():
-            hashed.update(centre_P.data)
-        return hashed.hexdigest()
-
-    def _require_form(self, state: Mapping[str, Any]) -> None:
-        """Refuses what cannot be this run's state; the strategy looks at its own part.
-
-        Raises:
-            CheckpointError: The message begins with the place.
-        """
-        own = {key: value for key, value in self._state().items() if key in state or key in REQUIRED}
-        if problem := misfit({key: state[key] for key in own if key in state}, own, ("strategy", "reached", "best")):
-            raise CheckpointError(f"{problem}.")
-        if (reached := state["reached"]) is not None:
-            like = dataclasses.asdict(Result("", 0, 0, 0.0, 0.0, 0.0))
-            given = reached if isinstance(reached, Mapping) else {}
-            like = {key: value for key, value in like.items() if key in given or key in REQUIRED_OF_RESULT}
-            if problem := misfit(reached, like, place="/reached"):
-                raise CheckpointError(f"{problem}.")
+        fitness_E = self._centre.final(population, signals.requested)
+        self._progress = dataclasses.replace(self._progress, best=self._keep_best(population, fitness_E))
+        return self._progress.result(reason, fitness_E)
 
     def _state(self) -> dict[str, Any]:
-        return {
-            "strategy": self._strategy.state_dict(),
-            "observations": None if self._stat is None else self._stat.state_dict(),
-            "generation": self._generation,
-            "timesteps": self._timesteps,
-            "episodes": self._episodes,
-            "seconds": self._seconds,
-            "best": self._best.state_dict(),
-            "reached": None if self._reached is None else dataclasses.asdict(self._reached),
-        }
+        return {"strategy": self._strategy.state_dict(), **self._progress.state_dict()}

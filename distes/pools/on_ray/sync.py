@@ -185,7 +185,7 @@ def how_to_send(
 
     Args:
         sync: One of SYNCS.
-        experiment: With its device settled.
+        experiment: With its device decided.
         put: Puts something into the object store.
         get: Reads what a reference refers to.
         say: Takes a line for the user.

@@ -22,7 +22,6 @@ from distes.cli.flags import configure, read_flags
 from distes.cli.keys import own_arguments
 from distes.envs.u_maze import EDGE, GOAL, REACHED, WALLS
 from distes.pools.base import Pool, Status
-from distes.pools.experiment import Experiment
 from distes.pools.serial import SerialPool
 from distes.population import Evaluation, Population
 from distes.runs.monitors.base import Metrics, Monitor
@@ -86,12 +85,17 @@ def run(name: str, seed: int, budget: Sequence[str]) -> dict[str, Any]:
     """One training: how it ended, and where its centres did."""
     flags = [*CASES[name], *budget, "--seed", str(seed)]
     configuration = configure(read_flags([*flags, "--workers", "0"]))
-    parts = build(configuration)
-    experiment = Experiment(parts.task, parts.forward, parts.perturbation, parts.noise, parts.noise.fingerprint)
+    experiment, _ = build(configuration)
+    assert experiment.strategy is not None
     pool, last = Watched(SerialPool(experiment)), Last()
     options = {key: configuration[key] for key in own_arguments(Trainer)}
     trainer = Trainer(
-        task=parts.task, strategy=parts.strategy, noise=parts.noise, pool=pool, monitors=[last], **options
+        task=experiment.task,
+        strategy=experiment.strategy,
+        noise=experiment.noise,
+        pool=pool,
+        monitors=[last],
+        **options,
     )
     result = trainer.run()
     if result.reason == "interrupted":

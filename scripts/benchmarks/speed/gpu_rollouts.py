@@ -80,11 +80,9 @@ def cartpole(members: int, generations: int, device: torch.device) -> dict[str, 
         "workers": 0,
     }
     configuration = configure(read_flags([str(part) for key, value in flags.items() for part in (f"--{key}", value)]))
-    parts = build(configuration)
-    experiment = Experiment(
-        parts.task, parts.forward, parts.perturbation, parts.noise, parts.noise.fingerprint, device.type
-    )
-    row = run(SerialPool(experiment), parts.strategy, generations, device)
+    experiment, _ = build(configuration)
+    assert experiment.strategy is not None
+    row = run(SerialPool(experiment), experiment.strategy, generations, device)
     return {"task": "distes/CartPole-v1", "net": "4-64-64-2", "form": "dense", "members": members, **row}
 
 

@@ -1,0 +1,126 @@
+"""A saved policy in the environment that it was trained in.
+
+Axes: O observation, A action (the numbers a policy answers with).
+"""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distes.cli.build import build_policy, construct
+from distes.errors import CheckpointError, ConfigurationError, DistesError, EvaluationError, described
+from distes.errors.installation import install
+from distes.runs.policy_files import SavedPolicy
+from distes.tasks.one_episode import live
+
+
+class Player:
+    """Plays a saved policy, without action noise, in its environment."""
+
+    def __init__(self, saved: SavedPolicy, render_mode: str | None = None) -> None:
+        """Makes the policy and the environment.
+
+        Args:
+            saved: The saved policy, as `load_policy` returns it.
+            render_mode: Gymnasium's "human" or "rgb_array"; None renders nothing.
+
+        Raises:
+            ConfigurationError: The task has no episodes, or the environment cannot be made or rendered in this mode.
+            CheckpointError: The saved parameters are not those of the policy.
+        """
+        self._task = construct("task", saved.task)
+        if not hasattr(self._task, "make"):
+            name = saved.task["class_path"]
+            raise ConfigurationError(f"Only environments can be played; the policy was trained on {name}.")
+        self._policy = build_policy(saved.policy, saved.observation_shape, saved.action_size).eval()
+        try:
+            self._policy.load_state_dict(saved.module_state)
+        except RuntimeError as error:
+            what = " ".join(str(error).split())
+            raise CheckpointError(f"The saved parameters do not fit the policy: {what}") from error
+        with self._raising():
+            self._observation, self._action = self._task.observation_and_action()
+        self._normalization = saved.normalization
+        self._check_sizes(saved)
+        self.environment = self._task.make()
+        if render_mode is not None:
+            self._check_mode(render_mode)
+            self.close()
+            self.environment = self._task.make(render_mode)
+
+    def episode(self, seed: int) -> Iterator[float]:
+        """Plays one episode and yields the reward of each step after it, when the environment can be rendered.
+
+        Args:
+            seed: The seed of the episode.
+
+        Raises:
+            EvaluationError: The environment or the policy raised an error.
+        """
+        with self._raising():
+            for _, reward in live(
+                self.environment,
+                self._policy,
+                self._observation,
+                self._action,
+                seed,
+                normalization=self._normalization,
+                max_steps=self._task.max_steps,
+            ):
+                yield reward
+
+    def frame(self) -> NDArray[np.uint8]:
+        """The current frame, (height, width, 3) uint8. Height and width are even, as most video formats require.
+
+        Raises:
+            EvaluationError: The environment cannot render.
+        """
+        with self._raising(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about screens and drivers; an error follows if they matter
+            picture = np.asarray(self.environment.render())
+        height, width = picture.shape[:2]
+        even: NDArray[np.uint8] = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        return even
+
+    def close(self) -> None:
+        """Closes the environment and its window."""
+        with contextlib.suppress(Exception):  # some simulators raise errors when they are closed, without consequences
+            self.environment.close()
+
+    def _check_mode(self, render_mode: str) -> None:
+        modes = self.environment.metadata.get("render_modes") or ()
+        if render_mode not in modes:
+            can = ", ".join(map(str, modes)) or "none"
+            raise ConfigurationError(
+                f"The environment {self._task.name} has no render mode {render_mode!r}; it has: {can}."
+            )
+
+    def _check_sizes(self, saved: SavedPolicy) -> None:
+        now = tuple(self._observation.shape), self._action.size
+        mean_O = self._normalization.mean_O if self._normalization else np.zeros(now[0])
+        if now != (saved.observation_shape, saved.action_size) or mean_O.shape != now[0]:
+            raise ConfigurationError(
+                f"The environment {self._task.name} is not what it was in training: its observation shape and action "
+                f"size are {now}, the policy's are {saved.observation_shape, saved.action_size}."
+            )
+
+    @contextlib.contextmanager
+    def _raising(self) -> Iterator[None]:
+        """Turns any error of the environment or the policy into an EvaluationError."""
+        try:
+            yield
+        except DistesError:
+            raise
+        except Exception as error:
+            what = described(error)
+            hint = ""
+            if "pygame" in what and type(error).__name__ in ("DependencyNotInstalled", "ModuleNotFoundError"):
+                hint = f". To draw it: {install('render')}."
+            elif "OpenGL" in what:
+                hint = ". Without a screen, MuJoCo draws with MUJOCO_GL=egl or MUJOCO_GL=osmesa in the environment."
+            raise EvaluationError(
+                f"The environment {self._task.name}, or the policy in it, raised {what}{hint}"
+            ) from error

@@ -1,0 +1,212 @@
+"""What comes before training: checks, the run directory, its newest checkpoint, the workers."""
+
+import contextlib
+import itertools
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from torch import nn
+
+from distes.cli import yaml_text
+from distes.cli.build import identity
+from distes.cli.configuration import Configuration
+from distes.cli.configuration import experiment as settings
+from distes.cli.keys import own_arguments
+from distes.cli.pool import decide_device, start_pool, sum_on
+from distes.errors import installation
+from distes.pools.base import Pool
+from distes.pools.experiment import Experiment
+from distes.runs.directory import RunDirectory
+from distes.runs.monitors.base import Monitor
+from distes.runs.monitors.console import Console
+from distes.runs.store import RunStore
+from distes.tasks.base import Task
+from distes.training.budget import Budget
+from distes.training.centre import target_of
+from distes.training.signals import clean_up_first
+from distes.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is ready: nothing is wrong with its configuration, and its workers are there.
+
+    Attributes:
+        configuration: The resolved configuration, with the device that the pool uses.
+        path: The run directory, as the user named it.
+        directory: The run directory, open.
+        resumed: Whether the directory held a run before.
+        console: The terminal.
+        archive: Saves checkpoints and policies.
+        pool: Evaluates populations.
+        trainer: At the newest checkpoint, if there is one.
+        monitors: The trainer's; empty until training begins, since they write files.
+        begun: To be called once there is something to keep. Before, an error leaves no run behind.
+        trusting: The flag that commands need if the run names code that is not part of distes.
+    """
+
+    configuration: Configuration
+    path: str
+    directory: RunDirectory
+    resumed: bool
+    console: Console
+    archive: RunStore
+    pool: Pool
+    trainer: Trainer
+    monitors: list[Monitor]
+    begun: Callable[[], object]
+    trusting: str
+
+    @property
+    def resume(self) -> str:
+        """The command that resumes the run. The address of a cluster must be given again."""
+        command = f"{installation.script('launch')} --resume {shlex.quote(self.path)}{self.trusting}"
+        address = self.configuration["address"]
+        return command if address in (None, "auto") else f"{command} --address {shlex.quote(address)}"
+
+
+@contextlib.contextmanager
+def prepare(
+    configuration: Configuration,
+    experiment: Experiment,
+    policy: nn.Module,
+    trusting: str,
+    *,
+    resumed: bool,
+    only_replays: bool,
+) -> Iterator[Run]:
+    """Opens the run directory, reads its newest checkpoint, starts the pool and makes the trainer.
+
+    Args:
+        configuration: The resolved configuration.
+        experiment: The experiment that was built from it.
+        policy: The policy that was built from it.
+        trusting: The flag that commands need if the run names code that is not part of distes.
+        resumed: Whether the run directory holds a run to continue.
+        only_replays: Whether a member is to be replayed. The directory is then only read, and somebody else may hold
+            it.
+
+    Raises:
+        DistesError: Something that the user can act on. A new run that could not start leaves no run behind.
+    """
+    options = {name: configuration[name] for name in own_arguments(Trainer)}
+    target = target_of(experiment.task, options["target_fitness"])
+    budget = Budget(options["generations"], options["total_timesteps"], options["max_seconds"])
+    budget.require_end(target if options["eval_episodes"] else None)
+    experiment = decide_device(configuration, experiment)
+    configuration = {**configuration, "device": experiment.device}
+    determined_by = {**settings(configuration), **identity(experiment, policy)}
+    task, strategy = experiment.task, experiment.strategy
+    assert strategy is not None
+    path = configuration["run_dir"] or new_run_dir(task.name)
+    clean_up_first()
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(_directory(path, configuration, resumed=resumed, only_replays=only_replays))
+        console = _console(configuration, task, path, budget, target)
+        _say_notices(configuration, task, directory, console)
+        archive = _archive(configuration, task, policy, directory, console, determined_by)
+        state = archive.restore() if resumed else None  # refused before anything starts, if it is another run's
+        keep = stack.enter_context(contextlib.ExitStack())
+        if not resumed:
+            keep.callback(_discard, directory)
+        # a member that is replayed alone is not a generation that a strategy has asked for
+        pool = start_pool(configuration, experiment, console, "broadcast" if only_replays else configuration["sync"])
+        stack.enter_context(contextlib.closing(pool))
+        if resumed:
+            _say_new_device(directory, pool.device, console.say)
+        elif pool.device != configuration["device"]:
+            directory.write_config(as_text({**configuration, "device": pool.device}))
+        sum_on(experiment.perturbation, pool.device, console.say)
+        monitors: list[Monitor] = []
+        trainer = Trainer(
+            task=task,
+            strategy=strategy,
+            noise=experiment.noise,
+            pool=pool,
+            monitors=monitors,
+            archive=archive,
+            **options,
+        )
+        if state is not None:
+            trainer.restore(state)
+        elif resumed:
+            console.say("There is no checkpoint yet: the run begins with its first generation.")
+        configuration = {**configuration, "device": pool.device}
+        begun = keep.pop_all
+        yield Run(configuration, path, directory, resumed, console, archive, pool, trainer, monitors, begun, trusting)
+
+
+def as_text(configuration: Configuration) -> str:
+    """The configuration in YAML without `run_dir`, so that --config takes it as it is."""
+    return yaml_text.write({**configuration, "run_dir": None})
+
+
+def _directory(path: str, configuration: Configuration, *, resumed: bool, only_replays: bool) -> RunDirectory:
+    if only_replays:
+        return RunDirectory(path)
+    return RunDirectory.open(path) if resumed else RunDirectory.create(path, as_text(configuration))
+
+
+def _console(configuration: Configuration, task: Task, path: str, budget: Budget, target: float | None) -> Console:
+    return Console(
+        generations=budget.generations,
+        total_timesteps=budget.total_timesteps,
+        max_seconds=budget.max_seconds,
+        target_fitness=target,
+        title=f"{task.name} in {path}",
+        in_process=configuration["workers"] == 0,
+    )
+
+
+def _say_notices(configuration: Configuration, task: Task, directory: RunDirectory, console: Console) -> None:
+    """Prints what the run directory and the task have to say."""
+    notices = [*directory.warnings, *(task.notice or "").splitlines()]
+    if configuration["target_fitness"] is None and task.threshold_notice:
+        notices.append(task.threshold_notice)
+    for notice in notices:
+        console.say(notice)
+
+
+def _archive(
+    configuration: Configuration,
+    task: Task,
+    policy: nn.Module,
+    directory: RunDirectory,
+    console: Console,
+    determined_by: dict[str, str],
+) -> RunStore:
+    description = {
+        "policy": configuration["policy"],
+        "task": configuration["task"],
+        "observation_shape": task.observation_shape,
+        "action_size": task.action_size,
+    }
+    saving = {name: configuration[name] for name in own_arguments(RunStore)}
+    return RunStore(directory, policy, description, say=console.say, experiment=determined_by, **saving)
+
+
+def _say_new_device(directory: RunDirectory, device: str, say: Callable[[str], None]) -> None:
+    stored = yaml_text.read(directory.read_config())
+    before = stored.get("device", device) if isinstance(stored, dict) else device
+    if before not in (device, "auto"):
+        say(f"The run leaves {before} and goes on with device {device}: from here on its last bits are of that device.")
+
+
+def new_run_dir(task: str) -> str:
+    """A name for a run directory that does not exist yet: `runs/<task>-<date>-<time>`."""
+    name = re.sub(r"[^\w.-]+", "-", task).strip("-.") or "task"
+    start = f"runs/{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    candidates = (start if count == 1 else f"{start}-{count}" for count in itertools.count(1))
+    return next(path for path in candidates if not Path(path).exists())
+
+
+def _discard(directory: RunDirectory) -> None:
+    """Removes what makes a directory a run, so that the user can try again with the same `run_dir`."""
+    directory.config.unlink(missing_ok=True)
+    for folder in (directory.checkpoints, directory.policy):
+        with contextlib.suppress(OSError):
+            folder.rmdir()

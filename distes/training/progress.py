@@ -1,0 +1,143 @@
+"""What a run has done and found out so far. A checkpoint holds it beside the strategy's state."""
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distes.errors import CheckpointError
+from distes.population import Evaluation, Normalization
+from distes.runs.best import Best
+from distes.runs.state_check import below, misfit
+from distes.tasks.normalization import RunningStat
+from distes.training.budget import Result
+
+# What a stored result must hold; later versions of distes may add fields.
+REQUIRED_OF_RESULT = ("reason", "generation", "timesteps", "seconds", "eval_mean")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A run between two generations. It is never written into: each generation makes a new one.
+
+    Attributes:
+        observations: The moments of all observations; None if the task does not normalise them.
+        generation: Generations done.
+        timesteps: Environment steps of all populations.
+        episodes: Episodes of all populations.
+        seconds: Training time, including the time before a resume.
+        best: The evaluation that `policy/best` stands for.
+        reached: How the run ended at its target; None if the target has not been reached.
+    """
+
+    observations: RunningStat | None = None
+    generation: int = 0
+    timesteps: int = 0
+    episodes: int = 0
+    seconds: float = 0.0
+    best: Best = field(default_factory=Best)
+    reached: Result | None = None
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """How observations are normalised in the next generation."""
+        return None if self.observations is None else self.observations.normalization()
+
+    def after(self, evaluation: Evaluation, best: Best) -> Self:
+        """The progress after one more generation, in which `seconds` is not counted yet.
+
+        Args:
+            evaluation: The generation's, with the moments of its observations.
+            best: The best evaluation of a centre.
+
+        Raises:
+            EvaluationError: Moments are NaN or infinite.
+        """
+        observations = copy.deepcopy(self.observations)
+        for moments in evaluation.moments:
+            if observations is not None:
+                observations.merge(moments)
+        return dataclasses.replace(
+            self,
+            observations=observations,
+            generation=self.generation + 1,
+            timesteps=self.timesteps + int(evaluation.steps_N2.sum()),
+            episodes=self.episodes + evaluation.episodes,
+            best=best,
+        )
+
+    def result(self, reason: str, fitness_E: NDArray[np.float64] | None = None) -> Result:
+        """The result of a run that ends here.
+
+        Args:
+            reason: Why it ends, see `Result`.
+            fitness_E: Fitness of the final centre in E episodes; None if it was not evaluated.
+        """
+        result = Result(reason, self.generation, self.timesteps, self.seconds)
+        if fitness_E is None:
+            return result
+        mean, std = float(fitness_E.mean()), float(fitness_E.std())
+        return dataclasses.replace(result, eval_mean=mean, eval_std=std, eval_episodes=len(fitness_E))
+
+    @property
+    def counts(self) -> dict[str, float | int]:
+        """What has been done, under the names that metrics and checkpoints use."""
+        names = ("generation", "timesteps", "episodes", "seconds")
+        return {name: getattr(self, name) for name in names}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, for a checkpoint."""
+        return {
+            "observations": None if self.observations is None else self.observations.state_dict(),
+            **self.counts,
+            "best": self.best.state_dict(),
+            "reached": None if self.reached is None else dataclasses.asdict(self.reached),
+        }
+
+    def restored(self, state: Mapping[str, Any], eval_episodes: int) -> Self:
+        """The progress that a checkpoint holds.
+
+        Args:
+            state: What `state_dict` returned, beside the strategy's state.
+            eval_episodes: Episodes of the best evaluation, which older checkpoints do not say.
+
+        Raises:
+            CheckpointError: It is not the state of such a run. The message begins with the place.
+        """
+        self._require_form(state)
+        with below("/best"):
+            best = Best.of_state(state["best"], eval_episodes)
+        observations = copy.deepcopy(self.observations)
+        if observations is not None:
+            observations.load_state_dict(state["observations"])
+        return dataclasses.replace(
+            self,
+            observations=observations,
+            generation=int(state["generation"]),
+            timesteps=int(state["timesteps"]),
+            episodes=int(state["episodes"]),
+            seconds=float(state["seconds"]),
+            best=best,
+            reached=None if state["reached"] is None else Result(**state["reached"]),
+        )
+
+    def _require_form(self, state: Mapping[str, Any]) -> None:
+        """Checks keys, types and shapes; the strategy checks its own part.
+
+        Raises:
+            CheckpointError: They differ from this run's.
+        """
+        like = {"strategy": None, **self.state_dict()}
+        known = {key: state[key] for key in like if key in state}
+        if problem := misfit(known, like, ("strategy", "reached", "best")):
+            raise CheckpointError(f"{problem}.")
+        if (reached := state["reached"]) is not None:
+            like = dataclasses.asdict(Result("", 0, 0, 0.0, 0.0, 0.0))
+            given = reached if isinstance(reached, Mapping) else {}
+            like = {key: value for key, value in like.items() if key in given or key in REQUIRED_OF_RESULT}
+            if problem := misfit(reached, like, place="/reached"):
+                raise CheckpointError(f"{problem}.")
