@@ -25,7 +25,7 @@ from distes.errors.trust import only_own
 from distes.runs.monitors.console import number
 from distes.runs.policy_files import DESCRIPTION, SavedPolicy, Which, load_policy
 from distes.runs.terminal import tell
-from distes.tasks.one_episode import live
+from distes.tasks import one_episode
 from distes.training.signals import program
 
 FORMATS = (".mp4", ".gif")
@@ -76,7 +76,7 @@ class Player:
             EvaluationError: The environment raised.
         """
         with self._raising():
-            for _, reward in live(
+            for _, reward in one_episode.steps(
                 self.environment,
                 self._policy,
                 self._observation,

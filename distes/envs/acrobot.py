@@ -12,7 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from distes.envs.classic import Classic, bounds
+from distes.envs.classic import ColumnEnv, bounds
 
 GRAVITY = 9.8
 SECONDS = 0.2  # of one step
@@ -40,7 +40,7 @@ class Stage:
         self.sin_both_R, self.sin_1_R, self.sin_2_R = sin_3R
 
 
-class Acrobot(Classic):
+class Acrobot(ColumnEnv):
     """R pairs of links; both angles are zero where the links hang."""
 
     # Angles: of both links together, of the first, of the second against the first; their speeds, accelerations; clock.

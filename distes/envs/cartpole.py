@@ -12,7 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from distes.envs.classic import Classic, bounds
+from distes.envs.classic import ColumnEnv, bounds
 
 GRAVITY = 9.8
 POLE_MASS = 0.1
@@ -25,7 +25,7 @@ FARTHEST = 2.4
 STEEPEST = 12 * math.pi / 180
 
 
-class CartPole(Classic):
+class CartPole(ColumnEnv):
     """R carts with poles."""
 
     # Place, speed, angle, angular speed; and the steps of the episode as a third place, whose speed is one per step.

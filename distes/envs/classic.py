@@ -16,7 +16,7 @@ from distes.errors import ConfigurationError
 from distes.noise.splitmix import uniform
 
 
-class Classic(BatchedEnv):
+class ColumnEnv(BatchedEnv):
     """A `BatchedEnv` whose state is a block of columns, `block_CR`, updated in place.
 
     One step is some twenty small operations, each of which costs a microsecond of overhead and little else. So all

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from distes.envs.classic import Classic, bounds
+from distes.envs.classic import ColumnEnv, bounds
 
 LEFT_END, RIGHT_END, GOAL = -1.2, 0.6, 0.45
 FASTEST = 0.07
@@ -19,7 +19,7 @@ GRAVITY = 0.0025
 STEEP = 2.0**20  # see `step`
 
 
-class MountainCarContinuous(Classic):
+class MountainCarContinuous(ColumnEnv):
     """R cars. The state is kept in single precision, as Gymnasium's environment keeps it."""
 
     # Place, steps of the episode; speed, and that of the clock, one per step.

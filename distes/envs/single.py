@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from distes.envs.base import BatchedEnv
 
 
-class Single(gymnasium.Env[NDArray[Any], Any]):
+class SingleEnv(gymnasium.Env[NDArray[Any], Any]):
     """Row 0 of a `BatchedEnv` of one row, in NumPy."""
 
     def __init__(self, batched: BatchedEnv, render_mode: str | None = None) -> None:

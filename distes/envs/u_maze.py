@@ -14,8 +14,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distes.envs.classic import Classic
-from distes.envs.single import Single
+from distes.envs.classic import ColumnEnv
+from distes.envs.single import SingleEnv
 from distes.errors import ConfigurationError
 
 EDGE = 1.0  # the field is the square of x and y from -EDGE to EDGE
@@ -29,7 +29,7 @@ REACHED = 0.1  # from the goal
 STEP = 0.04  # the furthest along each axis
 
 
-class UMaze(Classic):
+class UMaze(ColumnEnv):
     """R points, each in a maze of its own.
 
     An observation is the point's place (x, y) and how far it can go to the left, to the right, down and up.
@@ -158,7 +158,7 @@ class UMaze(Classic):
         return self.observations_RO
 
 
-class SingleUMaze(Single):
+class SingleUMaze(SingleEnv):
     """One such maze, as Gymnasium's environments are; it can be drawn."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012, Gymnasium declares it so

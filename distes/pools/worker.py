@@ -24,7 +24,7 @@ from distes.pools.gpu_memory import GpuMemory
 from distes.pools.replica import Outline, Replica, State, Told
 from distes.pools.search_distribution import SearchDistribution
 from distes.population import Population
-from distes.tasks.base import MemberError, Outcome, Terms, checked, never
+from distes.tasks.base import MemberError, Outcome, Request, checked, never
 
 
 class Worker:
@@ -146,10 +146,10 @@ class Worker:
             origins=self._origins(population, chunk),
         )
         refuses = population.refuses_non_finite
-        terms = Terms(seeds_B, not chunk.of_centre, population.normalization, observed_B, refuses, self.stop)
+        request = Request(seeds_B, not chunk.of_centre, population.normalization, observed_B, refuses, self.stop)
         try:
             with seeded(int(seeds_B[0])) if self._forward.draws else contextlib.nullcontext():
-                outcome = checked(self._task, self._task.evaluate(members, terms), len(members))
+                outcome = checked(self._task, self._task.evaluate(members, request), len(members))
             outcome = _finite(outcome, refuses)
         except MemberError as error:
             raise EvaluationError(_sentence(population, chunk, error)) from error

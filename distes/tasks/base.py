@@ -74,7 +74,7 @@ class MemberError(Exception):
 
 
 class Stopped(Exception):
-    """Somebody asked to stop (see `Terms.stop`) while episodes were running."""
+    """Somebody asked to stop (see `Request.stop`) while episodes were running."""
 
 
 def never() -> bool:
@@ -83,8 +83,8 @@ def never() -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Terms(ReadOnly):
-    """The terms on which members are evaluated; all arrays are read-only.
+class Request(ReadOnly):
+    """The request on which members are evaluated; all arrays are read-only.
 
     Attributes:
         seeds_B: A 64-bit draw per member; both members of a pair have the same.
@@ -143,16 +143,16 @@ class Task(ABC):
         """A: how many numbers a policy answers with."""
 
     @abstractmethod
-    def evaluate(self, members: Members, terms: Terms) -> Outcome:
-        """Evaluates the members. What one gets depends on its parameters, its seed and the terms alone.
+    def evaluate(self, members: Members, request: Request) -> Outcome:
+        """Evaluates the members. What one gets depends on its parameters, its seed and the request alone.
 
         Args:
             members: B members, all of them selected. What `members.parameters()` returns may be written to.
-            terms: Their seeds, and how to evaluate.
+            request: Their seeds, and how to evaluate.
 
         Raises:
             MemberError: If one of them cannot be evaluated.
-            Stopped: If `terms.stop` said so.
+            Stopped: If `request.stop` said so.
         """
 
     def close(self) -> None:

@@ -20,10 +20,10 @@ from distes.members.members import Members
 from distes.noise import splitmix
 from distes.noise.draws import episode_seeds
 from distes.population import Moments, Normalization
-from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Stopped, Terms
+from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Request, Stopped
 from distes.tasks.behaviour import Behaviour, NoKeyError
 from distes.tasks.faults import fault_of_observation
-from distes.tasks.lockstep import CLIP, Rules, all_finite, lengths_differ
+from distes.tasks.lockstep import CLIP, EpisodeSettings, all_finite, lengths_differ
 from distes.tasks.simulation import Simulation
 from distes.tasks.spaces import Action, Observation
 
@@ -37,7 +37,7 @@ SUM_STEPS, SUM_NUMBERS = 64, 2**24  # observations are added up for so many step
 MARKS = (NON_FINITE_OBSERVATION, NON_FINITE_ANSWER)
 
 
-class Vectorized:
+class BatchedEpisodes:
     """Runs all episodes of a chunk's members at once, or, where the simulator has too few rows, in several goes."""
 
     def __init__(
@@ -45,7 +45,7 @@ class Vectorized:
         simulation: Simulation,
         observation: Observation,
         action: Action,
-        rules: Rules,
+        settings: EpisodeSettings,
         drop_share: float = DROP_DEAR,
         behaviour: Behaviour | None = None,
     ) -> None:
@@ -55,37 +55,37 @@ class Vectorized:
             simulation: The environments.
             observation: Writes rows.
             action: Reads rows.
-            rules: Of the episodes.
+            settings: Of the episodes.
             drop_share: The share of members that must be over before they are dropped.
             behaviour: Reads what a member did, or None.
         """
         self._behaviour = behaviour
         self._behaviour_size: int | None = None  # known after the first step that was described
-        self._simulation, self._observation, self._action, self._rules = simulation, observation, action, rules
+        self._simulation, self._observation, self._action, self._settings = simulation, observation, action, settings
         self._drop_share = drop_share
         self._looks_at_observations = not (observation.always_finite or simulation.always_finite)
         self._room, self._devices, self._on_cpu = 0, (torch.device("cpu"), torch.device("cpu")), True
 
-    def run(self, members: Members, terms: Terms, forgiven: Collection[int] = ()) -> Outcome:
+    def run(self, members: Members, request: Request, forgiven: Collection[int] = ()) -> Outcome:
         """Lives through all episodes of all members.
 
         Args:
             members: Whose episodes.
-            terms: Theirs.
+            request: Theirs.
             forgiven: Members whose returns are NaN where the simulator raises over them. If there are any, members are
                 evaluated one after the other, so that it is known over whom it raised.
 
         Raises:
             MemberError: If the simulator raises; or if an observation, an answer or a return is not finite, and that is
                 refused.
-            Stopped: If `terms.stop` said so.
+            Stopped: If `request.stop` said so.
         """
-        per_member, most = self._rules.episodes_per_member, self._simulation.most_rows
-        self._members, self._terms = members, terms
+        per_member, most = self._settings.episodes_per_member, self._simulation.most_rows
+        self._members, self._request = members, request
         at_once = len(members) if most is None else most // per_member
         if forgiven:
             at_once = 1
-        seeds_BK = episode_seeds(terms.seeds_B, per_member)
+        seeds_BK = episode_seeds(request.seeds_B, per_member)
         self._sums: _Sums | None = None
         self._did_JD: Tensor | None = None
         returns, steps, did = [], [], list[NDArray[np.float32]]()
@@ -100,7 +100,7 @@ class Vectorized:
                     return_J, steps_J, self._did_JD = np.full(per_member, np.nan), np.zeros(per_member, np.int64), None
                     if self._behaviour is not None:
                         did.append(np.full((per_member, self._behaviour_size or 1), np.nan, np.float32))
-                bad_J = np.flatnonzero(~np.isfinite(return_J)) if terms.refuses_non_finite else np.empty(0, np.int64)
+                bad_J = np.flatnonzero(~np.isfinite(return_J)) if request.refuses_non_finite else np.empty(0, np.int64)
                 for place in bad_J[:1].tolist():
                     member, episode = start + place // per_member, place % per_member
                     raise MemberError(member, self._why(place, return_J), int(seeds_BK[member, episode]))
@@ -111,8 +111,8 @@ class Vectorized:
             moments = None if self._sums is None else self._sums.moments()
         return_BK = np.concatenate(returns).reshape(-1, per_member)
         steps_BK = np.concatenate(steps).reshape(-1, per_member)
-        if terms.training:
-            return_BK -= self._rules.reward_shift * steps_BK
+        if request.training:
+            return_BK -= self._settings.reward_shift * steps_BK
         behaviour_BD = np.concatenate(did).reshape(*return_BK.shape, -1).mean(1) if did else None
         return Outcome(return_BK.mean(1), steps_BK.sum(1), return_BK.size, moments, behaviour_BD)
 
@@ -127,10 +127,10 @@ class Vectorized:
             raise MemberError(int(member_B[0]), reason, seeds_J[0], passing=True) from error
         self._begin(member_B, seeds_J)
         self._take(observation, "reset", seeds_J)
-        limit = self._rules.max_steps
+        limit = self._settings.max_steps
         look_every = LOOK_EVERY.get(self._running_R.device.type, 16)
         for step in itertools.count() if limit is None else range(limit):
-            if self._terms.stop():
+            if self._request.stop():
                 raise Stopped
             actions = self._actions(step)
             try:
@@ -138,8 +138,8 @@ class Vectorized:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                member = self._member_B[int(self._running_R.nonzero()[0]) // self._rules.episodes_per_member]
-                place = int(member - member_B[0]) * self._rules.episodes_per_member
+                member = self._member_B[int(self._running_R.nonzero()[0]) // self._settings.episodes_per_member]
+                place = int(member - member_B[0]) * self._settings.episodes_per_member
                 reason = _raised(error, "", len(self._member_B))
                 raise MemberError(int(member), reason, seeds_J[place], passing=True) from error
             self._take(observation, "step", seeds_J)
@@ -184,20 +184,20 @@ class Vectorized:
         self._all_running_R[:rows] = True
         self._all_return_R[:rows] = 0
         self._all_steps_R[:rows] = 0
-        normalization = self._terms.normalization
+        normalization = self._request.normalization
         self._normalization = None if normalization is None else _tensors(normalization, here)
         start_S = self._members.initial_state()
         self._state_BKS = None
         if start_S is not None:
-            per_member = self._rules.episodes_per_member
+            per_member = self._settings.episodes_per_member
             self._state_BKS = start_S.to(there).expand(len(member_B), per_member, -1).clone()
         self._noise_RTA: Tensor | None = None
-        if self._terms.training and self._rules.action_noise > 0 and self._action.noisy:
+        if self._request.training and self._settings.action_noise > 0 and self._action.noisy:
             self._key_R = ~torch.tensor(seeds_J, device=there)  # negative: no simulator draws by such a key
             self._noise_steps = max(1, min(NOISE_STEPS, NOISE_NUMBERS // (rows * self._action.size)))
         else:
             self._noise_steps = 0
-        if self._terms.observed_B is not None and self._sums is None:
+        if self._request.observed_B is not None and self._sums is None:
             self._sums = _Sums(self._observation.shape[0], here)
         self._select(member_B)
 
@@ -218,7 +218,7 @@ class Vectorized:
 
     def _select(self, member_B: NDArray[np.int64]) -> None:
         """After the set of members that run changed: everything that has rows is looked at through as many."""
-        per_member = self._rules.episodes_per_member
+        per_member = self._settings.episodes_per_member
         self._member_B, rows = member_B, len(member_B) * per_member
         self._seen_RO, self._input_RO = self._all_seen_RO[:rows], self._all_input_RO[:rows]
         self._given_RO, self._numbers_RA = self._all_given_RO[:rows], self._all_numbers_RA[:rows]
@@ -230,8 +230,8 @@ class Vectorized:
             self._given_RO = self._seen_RO  # as it came
         self._x_BKO = self._given_RO.unflatten(0, (len(member_B), per_member))
         self._members.select(member_B)
-        if self._sums is not None and self._terms.observed_B is not None:
-            self._sums.watch(self._terms.observed_B[member_B].repeat(per_member))
+        if self._sums is not None and self._request.observed_B is not None:
+            self._sums.watch(self._request.observed_B[member_B].repeat(per_member))
 
     def _actions(self, step: int) -> Tensor:
         """What all rows do next, on the simulator's device."""
@@ -276,7 +276,7 @@ class Vectorized:
         place, size = step % self._noise_steps, self._action.size
         if place == 0:
             block_RN = splitmix.normal(self._key_R, self._noise_steps * size, step * size)
-            self._noise_RTA = block_RN.float().mul_(self._rules.action_noise).unflatten(1, (-1, size))
+            self._noise_RTA = block_RN.float().mul_(self._settings.action_noise).unflatten(1, (-1, size))
         assert self._noise_RTA is not None
         return self._noise_RTA[:, place]
 
@@ -298,7 +298,7 @@ class Vectorized:
         order_B = np.arange(left)
         order_B[~alive_B[:left]] = left + np.flatnonzero(alive_B[left:])
         row_R = (
-            order_B[:, None] * self._rules.episodes_per_member + np.arange(self._rules.episodes_per_member)
+            order_B[:, None] * self._settings.episodes_per_member + np.arange(self._settings.episodes_per_member)
         ).ravel()
         here, there = (torch.from_numpy(row_R).to(device) for device in self._devices)
         if not self._simulation.narrow(here):

@@ -24,7 +24,7 @@ from distes.errors.installation import install
 from distes.errors.trust import KNOWN_MODULES, foreign
 from distes.tasks.arguments import Wrapper, callable_of, name_of, takes, with_tuples, wrapper_and_arguments
 from distes.tasks.opened import Opened
-from distes.tasks.simulation import EnvPool, Foreign, Own, Simulation
+from distes.tasks.simulation import EnvPool, Simulation, TwinSimulation, VectorEnvSimulation
 from distes.tasks.spaces import Action, Observation, action_of, observation_of
 
 EXTRAS = {
@@ -262,7 +262,7 @@ class Environments:
         """
         if self.kind == "batched" and device.type != "cpu":
             with self._making():
-                there: Simulation = self._opened.keep(Own(self._make_batched, device=device))
+                there: Simulation = self._opened.keep(TwinSimulation(self._make_batched, device=device))
                 return there
         return self._simulation
 
@@ -274,14 +274,14 @@ class Environments:
 
     def _many(self) -> Simulation:
         if self.kind == "batched":
-            return Own(self._make_batched)
+            return TwinSimulation(self._make_batched)
         if self.kind == "envpool":
             return EnvPool(self._make_pool)
         if "num_envs" in self._kwargs:
             raise ConfigurationError("task.env_kwargs holds num_envs: set task.slots instead.")
         make = callable_of(self._make_env, "task.env")
         made = make(num_envs=self._slots, **with_tuples(make, self._kwargs))
-        return Foreign(self._wrapped(made))
+        return VectorEnvSimulation(self._wrapped(made))
 
     @cached_property
     def _chosen(self) -> tuple[Kind, str | None]:

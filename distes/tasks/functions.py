@@ -10,7 +10,7 @@ from torch import nn
 
 from distes.errors import ConfigurationError, did_you_mean
 from distes.members.members import Members
-from distes.tasks.base import Outcome, Task, Terms
+from distes.tasks.base import Outcome, Request, Task
 
 Points = NDArray[np.float64]
 
@@ -109,8 +109,8 @@ class Function(Task):
         """The one observation there is."""
         return [np.ones((1, 1), np.float32)]
 
-    def evaluate(self, members: Members, terms: Terms) -> Outcome:
-        """Evaluates all members in one call; the terms change nothing, since the function is deterministic."""
+    def evaluate(self, members: Members, request: Request) -> Outcome:
+        """Evaluates all members in one call; the request change nothing, since the function is deterministic."""
         count = len(members)
         members.select(np.arange(count))
         state = members.initial_state()

@@ -17,14 +17,15 @@ from distes.errors.cuda import failure, out_of_memory
 from distes.members.members import Members
 from distes.noise.draws import MAX_EPISODES
 from distes.population import Floats, Moments
-from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs, MemberError, Outcome, Task, Terms
-from distes.tasks.batched import DROP_CHEAP, DROP_DEAR, Vectorized
+from distes.tasks import one_episode
+from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs, MemberError, Outcome, Request, Task
+from distes.tasks.batched import DROP_CHEAP, DROP_DEAR, BatchedEpisodes
 from distes.tasks.behaviour import Behaviour
 from distes.tasks.environments import CannotMakeError, Environments
 from distes.tasks.first_look import RaisedError, look_at, look_at_many
-from distes.tasks.lockstep import Lockstep, Rules
+from distes.tasks.lockstep import EpisodeSettings, LockstepEpisodes
 from distes.tasks.normalization import RunningStat
-from distes.tasks.one_episode import live, normalized
+from distes.tasks.one_episode import normalized
 from distes.tasks.spaces import Action, Observation
 
 # Pairs in a chunk, at least and at most. A step of the classic simulators takes as long for a hundred rows as for one;
@@ -114,7 +115,7 @@ class Gym(Task):
         changes = {"env_kwargs": env_kwargs, "wrappers": wrappers, "max_steps": max_steps}
         self._changed = [name for name, value in changes.items() if value]
         self._retries, self._memory, self._said = retries, "", False
-        self._rules = Rules(episodes_per_member, max_steps, action_noise, reward_shift)
+        self._settings = EpisodeSettings(episodes_per_member, max_steps, action_noise, reward_shift)
         self._rescale, self._slots = action_mode == "rescale", slots
         self._normalize, self._fraction = normalize_observations, observation_fraction
 
@@ -158,7 +159,7 @@ class Gym(Task):
     def _changes(self) -> list[str]:
         """The keys that change what returns measure."""
         spec = self._environments.spec
-        same = spec is not None and spec.max_episode_steps == self._rules.max_steps
+        same = spec is not None and spec.max_episode_steps == self._settings.max_steps
         return [name for name in self._changed if not (name == "max_steps" and same)]
 
     @property
@@ -170,7 +171,7 @@ class Gym(Task):
     def max_steps(self) -> int | None:
         """After how many steps an episode ends: the configured limit, else the environment's own."""
         spec = self._environments.spec
-        return self._rules.max_steps or (None if spec is None else spec.max_episode_steps)
+        return self._settings.max_steps or (None if spec is None else spec.max_episode_steps)
 
     @property
     def notice(self) -> str | None:
@@ -188,7 +189,7 @@ class Gym(Task):
         kind = self._environments.kind
         if self._slots != SLOTS and kind in ("batched", "envpool"):
             yield f"slots has no effect: {self.env} takes as many rows as there are episodes."
-        if self._rules.action_noise and not self._action.noisy:
+        if self._settings.action_noise and not self._action.noisy:
             yield "action_noise has no effect: it is for continuous actions."
         if self._rescale and not self._action.noisy:
             yield "action_mode has no effect: it is for continuous actions."
@@ -212,7 +213,7 @@ class Gym(Task):
         if kind == "batched":
             return CLASSIC_PAIRS_PER_CHUNK if self.on_device else MUJOCO_PAIRS_PER_CHUNK
         if kind == "foreign":  # as many as it has rows for, since all of them are stepped in any case
-            fit = max(1, self._slots // (2 * self._rules.episodes_per_member))
+            fit = max(1, self._slots // (2 * self._settings.episodes_per_member))
             return ChunkPairs(fit, fit)
         return MUJOCO_PAIRS_PER_CHUNK if kind == "envpool" else PAIRS_PER_CHUNK
 
@@ -228,10 +229,10 @@ class Gym(Task):
         _ = self.observation_shape, self.action_size
         if self._environments.kind != "one_by_one":
             most = self._environments.simulation(torch.device("cpu")).most_rows
-            if most is not None and most < self._rules.episodes_per_member:
+            if most is not None and most < self._settings.episodes_per_member:
                 raise ConfigurationError(
-                    f"slots must be at least episodes_per_member ({self._rules.episodes_per_member}), since a member's "
-                    f"episodes run at once; the environment has {most}."
+                    f"slots must be at least episodes_per_member ({self._settings.episodes_per_member}), since a "
+                    f"member's episodes run at once; the environment has {most}."
                 )
         self._memory = self._looked_at()
 
@@ -275,7 +276,7 @@ class Gym(Task):
             self.__dict__.pop(made, None)
         self._environments.close()
 
-    def evaluate(self, members: Members, terms: Terms) -> Outcome:
+    def evaluate(self, members: Members, request: Request) -> Outcome:
         """Runs all episodes, in lockstep; all of them once more, in fresh environments, where one raises.
 
         That goes on until the episodes of one member have failed once more than `retries` says. Then it is at fault,
@@ -285,11 +286,11 @@ class Gym(Task):
         forgiven = set[int]()
         while True:
             try:
-                outcome = self._evaluate(members, terms, forgiven)
+                outcome = self._evaluate(members, request, forgiven)
                 break
             except MemberError as error:
                 failed, reason, passing = error.member, error.reason, error.passing
-                if not passing or (failures[failed] == self._retries and terms.refuses_non_finite):
+                if not passing or (failures[failed] == self._retries and request.refuses_non_finite):
                     raise
                 if out_of_memory(error) or failure(error):  # which no fresh environment mends
                     raise
@@ -307,21 +308,21 @@ class Gym(Task):
             warnings.warn(f"Episodes were run again in fresh environments: {reason}.", DistesWarning, stacklevel=2)
         return dataclasses.replace(outcome, retried=retried) if retried else outcome
 
-    def _evaluate(self, members: Members, terms: Terms, forgiven: Collection[int]) -> Outcome:
+    def _evaluate(self, members: Members, request: Request, forgiven: Collection[int]) -> Outcome:
         if self._environments.kind == "one_by_one":
-            return self._lockstep.run(members, terms, forgiven)
+            return self._lockstep.run(members, request, forgiven)
         if members.device not in self._vectorized:
             simulation = self._environments.simulation(members.device)
-            self._vectorized[members.device] = Vectorized(
+            self._vectorized[members.device] = BatchedEpisodes(
                 simulation,
                 self._environments.observation,
                 self._action,
-                self._whole_rules,
+                self._whole_settings,
                 DROP_CHEAP if self.on_device else DROP_DEAR,
                 self._behaviour,
             )
         try:
-            return self._vectorized[members.device].run(members, terms, forgiven)
+            return self._vectorized[members.device].run(members, request, forgiven)
         except BaseException:
             del self._vectorized[members.device]  # it holds the members' rows, and memory may have run out
             raise
@@ -344,7 +345,7 @@ class Gym(Task):
         episodes = []
         try:
             for seed in seeds:
-                steps = live(environment, policy, observation, action, seed, max_steps=self.max_steps)
+                steps = one_episode.steps(environment, policy, observation, action, seed, max_steps=self.max_steps)
                 episodes.append(np.stack([seen_O for seen_O, _ in itertools.islice(steps, MANY_STEPS)]))
         except Exception as error:
             raise ConfigurationError(f"The environment {self.env!r} raised {described(error)}.") from error
@@ -363,22 +364,24 @@ class Gym(Task):
         return self._environments.action(self._rescale)
 
     @property
-    def _whole_rules(self) -> Rules:
-        rules = self._rules
-        return Rules(rules.episodes_per_member, self.max_steps, rules.action_noise, rules.reward_shift)
+    def _whole_settings(self) -> EpisodeSettings:
+        settings = self._settings
+        return EpisodeSettings(
+            settings.episodes_per_member, self.max_steps, settings.action_noise, settings.reward_shift
+        )
 
     @cached_property
-    def _lockstep(self) -> Lockstep:
-        return Lockstep(
+    def _lockstep(self) -> LockstepEpisodes:
+        return LockstepEpisodes(
             self._environments.row,
             self._environments.discard,
             self._slots,
             self._environments.observation,
             self._action,
-            self._whole_rules,
+            self._whole_settings,
             self._behaviour,
         )
 
     @cached_property
-    def _vectorized(self) -> dict[torch.device, Vectorized]:
+    def _vectorized(self) -> dict[torch.device, BatchedEpisodes]:
         return {}

@@ -17,7 +17,7 @@ from distes.errors import described
 from distes.members.members import Members
 from distes.noise.draws import episode_seeds
 from distes.population import Moments
-from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Stopped, Terms
+from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Request, Stopped
 from distes.tasks.behaviour import Behaviour
 from distes.tasks.faults import fault_of_reset, fault_of_step
 from distes.tasks.spaces import Action, Observation
@@ -32,7 +32,7 @@ SUM_BLOCK = 64  # steps whose observations are added up at a time
 
 
 @dataclass(frozen=True)
-class Rules:
+class EpisodeSettings:
     """How episodes are lived.
 
     Attributes:
@@ -48,7 +48,7 @@ class Rules:
     reward_shift: float
 
 
-class Lockstep:
+class LockstepEpisodes:
     """Runs all episodes of a chunk's members in a fixed set of environments."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Lockstep:
         slots: int,
         observation: Observation,
         action: Action,
-        rules: Rules,
+        settings: EpisodeSettings,
         behaviour: Behaviour | None = None,
     ) -> None:
         """Allocates what every step uses.
@@ -69,13 +69,13 @@ class Lockstep:
             slots: Rows at the most.
             observation: Writes rows.
             action: Reads rows.
-            rules: Of the episodes.
+            settings: Of the episodes.
             behaviour: Reads what a member did, or None.
         """
         self._behaviour = behaviour
         self._make, self._discard, self._environments = make, discard, list[Any]()
         self._behaviour_size: int | None = None  # known after the first episode
-        self._observation, self._action, self._rules = observation, action, rules
+        self._observation, self._action, self._settings = observation, action, settings
         self._seen_RO = np.zeros((slots, *observation.shape), np.float32)
         self._input_RO = np.zeros_like(self._seen_RO)
         self._noise_RTA = np.zeros((slots, NOISE_BLOCK, action.size), np.float32)
@@ -85,33 +85,33 @@ class Lockstep:
         self._job_R = np.zeros(slots, np.int64)
         self._return_R = np.zeros(slots)
 
-    def run(self, members: Members, terms: Terms, forgiven: Collection[int] = ()) -> Outcome:
+    def run(self, members: Members, request: Request, forgiven: Collection[int] = ()) -> Outcome:
         """Lives through all episodes of all members.
 
         Args:
             members: Whose episodes.
-            terms: Theirs.
+            request: Theirs.
             forgiven: Members whose episodes have a return of NaN where their environment raises; the others go on.
 
         Raises:
             MemberError: If an environment raises; or if an observation, an answer or a return is not finite, and that
                 is refused.
-            Stopped: If `terms.stop` said so.
+            Stopped: If `request.stop` said so.
         """
         self._forgiven = forgiven
         self._first_described: int | None = None  # the first member whose behaviour was read
-        per_member = self._rules.episodes_per_member
+        per_member = self._settings.episodes_per_member
         jobs = len(members) * per_member  # job number = member * per_member + episode
-        self._members, self._terms, self._jobs, self._next_job = members, terms, jobs, 0
-        self._seeds_J = episode_seeds(terms.seeds_B, per_member).ravel()
-        self._noisy = terms.training and self._rules.action_noise > 0 and self._action.noisy
+        self._members, self._request, self._jobs, self._next_job = members, request, jobs, 0
+        self._seeds_J = episode_seeds(request.seeds_B, per_member).ravel()
+        self._noisy = request.training and self._settings.action_noise > 0 and self._action.noisy
         start_S = members.initial_state()
         self._start_S = start_S = None if start_S is None else start_S.to(members.device)
         self._state_RS = None if start_S is None else start_S.repeat(len(self._seen_RO), 1)
         # of an episode that never ends well: no return, and no behaviour
         return_J, steps_J = self._return_J, self._steps_J = np.full(jobs, np.nan), np.zeros(jobs, np.int64)
         did_J: list[NDArray[np.float32] | None] = [None] * jobs
-        sums = None if terms.observed_B is None else _Sums(self._observation.shape[0])
+        sums = None if request.observed_B is None else _Sums(self._observation.shape[0])
 
         self._rows = self._clock = self._bound = 0
         while self._rows < min(jobs, len(self._seen_RO)):
@@ -132,13 +132,13 @@ class Lockstep:
                     return_J[job], steps_J[job] = self._return_R[row], self._clock - self._began_R[row]
                     if self._behaviour is not None and row not in self._lost_rows:
                         did_J[job] = self._read_behaviour(self._behaviour, row)
-                    if terms.refuses_non_finite and not np.isfinite(return_J[job]):
+                    if request.refuses_non_finite and not np.isfinite(return_J[job]):
                         raise self._error(row, f"its return is {return_J[job]}, which is not a finite number")
                     if not self._begin(row):
                         self._rows -= 1
                         self._move(self._rows, row)
-        if terms.training:
-            return_J -= self._rules.reward_shift * steps_J
+        if request.training:
+            return_J -= self._settings.reward_shift * steps_J
         return Outcome(
             fitness_B=return_J.reshape(-1, per_member).mean(1),
             steps_B=steps_J.reshape(-1, per_member).sum(1),
@@ -151,25 +151,25 @@ class Lockstep:
         """The mean behaviour of each member's episodes; NaN where one of them has none."""
         nothing = np.full(self._behaviour_size or 1, np.nan, np.float32)
         did_JD = np.stack([nothing if did_D is None else did_D for did_D in did_J])
-        means_BD: NDArray[np.float32] = did_JD.reshape(-1, self._rules.episodes_per_member, did_JD.shape[1]).mean(1)
+        means_BD: NDArray[np.float32] = did_JD.reshape(-1, self._settings.episodes_per_member, did_JD.shape[1]).mean(1)
         return means_BD
 
     def _select(self, sums: "_Sums | None") -> None:
         """After the set of running rows changed."""
         if not DROP_AT * self._bound < self._rows <= self._bound:
             self._bound = self._rows
-        member_R = self._job_R[: self._bound] // self._rules.episodes_per_member
+        member_R = self._job_R[: self._bound] // self._settings.episodes_per_member
         self._members.select(member_R)
         self._x_RKO = torch.from_numpy(self._input_RO[: self._bound]).unsqueeze(1)
-        if sums is not None and self._terms.observed_B is not None:
-            sums.watch(self._terms.observed_B[member_R[: self._rows]])
-        limit = self._rules.max_steps
+        if sums is not None and self._request.observed_B is not None:
+            sums.watch(self._request.observed_B[member_R[: self._rows]])
+        limit = self._settings.max_steps
         # Ages rise together, so the moment at which the first row meets the limit is known.
         self._next_limit = -1 if limit is None else limit + int(self._began_R[: self._rows].min())
 
     def _step(self, sums: "_Sums | None") -> list[int]:
         """One step of all running environments; returns the rows whose episode ended, in rising order."""
-        if self._terms.stop():
+        if self._request.stop():
             raise Stopped
         rows = self._rows
         actions = self._action.read_all(self._numbers(rows, sums))
@@ -194,7 +194,7 @@ class Lockstep:
             raise self._unusable(results, error) from error
         if self._clock != self._next_limit and not (any(terminated) or any(truncated)):
             return []
-        at_limit_R = self._clock - self._began_R[:rows] == self._rules.max_steps
+        at_limit_R = self._clock - self._began_R[:rows] == self._settings.max_steps
         return [row for row in range(rows) if terminated[row] or truncated[row] or at_limit_R[row]]
 
     def _read_behaviour(self, behaviour: Behaviour, row: int) -> NDArray[np.float32]:
@@ -205,7 +205,7 @@ class Lockstep:
         if self._behaviour_size is None:
             self._behaviour_size = len(did_D)
         job, other = int(self._job_R[row]), self._first_described
-        member = job // self._rules.episodes_per_member
+        member = job // self._settings.episodes_per_member
         if len(did_D) != self._behaviour_size:
             reason = lengths_differ(len(did_D), self._behaviour_size, other)
             raise MemberError(member, reason, self._seed(job), other=other)
@@ -247,7 +247,7 @@ class Lockstep:
             sums.add(seen_RO)
         if not (self._observation.always_finite or all_finite(seen_RO)):
             self._mark(seen_RO, NON_FINITE_OBSERVATION)
-        normalization = self._terms.normalization
+        normalization = self._request.normalization
         if normalization is None:
             input_RO[...] = seen_RO
         else:
@@ -274,7 +274,7 @@ class Lockstep:
         """
         finite_R = np.isfinite(numbers_RX).reshape(len(numbers_RX), -1).all(axis=1)
         for row in np.flatnonzero(~finite_R).tolist():
-            if self._terms.refuses_non_finite:
+            if self._request.refuses_non_finite:
                 raise self._error(row, reason)
             self._return_R[row] = np.nan
 
@@ -284,7 +284,7 @@ class Lockstep:
             generator = self._generators[row]
             assert generator is not None
             generator.standard_normal(dtype=np.float32, out=self._noise_RTA[row])  # ~ N(0, I)
-        return numbers_RA + np.float32(self._rules.action_noise) * self._noise_RTA[np.arange(rows), place_R]
+        return numbers_RA + np.float32(self._settings.action_noise) * self._noise_RTA[np.arange(rows), place_R]
 
     def _begin(self, row: int) -> bool:
         """Starts the next job in a row; returns whether there is one."""
@@ -333,7 +333,7 @@ class Lockstep:
 
     def _error(self, row: int, reason: str, *, passing: bool = False) -> MemberError:
         job = int(self._job_R[row])
-        return MemberError(job // self._rules.episodes_per_member, reason, self._seed(job), passing=passing)
+        return MemberError(job // self._settings.episodes_per_member, reason, self._seed(job), passing=passing)
 
 
 def lengths_differ(size: int, known: int, other: int | None) -> str:

@@ -16,7 +16,7 @@ from distes.tasks.lockstep import CLIP
 from distes.tasks.spaces import Action, Observation
 
 
-def live(
+def steps(
     environment: Any,
     policy: nn.Module,
     observation: Observation,

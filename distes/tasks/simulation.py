@@ -79,7 +79,7 @@ class Simulation(ABC):
         getattr(self.env, "close", lambda: None)()
 
 
-class Own(Simulation):
+class TwinSimulation(Simulation):
     """One of `distes.envs`: takes any number of rows and drops those that are over."""
 
     def __init__(self, make: Callable[..., BatchedEnv], rows: int = 1, device: str | torch.device = "cpu") -> None:
@@ -118,7 +118,7 @@ class Own(Simulation):
         return True
 
 
-class Foreign(Simulation):
+class VectorEnvSimulation(Simulation):
     """Anybody's vector environment, of torch tensors or NumPy arrays; its number of rows is fixed.
 
     Surplus rows run along unheeded. Rows have seeds of their own where the environment takes a list of them, as
@@ -245,7 +245,7 @@ class Foreign(Simulation):
         return observation[: self._rows]
 
 
-class EnvPool(Foreign):
+class EnvPool(VectorEnvSimulation):
     """A pool of the package `envpool`, whose rows are seeded when it is made: each evaluation makes its own.
 
     That takes a millisecond or two per row of MuJoCo, which is a fiftieth of an episode, and what a member gets is a

@@ -33,7 +33,7 @@ from chaos_nodes import ENVIRONMENT, Namespace, shell  # noqa: E402
 import distes  # noqa: E402
 from distes.members.members import Members  # noqa: E402
 from distes.pools.on_ray.environment import prepare  # noqa: E402
-from distes.tasks.base import Outcome, Terms  # noqa: E402
+from distes.tasks.base import Outcome, Request  # noqa: E402
 
 PORT = 6401
 NODES = 2
@@ -43,7 +43,7 @@ COLUMNS = ("sync", "workers_per_node", "megabytes_per_node", "ask_to_first", "as
 class Stamp(distes.Function):
     """A member's fitness is the time at which it was about to be evaluated."""
 
-    def evaluate(self, members: Members, terms: Terms) -> Outcome:
+    def evaluate(self, members: Members, request: Request) -> Outcome:
         """Says the time; the clock is the same for all processes of a machine."""
         now_B = np.full(len(members), time.monotonic())
         return Outcome(now_B, np.ones(len(members), np.int64), len(members), None)

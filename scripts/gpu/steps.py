@@ -39,7 +39,7 @@ from distes.pools.device import prepare
 from distes.pools.experiment import Experiment
 from distes.pools.worker import Worker
 from distes.strategies.openai_es import OpenAIES
-from distes.tasks.base import Outcome, Task, Terms
+from distes.tasks.base import Outcome, Request, Task
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = (
@@ -236,7 +236,7 @@ class Hungry(Task):
     observation_shape, action_size = (17,), 6
     bytes_per_member = 0
 
-    def evaluate(self, members: Members, terms: Terms) -> Outcome:
+    def evaluate(self, members: Members, request: Request) -> Outcome:
         """All in one go."""
         count = len(members)
         members.select(np.arange(count))
@@ -493,15 +493,15 @@ def syncs(case: Case) -> Figures:
     forward = population_forward(policy, layout, (4,)).to(device)
     ids_B, signs_B = np.arange(count), np.resize([1, -1], count)
     members = Members(forward, Dense(noise, layout), layout.flatten(policy), 0.02, ids_B, signs_B, device)
-    terms = Terms(np.arange(count, dtype=np.uint64))
-    task.evaluate(members, terms)
+    request = Request(np.arange(count, dtype=np.uint64))
+    task.evaluate(members, request)
     with warnings.catch_warnings(record=True) as caught, contextlib.ExitStack() as stack:
         warnings.simplefilter("always")
         if device.type == "cuda":
             stack.callback(torch.cuda.set_sync_debug_mode, 0)
             torch.cuda.set_sync_debug_mode("warn")
         started = time.perf_counter()
-        outcome = task.evaluate(members, terms)
+        outcome = task.evaluate(members, request)
         wait(device)
         seconds = time.perf_counter() - started
     waits = [one for one in caught if SYNCHRONISES in str(one.message)]
