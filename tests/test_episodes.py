@@ -17,7 +17,7 @@ from distes.policies.recurrent import Recurrent
 from distes.population import Normalization
 from distes.tasks.base import Outcome, Request
 from distes.tasks.gym import Gym
-from distes.tasks.lockstep import CLIP
+from distes.tasks.normalization import CLIP
 from tests import reference
 from tests.environments import Drift, Echo
 from tests.reference import episode_seed

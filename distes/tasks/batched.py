@@ -19,11 +19,11 @@ from distes.errors import ConfigurationError, described
 from distes.members.members import Members
 from distes.noise import splitmix
 from distes.noise.draws import episode_seeds
-from distes.population import Moments, Normalization
 from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Request, Stopped
 from distes.tasks.behaviour import Behaviour, NoKeyError
 from distes.tasks.faults import fault_of_observation
-from distes.tasks.lockstep import CLIP, EpisodeSettings, all_finite, lengths_differ
+from distes.tasks.lockstep import EpisodeSettings, all_finite, lengths_differ
+from distes.tasks.normalization import Normalizer, TensorSums
 from distes.tasks.simulation import Simulation
 from distes.tasks.spaces import Action, Observation
 
@@ -32,7 +32,6 @@ LOOK_EVERY = {"cpu": 1, "cuda": 16}  # steps between two looks at who is over: e
 # saves each row that is over its time in a step: little in the classic simulators, some 50 microseconds in MuJoCo.
 DROP_CHEAP, DROP_DEAR = 1 / 3, 1 / 16
 NOISE_STEPS, NOISE_NUMBERS = 64, 2**20  # action noise is drawn for so many steps at a time, or so many numbers
-SUM_STEPS, SUM_NUMBERS = 64, 2**24  # observations are added up for so many steps at a time, or so many numbers
 
 MARKS = (NON_FINITE_OBSERVATION, NON_FINITE_ANSWER)
 
@@ -86,7 +85,7 @@ class BatchedEpisodes:
         if forgiven:
             at_once = 1
         seeds_BK = episode_seeds(request.seeds_B, per_member)
-        self._sums: _Sums | None = None
+        self._sums: TensorSums | None = None
         self._did_JD: Tensor | None = None
         returns, steps, did = [], [], list[NDArray[np.float32]]()
         with torch.inference_mode():
@@ -185,7 +184,7 @@ class BatchedEpisodes:
         self._all_return_R[:rows] = 0
         self._all_steps_R[:rows] = 0
         normalization = self._request.normalization
-        self._normalization = None if normalization is None else _tensors(normalization, here)
+        self._normalizer = None if normalization is None else Normalizer(normalization, here)
         start_S = self._members.initial_state()
         self._state_BKS = None
         if start_S is not None:
@@ -198,7 +197,7 @@ class BatchedEpisodes:
         else:
             self._noise_steps = 0
         if self._request.observed_B is not None and self._sums is None:
-            self._sums = _Sums(self._observation.shape[0], here)
+            self._sums = TensorSums(self._observation.shape[0], here)
         self._select(member_B)
 
     def _make_room(self) -> None:
@@ -226,7 +225,7 @@ class BatchedEpisodes:
         self._return_R, self._steps_R = self._all_return_R[:rows], self._all_steps_R[:rows]
         self._running_R, self._ended_R = self._all_running_R[:rows], self._all_ended_R[:rows]
         here, there = self._devices
-        if here == there and self._normalization is None:
+        if here == there and self._normalizer is None:
             self._given_RO = self._seen_RO  # as it came
         self._x_BKO = self._given_RO.unflatten(0, (len(member_B), per_member))
         self._members.select(member_B)
@@ -240,9 +239,8 @@ class BatchedEpisodes:
         if self._looks_at_observations and not self._are_finite(self._seen_RO):
             self._mark(NON_FINITE_OBSERVATION, self._seen_RO)
         seen_RO = self._seen_RO
-        if self._normalization is not None:
-            mean_O, std_O = self._normalization
-            seen_RO = torch.sub(seen_RO, mean_O, out=self._input_RO).div_(std_O).clamp_(-CLIP, CLIP)
+        if self._normalizer is not None:
+            seen_RO = self._normalizer(seen_RO, out=self._input_RO)
         if seen_RO.device != self._given_RO.device:
             self._given_RO.copy_(seen_RO)
         if self._state_BKS is None:
@@ -375,65 +373,6 @@ class BatchedEpisodes:
 
     def _unreadable(self, error: Exception, member_B: NDArray[np.int64], seeds_J: list[int]) -> MemberError:
         return MemberError(int(member_B[0]), f"its behaviour cannot be read: {error}", seeds_J[0])
-
-
-class _Sums:
-    """Sums of the observations of some rows, in float64; observations are gathered, and added up block by block.
-
-    An observation with NaN or infinity in it is left out.
-    """
-
-    def __init__(self, size: int, device: torch.device) -> None:
-        self._size, self._filled = size, 0
-        self._count = torch.zeros((), dtype=torch.int64, device=device)
-        self._sum_O = torch.zeros(size, dtype=torch.float64, device=device)
-        self._squares_O = torch.zeros_like(self._sum_O)
-
-    def watch(self, observed_R: NDArray[np.bool_]) -> None:
-        """From now on these rows."""
-        self._add_up()
-        device, rows = self._sum_O.device, int(np.count_nonzero(observed_R))
-        self._row_W = None if rows == len(observed_R) else torch.from_numpy(np.flatnonzero(observed_R)).to(device)
-        steps = max(1, min(SUM_STEPS, SUM_NUMBERS // max(1, rows * self._size)))
-        self._block_TWO = torch.empty(steps, rows, self._size, dtype=torch.float32, device=device)
-        self._running_TW = torch.empty(steps, rows, dtype=torch.bool, device=device)
-        self._steps = list(zip(self._block_TWO, self._running_TW, strict=True))
-
-    def add(self, seen_RO: Tensor, running_R: Tensor) -> None:
-        """What the rows see now; of those that are over, nothing counts."""
-        block_WO, running_W = self._steps[self._filled]
-        if self._row_W is None:
-            block_WO.copy_(seen_RO)
-            running_W.copy_(running_R)
-        else:
-            torch.index_select(seen_RO, 0, self._row_W, out=block_WO)
-            torch.index_select(running_R, 0, self._row_W, out=running_W)
-        self._filled += 1
-        if self._filled == len(self._steps):
-            self._add_up()
-
-    def moments(self) -> Moments:
-        """Of all that was added."""
-        self._add_up()
-        count, sum_O, squares_O = int(self._count), self._sum_O.cpu().numpy(), self._squares_O.cpu().numpy()
-        mean_O = sum_O / max(count, 1)
-        return Moments(count, mean_O, np.maximum(squares_O - count * mean_O**2, 0))
-
-    def _add_up(self) -> None:
-        if self._filled == 0:
-            return
-        block_TWO = self._block_TWO[: self._filled]
-        counts_TW = self._running_TW[: self._filled] & block_TWO.isfinite().all(-1)
-        x_TWO = block_TWO.double().masked_fill_(~counts_TW.unsqueeze(-1), 0)
-        self._count += counts_TW.sum()
-        self._sum_O += x_TWO.sum((0, 1))
-        self._squares_O += x_TWO.square_().sum((0, 1))
-        self._filled = 0
-
-
-def _tensors(normalization: Normalization, device: torch.device) -> tuple[Tensor, Tensor]:
-    mean_O, std_O = (torch.tensor(array, device=device) for array in (normalization.mean_O, normalization.std_O))
-    return mean_O, std_O
 
 
 def _raised(error: BaseException, when: str, members: int) -> str:

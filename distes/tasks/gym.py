@@ -16,7 +16,7 @@ from distes.errors import ConfigurationError, DistesWarning, described
 from distes.errors.cuda import failure, out_of_memory
 from distes.members.members import Members
 from distes.noise.draws import MAX_EPISODES
-from distes.population import Floats, Moments
+from distes.population import Floats
 from distes.tasks import one_episode
 from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs, MemberError, Outcome, Request, Task
 from distes.tasks.batched import DROP_CHEAP, DROP_DEAR, BatchedEpisodes
@@ -24,8 +24,7 @@ from distes.tasks.behaviour import Behaviour
 from distes.tasks.environments import CannotMakeError, Environments
 from distes.tasks.first_look import RaisedError, look_at, look_at_many
 from distes.tasks.lockstep import EpisodeSettings, LockstepEpisodes
-from distes.tasks.normalization import RunningStat
-from distes.tasks.one_episode import normalized
+from distes.tasks.normalization import normalized_together
 from distes.tasks.spaces import Action, Observation
 
 # Pairs in a chunk, at least and at most. A step of the classic simulators takes as long for a hundred rows as for one;
@@ -352,11 +351,7 @@ class Gym(Task):
         finally:
             environment.close()
         if self._normalize:
-            stat, seen_TO = RunningStat(len(episodes[0][0])), np.concatenate(episodes).astype(np.float64)
-            stat.merge(Moments(len(seen_TO), seen_TO.mean(0), np.square(seen_TO - seen_TO.mean(0)).sum(0)))
-            normalization = stat.normalization()
-            assert normalization is not None
-            episodes = [normalized(episode, normalization) for episode in episodes]
+            return normalized_together(episodes)
         return episodes
 
     @cached_property

@@ -16,19 +16,17 @@ from numpy.typing import NDArray
 from distes.errors import described
 from distes.members.members import Members
 from distes.noise.draws import episode_seeds
-from distes.population import Moments
 from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Request, Stopped
 from distes.tasks.behaviour import Behaviour
 from distes.tasks.faults import fault_of_reset, fault_of_step
+from distes.tasks.normalization import ArraySums, Normalizer
 from distes.tasks.spaces import Action, Observation
 
-CLIP = 5.0  # normalised observations are clipped to [-5, 5], as in OpenAI's released code
 NOISE_BLOCK = 256  # steps of action noise drawn at a time
 # The share of the policy's rows that are in use at which the others are dropped: to bind other members takes longer
 # than some needless products.
 DROP_AT = 0.75
 ONE_THREAD = 8192  # numbers of which BLAS makes a product with one thread
-SUM_BLOCK = 64  # steps whose observations are added up at a time
 
 
 @dataclass(frozen=True)
@@ -104,6 +102,8 @@ class LockstepEpisodes:
         jobs = len(members) * per_member  # job number = member * per_member + episode
         self._members, self._request, self._jobs, self._next_job = members, request, jobs, 0
         self._seeds_J = episode_seeds(request.seeds_B, per_member).ravel()
+        normalization = request.normalization
+        self._normalizer = None if normalization is None else Normalizer(normalization)
         self._noisy = request.training and self._settings.action_noise > 0 and self._action.noisy
         start_S = members.initial_state()
         self._start_S = start_S = None if start_S is None else start_S.to(members.device)
@@ -111,7 +111,7 @@ class LockstepEpisodes:
         # of an episode that never ends well: no return, and no behaviour
         return_J, steps_J = self._return_J, self._steps_J = np.full(jobs, np.nan), np.zeros(jobs, np.int64)
         did_J: list[NDArray[np.float32] | None] = [None] * jobs
-        sums = None if request.observed_B is None else _Sums(self._observation.shape[0])
+        sums = None if request.observed_B is None else ArraySums(self._observation.shape[0])
 
         self._rows = self._clock = self._bound = 0
         while self._rows < min(jobs, len(self._seen_RO)):
@@ -154,7 +154,7 @@ class LockstepEpisodes:
         means_BD: NDArray[np.float32] = did_JD.reshape(-1, self._settings.episodes_per_member, did_JD.shape[1]).mean(1)
         return means_BD
 
-    def _select(self, sums: "_Sums | None") -> None:
+    def _select(self, sums: ArraySums | None) -> None:
         """After the set of running rows changed."""
         if not DROP_AT * self._bound < self._rows <= self._bound:
             self._bound = self._rows
@@ -167,7 +167,7 @@ class LockstepEpisodes:
         # Ages rise together, so the moment at which the first row meets the limit is known.
         self._next_limit = -1 if limit is None else limit + int(self._began_R[: self._rows].min())
 
-    def _step(self, sums: "_Sums | None") -> list[int]:
+    def _step(self, sums: ArraySums | None) -> list[int]:
         """One step of all running environments; returns the rows whose episode ended, in rising order."""
         if self._request.stop():
             raise Stopped
@@ -240,20 +240,17 @@ class LockstepEpisodes:
         self._environments[row] = self._make()
         self._steps[row] = self._environments[row].step
 
-    def _numbers(self, rows: int, sums: "_Sums | None") -> NDArray[np.float32]:
+    def _numbers(self, rows: int, sums: ArraySums | None) -> NDArray[np.float32]:
         """The policy's answers, (R, A), with action noise in training."""
         seen_RO, input_RO = self._seen_RO[:rows], self._input_RO[:rows]
         if sums is not None:
             sums.add(seen_RO)
         if not (self._observation.always_finite or all_finite(seen_RO)):
             self._mark(seen_RO, NON_FINITE_OBSERVATION)
-        normalization = self._request.normalization
-        if normalization is None:
+        if self._normalizer is None:
             input_RO[...] = seen_RO
         else:
-            np.subtract(seen_RO, normalization.mean_O, out=input_RO)
-            np.divide(input_RO, normalization.std_O, out=input_RO)
-            np.minimum(np.maximum(input_RO, -CLIP, out=input_RO), CLIP, out=input_RO)
+            self._normalizer(seen_RO, out=input_RO)
         x_RKO = self._x_RKO.to(self._members.device)  # the same tensor where they live on the CPU
         if self._state_RS is None:
             output_RKA = self._members(x_RKO)
@@ -352,38 +349,3 @@ def all_finite(numbers: NDArray[np.float32]) -> bool:
     if numbers.size <= ONE_THREAD and math.isfinite(np.vdot(numbers, numbers)):
         return True
     return bool(np.isfinite(numbers).all())
-
-
-class _Sums:
-    """Sums of the observations of some rows, in float64; observations are gathered, and added up block by block.
-
-    An observation with NaN or infinity in it is left out.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._count, self._sum_O, self._squares_O = 0, np.zeros(size), np.zeros(size)
-        self._block: list[NDArray[np.float32]] = []
-
-    def watch(self, observed_R: NDArray[np.bool_]) -> None:
-        self._rows = None if observed_R.all() else np.flatnonzero(observed_R)
-
-    def add(self, seen_RO: NDArray[np.float32]) -> None:
-        self._block.append(seen_RO.copy() if self._rows is None else seen_RO[self._rows])
-        if len(self._block) == SUM_BLOCK:
-            self._add_up()
-
-    def moments(self) -> Moments:
-        self._add_up()
-        mean_O = self._sum_O / max(self._count, 1)
-        return Moments(self._count, mean_O, np.maximum(self._squares_O - self._count * mean_O**2, 0))
-
-    def _add_up(self) -> None:
-        if self._block:
-            x_TO = np.concatenate(self._block, dtype=np.float64)
-            finite_T = np.isfinite(x_TO).all(axis=1)
-            if not finite_T.all():
-                x_TO = x_TO[finite_T]
-            self._count += len(x_TO)
-            self._sum_O += x_TO.sum(0)
-            self._squares_O += np.einsum("to,to->o", x_TO, x_TO)
-            self._block.clear()

@@ -12,7 +12,7 @@ from distes.errors import EvaluationError
 from distes.policies.base import StatefulPolicy
 from distes.population import Normalization
 from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION
-from distes.tasks.lockstep import CLIP
+from distes.tasks.normalization import Normalizer
 from distes.tasks.spaces import Action, Observation
 
 
@@ -41,13 +41,14 @@ def steps(
         EvaluationError: An observation or an answer of the policy is not finite.
     """
     state = policy.initial_state(1) if isinstance(policy, StatefulPolicy) else None
-    steps, ended = 0, False
+    normalizer = None if normalization is None else Normalizer(normalization)
+    count, ended = 0, False
     seen, _ = environment.reset(seed=seed)
     while not ended:
         row_O = np.zeros(observation.shape, np.float32)
         observation.write(seen, row_O)
-        _require_finite(row_O, NON_FINITE_OBSERVATION, steps, seed)
-        given_O = row_O if normalization is None else normalized(row_O, normalization)
+        _require_finite(row_O, NON_FINITE_OBSERVATION, count, seed)
+        given_O = row_O if normalizer is None else normalizer(row_O)
         x = torch.tensor(given_O).unsqueeze(0)  # a copy: some policies write to what they are given
         with torch.inference_mode():
             if state is None:
@@ -55,19 +56,13 @@ def steps(
             else:
                 output, state = policy(x, state)
         numbers_1A = output.numpy()
-        _require_finite(numbers_1A, NON_FINITE_ANSWER, steps, seed)
+        _require_finite(numbers_1A, NON_FINITE_ANSWER, count, seed)
         seen, reward, terminated, truncated, _ = environment.step(action.read_all(numbers_1A)[0])
-        steps += 1
-        ended = terminated or truncated or steps == max_steps
+        count += 1
+        ended = terminated or truncated or count == max_steps
         yield row_O, float(reward)
 
 
 def _require_finite(numbers: NDArray[np.float32], reason: str, steps: int, seed: int) -> None:
     if not np.isfinite(numbers).all():
         raise EvaluationError(f"In step {steps + 1} of the episode with seed {seed}, {reason}.")
-
-
-def normalized(row_O: NDArray[np.float32], normalization: Normalization) -> NDArray[np.float32]:
-    """As a policy sees it, whatever leading axes there are."""
-    seen_O: NDArray[np.float32] = (row_O - normalization.mean_O) / normalization.std_O
-    return seen_O.clip(-CLIP, CLIP)
