@@ -189,7 +189,7 @@ def test_on_ray(tmp_path: Path) -> None:
 
     folder = str(tmp_path)
     of = parts(Gym(lambda: __import__("tests.odd_environments").odd_environments.Solo(folder), slots=1))
-    of.task.check()  # type: ignore[attr-defined]
+    of.task.check()
     asked = of.strategy(population_size=8).ask()
     expected = evaluate(SerialPool(of.experiment), asked).fitness_N2
     with contextlib.closing(

@@ -130,7 +130,7 @@ def changed(**changes: Callable[[int], Any]) -> Callable[[int], Outcome]:
         (changed(steps_B=lambda n: np.ones(n)), r"steps_B of shape \(4,\), whole numbers; got shape \(4,\), float64"),
         (changed(steps_B=lambda n: -np.ones(n, np.int64)), "no negative steps_B"),
         (changed(episodes=lambda n: None), "at least 1 episode"),
-        (changed(moments=lambda n: (1, 2)), r"moments as a distes\.evaluation\.Moments or None; got a tuple"),
+        (changed(moments=lambda n: (1, 2)), r"moments as a distes\.population\.Moments or None; got a tuple"),
         (changed(behaviour_BD=lambda n: np.zeros(n)), r"behaviour_BD of shape \(4, D\), numbers; got shape \(4,\)"),
     ],
 )

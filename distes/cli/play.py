@@ -47,17 +47,14 @@ class Player:
             CheckpointError: The saved parameters are not those of the policy.
         """
         self._task = construct("task", saved.task)
-        if not hasattr(self._task, "make"):
-            name = saved.task["class_path"]
-            raise ConfigurationError(f"Only environments can be played; the policy was trained on {name}.")
+        with self._raising():
+            self._observation, self._action = self._task.observation_and_action()
         self._policy = build_policy(saved.policy, saved.observation_shape, saved.action_size).eval()
         try:
             self._policy.load_state_dict(saved.module_state)
         except RuntimeError as error:
             what = " ".join(str(error).split())
             raise CheckpointError(f"The saved parameters do not fit the policy: {what}") from error
-        with self._raising():
-            self._observation, self._action = self._task.observation_and_action()
         self._normalization = saved.normalization
         self._check_sizes(saved)
         self.environment = self._task.make()

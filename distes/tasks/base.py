@@ -7,7 +7,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,11 @@ from torch import nn
 from distes.errors import ConfigurationError, EvaluationError, raised
 from distes.members.members import Members
 from distes.population import Floats, Moments, Normalization, ReadOnly
+
+if TYPE_CHECKING:
+    import gymnasium
+
+    from distes.tasks.spaces import Action, Observation
 
 # Why a member has no fitness, besides a return that is NaN or infinite: parts of a sentence.
 NON_FINITE_OBSERVATION = "an observation has a number that is not finite"
@@ -154,6 +159,38 @@ class Task(ABC):
             MemberError: If one of them cannot be evaluated.
             Stopped: If `request.stop` said so.
         """
+
+    def check(self) -> None:
+        """Looks for errors of the user's before a run starts, such as an environment that cannot be made.
+
+        Raises:
+            ConfigurationError: There is one.
+        """
+        return
+
+    def make(self, render_mode: str | None = None) -> "gymnasium.Env[Any, Any]":
+        """Makes a single environment, to play a policy in or to record it; the caller closes it.
+
+        Args:
+            render_mode: Gymnasium's "human" or "rgb_array"; None draws nothing.
+
+        Raises:
+            ConfigurationError: This task has no environments, or none that can be made so.
+        """
+        raise self._nothing_to_play()
+
+    def observation_and_action(self) -> "tuple[Observation, Action]":
+        """Returns the translators between a single environment and a policy.
+
+        Raises:
+            ConfigurationError: This task has no environments.
+        """
+        raise self._nothing_to_play()
+
+    def _nothing_to_play(self) -> ConfigurationError:
+        kind = type(self)
+        name = kind.__name__ if kind.__module__.startswith("distes.") else f"{kind.__module__}.{kind.__qualname__}"
+        return ConfigurationError(f"Only environments can be played; the policy was trained on {name}.")
 
     def close(self) -> None:
         """Lets go of whatever evaluations need, such as environments; the next evaluation makes it anew."""
