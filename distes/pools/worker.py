@@ -24,7 +24,8 @@ from distes.pools.gpu_memory import GpuMemory
 from distes.pools.replica import Outline, Replica, State, Told
 from distes.pools.search_distribution import SearchDistribution
 from distes.population import Population
-from distes.tasks.base import MemberError, Outcome, Request, checked, never
+from distes.tasks.base import MemberError, Outcome, Request, never
+from distes.tasks.checks import checked
 
 
 class Worker:

@@ -3,7 +3,6 @@
 Axes: B members evaluated together, O observation, A action (the numbers a policy answers with).
 """
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from distes.errors import ConfigurationError, EvaluationError, raised
+from distes.errors import ConfigurationError
 from distes.members.members import Members
 from distes.population import Floats, Moments, Normalization, ReadOnly
 
@@ -249,55 +248,3 @@ class Task(ABC):
     def pairs_per_chunk(self) -> ChunkPairs:
         """How many pairs a worker had best evaluate together where the user does not say."""
         return PAIRS_PER_CHUNK
-
-
-def checked(task: Task, outcome: object, count: int) -> Outcome:
-    """Returns what a task returned, as arrays of the types that an `Outcome` declares.
-
-    Args:
-        task: Whose it is.
-        outcome: What its `evaluate` returned.
-        count: B, how many members were evaluated.
-
-    Raises:
-        EvaluationError: It is something else, or does not fit the members.
-    """
-    start = f"The task {type(task).__name__} must return"
-    if not isinstance(outcome, Outcome):
-        got = "nothing" if outcome is None else f"a {type(outcome).__name__}"
-        raise EvaluationError(f"{start} a distes.tasks.base.Outcome from evaluate; got {got}.")
-    fitness_B = _numbers(f"{start} Outcome.fitness_B", outcome.fitness_B, "f", (count,)).astype(np.float64, copy=False)
-    steps_B = _numbers(f"{start} Outcome.steps_B", outcome.steps_B, "", (count,)).astype(np.int64, copy=False)
-    if not isinstance(outcome.episodes, int | np.integer) or outcome.episodes < 1 or steps_B.min() < 0:
-        raise EvaluationError(f"{start} at least 1 episode and no negative steps_B; got {outcome.episodes!r} episodes.")
-    if task.describes_behaviour and outcome.behaviour_BD is None:
-        raise EvaluationError(f"{start} Outcome.behaviour_BD, since its describes_behaviour is True; got None.")
-    behaviour_BD = None
-    if outcome.behaviour_BD is not None:
-        given = _numbers(f"{start} Outcome.behaviour_BD", outcome.behaviour_BD, "f", (count, None))
-        behaviour_BD = given.astype(np.float32, copy=False)
-    if not isinstance(outcome.moments, Moments | None):
-        got = type(outcome.moments).__name__
-        raise EvaluationError(f"{start} Outcome.moments as a distes.population.Moments or None; got a {got}.")
-    episodes = int(outcome.episodes)
-    return dataclasses.replace(
-        outcome, fitness_B=fitness_B, steps_B=steps_B, episodes=episodes, behaviour_BD=behaviour_BD
-    )
-
-
-def _numbers(start: str, given: object, kinds: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
-    """An array of whole numbers, or of these further kinds, of a shape in which None is any size."""
-    try:
-        array = np.asarray(given)
-    except Exception as error:
-        raise EvaluationError(
-            f"{start} as an array; got a {type(given).__name__}, and NumPy {raised(error)}."
-        ) from error
-    fits = len(array.shape) == len(shape) and all(
-        wanted in (None, got) for wanted, got in zip(shape, array.shape, strict=True)
-    )
-    if not fits or array.dtype.kind not in f"iub{kinds}":
-        wanted = f"({', '.join('D' if size is None else str(size) for size in shape)}{',' * (len(shape) == 1)})"
-        what = "numbers" if kinds else "whole numbers"
-        raise EvaluationError(f"{start} of shape {wanted}, {what}; got shape {array.shape}, {array.dtype}.")
-    return array

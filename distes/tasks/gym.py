@@ -21,9 +21,11 @@ from distes.tasks import one_episode
 from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs, MemberError, Outcome, Request, Task
 from distes.tasks.batched import DROP_CHEAP, DROP_DEAR, BatchedEpisodes
 from distes.tasks.behaviour import Behaviour
-from distes.tasks.environments import CannotMakeError, Environments
+from distes.tasks.choosing import Description
+from distes.tasks.environments import Environments
 from distes.tasks.first_look import RaisedError, look_at, look_at_many
 from distes.tasks.lockstep import EpisodeSettings, LockstepEpisodes
+from distes.tasks.making import CannotMakeError
 from distes.tasks.normalization import normalized_together
 from distes.tasks.spaces import Action, Observation
 
@@ -109,7 +111,8 @@ class Gym(Task):
             raise ConfigurationError(f"stepping must be 'auto', 'one_by_one' or 'batched'; got {stepping!r}.")
         self._behaviour = None if behaviour is None else Behaviour(behaviour)
         wants_info = self._behaviour is not None and self._behaviour.needs_info
-        self._environments = Environments(env, env_kwargs or {}, wrappers, stepping, slots, max_steps, wants_info)
+        description = Description(env, dict(env_kwargs or {}), tuple(wrappers), stepping, slots, max_steps, wants_info)
+        self._environments = Environments(description)
         self.env = self._environments.env
         changes = {"env_kwargs": env_kwargs, "wrappers": wrappers, "max_steps": max_steps}
         self._changed = [name for name, value in changes.items() if value]
@@ -253,7 +256,9 @@ class Gym(Task):
                 raise ConfigurationError(f"The environment {self.env!r} cannot be used: {error}.") from error
         if difference is None:
             return ""
-        advice = "" if not self._environments.normalizes else " Use --task.normalize_observations true instead."
+        advice = (
+            "" if not self._environments.description.normalizes else " Use --task.normalize_observations true instead."
+        )
         return (
             f"{self.env} was reset twice with one seed and given the same actions, and {difference}: it, or a wrapper, "
             "does not heed the seed, or has a memory of its own. What a member gets then depends on who used its "
