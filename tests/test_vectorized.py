@@ -149,8 +149,8 @@ def test_moments_are_those_of_all_observations_that_were_acted_on(
 def test_small_blocks_of_noise_and_moments_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     of, terms = made(DRIFTS, action_noise=0.3), {"observed_B": np.ones(B, np.bool_)}
     expected = run(of, **terms)
-    monkeypatch.setattr(batched, "NOISE_NUMBERS", 7 * B)
-    monkeypatch.setattr(batched, "SUM_NUMBERS", 7 * B)
+    monkeypatch.setattr("distes.tasks.action_noise.TENSOR_NUMBERS", 7 * B)
+    monkeypatch.setattr("distes.tasks.normalization.SUM_NUMBERS", 7 * B)
     got = run(of, **terms)
     assert bits(got) == bits(expected)
     assert got.moments is not None and expected.moments is not None and got.moments.count == expected.moments.count

@@ -19,7 +19,8 @@ from distes.population import Floats, Moments, Normalization, ReadOnly
 if TYPE_CHECKING:
     import gymnasium
 
-    from distes.tasks.spaces import Action, Observation
+    from distes.tasks.actions import Action
+    from distes.tasks.observations import Observation
 
 # Why a member has no fitness, besides a return that is NaN or infinite: parts of a sentence.
 NON_FINITE_OBSERVATION = "an observation has a number that is not finite"

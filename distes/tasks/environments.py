@@ -12,12 +12,13 @@ from gymnasium.envs.registration import load_env_creator
 
 from distes.envs import TWINS
 from distes.errors import ConfigurationError, described
+from distes.tasks.actions import Action, action_of
 from distes.tasks.arguments import callable_of, takes, with_tuples
 from distes.tasks.choosing import OURS, POOL, Description, Kind, choose, registry_entry, twin_of, untaken_arguments
 from distes.tasks.making import making, no_warnings, require_environment, wrapped
+from distes.tasks.observations import Observation, observation_of
 from distes.tasks.opened import Opened
 from distes.tasks.simulation import EnvPool, Simulation, TwinSimulation, VectorEnvSimulation
-from distes.tasks.spaces import Action, Observation, action_of, observation_of
 
 
 class Environments:

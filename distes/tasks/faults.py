@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from distes.tasks.spaces import parts_of
+from distes.tasks.observations import parts_of
 
 
 def fault_of_reset(given: Any, space: Any) -> str | None:

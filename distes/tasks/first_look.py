@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, described
 from distes.noise.draws import episode_seeds
+from distes.tasks.actions import Action
 from distes.tasks.faults import fault_of_observation, fault_of_reset, fault_of_rows, fault_of_step
+from distes.tasks.observations import Observation
 from distes.tasks.simulation import Simulation
-from distes.tasks.spaces import Action, Observation
 
 STEPS, SECONDS = 16, 1.0  # of each of the two episodes at the most
 ROWS = 2  # of a simulator that takes any number

@@ -18,16 +18,18 @@ from distes.members.members import Members
 from distes.noise.draws import MAX_EPISODES
 from distes.population import Floats
 from distes.tasks import one_episode
+from distes.tasks.actions import Action
 from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs, MemberError, Outcome, Request, Task
 from distes.tasks.batched import DROP_CHEAP, DROP_DEAR, BatchedEpisodes
 from distes.tasks.behaviour import Behaviour
 from distes.tasks.choosing import Description
 from distes.tasks.environments import Environments
+from distes.tasks.episodes import EpisodeSettings
 from distes.tasks.first_look import RaisedError, look_at, look_at_many
-from distes.tasks.lockstep import EpisodeSettings, LockstepEpisodes
+from distes.tasks.lockstep import LockstepEpisodes
 from distes.tasks.making import CannotMakeError
 from distes.tasks.normalization import normalized_together
-from distes.tasks.spaces import Action, Observation
+from distes.tasks.observations import Observation
 
 # Pairs in a chunk, at least and at most. A step of the classic simulators takes as long for a hundred rows as for one;
 # MuJoCo's takes longer with each row, and small chunks wait less for the last episode.

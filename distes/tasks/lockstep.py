@@ -4,9 +4,7 @@ Axes: R rows, one per running environment, A action numbers, O observation. A ro
 episode at once; where none is left, the last row moves into its place, so that running rows are always the first ones.
 """
 
-import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,34 +14,18 @@ from numpy.typing import NDArray
 from distes.errors import described
 from distes.members.members import Members
 from distes.noise.draws import episode_seeds
+from distes.tasks.action_noise import ArrayNoise
+from distes.tasks.actions import Action
 from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Request, Stopped
 from distes.tasks.behaviour import Behaviour
+from distes.tasks.episodes import EpisodeSettings, all_finite, lengths_differ
 from distes.tasks.faults import fault_of_reset, fault_of_step
 from distes.tasks.normalization import ArraySums, Normalizer
-from distes.tasks.spaces import Action, Observation
+from distes.tasks.observations import Observation
 
-NOISE_BLOCK = 256  # steps of action noise drawn at a time
 # The share of the policy's rows that are in use at which the others are dropped: to bind other members takes longer
 # than some needless products.
 DROP_AT = 0.75
-ONE_THREAD = 8192  # numbers of which BLAS makes a product with one thread
-
-
-@dataclass(frozen=True)
-class EpisodeSettings:
-    """How episodes are lived.
-
-    Attributes:
-        episodes_per_member: Fitness is the mean of their returns.
-        max_steps: An episode ends after so many steps, or None.
-        action_noise: Standard deviation of Gaussian noise added to the policy's numbers; in training only.
-        reward_shift: Subtracted from each step's reward; in training only (Mania et al. 2018, section 4.1).
-    """
-
-    episodes_per_member: int
-    max_steps: int | None
-    action_noise: float
-    reward_shift: float
 
 
 class LockstepEpisodes:
@@ -76,8 +58,7 @@ class LockstepEpisodes:
         self._observation, self._action, self._settings = observation, action, settings
         self._seen_RO = np.zeros((slots, *observation.shape), np.float32)
         self._input_RO = np.zeros_like(self._seen_RO)
-        self._noise_RTA = np.zeros((slots, NOISE_BLOCK, action.size), np.float32)
-        self._generators: list[np.random.Generator | None] = [None] * slots
+        self._noise = ArrayNoise(slots, action.size, settings.action_noise)
         self._steps = list[Callable[[Any], Any]]()  # of the environments, looked up once
         self._began_R = np.zeros(slots, np.int64)
         self._job_R = np.zeros(slots, np.int64)
@@ -261,7 +242,7 @@ class LockstepEpisodes:
         if not all_finite(numbers_RA):
             self._mark(numbers_RA, NON_FINITE_ANSWER)
             numbers_RA = np.nan_to_num(numbers_RA)  # an environment must not see them
-        return self._with_noise(rows, numbers_RA) if self._noisy else numbers_RA
+        return self._noise.added(numbers_RA, self._clock - self._began_R[:rows]) if self._noisy else numbers_RA
 
     def _mark(self, numbers_RX: NDArray[np.float32], reason: str) -> None:
         """Makes the return NaN where a row's numbers are not finite.
@@ -275,14 +256,6 @@ class LockstepEpisodes:
                 raise self._error(row, reason)
             self._return_R[row] = np.nan
 
-    def _with_noise(self, rows: int, numbers_RA: NDArray[np.float32]) -> NDArray[np.float32]:
-        place_R = (self._clock - self._began_R[:rows]) % NOISE_BLOCK
-        for row in np.flatnonzero(place_R == 0).tolist():
-            generator = self._generators[row]
-            assert generator is not None
-            generator.standard_normal(dtype=np.float32, out=self._noise_RTA[row])  # ~ N(0, I)
-        return numbers_RA + np.float32(self._settings.action_noise) * self._noise_RTA[np.arange(rows), place_R]
-
     def _begin(self, row: int) -> bool:
         """Starts the next job in a row; returns whether there is one."""
         while self._next_job < len(self._return_J):
@@ -291,7 +264,7 @@ class LockstepEpisodes:
             self._began_R[row], self._return_R[row] = self._clock, 0.0
             seed = self._seed(int(job))
             if self._noisy:
-                self._generators[row] = np.random.Generator(np.random.Philox(key=seed))
+                self._noise.start(row, seed)
             if self._state_RS is not None and self._start_S is not None:
                 self._state_RS[row] = self._start_S
             try:
@@ -314,13 +287,14 @@ class LockstepEpisodes:
         return False
 
     def _move(self, source: int, target: int) -> None:
-        """Moves the last running row into the place of an ended one."""
-        for array in (self._seen_RO, self._began_R, self._return_R, self._job_R, self._noise_RTA, self._state_RS):
+        """Moves the last running row into the place of one whose episode is over."""
+        for array in (self._seen_RO, self._began_R, self._return_R, self._job_R, self._state_RS):
             if array is not None:
                 array[target] = array[source]
-        lists: tuple[list[Any], ...] = (self._environments, self._steps, self._generators)
+        lists: tuple[list[Any], ...] = (self._environments, self._steps)
         for things in lists:
             things[source], things[target] = things[target], things[source]
+        self._noise.swap(source, target)
 
     def _seed(self, job: int) -> int:
         return int(self._seeds_J[job])
@@ -331,21 +305,3 @@ class LockstepEpisodes:
     def _error(self, row: int, reason: str, *, passing: bool = False) -> MemberError:
         job = int(self._job_R[row])
         return MemberError(job // self._settings.episodes_per_member, reason, self._seed(job), passing=passing)
-
-
-def lengths_differ(size: int, known: int, other: int | None) -> str:
-    """What is wrong with a behaviour: part of a sentence, in which a member that it differs from is `OTHER`."""
-    numbers = "number" if size == 1 else "numbers"
-    whose = "those of earlier members" if other is None else "that of OTHER"
-    return f"its behaviour has {size} {numbers}, and {whose} {known}: all members' must have equally many"
-
-
-def all_finite(numbers: NDArray[np.float32]) -> bool:
-    """Whether there is neither NaN nor infinity.
-
-    One product, which nearly always decides, takes a third of the time of a look at each number. Of more numbers BLAS
-    would make it with several threads.
-    """
-    if numbers.size <= ONE_THREAD and math.isfinite(np.vdot(numbers, numbers)):
-        return True
-    return bool(np.isfinite(numbers).all())

@@ -11,9 +11,10 @@ from torch import nn
 from distes.errors import EvaluationError
 from distes.policies.base import StatefulPolicy
 from distes.population import Normalization
+from distes.tasks.actions import Action
 from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION
 from distes.tasks.normalization import Normalizer
-from distes.tasks.spaces import Action, Observation
+from distes.tasks.observations import Observation
 
 
 def steps(
