@@ -96,7 +96,7 @@ def test_companions_and_order_change_no_bit(memory: bool, noise: float) -> None:
 def test_when_members_are_dropped_changes_no_bit(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = bits(run(made(DRIFTS, action_noise=0.3)))
     widths = list(Drifts.widths)
-    monkeypatch.setattr("distes.tasks.gym.DROP_CHEAP", share)
+    monkeypatch.setattr("distes.tasks.running.DROP_CHEAP", share)
     Drifts.widths.clear()
     assert bits(run(made(DRIFTS, action_noise=0.3))) == expected
     assert len(Drifts.widths) == len(widths)

@@ -3,6 +3,8 @@
 Axes: B members that run, K episodes of each at once, R = B * K rows (row b * K + k), O observation, A action numbers,
 S state, J = all rows there were at the start. A row whose episode has ended is stepped on but ignored, until enough
 members are over to be worth dropping; no other episode takes its place.
+
+The file is longer than most: what a step, a drop and an end do to the rows is told in one place.
 """
 
 import itertools
@@ -246,7 +248,7 @@ class BatchedEpisodes:
             numbers_RA = self._noise.added(numbers_RA, step, columns.numbers_RA)
         if not self._are_finite(numbers_RA):
             self._mark(columns, NON_FINITE_ANSWER, numbers_RA)
-            numbers_RA = numbers_RA.nan_to_num()  # an environment must not see them
+            numbers_RA = numbers_RA.nan_to_num()  # environments take finite numbers only
         self._action.read_batch(numbers_RA, columns.actions_R)
         return columns.actions_R.to(columns.devices[0])
 

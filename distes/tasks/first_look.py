@@ -4,6 +4,7 @@ Axes: R rows of a vector environment, A action.
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from distes.errors import ConfigurationError, described
 from distes.noise.draws import episode_seeds
 from distes.tasks.actions import Action
+from distes.tasks.environments import Environments
 from distes.tasks.faults import fault_of_observation, fault_of_reset, fault_of_rows, fault_of_step
 from distes.tasks.observations import Observation
 from distes.tasks.simulation import Simulation
@@ -24,6 +26,50 @@ SEED = int(episode_seeds(np.zeros(1, np.uint64), 1)[0, 0])  # as large as those 
 
 class RaisedError(Exception):
     """The environment raised; the message is part of a sentence."""
+
+
+def notice_of_memory(environments: Environments, action: Action, retries: int, close: Callable[[], None]) -> str:
+    """Looks whether an environment does the same again after a reset with the same seed.
+
+    Args:
+        environments: Makes it.
+        action: Reads rows.
+        retries: How often to try again, in fresh environments, where it raises.
+        close: Closes all environments.
+
+    Returns:
+        A sentence for the user where it does something else; empty otherwise.
+
+    Raises:
+        ConfigurationError: It raises, or does not keep to Gymnasium's interface.
+    """
+    for left in reversed(range(retries + 1)):
+        try:
+            difference = _difference_of(environments, action)
+            break
+        except RaisedError as error:
+            close()
+            if not left:
+                raise ConfigurationError(f"The environment {environments.env!r} cannot be used: {error}.") from error
+        except ConfigurationError as error:
+            raise ConfigurationError(f"The environment {environments.env!r} cannot be used: {error}.") from error
+    if difference is None:
+        return ""
+    advice = " Use --task.normalize_observations true instead." if environments.description.normalizes else ""
+    return (
+        f"{environments.env} was reset twice with one seed and given the same actions, and {difference}: it, or a "
+        "wrapper, does not heed the seed, or has a memory of its own. What a member gets then depends on who used its "
+        f"environment before, and other numbers of workers give other results.{advice}"
+    )
+
+
+def _difference_of(environments: Environments, action: Action) -> str | None:
+    if environments.kind == "one_by_one":
+        difference: str | None = environments.tried(lambda one: look_at(one, action))
+        return difference
+    if not environments.is_anybodys:
+        return None
+    return look_at_many(environments.simulation(torch.device("cpu")), environments.observation, action)
 
 
 def look_at(environment: Any, action: Action) -> str | None:

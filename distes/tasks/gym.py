@@ -3,8 +3,7 @@
 import dataclasses
 import itertools
 import warnings
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -13,23 +12,20 @@ import numpy as np
 import torch
 
 from distes.errors import ConfigurationError, DistesWarning, described
-from distes.errors.cuda import failure, out_of_memory
 from distes.members.members import Members
 from distes.noise.draws import MAX_EPISODES
 from distes.population import Floats
 from distes.tasks import one_episode
 from distes.tasks.actions import Action
-from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs, MemberError, Outcome, Request, Task
-from distes.tasks.batched import DROP_CHEAP, DROP_DEAR, BatchedEpisodes
+from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs, Outcome, Request, Task
 from distes.tasks.behaviour import Behaviour
 from distes.tasks.choosing import Description
 from distes.tasks.environments import Environments
 from distes.tasks.episodes import EpisodeSettings
-from distes.tasks.first_look import RaisedError, look_at, look_at_many
-from distes.tasks.lockstep import LockstepEpisodes
-from distes.tasks.making import CannotMakeError
+from distes.tasks.first_look import notice_of_memory
 from distes.tasks.normalization import normalized_together
 from distes.tasks.observations import Observation
+from distes.tasks.running import Runner
 
 # Pairs in a chunk, at least and at most. A step of the classic simulators takes as long for a hundred rows as for one;
 # MuJoCo's takes longer with each row, and small chunks wait less for the last episode.
@@ -124,7 +120,7 @@ class Gym(Task):
         self._normalize, self._fraction = normalize_observations, observation_fraction
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("_lockstep", "_vectorized", "_action")
+        made = ("_runner", "_action")
         return {key: value for key, value in self.__dict__.items() if key not in made}
 
     @property
@@ -238,100 +234,20 @@ class Gym(Task):
                     f"slots must be at least episodes_per_member ({self._settings.episodes_per_member}), since a "
                     f"member's episodes run at once; the environment has {most}."
                 )
-        self._memory = self._looked_at()
-
-    def _looked_at(self) -> str:
-        """A sentence for an environment that does not do the same again, or nothing.
-
-        Raises:
-            ConfigurationError: It raises, or does not keep to Gymnasium's interface.
-        """
-        for left in reversed(range(self._retries + 1)):
-            try:
-                difference = self._difference()
-                break
-            except RaisedError as error:
-                self.close()
-                if not left:
-                    raise ConfigurationError(f"The environment {self.env!r} cannot be used: {error}.") from error
-            except ConfigurationError as error:
-                raise ConfigurationError(f"The environment {self.env!r} cannot be used: {error}.") from error
-        if difference is None:
-            return ""
-        advice = (
-            "" if not self._environments.description.normalizes else " Use --task.normalize_observations true instead."
-        )
-        return (
-            f"{self.env} was reset twice with one seed and given the same actions, and {difference}: it, or a wrapper, "
-            "does not heed the seed, or has a memory of its own. What a member gets then depends on who used its "
-            f"environment before, and other numbers of workers give other results.{advice}"
-        )
-
-    def _difference(self) -> str | None:
-        if self._environments.kind == "one_by_one":
-            difference: str | None = self._environments.tried(lambda one: look_at(one, self._action))
-            return difference
-        if not self._environments.is_anybodys:
-            return None
-        simulation = self._environments.simulation(torch.device("cpu"))
-        return look_at_many(simulation, self._environments.observation, self._action)
+        self._memory = notice_of_memory(self._environments, self._action, self._retries, self.close)
 
     def close(self) -> None:
-        """Closes all environments but those that `make` has given away; a further evaluation makes new ones."""
-        for made in ("_lockstep", "_vectorized"):
-            self.__dict__.pop(made, None)
+        """Closes all environments except those that `make` has returned; the next evaluation makes new ones."""
+        self.__dict__.pop("_runner", None)
         self._environments.close()
 
     def evaluate(self, members: Members, request: Request) -> Outcome:
-        """Runs all episodes, in lockstep; all of them once more, in fresh environments, where one raises.
-
-        That goes on until the episodes of one member have failed once more than `retries` says. Then it is at fault,
-        or, where fitness may be not finite, its fitness is NaN.
-        """
-        failures = Counter[int]()  # by member; -1: no environment could be made
-        forgiven = set[int]()
-        while True:
-            try:
-                outcome = self._evaluate(members, request, forgiven)
-                break
-            except MemberError as error:
-                failed, reason, passing = error.member, error.reason, error.passing
-                if not passing or (failures[failed] == self._retries and request.refuses_non_finite):
-                    raise
-                if out_of_memory(error) or failure(error):  # which no fresh environment mends
-                    raise
-            except CannotMakeError as error:
-                failed, reason = -1, str(error)
-                if failures[failed] == self._retries:
-                    raise
-            failures[failed] += 1
-            if failures[failed] > self._retries:
-                forgiven.add(failed)
-            self.close()
-        retried = failures.total()
-        if retried and not self._said:  # further ones are counted
+        """Runs every member's episodes; all of them again, in fresh environments, where one raises. See `Runner`."""
+        outcome, reason = self._runner.run(members, request)
+        if reason is not None and not self._said:  # further ones are counted
             self._said = True
             warnings.warn(f"Episodes were run again in fresh environments: {reason}.", DistesWarning, stacklevel=2)
-        return dataclasses.replace(outcome, retried=retried) if retried else outcome
-
-    def _evaluate(self, members: Members, request: Request, forgiven: Collection[int]) -> Outcome:
-        if self._environments.kind == "one_by_one":
-            return self._lockstep.run(members, request, forgiven)
-        if members.device not in self._vectorized:
-            simulation = self._environments.simulation(members.device)
-            self._vectorized[members.device] = BatchedEpisodes(
-                simulation,
-                self._environments.observation,
-                self._action,
-                self._whole_settings,
-                DROP_CHEAP if self.on_device else DROP_DEAR,
-                self._behaviour,
-            )
-        try:
-            return self._vectorized[members.device].run(members, request, forgiven)
-        except BaseException:
-            del self._vectorized[members.device]  # it holds the members' rows, and memory may have run out
-            raise
+        return outcome
 
     def observation_and_action(self) -> tuple[Observation, Action]:
         """The translators between the environment and a policy."""
@@ -365,25 +281,12 @@ class Gym(Task):
     def _action(self) -> Action:
         return self._environments.action(self._rescale)
 
-    @property
-    def _whole_settings(self) -> EpisodeSettings:
-        settings = self._settings
-        return EpisodeSettings(
-            settings.episodes_per_member, self.max_steps, settings.action_noise, settings.reward_shift
-        )
-
     @cached_property
-    def _lockstep(self) -> LockstepEpisodes:
-        return LockstepEpisodes(
-            self._environments.row,
-            self._environments.discard,
+    def _runner(self) -> Runner:
+        return Runner(
+            self._environments,
+            lambda: (self._action, dataclasses.replace(self._settings, max_steps=self.max_steps)),
             self._slots,
-            self._environments.observation,
-            self._action,
-            self._whole_settings,
             self._behaviour,
+            self._retries,
         )
-
-    @cached_property
-    def _vectorized(self) -> dict[torch.device, BatchedEpisodes]:
-        return {}
