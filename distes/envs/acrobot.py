@@ -22,7 +22,7 @@ SCALE = 1.25 * 4.9  # see `_accelerate`
 
 
 class Stage:
-    """A state within a Runge-Kutta step and how it changes: views of its tensors."""
+    """A state within a Runge-Kutta step and its derivative, as views of shared tensors."""
 
     def __init__(self, rows_7R: Tensor, sin_3R: Tensor, cos_2_R: Tensor) -> None:
         """Takes the views.
@@ -51,8 +51,8 @@ class Acrobot(ColumnEnv):
 
         Args:
             num_envs: R.
-            max_episode_steps: Episodes are truncated after so many steps; None: never.
-            device: Where everything lives.
+            max_episode_steps: Steps after which an episode is truncated; None for never.
+            device: The device of all tensors.
         """
         self._torques = torch.tensor([1, 0, -1], dtype=torch.float64).to(device) / SCALE
         high = np.array([1, 1, 1, 1, FASTEST_1, FASTEST_2], dtype=np.float32)

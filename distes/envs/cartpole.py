@@ -43,9 +43,9 @@ class CartPole(ColumnEnv):
 
         Args:
             num_envs: R.
-            max_episode_steps: Episodes are truncated after so many steps; None: never.
-            device: Where everything lives.
-            sutton_barto_reward: 0 per step and -1 for falling, instead of 1 per step.
+            max_episode_steps: Steps after which an episode is truncated; None for never.
+            device: The device of all tensors.
+            sutton_barto_reward: Whether the reward is 0 per step and -1 for falling, instead of 1 per step.
         """
         self.sutton_barto_reward = sutton_barto_reward
         self._pushes = torch.tensor([-PUSH, PUSH], dtype=torch.float64, device=device) * (SECONDS / TOTAL_MASS)

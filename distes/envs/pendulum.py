@@ -37,8 +37,8 @@ class Pendulum(ColumnEnv):
 
         Args:
             num_envs: R.
-            max_episode_steps: Episodes are truncated after so many steps; None: never.
-            device: Where everything lives.
+            max_episode_steps: Steps after which an episode is truncated; None for never.
+            device: The device of all tensors.
             g: Gravity, m/s^2.
         """
         self.g = g

@@ -19,48 +19,53 @@ from distes.population import Floats
 
 
 class Action(ABC):
-    """Makes an environment's action of `size` numbers."""
+    """Makes an environment's action of `size` numbers.
+
+    Attributes:
+        size: A.
+        noisy: Whether Gaussian noise on the numbers makes sense, as it does for continuous actions.
+    """
 
     size: int
-    noisy = False  # whether Gaussian action noise makes sense
+    noisy = False
 
     @abstractmethod
     def read_all(self, numbers_RA: Floats) -> Any:
-        """Returns an indexable of R actions."""
+        """Returns a sequence or array of R actions, from (R, A) float32."""
 
     @abstractmethod
     def empty(self, rows: int, device: torch.device) -> Tensor:
-        """Returns room for the actions of R rows, in the space's dtype."""
+        """Returns a tensor for the actions of R rows, in the dtype of the space."""
 
     @abstractmethod
     def read_batch(self, numbers_RA: Tensor, out: Tensor) -> None:
-        """Writes the actions of R rows into `out`, which `empty` made; both on one device."""
+        """Writes the actions of R rows, from (R, A) float32, into `out`, which `empty` made; both on one device."""
 
 
 class DiscreteAction(Action):
-    """The place of the largest number."""
+    """A Discrete action: the index of the largest number."""
 
     def __init__(self, n: int, start: int) -> None:
-        """Takes the number of actions and the first one."""
+        """Takes the number of actions, and the first action."""
         self.size, self._start = n, start
 
     def read_all(self, numbers_RA: Floats) -> Any:
-        """Ints."""
+        """Returns a list of R ints."""
         return (numbers_RA.argmax(1) + self._start).tolist()
 
     def empty(self, rows: int, device: torch.device) -> Tensor:
-        """int64 (R,)."""
+        """Returns int64, (R,)."""
         return torch.zeros(rows, dtype=torch.int64, device=device)
 
     def read_batch(self, numbers_RA: Tensor, out: Tensor) -> None:
-        """int64 (R,)."""
+        """Writes int64, (R,)."""
         torch.argmax(numbers_RA, 1, out=out)
         if self._start:
             out.add_(self._start)
 
 
 class MultiDiscreteAction(Action):
-    """The place of the largest number in each group."""
+    """A MultiDiscrete action: the index of the largest number in each group."""
 
     def __init__(self, groups: NDArray[np.int64], starts: NDArray[np.int64]) -> None:
         """Takes the size of each group and its first action, both flat."""
@@ -69,26 +74,33 @@ class MultiDiscreteAction(Action):
         self.size = edges[-1]
 
     def read_all(self, numbers_RA: Floats) -> Any:
-        """int64 (R, groups)."""
+        """Returns int64, (R, groups)."""
         return np.stack([numbers_RA[:, place].argmax(1) for place in self._places], axis=1) + self._starts
 
     def empty(self, rows: int, device: torch.device) -> Tensor:
-        """int64 (R, groups)."""
+        """Returns int64, (R, groups)."""
         return torch.zeros(rows, len(self._places), dtype=torch.int64, device=device)
 
     def read_batch(self, numbers_RA: Tensor, out: Tensor) -> None:
-        """int64 (R, groups)."""
+        """Writes int64, (R, groups)."""
         for group, (place, start) in enumerate(zip(self._places, self._starts.tolist(), strict=True)):
             out[:, group] = numbers_RA[:, place].argmax(1) + start
 
 
 class BoxAction(Action):
-    """Continuous actions."""
+    """A Box action, with continuous numbers."""
 
     noisy = True
 
     def __init__(self, low: NDArray[Any], high: NDArray[Any], shape: tuple[int, ...], rescale: bool) -> None:
-        """Takes the bounds, flat, in the space's dtype; with `rescale`, [-1, 1] is mapped to them, else clipped."""
+        """Takes the bounds.
+
+        Args:
+            low: (A,), in the dtype of the space.
+            high: (A,), in the dtype of the space.
+            shape: The shape of an action.
+            rescale: Whether [-1, 1] is mapped to the bounds; otherwise numbers are clipped to them.
+        """
         self.size, self._shape = int(np.prod(shape, dtype=np.int64)), shape
         self._low, self._high, self._rescale = low, high, rescale
         if rescale:
@@ -96,7 +108,7 @@ class BoxAction(Action):
         self._tensors: dict[torch.device, tuple[Tensor, ...]] = {}
 
     def read_all(self, numbers_RA: Floats) -> Any:
-        """(R, *shape), in the space's dtype."""
+        """Returns (R, *shape), in the dtype of the space."""
         # In the space's dtype first: 0.1 in float32 lies outside bounds of 0.1 in float64.
         actions_RA: NDArray[Any] = numbers_RA.astype(self._low.dtype, copy=False)
         if self._rescale:
@@ -105,14 +117,14 @@ class BoxAction(Action):
         return bounded_RA.reshape(-1, *self._shape)
 
     def empty(self, rows: int, device: torch.device) -> Tensor:
-        """(R, *shape)."""
+        """Returns (R, *shape), in the dtype of the space."""
         if device not in self._tensors:
             bounds = (self._low, self._high, *((self._middle, self._half) if self._rescale else ()))
             self._tensors[device] = tuple(torch.from_numpy(array.copy()).to(device) for array in bounds)
         return torch.zeros(rows, *self._shape, dtype=self._tensors[device][0].dtype, device=device)
 
     def read_batch(self, numbers_RA: Tensor, out: Tensor) -> None:
-        """(R, *shape)."""
+        """Writes (R, *shape), in the dtype of the space."""
         actions_RA = out.view(numbers_RA.shape)
         low, high, *middle_and_half = self._tensors[out.device]
         if self._rescale:
@@ -124,7 +136,15 @@ class BoxAction(Action):
 
 
 def action_of(space: spaces.Space[Any], rescale: bool) -> Action:
-    """Chooses how a policy's numbers become actions of a space."""
+    """Returns what makes actions of a space of a policy's numbers.
+
+    Args:
+        space: The action space.
+        rescale: Whether [-1, 1] is mapped to the bounds of a Box; otherwise numbers are clipped to them.
+
+    Raises:
+        ConfigurationError: The space is not supported, or has no bounds to rescale to.
+    """
     if isinstance(space, spaces.Discrete):
         return DiscreteAction(int(space.n), int(space.start))
     if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:

@@ -80,7 +80,7 @@ class BatchedEpisodes:
         Raises:
             MemberError: The simulator raises; or an observation, an output of the policy or a return is not finite, and
                 the request refuses that.
-            Stopped: `request.stop` said so.
+            Stopped: `request.stop` returned True.
         """
         per_member, most = self._settings.episodes_per_member, self._simulation.most_rows
         self._members, self._request = members, request

@@ -19,7 +19,7 @@ from distes.tasks.arguments import Wrapper, callable_of, name_of, takes, wrapper
 from distes.tasks.making import cannot_make, quiet
 
 OURS, POOL = "distes/", "envpool:"
-# Arguments of a twin that its original does not have: whoever makes the twin sets them.
+# Arguments of a twin that its original does not have; `Environments` sets them.
 TWIN_ONLY = {"num_envs", "device", "max_episode_steps", "info_terms"}
 
 Kind = Literal["one_by_one", "batched", "foreign", "envpool"]
@@ -37,7 +37,7 @@ class Description:
         stepping: How the user wants them to be stepped.
         slots: The `num_envs` of a callable that takes it.
         max_steps: For pools that keep the limit themselves; None for the environment's own.
-        wants_info: Whether anybody reads the info of a step; filling it takes time.
+        wants_info: Whether the info of a step is read; filling it takes time.
     """
 
     env: str | Callable[..., Any]
@@ -131,8 +131,8 @@ def choose(description: Description, spec: Any, why_no_twin: Callable[[], str]) 
         why_no_twin: Tries to make the batched twin; returns why it cannot be made as asked for, empty if it can.
 
     Returns:
-        `one_by_one`; `batched`, as a `BatchedEnv`; `foreign`, in anybody's vector environment; or `envpool`. And why
-        environments that have, or might have, a batched twin are stepped one by one; None otherwise.
+        `one_by_one`; `batched`, as a `BatchedEnv`; `foreign`, in a vector environment of the user's; or `envpool`.
+        And why environments that have, or might have, a batched twin are stepped one by one; None otherwise.
 
     Raises:
         ConfigurationError: They cannot be stepped as the user asks for.

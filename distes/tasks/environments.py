@@ -79,7 +79,7 @@ class Environments:
         return f"{self.env} is stepped one by one: {reason}." if reason else None
 
     @property
-    def is_anybodys(self) -> bool:
+    def is_users(self) -> bool:
         """Whether they are many rows of a simulator that is neither distes' nor envpool's."""
         return self.kind == "foreign" or (self.kind == "batched" and self.env.removeprefix(OURS) not in TWINS)
 
@@ -128,7 +128,7 @@ class Environments:
     def spaces(self) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
         """The spaces of a single environment's observations and actions."""
         if self.kind == "one_by_one":
-            spare = self._spare = self.row()  # whoever needs one next gets it
+            spare = self._spare = self.row()  # the next call of `row` returns it
             return spare.observation_space, spare.action_space
         env = self._simulation.env
         return env.single_observation_space, env.single_action_space

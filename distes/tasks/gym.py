@@ -27,17 +27,17 @@ from distes.tasks.normalization import normalized_together
 from distes.tasks.observations import Observation
 from distes.tasks.running import Runner
 
-# Pairs in a chunk, at least and at most. A step of the classic simulators takes as long for a hundred rows as for one;
+# The least and the most pairs in a chunk. A step of the classic simulators takes as long for a hundred rows as for one;
 # MuJoCo's takes longer with each row, and small chunks wait less for the last episode.
 CLASSIC_PAIRS_PER_CHUNK = ChunkPairs(64, 512)
 MUJOCO_PAIRS_PER_CHUNK = ChunkPairs(4, 32, 4)
 
-SLOTS, OBSERVATION_FRACTION = 32, 0.25  # where nobody says otherwise
-MANY_STEPS = 1000  # of an episode that may have no end, as reference
+SLOTS, OBSERVATION_FRACTION = 32, 0.25  # the defaults
+MANY_STEPS = 1000  # of a reference episode, at most: it may have no end
 
 
 class Gym(Task):
-    """Fitness is the mean return of a member's episodes."""
+    """Episodes in environments; fitness is the mean return of a member's episodes."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Gym(Task):
                 Python also the callables themselves.
             stepping: `auto` steps registered environments that have a batched twin in distes (`distes/CartPole-v1`) as
                 that twin, where no wrappers stand in the way; `one_by_one` never does; `batched` insists.
-            episodes_per_member: A member's fitness is the mean of so many returns.
+            episodes_per_member: A member's fitness is the mean of this many returns.
             max_steps: Steps after which an episode ends; null takes the environment's own limit.
             action_mode: For Box actions: `clip` a policy's numbers to the bounds, or `rescale` [-1, 1] to them.
             action_noise: Standard deviation of Gaussian noise on continuous actions; in training only.
@@ -130,23 +130,23 @@ class Gym(Task):
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
-        """Of what policies see."""
+        """Shape of one observation, as policies receive it."""
         return self._environments.observation.shape
 
     @property
     def action_size(self) -> int:
-        """Of what policies answer."""
+        """A, the number of outputs of a policy."""
         return self._action.size
 
     @property
     def reward_threshold(self) -> float | None:
-        """What Gymnasium's registry says of the environment as it is registered; None where something was changed."""
+        """The threshold in Gymnasium's registry; None where the configuration changes what returns measure."""
         spec = self._environments.spec
         return None if spec is None or self._changes else spec.reward_threshold
 
     @property
     def threshold_notice(self) -> str | None:
-        """Where the registry's threshold is not the task's, since something was changed."""
+        """A sentence where the registry's threshold does not apply, since the configuration changes the environment."""
         spec = self._environments.spec
         if spec is None or spec.reward_threshold is None or not self._changes:
             return None
@@ -164,18 +164,18 @@ class Gym(Task):
 
     @property
     def observation_fraction(self) -> float:
-        """0 where observations are not normalised."""
+        """The share of pairs whose observations are counted; 0 where observations are not normalised."""
         return self._fraction if self._normalize else 0.0
 
     @property
     def max_steps(self) -> int | None:
-        """After how many steps an episode ends: the configured limit, else the environment's own."""
+        """Steps after which an episode ends: the configured limit, or the environment's own; None for no limit."""
         spec = self._environments.spec
         return self._settings.max_steps or (None if spec is None else spec.max_episode_steps)
 
     @property
     def notice(self) -> str | None:
-        """On how the environments are stepped, and on what else of the configuration one might think otherwise."""
+        """How the environments are stepped, and which arguments do not have the effect that a user might expect."""
         lines = [self._environments.notice, self._memory, *self._without_effect()]
         if self._environments.endless:
             lines.append(
@@ -185,7 +185,7 @@ class Gym(Task):
         return "\n".join(filter(None, lines)) or None
 
     def _without_effect(self) -> Iterator[str]:
-        """A sentence for each argument that changes nothing here."""
+        """Yields a sentence for each argument that has no effect."""
         kind = self._environments.kind
         if self._slots != SLOTS and kind in ("batched", "envpool"):
             yield f"slots has no effect: {self.env} takes as many rows as there are episodes."
@@ -198,7 +198,7 @@ class Gym(Task):
 
     @property
     def describes_behaviour(self) -> bool:
-        """Where `behaviour` says what it is."""
+        """Whether the argument `behaviour` was given."""
         return self._behaviour is not None
 
     @property
@@ -208,20 +208,20 @@ class Gym(Task):
 
     @property
     def pairs_per_chunk(self) -> ChunkPairs:
-        """By how the environments are stepped."""
+        """How many pairs a worker evaluates together, which depends on how the environments are stepped."""
         kind = self._environments.kind
         if kind == "batched":
             return CLASSIC_PAIRS_PER_CHUNK if self.on_device else MUJOCO_PAIRS_PER_CHUNK
-        if kind == "foreign":  # as many as it has rows for, since all of them are stepped in any case
+        if kind == "foreign":  # the pairs that fill its rows, since all of them are stepped in any case
             fit = max(1, self._slots // (2 * self._settings.episodes_per_member))
             return ChunkPairs(fit, fit)
         return MUJOCO_PAIRS_PER_CHUNK if kind == "envpool" else PAIRS_PER_CHUNK
 
     def check(self) -> None:
-        """Makes an environment, and looks at its spaces, its first reset and its first steps.
+        """Makes an environment and checks its spaces, its first reset and its first steps.
 
         Raises:
-            ConfigurationError: If it cannot be made, has a space that no policy can serve, raises, or does not keep to
+            ConfigurationError: It cannot be made, has a space that no policy can serve, raises, or does not follow
                 Gymnasium's interface.
         """
         if self._normalize and len(self.observation_shape) != 1:
@@ -250,19 +250,22 @@ class Gym(Task):
         return outcome
 
     def observation_and_action(self) -> tuple[Observation, Action]:
-        """The translators between the environment and a policy."""
+        """Returns what writes observations into rows, and what makes actions of a policy's outputs."""
         return self._environments.observation, self._action
 
     def make(self, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
-        """Makes a single environment, wrapped as in training; the caller closes it, and keeps to `max_steps`.
+        """Makes a single environment, wrapped as in training; the caller closes it, and ends episodes at `max_steps`.
 
         Raises:
-            ConfigurationError: If it cannot be made.
+            ConfigurationError: It cannot be made.
         """
         return self._environments.make(render_mode)
 
     def reference_episodes(self, policy: torch.nn.Module, seeds: Sequence[int]) -> list[Floats]:
-        """In single environments; normalised, where observations are, by their own mean and deviation."""
+        """Returns the observations of episodes in a single environment, (T, *shape) each.
+
+        Where the task normalises observations, these are normalised by their own mean and standard deviation.
+        """
         environment, (observation, action) = self.make(), self.observation_and_action()
         episodes = []
         try:

@@ -77,7 +77,7 @@ class LockstepEpisodes:
         Raises:
             MemberError: An environment raises; or an observation, an output of the policy or a return is not finite,
                 and the request refuses that.
-            Stopped: `request.stop` said so.
+            Stopped: `request.stop` returned True.
         """
         self._prepare(members, request, forgiven)
         with torch.inference_mode():
@@ -225,7 +225,7 @@ class LockstepEpisodes:
         self._lost_rows.add(row)
         space = self._environments[row].observation_space
         self._renew(row)
-        return space.sample(), np.nan, True, False, {}  # any observation will do: nobody acts on it
+        return space.sample(), np.nan, True, False, {}  # any observation will do, since no action follows
 
     def _renew(self, row: int) -> None:
         """Puts a fresh environment in the place of one that raised."""

@@ -1,7 +1,7 @@
 """Normalisation of observations: sums in the episodes, running moments in the driver, and what a policy sees.
 
 Mean and variance are merged as in Chan, Golub and LeVeque 1983 ("Algorithms for computing the sample variance"),
-equation 2.1, in the order of chunks, so that the result does not depend on who computed them.
+equation 2.1, in the order of chunks, so that the result does not depend on which worker computed them.
 
 Axes: R rows (environments), W rows that are observed, T steps, O observation. Observations are vectors.
 """

@@ -1,4 +1,4 @@
-"""One policy in one environment, step by step: to be watched, or to see what it sees."""
+"""One policy in one environment, step by step, to play it or to record its observations."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -27,19 +27,19 @@ def steps(
     normalization: Normalization | None = None,
     max_steps: int | None = None,
 ) -> Iterator[tuple[NDArray[np.float32], float]]:
-    """One episode: after each step, what was seen before it, as it came, and its reward.
+    """Runs one episode; yields after each step the observation before it, not normalised, and the reward.
 
     Args:
         environment: With Gymnasium's `reset(seed=...)` and `step(action)`.
         policy: A torch module.
         observation: Writes rows.
         action: Reads rows.
-        seed: The episode's.
-        normalization: Of what the policy sees, or None.
-        max_steps: The episode ends after so many steps, or None.
+        seed: The seed of the episode.
+        normalization: Mean and standard deviation by which the policy's observations are normalised, or None.
+        max_steps: Steps after which the episode ends; None for no limit.
 
     Raises:
-        EvaluationError: An observation or an answer of the policy is not finite.
+        EvaluationError: An observation or an output of the policy is not finite.
     """
     state = policy.initial_state(1) if isinstance(policy, StatefulPolicy) else None
     normalizer = None if normalization is None else Normalizer(normalization)

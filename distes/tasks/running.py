@@ -55,7 +55,7 @@ class Runner:
         Raises:
             MemberError: A member cannot be evaluated.
             CannotMakeError: No environment can be made.
-            Stopped: `request.stop` said so.
+            Stopped: `request.stop` returned True.
         """
         failures = Counter[int]()  # by member; -1: no environment could be made
         forgiven, reason = set[int](), None
