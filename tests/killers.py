@@ -10,7 +10,7 @@ import torch
 
 from distes.members.members import Members
 from distes.policies.linear import Linear
-from distes.tasks.base import ChunkPairs, Outcome, Terms
+from distes.tasks.base import ChunkPairs, Outcome, Request
 from distes.tasks.functions import Function
 from tests.small import Parts, parts
 
@@ -24,11 +24,11 @@ class Deadly(Function):
         super().__init__("sphere", dimension=3)
         self._how, self._seconds = how, seconds
 
-    def evaluate(self, members: Members, terms: Terms) -> Outcome:
+    def evaluate(self, members: Members, request: Request) -> Outcome:
         time.sleep(self._seconds)
-        if np.any(terms.seeds_B == 13):
+        if np.any(request.seeds_B == 13):
             end(self._how)
-        return super().evaluate(members, terms)
+        return super().evaluate(members, request)
 
 
 def end(how: str) -> None:

@@ -18,7 +18,7 @@ from distes.cli.play import play
 from distes.errors import ConfigurationError
 from distes.pools.base import Interrupted
 from distes.pools.serial import SerialPool
-from distes.tasks.base import Terms
+from distes.tasks.base import Request
 from distes.tasks.gym import Gym
 from tests.odd_environments import Endless, Plain
 from tests.small import ROOT, evaluate, parts, trainer
@@ -174,7 +174,7 @@ class TestStopping:
 
     def test_nobody_asks_where_nobody_stops(self) -> None:
         of = parts(Gym(ODD + "Plain"))
-        outcome = of.task.evaluate(of.members([0], [1]), Terms(np.zeros(1, np.uint64)))
+        outcome = of.task.evaluate(of.members([0], [1]), Request(np.zeros(1, np.uint64)))
         assert outcome.steps_B.tolist() == [5]
         of.task.close()
 
@@ -189,7 +189,7 @@ def test_on_ray(tmp_path: Path) -> None:
 
     folder = str(tmp_path)
     of = parts(Gym(lambda: __import__("tests.odd_environments").odd_environments.Solo(folder), slots=1))
-    of.task.check()  # type: ignore[attr-defined]
+    of.task.check()
     asked = of.strategy(population_size=8).ask()
     expected = evaluate(SerialPool(of.experiment), asked).fitness_N2
     with contextlib.closing(

@@ -20,7 +20,7 @@ from distes.pools.on_ray import workers
 from distes.pools.on_ray.pool import RayPool
 from distes.pools.serial import SerialPool
 from distes.population import Population
-from distes.tasks.base import ChunkPairs, Outcome, Terms
+from distes.tasks.base import ChunkPairs, Outcome, Request
 from distes.tasks.functions import Function
 from tests.small import Parts, evaluate, parts
 
@@ -36,7 +36,7 @@ class Slow(Function):
         super().__init__("sphere", dimension=3)
         self._seconds, self._bait = seconds, bait
 
-    def evaluate(self, members: Members, terms: Terms) -> Outcome:
+    def evaluate(self, members: Members, request: Request) -> Outcome:
         time.sleep(self._seconds)
         if self._bait is not None:
             try:
@@ -45,7 +45,7 @@ class Slow(Function):
                 pass
             else:
                 time.sleep(600)
-        return super().evaluate(members, terms)
+        return super().evaluate(members, request)
 
 
 def slow(seconds: float, bait: Path | None = None) -> Parts:

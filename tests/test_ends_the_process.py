@@ -10,7 +10,7 @@ from distes.errors import EvaluationError
 from distes.members.members import Members
 from distes.policies.linear import Linear
 from distes.pools.on_ray.pool import RayPool
-from distes.tasks.base import Outcome, Terms
+from distes.tasks.base import Outcome, Request
 from distes.tasks.functions import Function
 from tests.small import Parts, evaluate, parts, population
 
@@ -30,11 +30,11 @@ RAISED = [KeyboardInterrupt(), SystemExit(0), SystemExit("the simulator has no l
 class Ends(Function):
     """Raises one of them, where a seed is its number."""
 
-    def evaluate(self, members: Members, terms: Terms) -> Outcome:
+    def evaluate(self, members: Members, request: Request) -> Outcome:
         for number, error in enumerate(RAISED):
-            if number in terms.seeds_B:
+            if number in request.seeds_B:
                 raise error
-        return super().evaluate(members, terms)
+        return super().evaluate(members, request)
 
 
 @pytest.fixture(scope="module")

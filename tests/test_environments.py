@@ -9,7 +9,7 @@ import pytest
 
 from distes.envs import TWINS
 from distes.errors import ConfigurationError
-from distes.tasks.base import PAIRS_PER_CHUNK, Terms
+from distes.tasks.base import PAIRS_PER_CHUNK, Request
 from distes.tasks.gym import CLASSIC_PAIRS_PER_CHUNK, MUJOCO_PAIRS_PER_CHUNK, Gym
 from tests.environments import Drift
 from tests.small import DRIFT, parts
@@ -31,7 +31,7 @@ def steps_cartpole(task: Gym) -> str:
     before = sys.getprofile()
     sys.setprofile(trace)
     try:
-        task.evaluate(members, Terms(np.zeros(2, np.uint64)))
+        task.evaluate(members, Request(np.zeros(2, np.uint64)))
     finally:
         sys.setprofile(before)
     (module,) = {name for name in stepped if "cartpole" in name}
@@ -76,7 +76,7 @@ class TestRegisteredEnvironments:
         for stepping in ("auto", "one_by_one"):
             task = Gym("CartPole-v1", env_kwargs={"sutton_barto_reward": True}, stepping=stepping)  # type: ignore[arg-type]
             of = parts(task)
-            outcome = task.evaluate(of.members([0, 0], [1, -1]), Terms(np.zeros(2, np.uint64)))
+            outcome = task.evaluate(of.members([0, 0], [1, -1]), Request(np.zeros(2, np.uint64)))
             np.testing.assert_array_equal(outcome.fitness_B, [-1, -1])
 
     @pytest.mark.parametrize("limit", [7, 600])
@@ -84,7 +84,7 @@ class TestRegisteredEnvironments:
         """Even if that is longer than the environment's own."""
         task = Gym("Pendulum-v1", max_steps=limit)
         of = parts(task)
-        outcome = task.evaluate(of.members([0, 0], [1, -1]), Terms(np.zeros(2, np.uint64)))
+        outcome = task.evaluate(of.members([0, 0], [1, -1]), Request(np.zeros(2, np.uint64)))
         np.testing.assert_array_equal(outcome.steps_B, [limit] * 2)
 
     def test_environments_without_a_twin(self) -> None:
@@ -122,7 +122,7 @@ class TestRegisteredEnvironments:
         for stepping in ("auto", "one_by_one"):
             task = Gym(env, stepping=stepping, max_steps=60)  # type: ignore[arg-type]
             of = parts(task)
-            outcome = task.evaluate(of.members([1, 1, 2, 2], [1, -1] * 2), Terms(np.array([4, 4, 5, 5], np.uint64)))
+            outcome = task.evaluate(of.members([1, 1, 2, 2], [1, -1] * 2), Request(np.array([4, 4, 5, 5], np.uint64)))
             outcomes.append((outcome.fitness_B.tolist(), outcome.steps_B.tolist()))
         assert outcomes[0] == outcomes[1]
         assert Gym(env).pairs_per_chunk == MUJOCO_PAIRS_PER_CHUNK and not Gym(env).on_device
@@ -159,7 +159,7 @@ class TestCallables:
         )
         of = parts(task)
         np.testing.assert_array_equal(
-            task.evaluate(of.members([0, 0], [1, -1]), Terms(np.zeros(2, np.uint64))).fitness_B, [6, 6]
+            task.evaluate(of.members([0, 0], [1, -1]), Request(np.zeros(2, np.uint64))).fitness_B, [6, 6]
         )
 
 
@@ -177,7 +177,7 @@ def test_how_it_is_stepped_travels_with_the_task(monkeypatch: pytest.MonkeyPatch
     arrived = pickle.loads(data)
     of = parts(Gym("CartPole-v1", stepping="one_by_one"))
     with pytest.raises(ConfigurationError, match="cannot be made: ModuleNotFoundError"):
-        arrived.evaluate(of.members([0], [1]), Terms(np.zeros(1, np.uint64)))
+        arrived.evaluate(of.members([0], [1]), Request(np.zeros(1, np.uint64)))
 
 
 def test_stepping_is_one_of_three() -> None:

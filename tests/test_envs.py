@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import distes.envs
-from distes.envs.classic import Classic
+from distes.envs.classic import ColumnEnv
 from distes.errors import ConfigurationError
 
 NAMES = ["CartPole-v1", "Pendulum-v1", "MountainCarContinuous-v0", "Acrobot-v1"]
@@ -25,9 +25,9 @@ R = 12
 Actions = Callable[[np.random.Generator, NDArray[Any]], NDArray[Any]]  # of a generator and the state, (R, S)
 
 
-def make(name: str, rows: int = R, **arguments: Any) -> Classic:
+def make(name: str, rows: int = R, **arguments: Any) -> ColumnEnv:
     environment = gymnasium.make_vec(f"distes/{name}", num_envs=rows, **arguments)
-    assert isinstance(environment, Classic)
+    assert isinstance(environment, ColumnEnv)
     return environment
 
 

@@ -15,9 +15,9 @@ from torch import nn
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
 from distes.population import Normalization
-from distes.tasks.base import Outcome, Terms
+from distes.tasks.base import Outcome, Request
 from distes.tasks.gym import Gym
-from distes.tasks.lockstep import CLIP
+from distes.tasks.normalization import CLIP
 from tests import reference
 from tests.environments import Drift, Echo
 from tests.reference import episode_seed
@@ -76,8 +76,8 @@ def drift(policy: nn.Module, **arguments: Any) -> Parts:
     return parts(Gym(DRIFT, **arguments), policy)
 
 
-def lockstep(of: Parts, **terms: Any) -> Outcome:
-    return of.task.evaluate(of.members(IDS.tolist(), SIGNS.tolist()), Terms(SEEDS, **terms))
+def lockstep(of: Parts, **request: Any) -> Outcome:
+    return of.task.evaluate(of.members(IDS.tolist(), SIGNS.tolist()), Request(SEEDS, **request))
 
 
 def one_by_one(
@@ -149,7 +149,7 @@ def test_normalised_observations_are_clipped() -> None:
     box = {"actions": ECHO_ACTIONS, "observations": Drift.observation_space, "shows": shows}
     of = parts(Gym(ECHO, env_kwargs=box), policy)
     members = of.members([0], [0])
-    of.task.evaluate(members, Terms(SEEDS[:1], normalization=NORMALIZATION))
+    of.task.evaluate(members, Request(SEEDS[:1], normalization=NORMALIZATION))
     assert CLIP == 5
     np.testing.assert_array_equal([action for what, action in Echo.log if what == "step"], [[5, -5]] * 3)
 
@@ -164,7 +164,7 @@ def timeline(lengths: list[int], slots: int, episodes: int = 1) -> tuple[list[st
         seeds.append(next(s for s in range(10_000) if s not in seeds and LENGTHS[episode_seed(s, 0) % 7] == wanted))
     of = parts(Gym(ECHO, env_kwargs={"lengths": LENGTHS}, slots=slots, episodes_per_member=episodes))
     members = of.members([0] * len(lengths), [1] * len(lengths))
-    outcome = of.task.evaluate(members, Terms(np.array(seeds, np.uint64)))
+    outcome = of.task.evaluate(members, Request(np.array(seeds, np.uint64)))
     return [what[0] for what, _ in Echo.log], outcome
 
 
@@ -208,13 +208,13 @@ def test_the_policy_is_called_once_per_step_for_all_that_run() -> None:
     seeds: list[int] = []
     for wanted in lengths:
         seeds.append(next(s for s in range(10_000) if s not in seeds and LENGTHS[episode_seed(s, 0) % 7] == wanted))
-    of.task.evaluate(members, Terms(np.array(seeds, np.uint64)))
+    of.task.evaluate(members, Request(np.array(seeds, np.uint64)))
     assert rows == [8, 5, 5, 3, 3, 2, 1]
 
 
 def test_episodes_of_a_member_have_seeds_of_their_own() -> None:
     of = parts(Gym(ECHO, episodes_per_member=3, slots=2))
-    of.task.evaluate(of.members([0, 0], [1, -1]), Terms(np.array([5, 5], np.uint64)))
+    of.task.evaluate(of.members([0, 0], [1, -1]), Request(np.array([5, 5], np.uint64)))
     resets = [seed for what, seed in Echo.log if what == "reset"]
     expected = [episode_seed(5, episode) for episode in range(3)]
     assert sorted(resets) == sorted(expected * 2) and len(set(expected)) == 3

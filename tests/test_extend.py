@@ -17,7 +17,7 @@ import torch
 
 from distes import StatefulPolicy
 from distes.cli import main as launch
-from distes.tasks.base import Stopped, Terms
+from distes.tasks.base import Request, Stopped
 from distes.tasks.gym import Gym
 from tests.contracts import registry, test_envs, test_policies, test_strategies, test_tasks
 from tests.small import ROOT, parts
@@ -171,11 +171,11 @@ def test_the_simulator_keeps_the_contract(test: Callable[..., None], monkeypatch
     test(*(["mine", 5] if "rows" in inspect.signature(test).parameters else ["mine"]))
 
 
-def evaluated(task: Any, policy: torch.nn.Module | None = None, **terms: Any) -> Any:
+def evaluated(task: Any, policy: torch.nn.Module | None = None, **request: Any) -> Any:
     torch.manual_seed(0)
     case = parts(task) if policy is None else parts(task, policy)
     members = case.members([0, 0, 1000, 1000], [1, -1, 1, -1])
-    return task.evaluate(members, Terms(np.array([3, 3, 4, 4], np.uint64), **terms))
+    return task.evaluate(members, Request(np.array([3, 3, 4, 4], np.uint64), **request))
 
 
 def test_what_the_page_says_of_members_and_terms() -> None:
@@ -195,10 +195,10 @@ def test_what_the_page_says_of_members_and_terms() -> None:
     assert members.parameters().any()
     with pytest.raises(TypeError, match=r"has no memory: call members\(x\)"):
         members.step(torch.ones(4, 1, 1), torch.ones(4, 1, 2))
-    terms = Terms(np.zeros(3, np.uint64))
+    request = Request(np.zeros(3, np.uint64))
     with pytest.raises(ValueError, match="read-only"):
-        terms.seeds_B[0] = 1
-    assert terms.observed_B is None and terms.normalization is None and terms.training
+        request.seeds_B[0] = 1
+    assert request.observed_B is None and request.normalization is None and request.training
     with pytest.raises(Stopped):
         evaluated(task, stop=lambda: True)
     fading: StatefulPolicy = the("policies.Fading")(1, 1)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from distes.errors import ConfigurationError, EvaluationError, described
 from distes.policies.cnn import CNN
 from distes.pools.serial import SerialPool
-from distes.tasks.base import Terms
+from distes.tasks.base import Request
 from distes.tasks.gym import Gym
 from tests.odd_environments import Plain
 from tests.small import evaluate, parts, train
@@ -165,7 +165,7 @@ class TestNotices:
     def test_a_shift_is_not_in_what_is_compared_with_the_threshold(self) -> None:
         plain, shifted = parts(Gym("CartPole-v1")), parts(Gym("CartPole-v1", reward_shift=1.0))
         fitness = [
-            of.task.evaluate(of.members([0], [1]), Terms(np.zeros(1, np.uint64), training=False)).fitness_B[0]
+            of.task.evaluate(of.members([0], [1]), Request(np.zeros(1, np.uint64), training=False)).fitness_B[0]
             for of in (plain, shifted)
         ]
         assert fitness[0] == fitness[1] > 0
@@ -202,7 +202,7 @@ class TestImages:
     ) -> None:
         from gymnasium.spaces import Box
 
-        from distes.tasks.spaces import observation_of
+        from distes.tasks.observations import observation_of
 
         if image[1] == 2:  # channels come first or last
             image = [2, 9, 11]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from distes.errors import ConfigurationError
-from distes.tasks.base import Terms
+from distes.tasks.base import Request
 from distes.tasks.functions import FUNCTIONS, Function
 from tests.small import parts
 
@@ -47,7 +47,7 @@ def test_fitness_is_minus_the_function_at_the_policy_s_answer(name: str) -> None
     """With Linear(bias=False), at the parameters themselves."""
     made = parts(Function(name, dimension=5))
     members = made.members([3, 3, 900], [1, -1, 0], sigma=0.7)
-    outcome = made.task.evaluate(members, Terms(np.zeros(3, np.uint64)))
+    outcome = made.task.evaluate(members, Request(np.zeros(3, np.uint64)))
     expected = [-FORMULAS[name](row) for row in members.parameters().astype(np.float64).tolist()]
     np.testing.assert_allclose(outcome.fitness_B, expected, rtol=1e-6)
     np.testing.assert_array_equal(outcome.steps_B, [1, 1, 1])

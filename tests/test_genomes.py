@@ -246,18 +246,18 @@ class TestWorker:
     def test_members_of_a_chunk(self, task: Recorder, parts: Parts) -> None:
         worker, asked = Worker(parts.experiment), a_population(parts)
         result = worker.evaluate(asked, Chunk(0, 2, 7, each=1))
-        parameters_BP, terms = task.asked[0]
+        parameters_BP, request = task.asked[0]
         np.testing.assert_array_equal(parameters_BP[:4], expected_BP(parts)[2:6])
-        np.testing.assert_array_equal(terms.seeds_B, asked.seeds_N[2:7])
-        assert terms.training and result.fitness.shape == (5, 1)
+        np.testing.assert_array_equal(request.seeds_B, asked.seeds_N[2:7])
+        assert request.training and result.fitness.shape == (5, 1)
 
     def test_episodes_of_genomes(self, task: Recorder, parts: Parts) -> None:
         worker = Worker(parts.experiment)
         result = worker.evaluate(a_population(parts), Chunk(0, 1, 4, of_centre=True))
-        parameters_BP, terms = task.asked[0]
+        parameters_BP, request = task.asked[0]
         expected = [by_hand(parts, GENOMES[i]) for i in (1, 0, 2)]
         np.testing.assert_array_equal(parameters_BP, expected)
-        assert not terms.training and terms.seeds_B.tolist() == [101, 102, 103] and result.fitness.shape == (3,)
+        assert not request.training and request.seeds_B.tolist() == [101, 102, 103] and result.fitness.shape == (3,)
 
     def test_one_alone_and_the_centre_alone(self, task: Recorder, parts: Parts) -> None:
         worker, asked = Worker(parts.experiment), a_population(parts)

@@ -28,7 +28,7 @@ from distes.pools.chunks import Chunk
 from distes.pools.device import visible_gpus
 from distes.pools.serial import SerialPool
 from distes.pools.worker import Worker
-from distes.tasks.base import Outcome, Task, Terms
+from distes.tasks.base import Outcome, Request, Task
 from tests.policies import OF_KNOWN_LAYERS
 from tests.small import ROOT, Parts, evaluate, gaussian_members, parts, population
 
@@ -58,7 +58,7 @@ class Answers(Task):
     def on_device(self) -> bool:
         return True
 
-    def evaluate(self, members: Members, terms: Terms) -> Outcome:
+    def evaluate(self, members: Members, request: Request) -> Outcome:
         count = len(members)
         members.select(np.arange(count))
         x_K = torch.rand(1, 3, *self.shape, generator=torch.Generator().manual_seed(1))

@@ -15,7 +15,7 @@ from distes.members.members import Members
 from distes.policies.mlp import MLP
 from distes.pools.chunks import Chunk
 from distes.pools.worker import Worker
-from distes.tasks.base import Outcome, Task, Terms
+from distes.tasks.base import Outcome, Request, Task
 from distes.tasks.gym import Gym
 from tests.pointer_graphs import PointerGraphs
 from tests.small import Parts, parts, population
@@ -72,7 +72,7 @@ class Keeps(Task):
     observation_shape: tuple[int, ...] = (3,)
     action_size: int = 2
 
-    def evaluate(self, members: Members, terms: Terms) -> Outcome:
+    def evaluate(self, members: Members, request: Request) -> Outcome:
         self.kept = members
         members.select(np.arange(len(members)))
         if len(members) == 20:

@@ -21,7 +21,7 @@ from distes.errors.installation import install
 from distes.policies.linear import Linear
 from distes.policies.mlp import MLP
 from distes.pools.serial import SerialPool
-from distes.tasks.base import Outcome, Terms
+from distes.tasks.base import Outcome, Request
 from distes.tasks.gym import Gym
 from tests.environments import Doubled, Drift, Echo
 from tests.reference import episode_seed
@@ -45,7 +45,7 @@ def outcome(of: Parts, members: int = 2, training: bool = True, sigma: float = 0
     """Of pairs with a seed for each."""
     pairs = np.arange(members // 2 + 1).repeat(2)[:members]
     chosen = of.members((pairs * 500).tolist(), np.resize([1, -1], members).tolist(), sigma=sigma)
-    return of.task.evaluate(chosen, Terms(pairs.astype(np.uint64), training))
+    return of.task.evaluate(chosen, Request(pairs.astype(np.uint64), training))
 
 
 def actions() -> list[Any]:
@@ -282,7 +282,7 @@ class TestTraining:
                 slots=slots,
             )
             chosen = made.members([0] * 6, [1] * 6, sigma=0.0)
-            made.task.evaluate(chosen, Terms(np.arange(6, dtype=np.uint64)))
+            made.task.evaluate(chosen, Request(np.arange(6, dtype=np.uint64)))
             by_slot[slots] = sorted(float(action[0]) for action in actions())
         assert by_slot[1] == by_slot[3]
 

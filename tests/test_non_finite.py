@@ -26,11 +26,10 @@ from distes.population import Evaluation, Moments
 from distes.strategies.gans import GANS
 from distes.strategies.novelty_es import NSES, NSRES
 from distes.strategies.update.novelty import NoveltyArchive
-from distes.tasks import batched
-from distes.tasks.base import Outcome, Task, Terms
+from distes.tasks import batched, one_episode
+from distes.tasks.base import Outcome, Request, Task
 from distes.tasks.gym import Gym
 from distes.tasks.normalization import RunningStat
-from distes.tasks.one_episode import live
 from tests.sick import ACTIONS, ONE_IN, STEPS, Root, SingleSick
 from tests.small import Log, Parts, evaluate, parts, population, sphere, train, trainer
 
@@ -45,8 +44,8 @@ def sick(stepping: str, policy: Any = None, kwargs: dict[str, Any] | None = None
     return parts(Gym(STEPPINGS[stepping], env_kwargs=kwargs or {}, **arguments), policy)
 
 
-def outcome(of: Parts, **terms: Any) -> Outcome:
-    return of.task.evaluate(of.members(IDS.tolist(), SIGNS.tolist()), Terms(SEEDS, **terms))
+def outcome(of: Parts, **request: Any) -> Outcome:
+    return of.task.evaluate(of.members(IDS.tolist(), SIGNS.tolist()), Request(SEEDS, **request))
 
 
 class TestAMember:
@@ -92,7 +91,7 @@ class TestAMember:
         size = 4 if actions == "MultiDiscrete" else 2
         of = sick(stepping, Root(3, size), {"at": 0, "actions": actions}, action_mode=mode)
         members = of.members(IDS.tolist(), SIGNS.tolist())
-        got = of.task.evaluate(members, Terms(SEEDS, refuses_non_finite=False))
+        got = of.task.evaluate(members, Request(SEEDS, refuses_non_finite=False))
         negative_B = (members.parameters() < 0).any(axis=1)
         assert 0 < negative_B.sum() < B
         np.testing.assert_array_equal(np.isnan(got.fitness_B), negative_B)
@@ -153,7 +152,7 @@ class TestPlaying:
             torch.nn.init.constant_(policy.squares, -1.0)
         step = 5 if reason == "an observation" else 1
         with pytest.raises(EvaluationError, match=rf"^In step {step} of the episode with seed {seed}, {reason}"):
-            list(live(environment, policy, *task.observation_and_action(), seed))
+            list(one_episode.steps(environment, policy, *task.observation_and_action(), seed))
 
 
 class TestARun:
@@ -180,9 +179,9 @@ class TestARun:
         class Wild(type(sphere().task)):  # type: ignore[misc]
             """The centre's fitness is the value; that of members is what it always was."""
 
-            def evaluate(self, members: Any, terms: Terms) -> Outcome:
-                got = super().evaluate(members, terms)
-                return got if terms.training else dataclasses.replace(got, fitness_B=np.full(len(members), value))
+            def evaluate(self, members: Any, request: Request) -> Outcome:
+                got = super().evaluate(members, request)
+                return got if request.training else dataclasses.replace(got, fitness_B=np.full(len(members), value))
 
         of = parts(Wild("sphere"))
         log = Log()
@@ -225,8 +224,8 @@ class TestMoments:
         assert stat.count == 0 and stat.normalization() is None
 
         class Spoils(type(sphere().task)):  # type: ignore[misc]
-            def evaluate(self, members: Any, terms: Terms) -> Outcome:
-                return dataclasses.replace(super().evaluate(members, terms), moments=spoilt)
+            def evaluate(self, members: Any, request: Request) -> Outcome:
+                return dataclasses.replace(super().evaluate(members, request), moments=spoilt)
 
         of = parts(Spoils("sphere"))
         with pytest.raises(EvaluationError, match=sentence):
@@ -301,8 +300,8 @@ class TestAUsersOwnTask:
         of = sphere(behaviour=True)
 
         class Lost(type(of.task)):  # type: ignore[misc]
-            def evaluate(self, members: Any, terms: Terms) -> Outcome:
-                got = super().evaluate(members, terms)
+            def evaluate(self, members: Any, request: Request) -> Outcome:
+                got = super().evaluate(members, request)
                 assert got.behaviour_BD is not None
                 got.behaviour_BD[3] = np.inf
                 return got

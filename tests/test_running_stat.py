@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from distes.population import Moments
-from distes.tasks.normalization import MIN_VARIANCE, RunningStat
+from distes.tasks.normalization import MIN_VARIANCE, ArraySums, RunningStat, TensorSums
 from tests import reference
 
 SIZES = st.lists(st.integers(0, 20), min_size=1, max_size=8)
@@ -106,3 +107,23 @@ def test_a_state_that_was_taken_does_not_change_later() -> None:
 
 def same(left: dict[str, Any], right: dict[str, Any]) -> bool:
     return left.keys() == right.keys() and all(np.array_equal(left[key], right[key]) for key in left)
+
+
+@pytest.mark.parametrize("kind", [ArraySums, TensorSums])
+@pytest.mark.parametrize("watched", [[0, 1, 2], [0, 2], [1]])
+def test_sums_of_some_rows_equal_two_passes_and_leave_out_what_is_not_finite(kind: type, watched: list[int]) -> None:
+    seen_TRO = np.random.default_rng(5).normal(3, 2, (150, 3, 4)).astype(np.float32)  # more steps than one block holds
+    seen_TRO[7, 1, 2], seen_TRO[100, :, 0] = np.nan, -np.inf
+    sums: ArraySums | TensorSums = ArraySums(4) if kind is ArraySums else TensorSums(4, torch.device("cpu"))
+    sums.watch(np.isin(np.arange(3), watched))
+    for seen_RO in seen_TRO:
+        if isinstance(sums, ArraySums):
+            sums.add(seen_RO)
+        else:
+            sums.add(torch.from_numpy(seen_RO), torch.ones(3, dtype=torch.bool))
+    rows_NO = seen_TRO[:, watched].reshape(-1, 4).astype(np.float64)
+    rows_NO = rows_NO[np.isfinite(rows_NO).all(1)]
+    got, expected = sums.moments(), moments(rows_NO)
+    assert got.count == expected.count
+    np.testing.assert_allclose(got.mean_O, expected.mean_O, rtol=1e-12)
+    np.testing.assert_allclose(got.m2_O, expected.m2_O, rtol=1e-10)

@@ -8,14 +8,11 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from distes.tasks.spaces import (
-    Action,
-    BoxAction,
+from distes.tasks.actions import Action, BoxAction, DiscreteAction, MultiDiscreteAction
+from distes.tasks.observations import (
     DictObservation,
-    DiscreteAction,
     FlatObservation,
     ImageObservation,
-    MultiDiscreteAction,
     Observation,
     OneHotObservation,
 )

@@ -31,7 +31,7 @@ from distes.runs.checkpoint import Checkpoints
 from distes.runs.directory import RunDirectory
 from distes.runs.monitors.base import Metrics
 from distes.runs.policy_files import load_policy
-from distes.tasks.base import Outcome, Task, Terms
+from distes.tasks.base import Outcome, Request, Task
 from distes.tasks.gym import Gym
 from tests.long_run import run
 from tests.reference import episode_seed
@@ -57,11 +57,11 @@ class Rigged(Task):
     def reward_threshold(self) -> float | None:
         return self.threshold
 
-    def evaluate(self, members: Members, terms: Terms) -> Outcome:
+    def evaluate(self, members: Members, request: Request) -> Outcome:
         count = len(members)
         fitness_B = np.arange(count, dtype=np.float64)
-        if not terms.training:
-            fitness_B = np.array([self.by_seed.get(int(seed), 0.0) for seed in terms.seeds_B])
+        if not request.training:
+            fitness_B = np.array([self.by_seed.get(int(seed), 0.0) for seed in request.seeds_B])
         return Outcome(fitness_B, np.full(count, 3), count)
 
 

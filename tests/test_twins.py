@@ -10,7 +10,7 @@ from gymnasium.envs.registration import load_env_creator
 
 from distes.envs import TWINS
 from distes.errors import ConfigurationError
-from distes.tasks.base import Terms
+from distes.tasks.base import Request
 from distes.tasks.gym import Gym
 from tests.small import parts
 
@@ -33,7 +33,7 @@ def test_what_the_original_shows_in_info_is_a_behaviour_of_the_twin(env: str) ->
         for stepping in ("auto", "one_by_one"):
             task = Gym(env, stepping=stepping, behaviour=f"info:{key}", max_steps=15)  # type: ignore[arg-type]
             of = parts(task)
-            outcome = task.evaluate(of.members([1, 1, 2, 2], [1, -1] * 2), Terms(np.array([4, 4, 5, 5], np.uint64)))
+            outcome = task.evaluate(of.members([1, 1, 2, 2], [1, -1] * 2), Request(np.array([4, 4, 5, 5], np.uint64)))
             assert outcome.behaviour_BD is not None
             did.append(outcome.behaviour_BD)
             steps.append(outcome.steps_B.tolist())
@@ -81,7 +81,7 @@ def test_arguments_mean_the_same(env: str, arguments: dict[str, Any]) -> None:
     for stepping in ("auto", "one_by_one"):
         task = Gym(env, env_kwargs=arguments, stepping=stepping, max_steps=30)  # type: ignore[arg-type]
         of = parts(task)
-        outcome = task.evaluate(of.members([1, 1], [1, -1]), Terms(np.array([4, 4], np.uint64)))
+        outcome = task.evaluate(of.members([1, 1], [1, -1]), Request(np.array([4, 4], np.uint64)))
         fitness.append(outcome.steps_B if "-v5" not in env else outcome.fitness_B)
     np.testing.assert_allclose(*fitness, rtol=1e-9)
 

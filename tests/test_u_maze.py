@@ -14,7 +14,7 @@ from torch import Tensor
 
 from distes.envs.u_maze import EDGE, GOAL, JITTER, REACHED, START, STEP, WALLS, SingleUMaze, UMaze, picture
 from distes.errors import ConfigurationError
-from distes.tasks.base import Terms
+from distes.tasks.base import Request
 from distes.tasks.gym import Gym
 from tests.small import parts
 
@@ -293,8 +293,8 @@ def test_it_is_evaluated_the_same_way_batched_and_one_by_one() -> None:
     for name, stepping in ((NAME, "auto"), ("UMaze-v0", "auto"), ("UMaze-v0", "one_by_one")):
         task = Gym(name, stepping=stepping, behaviour="info:position")  # type: ignore[arg-type]
         of = parts(task)
-        terms = Terms(np.array([4, 4, 5, 5], np.uint64))
-        outcome = task.evaluate(of.members([1, 1, 2, 2], [1, -1] * 2), terms)
+        request = Request(np.array([4, 4, 5, 5], np.uint64))
+        outcome = task.evaluate(of.members([1, 1, 2, 2], [1, -1] * 2), request)
         assert outcome.behaviour_BD is not None
         # where a member ends is what it did, and its fitness is minus the distance from there to the goal
         distance_B = np.linalg.norm(outcome.behaviour_BD - GOAL, axis=1)

@@ -27,7 +27,7 @@ from distes.pools.serial import SerialPool
 from distes.pools.worker import Worker
 from distes.population import Evaluation, Genomes, Moments, Normalization, Population, ReadOnly
 from distes.strategies.openai_es import OpenAIES
-from distes.tasks.base import Outcome, Terms
+from distes.tasks.base import Outcome, Request
 from distes.tasks.functions import Function
 from distes.training.trainer import Trainer
 from tests.odd_policies import Sampled
@@ -225,7 +225,7 @@ def test_rows_must_be_those_of_the_selected_members() -> None:
 RECORDS: list[Callable[[], ReadOnly]] = [
     lambda: Evaluation.of(np.zeros((4, 2)), behaviour=np.zeros((8, 2)), eval_fitness=np.zeros(2)),
     lambda: sphere().strategy(population_size=4).ask(),
-    lambda: Terms(np.zeros(3, np.uint64), observed_B=np.ones(3, bool)),
+    lambda: Request(np.zeros(3, np.uint64), observed_B=np.ones(3, bool)),
     lambda: Normalization(np.zeros(2, np.float32), np.ones(2, np.float32)),
     lambda: Moments(1, np.zeros(2), np.zeros(2)),
     lambda: Genomes.of([(1, 2)], "normal"),
@@ -242,9 +242,9 @@ def test_records_are_read_only_here_and_after_a_journey(make: Callable[[], ReadO
 
 def test_an_array_stays_writable_for_who_made_it() -> None:
     mine_B = np.zeros(3, np.uint64)
-    terms = Terms(mine_B)
+    request = Request(mine_B)
     mine_B[0] = 7
-    assert terms.seeds_B[0] == 7
+    assert request.seeds_B[0] == 7
 
 
 def read_only(thing: Any) -> Any:

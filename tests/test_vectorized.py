@@ -22,7 +22,7 @@ from distes.policies.recurrent import Recurrent
 from distes.pools.serial import SerialPool
 from distes.population import Normalization
 from distes.tasks import batched
-from distes.tasks.base import Outcome, Terms
+from distes.tasks.base import Outcome, Request
 from distes.tasks.gym import Gym
 from tests.environments import Drifts, Echo, Lab
 from tests.reference import episode_seed
@@ -57,7 +57,7 @@ def run(of: Parts, who: Sequence[int] = range(B), **terms: Any) -> Outcome:
     chosen = list(who)
     if (observed_B := terms.get("observed_B")) is not None:
         terms["observed_B"] = observed_B[chosen]
-    return of.task.evaluate(of.members(IDS[chosen].tolist(), SIGNS[chosen].tolist()), Terms(SEEDS[chosen], **terms))
+    return of.task.evaluate(of.members(IDS[chosen].tolist(), SIGNS[chosen].tolist()), Request(SEEDS[chosen], **terms))
 
 
 def bits(outcome: Outcome) -> list[bytes]:
@@ -70,7 +70,7 @@ def bits(outcome: Outcome) -> list[bytes]:
 def test_equals_one_after_the_other(
     memory: bool, episodes: int, max_steps: int | None, normalization: Normalization | None
 ) -> None:
-    """Each row by itself, as an environment of its own that Gymnasium could hold: `Lockstep` steps it."""
+    """Each row by itself, as an environment of its own that Gymnasium could hold: `LockstepEpisodes` steps it."""
     arguments = {"episodes_per_member": episodes, "max_steps": max_steps, "reward_shift": 0.25}
     got = run(made(DRIFTS, memory, **arguments), normalization=normalization)
     expected = run(made(SINGLE, memory, **arguments), normalization=normalization)
@@ -96,7 +96,7 @@ def test_companions_and_order_change_no_bit(memory: bool, noise: float) -> None:
 def test_when_members_are_dropped_changes_no_bit(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = bits(run(made(DRIFTS, action_noise=0.3)))
     widths = list(Drifts.widths)
-    monkeypatch.setattr("distes.tasks.gym.DROP_CHEAP", share)
+    monkeypatch.setattr("distes.tasks.running.DROP_CHEAP", share)
     Drifts.widths.clear()
     assert bits(run(made(DRIFTS, action_noise=0.3))) == expected
     assert len(Drifts.widths) == len(widths)
@@ -118,7 +118,7 @@ def test_the_simulator_is_narrowed_to_members_that_run(episodes: int) -> None:
             return answer
 
     members.__class__ = Counted
-    outcome = of.task.evaluate(members, Terms(SEEDS))
+    outcome = of.task.evaluate(members, Request(SEEDS))
     assert calls == [(width // episodes, episodes, 3) for width in Drifts.widths]
     assert Drifts.widths == sorted(Drifts.widths, reverse=True) and Drifts.widths[0] == B * episodes
     if episodes == 1:
@@ -149,8 +149,8 @@ def test_moments_are_those_of_all_observations_that_were_acted_on(
 def test_small_blocks_of_noise_and_moments_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     of, terms = made(DRIFTS, action_noise=0.3), {"observed_B": np.ones(B, np.bool_)}
     expected = run(of, **terms)
-    monkeypatch.setattr(batched, "NOISE_NUMBERS", 7 * B)
-    monkeypatch.setattr(batched, "SUM_NUMBERS", 7 * B)
+    monkeypatch.setattr("distes.tasks.action_noise.TENSOR_NUMBERS", 7 * B)
+    monkeypatch.setattr("distes.tasks.normalization.SUM_NUMBERS", 7 * B)
     got = run(of, **terms)
     assert bits(got) == bits(expected)
     assert got.moments is not None and expected.moments is not None and got.moments.count == expected.moments.count
@@ -183,7 +183,7 @@ class TestActionNoise:
         kwargs = {"actions": space, "lengths": steps}
         of = parts(Gym(VECTOR_ECHO, env_kwargs=kwargs, action_noise=0.3, slots=4), policy)
         chosen = of.members([0] * 4, [1, -1, 1, -1], sigma=0.0)
-        of.task.evaluate(chosen, Terms(np.array([5, 5, 6, 6], np.uint64), training))
+        of.task.evaluate(chosen, Request(np.array([5, 5, 6, 6], np.uint64), training))
         return np.array([action for what, action in Echo.log if what == "step"]).reshape(steps, 4, 2).transpose(1, 0, 2)
 
     def test_is_gaussian_and_both_members_of_a_pair_get_the_same(self) -> None:
@@ -235,7 +235,7 @@ class TestForeignSimulators:
     def test_actions_are_of_the_space(self, space: Any) -> None:
         """The environment itself asserts it."""
         of = parts(Gym(VECTOR_ECHO, env_kwargs={"actions": space}, slots=8))
-        of.task.evaluate(of.members([1, 2, 3, 4, 5], [1] * 5, sigma=3.0), Terms(np.arange(5, dtype=np.uint64)))
+        of.task.evaluate(of.members([1, 2, 3, 4, 5], [1] * 5, sigma=3.0), Request(np.arange(5, dtype=np.uint64)))
         assert len({str(action) for what, action in Echo.log if what == "step"}) > 1
 
     def test_images_are_scaled_and_have_their_channels_first(self) -> None:
@@ -244,7 +244,7 @@ class TestForeignSimulators:
         policy = nn.Sequential(nn.Conv2d(3, 1, (9, 8), bias=False), nn.Flatten())
         nn.init.ones_(policy[0].weight)
         of = parts(Gym(VECTOR_ECHO, env_kwargs=kwargs, slots=2), policy)
-        of.task.evaluate(of.members([0, 0], [1, 1], sigma=1e-9), Terms(np.arange(2, dtype=np.uint64)))
+        of.task.evaluate(of.members([0, 0], [1, 1], sigma=1e-9), Request(np.arange(2, dtype=np.uint64)))
         actions = [float(action[0]) for what, action in Echo.log if what == "step"]
         assert of.task.observation_shape == (3, 9, 8)
         assert actions == pytest.approx([9 * 8 * 3 / 5] * 6, rel=1e-4)
@@ -289,7 +289,7 @@ class TestForeignSimulators:
         for task in (vector, single):
             of = parts(task)
             chosen = of.members([0, 0, 9, 9], [1, -1] * 2)
-            outcomes.append(bits(task.evaluate(chosen, Terms(np.array([1, 1, 2, 2], np.uint64)))))
+            outcomes.append(bits(task.evaluate(chosen, Request(np.array([1, 1, 2, 2], np.uint64)))))
         assert outcomes[0] == outcomes[1]
 
     def test_what_is_no_simulator_is_refused(self) -> None:
@@ -324,7 +324,7 @@ class TestEnvPool:
 
         def of_members(who: list[int]) -> list[bytes]:
             chosen = of.members(IDS[who].tolist(), SIGNS[who].tolist())
-            return bits(of.task.evaluate(chosen, Terms(SEEDS[who])))
+            return bits(of.task.evaluate(chosen, Request(SEEDS[who])))
 
         together = of_members(members)
         assert len(set(together)) == B
@@ -333,7 +333,7 @@ class TestEnvPool:
 
     def test_the_step_limit_can_be_longer_than_its_own(self) -> None:
         of = parts(Gym("envpool:Pendulum-v1", max_steps=230))
-        outcome = of.task.evaluate(of.members([0, 0], [1, -1]), Terms(SEEDS[:2]))
+        outcome = of.task.evaluate(of.members([0, 0], [1, -1]), Request(SEEDS[:2]))
         np.testing.assert_array_equal(outcome.steps_B, [230, 230])
 
 
@@ -394,7 +394,7 @@ def test_on_a_gpu_nothing_changes_but_rounding() -> None:
             SIGNS,
             device=device,
         )
-        outcomes.append(of.task.evaluate(members, Terms(SEEDS, normalization=NORMALIZATION)))
+        outcomes.append(of.task.evaluate(members, Request(SEEDS, normalization=NORMALIZATION)))
     on_cpu, on_gpu = outcomes
     np.testing.assert_array_equal(on_gpu.steps_B, on_cpu.steps_B)
     np.testing.assert_allclose(on_gpu.fitness_B, on_cpu.fitness_B, rtol=1e-3)

@@ -19,7 +19,7 @@ from distes.pools.chunks import Chunk
 from distes.pools.experiment import Experiment
 from distes.pools.worker import Worker
 from distes.population import Moments, Normalization
-from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs, MemberError, Outcome, Task, Terms
+from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs, MemberError, Outcome, Request, Task
 from distes.training.signals import StopSignals
 from tests.small import Parts, parts, population, train
 
@@ -30,7 +30,7 @@ NORMALIZATION = Normalization(np.zeros(1, np.float32), np.ones(1, np.float32))
 class Recorder(Task):
     """Takes down on what terms it is asked; a member's fitness is its place, or something worse."""
 
-    asked: list[tuple[Any, Terms]] = field(default_factory=list)
+    asked: list[tuple[Any, Request]] = field(default_factory=list)
     bad: dict[int, float] = field(default_factory=dict)
     raises: BaseException | None = None
     on_device: bool = False
@@ -44,12 +44,12 @@ class Recorder(Task):
     def action_size(self) -> int:
         return 4
 
-    def evaluate(self, members: Members, terms: Terms) -> Outcome:
-        self.asked.append((members.parameters(), terms))
+    def evaluate(self, members: Members, request: Request) -> Outcome:
+        self.asked.append((members.parameters(), request))
         if self.raises is not None:
             raise self.raises
         fitness_B = np.array([self.bad.get(b, float(b)) for b in range(len(members))])
-        moments = None if terms.observed_B is None else Moments(3, np.zeros(1), np.zeros(1))
+        moments = None if request.observed_B is None else Moments(3, np.zeros(1), np.zeros(1))
         return Outcome(fitness_B, np.arange(len(members)) + 10, 2 * len(members), moments)
 
 
@@ -66,12 +66,12 @@ def made(task: Recorder) -> Parts:
 def test_both_members_of_a_pair_plus_first(task: Recorder, made: Parts) -> None:
     asked = population(made.strategy(population_size=12, sigma=0.5), normalization=NORMALIZATION)
     result = Worker(made.experiment).evaluate(asked, Chunk(4, 2, 5))
-    parameters_BP, terms = task.asked[0]
+    parameters_BP, request = task.asked[0]
     directions_NP = made.perturbation.directions(asked.ids_N[2:5])
     expected_BP = [asked.centre_P + sign * 0.5 * row for row in directions_NP for sign in (1, -1)]
     np.testing.assert_allclose(parameters_BP, expected_BP, rtol=1e-6)
-    np.testing.assert_array_equal(terms.seeds_B, asked.seeds_N[2:5].repeat(2))
-    assert terms.training and terms.normalization is NORMALIZATION and terms.observed_B is None
+    np.testing.assert_array_equal(request.seeds_B, asked.seeds_N[2:5].repeat(2))
+    assert request.training and request.normalization is NORMALIZATION and request.observed_B is None
     np.testing.assert_array_equal(result.fitness, [[0, 1], [2, 3], [4, 5]])
     np.testing.assert_array_equal(result.steps, [[10, 11], [12, 13], [14, 15]])
     assert (result.index, result.episodes, result.moments) == (4, 12, None)
@@ -82,10 +82,10 @@ def test_the_centre_acts_without_noise(task: Recorder, made: Parts) -> None:
     seeds_E = np.arange(100, 140, dtype=np.uint64)
     asked = population(made.strategy(population_size=4), eval_seeds_E=seeds_E, normalization=NORMALIZATION)
     result = Worker(made.experiment).evaluate(asked, Chunk(0, 16, 19, of_centre=True))
-    parameters_BP, terms = task.asked[0]
+    parameters_BP, request = task.asked[0]
     np.testing.assert_array_equal(parameters_BP, [asked.centre_P] * 3)
-    np.testing.assert_array_equal(terms.seeds_B, [116, 117, 118])
-    assert not terms.training and terms.normalization is NORMALIZATION
+    np.testing.assert_array_equal(request.seeds_B, [116, 117, 118])
+    assert not request.training and request.normalization is NORMALIZATION
     np.testing.assert_array_equal(result.fitness, [0, 1, 2])
     assert result.steps.shape == (3,)
 
@@ -96,10 +96,10 @@ def test_observes_the_pairs_that_were_asked_for(task: Recorder, made: Parts) -> 
     worker = Worker(made.experiment)
     assert worker.evaluate(asked, Chunk(0, 0, 3)).moments is not None
     assert worker.evaluate(asked, Chunk(1, 2, 4)).moments is None  # nobody of these
-    terms = [terms for _, terms in task.asked]
-    assert terms[0].observed_B is not None
-    assert terms[0].observed_B.tolist() == [False, False, True, True, False, False]
-    assert terms[1].observed_B is None
+    requests = [request for _, request in task.asked]
+    assert requests[0].observed_B is not None
+    assert requests[0].observed_B.tolist() == [False, False, True, True, False, False]
+    assert requests[1].observed_B is None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -149,9 +149,9 @@ def test_a_worker_computes_with_one_thread_and_leaves_torch_as_it_was(
     seen, before = [], torch.get_num_threads()
     evaluate = task.evaluate
 
-    def look(members: Members, terms: Terms) -> Outcome:
+    def look(members: Members, request: Request) -> Outcome:
         seen.append(torch.get_num_threads())
-        return evaluate(members, terms)
+        return evaluate(members, request)
 
     monkeypatch.setattr(Recorder, "evaluate", lambda _, *given: look(*given))
     torch.set_num_threads(3)

@@ -12,7 +12,7 @@ from distes.members.members import Members
 from distes.policies.base import StatefulPolicy
 from distes.population import Evaluation, Population
 from distes.strategies.openai_es import OpenAIES
-from distes.tasks.base import Outcome, Task, Terms
+from distes.tasks.base import Outcome, Request, Task
 
 
 class Ones(Task):
@@ -21,7 +21,7 @@ class Ones(Task):
     observation_shape = property(lambda self: (1,))  # type: ignore[assignment]
     action_size = property(lambda self: 1)  # type: ignore[assignment]
 
-    def evaluate(self, members: Members, terms: Terms) -> Any:
+    def evaluate(self, members: Members, request: Request) -> Any:
         count = len(members)
         with torch.inference_mode():
             answers_BKA = members(torch.ones(count, 1, 1)).numpy()
@@ -45,9 +45,9 @@ class Broken(Ones):
     def check(self) -> None:
         self._fail("check")
 
-    def evaluate(self, members: Members, terms: Terms) -> Any:
+    def evaluate(self, members: Members, request: Request) -> Any:
         self._fail("evaluate")
-        return super().evaluate(members, terms)
+        return super().evaluate(members, request)
 
 
 class Returns(Ones):
@@ -60,25 +60,25 @@ class Returns(Ones):
     def describes_behaviour(self) -> bool:
         return self.describes
 
-    def evaluate(self, members: Members, terms: Terms) -> Any:
+    def evaluate(self, members: Members, request: Request) -> Any:
         return self.what(len(members)) if callable(self.what) else self.what
 
 
 class WritesSeeds(Ones):
     """Writes to what it was handed."""
 
-    def evaluate(self, members: Members, terms: Terms) -> Any:
-        terms.seeds_B[:] = 0
-        return super().evaluate(members, terms)
+    def evaluate(self, members: Members, request: Request) -> Any:
+        request.seeds_B[:] = 0
+        return super().evaluate(members, request)
 
 
 class WritesMembers(Ones):
     """Writes to what is its own."""
 
-    def evaluate(self, members: Members, terms: Terms) -> Any:
+    def evaluate(self, members: Members, request: Request) -> Any:
         parameters_BP = members.parameters()
         parameters_BP[:] = 0
-        return super().evaluate(members, terms)
+        return super().evaluate(members, request)
 
 
 class Picky(nn.Module):

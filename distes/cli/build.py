@@ -42,7 +42,7 @@ def build(configuration: Configuration) -> tuple[Experiment, nn.Module]:
     task: Task = construct("task", configuration["task"])
     try:
         with _blame("task", type(task)):
-            getattr(task, "check", lambda: None)()  # such as: can the environment be made?
+            task.check()  # such as: can the environment be made?
         return _build_around(task, configuration)
     except BaseException:
         task.close()

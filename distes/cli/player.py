@@ -14,7 +14,7 @@ from distes.cli.build import build_policy, construct
 from distes.errors import CheckpointError, ConfigurationError, DistesError, EvaluationError, described
 from distes.errors.installation import install
 from distes.runs.policy_files import SavedPolicy
-from distes.tasks.one_episode import live
+from distes.tasks import one_episode
 
 
 class Player:
@@ -32,17 +32,14 @@ class Player:
             CheckpointError: The saved parameters are not those of the policy.
         """
         self._task = construct("task", saved.task)
-        if not hasattr(self._task, "make"):
-            name = saved.task["class_path"]
-            raise ConfigurationError(f"Only environments can be played; the policy was trained on {name}.")
+        with self._raising():
+            self._observation, self._action = self._task.observation_and_action()
         self._policy = build_policy(saved.policy, saved.observation_shape, saved.action_size).eval()
         try:
             self._policy.load_state_dict(saved.module_state)
         except RuntimeError as error:
             what = " ".join(str(error).split())
             raise CheckpointError(f"The saved parameters do not fit the policy: {what}") from error
-        with self._raising():
-            self._observation, self._action = self._task.observation_and_action()
         self._normalization = saved.normalization
         self._check_sizes(saved)
         self.environment = self._task.make()
@@ -61,7 +58,7 @@ class Player:
             EvaluationError: The environment or the policy raised an error.
         """
         with self._raising():
-            for _, reward in live(
+            for _, reward in one_episode.steps(
                 self.environment,
                 self._policy,
                 self._observation,

@@ -1,7 +1,7 @@
 """Batched simulators: many environments of one kind in one tensor program.
 
 Importing this package registers them with Gymnasium as `distes/CartPole-v1` and so on: `gymnasium.make_vec` gives ours,
-`gymnasium.make` the single environment that each is the twin of: Gymnasium's, or (`UMaze-v0`) our own, which is
+`gymnasium.make` the single environment that each is a twin of: Gymnasium's or, for `UMaze-v0`, our own, which is
 registered here as well. A simulator is imported when it is made.
 """
 

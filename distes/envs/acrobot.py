@@ -12,7 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from distes.envs.classic import Classic, bounds
+from distes.envs.classic import ColumnEnv, bounds
 
 GRAVITY = 9.8
 SECONDS = 0.2  # of one step
@@ -22,7 +22,7 @@ SCALE = 1.25 * 4.9  # see `_accelerate`
 
 
 class Stage:
-    """A state within a Runge-Kutta step and how it changes: views of its tensors."""
+    """A state within a Runge-Kutta step and its derivative, as views of shared tensors."""
 
     def __init__(self, rows_7R: Tensor, sin_3R: Tensor, cos_2_R: Tensor) -> None:
         """Takes the views.
@@ -40,7 +40,7 @@ class Stage:
         self.sin_both_R, self.sin_1_R, self.sin_2_R = sin_3R
 
 
-class Acrobot(Classic):
+class Acrobot(ColumnEnv):
     """R pairs of links; both angles are zero where the links hang."""
 
     # Angles: of both links together, of the first, of the second against the first; their speeds, accelerations; clock.
@@ -51,8 +51,8 @@ class Acrobot(Classic):
 
         Args:
             num_envs: R.
-            max_episode_steps: Episodes are truncated after so many steps; None: never.
-            device: Where everything lives.
+            max_episode_steps: Steps after which an episode is truncated; None for never.
+            device: The device of all tensors.
         """
         self._torques = torch.tensor([1, 0, -1], dtype=torch.float64).to(device) / SCALE
         high = np.array([1, 1, 1, 1, FASTEST_1, FASTEST_2], dtype=np.float32)

@@ -1,4 +1,4 @@
-"""What our batched simulators are: vector environments of Gymnasium whose numbers are torch tensors.
+"""The base class of batched simulators: Gymnasium vector environments on torch tensors.
 
 Axes: R rows, one environment each, O observation, A action.
 """
@@ -19,13 +19,13 @@ from distes.errors import ConfigurationError
 class BatchedEnv(VectorEnv[Tensor, Tensor, Tensor], ABC):
     """R environments of one kind that step together.
 
-    Rows whose episode has ended are not reset by themselves (`AutoresetMode.DISABLED`): whoever steps them either
-    resets them with a mask, lets them run on unheeded, or drops them with `narrow`. What a row does depends on its own
-    seed, state and actions alone, never on the other rows.
+    A row whose episode has ended is not reset automatically (`AutoresetMode.DISABLED`): the caller resets it with a
+    mask, ignores it, or drops it with `narrow`. A row depends on its own seed, state and actions alone, never on the
+    other rows.
 
     Attributes:
-        always_finite: Whether observations of episodes that run are finite as long as actions are, so that nobody
-            needs to look.
+        always_finite: Whether observations of running episodes are finite as long as actions are, so that no check is
+            needed.
     """
 
     always_finite = False
@@ -38,13 +38,13 @@ class BatchedEnv(VectorEnv[Tensor, Tensor, Tensor], ABC):
         single_action_space: spaces.Space[Any],
         device: str | torch.device = "cpu",
     ) -> None:
-        """Sets what Gymnasium's interface wants.
+        """Sets the attributes of Gymnasium's interface.
 
         Args:
-            num_envs: R, before anything was narrowed.
-            single_observation_space: Of one row.
-            single_action_space: Of one row.
-            device: Where states and observations live.
+            num_envs: R, before any row is dropped.
+            single_observation_space: The space of one row's observations.
+            single_action_space: The space of one row's actions.
+            device: The device of states and observations.
         """
         if num_envs < 1:
             raise ConfigurationError(f"num_envs is {num_envs}: a batched environment has at least one row.")
@@ -55,7 +55,7 @@ class BatchedEnv(VectorEnv[Tensor, Tensor, Tensor], ABC):
     def _set_width(self, rows: int) -> None:
         self.num_envs = rows
 
-    # Made when somebody asks: a space of many rows takes longer to make than all rows to step.
+    # Made on demand: to make a space of many rows takes longer than to step all rows.
     @property
     def observation_space(self) -> spaces.Space[Any]:  # type: ignore[override]
         """Of all rows."""
@@ -70,11 +70,11 @@ class BatchedEnv(VectorEnv[Tensor, Tensor, Tensor], ABC):
     def reset(
         self, *, seed: int | Sequence[int] | Tensor | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Starts episodes, in all rows (narrowed ones come back), or in those that a mask names.
+        """Starts episodes in all rows, dropped ones included, or in those that a mask selects.
 
         Args:
-            seed: One 63-bit number per row, or a single one s for s, s + 1, ...; None takes numbers of its own. With a
-                mask, only the masked rows' numbers count.
+            seed: One 63-bit number per row, or one number s for s, s + 1, ...; None for seeds of its own. With a mask,
+                only the numbers of the masked rows count.
             options: `{"reset_mask": bool (R,)}` resets only those rows, as Gymnasium's own vector environments do.
 
         Returns:
@@ -83,7 +83,7 @@ class BatchedEnv(VectorEnv[Tensor, Tensor, Tensor], ABC):
 
     @abstractmethod
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
-        """Steps all rows; of a row whose episode has ended the numbers mean nothing.
+        """Steps all rows; the numbers of a row whose episode has ended mean nothing.
 
         Args:
             actions: (R, A) of a float type, or (R,) integers; on this environment's device.
@@ -91,7 +91,7 @@ class BatchedEnv(VectorEnv[Tensor, Tensor, Tensor], ABC):
         Returns:
             Observations (R, *O), float32 or float64; rewards (R,), float64; terminated (R,) and truncated (R,), bool;
             and a dictionary of tensors (R, ...). The tensors are the environment's own: the next call may overwrite
-            them, and nobody else may write to them.
+            them, and the caller must not write to them.
         """
 
     @abstractmethod
@@ -99,11 +99,11 @@ class BatchedEnv(VectorEnv[Tensor, Tensor, Tensor], ABC):
         """Keeps only these rows, in this order, until the next reset without a mask; `num_envs` becomes their number.
 
         Args:
-            rows: int64, (R',), different numbers below R.
+            rows: int64, (R',), distinct numbers below R.
         """
 
     def _keys(self, seed: int | Sequence[int] | Tensor, rows: int) -> Tensor:
-        """A seed as `reset` takes it, as one number per row: int64, (R,), on this environment's device."""
+        """Returns the seed that `reset` was given as one number per row, int64, (R,), on this environment's device."""
         if isinstance(seed, Tensor):
             if seed.shape != (rows,) or seed.dtype != torch.int64:
                 raise ConfigurationError(
@@ -123,7 +123,7 @@ class BatchedEnv(VectorEnv[Tensor, Tensor, Tensor], ABC):
         return torch.tensor(seed, dtype=torch.int64, device=self.device)
 
     def _mask(self, options: dict[str, Any] | None) -> Tensor | None:
-        """The rows that `reset` is to reset, bool (R,), on this environment's device; None for all."""
+        """Returns the mask of the rows to reset, bool, (R,), on this environment's device; None for all rows."""
         mask = (options or {}).get("reset_mask")
         if mask is None:
             return None

@@ -12,7 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from distes.envs.classic import Classic, bounds
+from distes.envs.classic import ColumnEnv, bounds
 
 GRAVITY = 9.8
 POLE_MASS = 0.1
@@ -25,7 +25,7 @@ FARTHEST = 2.4
 STEEPEST = 12 * math.pi / 180
 
 
-class CartPole(Classic):
+class CartPole(ColumnEnv):
     """R carts with poles."""
 
     # Place, speed, angle, angular speed; and the steps of the episode as a third place, whose speed is one per step.
@@ -43,9 +43,9 @@ class CartPole(Classic):
 
         Args:
             num_envs: R.
-            max_episode_steps: Episodes are truncated after so many steps; None: never.
-            device: Where everything lives.
-            sutton_barto_reward: 0 per step and -1 for falling, instead of 1 per step.
+            max_episode_steps: Steps after which an episode is truncated; None for never.
+            device: The device of all tensors.
+            sutton_barto_reward: Whether the reward is 0 per step and -1 for falling, instead of 1 per step.
         """
         self.sutton_barto_reward = sutton_barto_reward
         self._pushes = torch.tensor([-PUSH, PUSH], dtype=torch.float64, device=device) * (SECONDS / TOTAL_MASS)

@@ -1,4 +1,4 @@
-"""What the classic control tasks and the maze share: a state of a few numbers, kept as columns, and random starts.
+"""The base class of the classic control tasks and the maze: a state of a few columns, and random starts.
 
 Axes: R rows, one environment each; C columns of the state with its clock; S numbers of the state; O observation.
 """
@@ -16,7 +16,7 @@ from distes.errors import ConfigurationError
 from distes.noise.splitmix import uniform
 
 
-class Classic(BatchedEnv):
+class ColumnEnv(BatchedEnv):
     """A `BatchedEnv` whose state is a block of columns, `block_CR`, updated in place.
 
     One step is some twenty small operations, each of which costs a microsecond of overhead and little else. So all
@@ -29,17 +29,17 @@ class Classic(BatchedEnv):
     """
 
     always_finite = True
-    state_columns: tuple[int, ...]  # where in the block lie the numbers of Gymnasium's `state`, in its order
+    state_columns: tuple[int, ...]  # the columns that hold Gymnasium's `state`, in its order
     clock_column: int
     columns: int  # C
 
-    # Of the present width, see `_resize`.
+    # As wide as there are rows now, see `_resize`.
     observations_RO: Tensor
     block_CR: Tensor
     rewards_R: Tensor
     terminated_R: Tensor
     truncated_R: Tensor
-    _origin_R: Tensor  # where among all rows each of the present ones is
+    _origin_R: Tensor  # each row's number before any was dropped
     _action_shape: torch.Size
     _accepted: torch.Size | None  # the shape of actions that `step` takes; None before a reset
 
@@ -52,15 +52,15 @@ class Classic(BatchedEnv):
         device: str | torch.device,
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        """Makes the tensors.
+        """Allocates the tensors.
 
         Args:
             num_envs: R.
-            observation_space: Of one row.
-            action_space: Of one row.
-            max_episode_steps: Episodes are truncated after so many steps; None: never.
-            device: Where everything lives.
-            dtype: Of the block.
+            observation_space: The space of one row's observations.
+            action_space: The space of one row's actions.
+            max_episode_steps: Steps after which an episode is truncated; None for never.
+            device: The device of all tensors.
+            dtype: The type of the state.
         """
         super().__init__(num_envs, observation_space, action_space, device)
         most = int(2 / torch.finfo(dtype).eps)  # beyond it, adding one to the clock changes nothing
@@ -68,29 +68,29 @@ class Classic(BatchedEnv):
             raise ConfigurationError(f"max_episode_steps is {max_episode_steps}: give a number from 1 to {most}.")
         self.dtype, self.limit = dtype, float("inf") if max_episode_steps is None else max_episode_steps
         self._memory: dict[str, Tensor] = {}
-        # Of all rows, narrowed ones included: the key of a row's random numbers, and how many of these it has drawn.
+        # For all rows, dropped ones included: the key of a row's random numbers, and how many of these it has drawn.
         self._keys_R, self._drawn_R = torch.zeros(2, num_envs, dtype=torch.int64, device=self.device)
         self._seeded = False
         self._resize(num_envs)
 
     @property
     def state_RS(self) -> Tensor:
-        """The state as Gymnasium's environment has it, (R, S), a copy; `reset(options={"state": ...})` sets it."""
+        """A copy of the state as Gymnasium's environment has it, (R, S); `reset(options={"state": ...})` sets it."""
         return torch.stack([self.block_CR[column] for column in self.state_columns], dim=1)
 
     def reset(
         self, *, seed: int | Sequence[int] | Tensor | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Starts episodes as the base class says; without seeds each row goes on in its own sequence of numbers.
+        """Starts episodes; without seeds each row goes on in its own sequence of random numbers.
 
         Args:
-            seed: As the base class says.
-            options: Beside `reset_mask`, the bounds of random starts as Gymnasium's environment takes them, or
-                `state`, (R, S): where to start instead.
+            seed: See the base class.
+            options: Beside `reset_mask`, the bounds of random starts that Gymnasium's environment takes, or `state`,
+                (R, S), to start there.
 
         Raises:
-            ConfigurationError: A seed, a mask, a state or a bound that cannot be used.
-            gymnasium.error.ResetNeeded: A mask before the first reset of all rows.
+            ConfigurationError: A seed, a mask, a state or a bound cannot be used.
+            gymnasium.error.ResetNeeded: A mask is given before the first reset of all rows.
         """
         mask_R, options = self._mask(options), options or {}
         if mask_R is not None and self._accepted is None:
@@ -135,7 +135,7 @@ class Classic(BatchedEnv):
         self._bind()
 
     def _tensor(self, name: str, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
-        """A contiguous tensor at the start of the memory of this name, which is made, of zeros, at full width."""
+        """Returns a contiguous view of the memory of this name, which is allocated once, with zeros, at full width."""
         count = torch.Size(shape).numel()
         if name not in self._memory:
             assert self.num_envs == self.full_num_envs
@@ -143,12 +143,12 @@ class Classic(BatchedEnv):
         return self._memory[name][:count].view(shape)
 
     def _filled(self, name: str, values: Sequence[float], dtype: torch.dtype | None = None) -> Tensor:
-        """Such a tensor of constants, (len(values), R): one value per column."""
+        """Returns a `_tensor` of constants, (len(values), R), with one value per column."""
         tensor = self._tensor(name, (len(values), self.num_envs), dtype)
         return tensor.copy_(torch.tensor(values, dtype=torch.float64).to(self.device).unsqueeze(1))
 
     def _seed(self, seed: int | Sequence[int] | Tensor | None, mask_R: Tensor | None) -> None:
-        """Gives (masked) rows the keys of their random numbers; without seeds they keep theirs."""
+        """Sets the keys of the random numbers of all rows, or of masked ones; without seeds, rows keep their keys."""
         if seed is not None:
             keys_R = self._keys(seed, self.num_envs)
             if mask_R is None:
@@ -163,7 +163,7 @@ class Classic(BatchedEnv):
         self._seeded = True
 
     def _uniform(self, count: int, mask_R: Tensor | None) -> Tensor:
-        """The next `count` numbers in [0, 1) of each row, (R, count); only (masked) rows move on."""
+        """Draws `count` numbers in [0, 1) for each row, (R, count); with a mask, other rows draw them again later."""
         if mask_R is None:
             numbers_RN = uniform(self._keys_R, count, first=self._drawn_R)
             self._drawn_R += count
@@ -183,7 +183,7 @@ class Classic(BatchedEnv):
         return state_RS
 
     def _refusal(self, actions: Tensor) -> Exception:
-        """What is wrong with actions whose shape is not the accepted one."""
+        """Returns the error for actions whose shape is not the accepted one."""
         if self._accepted is None:
             return error.ResetNeeded("step() was called before reset(): call reset() first.")
         return ConfigurationError(
@@ -191,24 +191,28 @@ class Classic(BatchedEnv):
         )
 
     def _admit(self, state_RS: Tensor) -> Tensor:
-        """A start as this class keeps it."""
+        """Converts a start, (R, S), to the form that this class keeps."""
         return state_RS
 
     @abstractmethod
     def _bind(self) -> None:
-        """Takes this class's own tensors and views for the present width."""
+        """Makes this class's own tensors and views, as wide as there are rows now."""
 
     @abstractmethod
     def _start(self, options: dict[str, Any], mask_R: Tensor | None) -> Tensor:
-        """Random starts, (R, S)."""
+        """Draws random starts, (R, S)."""
 
     @abstractmethod
     def _observe(self) -> Tensor:
-        """Writes `observations_RO`, and whatever else follows from the state, and returns them."""
+        """Writes `observations_RO`, and other tensors that follow from the state; returns the observations."""
 
 
 def bounds(options: dict[str, Any], low: float, high: float) -> tuple[float, float]:
-    """The options `low` and `high` of a random start, or else these."""
+    """Returns the options `low` and `high` of a random start; the arguments are the defaults.
+
+    Raises:
+        ConfigurationError: One is no number, or low is above high.
+    """
     low, high = number(options, "low", low), number(options, "high", high)
     if low > high:
         raise ConfigurationError(f"Starts from low={low:g} to high={high:g}: low must not be above high.")
@@ -216,7 +220,11 @@ def bounds(options: dict[str, Any], low: float, high: float) -> tuple[float, flo
 
 
 def number(options: dict[str, Any], name: str, default: float) -> float:
-    """One option of a random start."""
+    """Returns an option of a random start, or its default.
+
+    Raises:
+        ConfigurationError: It is no number.
+    """
     try:
         return float(options.get(name, default))
     except (TypeError, ValueError):

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from distes.envs.classic import Classic, bounds
+from distes.envs.classic import ColumnEnv, bounds
 
 LEFT_END, RIGHT_END, GOAL = -1.2, 0.6, 0.45
 FASTEST = 0.07
@@ -19,7 +19,7 @@ GRAVITY = 0.0025
 STEEP = 2.0**20  # see `step`
 
 
-class MountainCarContinuous(Classic):
+class MountainCarContinuous(ColumnEnv):
     """R cars. The state is kept in single precision, as Gymnasium's environment keeps it."""
 
     # Place, steps of the episode; speed, and that of the clock, one per step.
@@ -37,8 +37,8 @@ class MountainCarContinuous(Classic):
 
         Args:
             num_envs: R.
-            max_episode_steps: Episodes are truncated after so many steps; None: never.
-            device: Where everything lives.
+            max_episode_steps: Steps after which an episode is truncated; None for never.
+            device: The device of all tensors.
             goal_velocity: The least speed, per step, at which the goal counts as reached.
         """
         self.goal_velocity = goal_velocity
@@ -76,7 +76,7 @@ class MountainCarContinuous(Classic):
         return self.observations_RO.copy_(self._seen_R2)
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
-        """Drives for one step with these forces, (R, 1), of which -1 to 1 takes effect; see the base class.
+        """Drives for one step with these forces, (R, 1), clipped to [-1, 1]; see the base class.
 
         The reward is -force^2 / 10 with the force as it was given, and 100 more at the goal.
         """
@@ -86,15 +86,15 @@ class MountainCarContinuous(Classic):
         torch.clamp(actions, -1, 1, out=self._force_R1)
         force_R.mul_(POWER)
         torch.mul(place_R, 3, out=slope_R)
-        self._cosine_R.copy_(slope_R).cos_().mul_(GRAVITY)  # the one thing that Gymnasium has in double precision
+        self._cosine_R.copy_(slope_R).cos_().mul_(GRAVITY)  # the only term that Gymnasium computes in double precision
         slope_R.copy_(self._cosine_R)
         force_R.sub_(slope_R)
         speed_R.add_(force_R)
         speed_R.clamp_(-FASTEST, FASTEST)
         self._place_2R.add_(self._speed_2R)
         place_R.clamp_(LEFT_END, RIGHT_END)
-        # Whoever stands at the left end moves no further: the speed is at least STEEP * (LEFT_END - place), which is
-        # nought there (exactly: STEEP is a power of two), and lower than any speed one float to the right.
+        # A car at the left end moves no further: the speed is at least STEEP * (LEFT_END - place), which is
+        # zero there (exactly: STEEP is a power of two), and lower than any speed one float to the right.
         torch.sub(self._wall_R, place_R, alpha=STEEP, out=slope_R)
         torch.maximum(speed_R, slope_R, out=speed_R)
         torch.ge(self._compared_3R, self._needed_3R, out=self._there_3R)

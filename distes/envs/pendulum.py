@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from distes.envs.classic import Classic, number
+from distes.envs.classic import ColumnEnv, number
 
 SECONDS = 0.05  # of one step
 FASTEST = 8.0
@@ -16,7 +16,7 @@ STRONGEST = 2.0
 TURN = 2 * math.pi
 
 
-class Pendulum(Classic):
+class Pendulum(ColumnEnv):
     """R rods of one metre and one kilogram; angle zero is upright.
 
     Angles are kept between -pi and pi, which Gymnasium's environment does for the reward alone.
@@ -37,8 +37,8 @@ class Pendulum(Classic):
 
         Args:
             num_envs: R.
-            max_episode_steps: Episodes are truncated after so many steps; None: never.
-            device: Where everything lives.
+            max_episode_steps: Steps after which an episode is truncated; None for never.
+            device: The device of all tensors.
             g: Gravity, m/s^2.
         """
         self.g = g

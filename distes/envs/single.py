@@ -1,4 +1,4 @@
-"""One environment with Gymnasium's interface, made of one row of a batched simulator that has no other original."""
+"""A single environment with Gymnasium's interface, from one row of a batched simulator that has no original there."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from distes.envs.base import BatchedEnv
 
 
-class Single(gymnasium.Env[NDArray[Any], Any]):
+class SingleEnv(gymnasium.Env[NDArray[Any], Any]):
     """Row 0 of a `BatchedEnv` of one row, in NumPy."""
 
     def __init__(self, batched: BatchedEnv, render_mode: str | None = None) -> None:
-        """Takes the row.
+        """Takes over the simulator.
 
         Args:
-            batched: On the CPU, of one row, without a limit of steps: Gymnasium's wrapper keeps that.
+            batched: A simulator of one row on the CPU, without a step limit, which Gymnasium's wrapper keeps.
             render_mode: One of `metadata["render_modes"]`, or None.
 
         Raises:
-            gymnasium.error.UnsupportedMode: Another.
+            gymnasium.error.UnsupportedMode: The class does not have this render mode.
         """
         modes = self.metadata.get("render_modes") or []
         if render_mode is not None and render_mode not in modes:
@@ -33,13 +33,13 @@ class Single(gymnasium.Env[NDArray[Any], Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[Any], dict[str, Any]]:
-        """Starts an episode as the row does."""
+        """Starts an episode; returns the observation and info of the row."""
         super().reset(seed=seed)
         observations_RO, infos = self.batched.reset(seed=seed, options=options)
         return observations_RO[0].numpy().copy(), _first(infos)
 
     def step(self, action: Any) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
-        """Steps as the row does."""
+        """Steps the row; returns its observation, reward, terminated, truncated and info."""
         observations_RO, rewards_R, terminated_R, truncated_R, infos = self.batched.step(
             torch.as_tensor(np.asarray(action)).unsqueeze(0)
         )

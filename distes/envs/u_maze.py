@@ -1,8 +1,8 @@
-"""UMaze-v0, batched: a point in a cul-de-sac that opens away from the goal, for strategies that seek what is new.
+"""UMaze-v0, batched: a point in a cul-de-sac that opens away from the goal, to test novelty search.
 
 Our own, after the hard maze of Lehman and Stanley 2011 ("Abandoning Objectives", Evolutionary Computation 19(2)) and
-the trap of three walls of Conti et al. 2018 (arXiv:1712.06560): reward leads straight into the trap, and only who first
-moves away from the goal gets around it. Axes: W walls, D = 2 the axes x and y.
+the trap of three walls of Conti et al. 2018 (arXiv:1712.06560): reward leads straight into the trap, and the way
+around it first leads away from the goal. Axes: W walls, D = 2 the axes x and y.
 """
 
 import math
@@ -14,8 +14,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distes.envs.classic import Classic
-from distes.envs.single import Single
+from distes.envs.classic import ColumnEnv
+from distes.envs.single import SingleEnv
 from distes.errors import ConfigurationError
 
 EDGE = 1.0  # the field is the square of x and y from -EDGE to EDGE
@@ -23,16 +23,16 @@ EDGE = 1.0  # the field is the square of x and y from -EDGE to EDGE
 # through along the seam.
 WALLS = ((-0.5, 0.5, 0.2, 0.3), (-0.5, -0.4, -0.5, 0.3), (0.4, 0.5, -0.5, 0.3))
 START = (0.0, -0.2)
-JITTER = 0.05  # starts are uniform, so far around START along each axis
+JITTER = 0.05  # starts are uniform, up to this far from START along each axis
 GOAL = (0.0, 0.7)
 REACHED = 0.1  # from the goal
-STEP = 0.04  # the furthest along each axis
+STEP = 0.04  # the longest move along each axis
 
 
-class UMaze(Classic):
+class UMaze(ColumnEnv):
     """R points, each in a maze of its own.
 
-    An observation is the point's place (x, y) and how far it can go to the left, to the right, down and up.
+    An observation is the point's position (x, y) and its free distance to the left, to the right, down and up.
     """
 
     # Place, distance from the goal, steps of the episode.
@@ -43,8 +43,8 @@ class UMaze(Classic):
 
         Args:
             num_envs: R.
-            max_episode_steps: Episodes are truncated after so many steps; None: never.
-            device: Where everything lives.
+            max_episode_steps: Steps after which an episode is truncated; None for never.
+            device: The device of all tensors.
         """
         walls_WD2 = torch.tensor(WALLS, dtype=torch.float64).unflatten(1, (2, 2))
         self._low_DW1, self._high_DW1 = walls_WD2.permute(2, 1, 0).unsqueeze(-1).contiguous().to(device)
@@ -95,12 +95,12 @@ class UMaze(Classic):
         return self._write()
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
-        """Moves each point by `STEP` times its action, (R, 2), of which -1 to 1 takes effect; see the base class.
+        """Moves each point by `STEP` times its action, (R, 2), clipped to [-1, 1]; see the base class.
 
         It moves along x and then along y, and stops at walls, so that it slides along them; no step is long enough to
-        pass through one, since what counts is where the way ends. The reward is how much nearer the goal comes; from
-        the first is taken the distance at the start. So the return, after any number of steps, is minus the distance
-        from the goal. The episode ends at the goal. `info` has the `position`, (R, 2).
+        pass through one, since what counts is where the way ends. The reward is the decrease of the distance
+        from the goal; the first reward also subtracts the distance at the start. So the return, after any number of
+        steps, is minus the distance from the goal. The episode ends at the goal. `info` has the `position`, (R, 2).
         """
         if actions.shape != self._accepted:
             raise self._refusal(actions)
@@ -126,10 +126,10 @@ class UMaze(Classic):
         torch.clamp(place_R, low_R, high_R, out=place_R)
 
     def _look(self, axis: int) -> None:
-        """Where the way along an axis ends, to either side: at the edge of the field or at a wall.
+        """Finds where the way along an axis ends, on either side: at the edge of the field or at a wall.
 
-        Walls have no rim: who is exactly at a side of one stands before it, and may pass along it. So all that is
-        compared are numbers as they are, and no rounding lets a point in.
+        A point exactly on the side of a wall is outside it, and may move along it. So numbers are compared as they are,
+        and no rounding lets a point in.
         """
         along_R, across_R = self._place_DR[axis], self._place_DR[1 - axis]
         beside_WR, ahead_WR, ends_WR = self._beside_WR, self._ahead_WR, self._ends_WR
@@ -146,7 +146,7 @@ class UMaze(Classic):
         torch.amin(ends_WR, 0, out=self._free_2DR[1, axis])
 
     def _write(self) -> Tensor:
-        """All that follows from places and from where ways end."""
+        """Writes observations and distances, which follow from positions and from where ways end."""
         torch.sub(self._place_DR, self._free_2DR[0], out=self._room_D2R[:, 0])
         torch.sub(self._free_2DR[1], self._place_DR, out=self._room_D2R[:, 1])
         for seen, values in self._seen:
@@ -158,13 +158,13 @@ class UMaze(Classic):
         return self.observations_RO
 
 
-class SingleUMaze(Single):
-    """One such maze, as Gymnasium's environments are; it can be drawn."""
+class SingleUMaze(SingleEnv):
+    """A single maze with Gymnasium's interface, which can be drawn."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012, Gymnasium declares it so
 
     def __init__(self, render_mode: str | None = None) -> None:
-        """Makes it.
+        """Makes the maze.
 
         Args:
             render_mode: "rgb_array" for pictures, or None.
@@ -172,16 +172,19 @@ class SingleUMaze(Single):
         super().__init__(UMaze(1), render_mode)
 
     def render(self) -> NDArray[np.uint8] | None:
-        """The picture of the present moment, or None where no pictures were asked for."""
+        """Returns a picture of the current state, or None where `render_mode` is None."""
         return None if self.render_mode is None else picture(self.batched.state_RS.numpy())  # type: ignore[attr-defined]
 
 
 def picture(places_ND: NDArray[np.floating[Any]], size: int = 240) -> NDArray[np.uint8]:
-    """Walls black, the goal green, points blue; (size, size, 3).
+    """Draws the maze: walls black, the goal green, points blue.
 
     Args:
-        places_ND: Of any number of points, (N, 2).
-        size: Pixels of each side.
+        places_ND: The positions of any number of points, (N, 2).
+        size: The width and height of the picture, in pixels.
+
+    Returns:
+        (size, size, 3), uint8.
     """
     middles = EDGE * ((2 * np.arange(size) + 1) / size - 1)  # of pixels
     x, y = middles[None, :], -middles[:, None]

@@ -25,7 +25,8 @@ from distes.pools.gpu_memory import GpuMemory
 from distes.pools.replica import PopulationOutline, Replica, StateMessage, TellMessage
 from distes.pools.search_distribution import SearchDistribution
 from distes.population import Genomes, Population
-from distes.tasks.base import MemberError, Outcome, Terms, checked, never
+from distes.tasks.base import MemberError, Outcome, Request, never
+from distes.tasks.checks import checked
 
 
 class Worker:
@@ -139,10 +140,10 @@ class Worker:
         rows = self._rows(population, chunk)
         self._members = members = Members(self._forward, self._perturbation, centre_P, rows, self._device)
         refuses = population.refuses_non_finite
-        terms = Terms(seeds_B, not chunk.of_centre, population.normalization, observed_B, refuses, self.stop)
+        request = Request(seeds_B, not chunk.of_centre, population.normalization, observed_B, refuses, self.stop)
         try:
             with seeded(int(seeds_B[0])) if self._forward.draws else contextlib.nullcontext():
-                outcome = checked(self._task, self._task.evaluate(members, terms), len(members))
+                outcome = checked(self._task, self._task.evaluate(members, request), len(members))
             outcome = _finite(outcome, refuses)
         except MemberError as error:
             raise EvaluationError(_sentence(population, chunk, error)) from error

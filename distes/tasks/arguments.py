@@ -1,4 +1,4 @@
-"""What a configuration names and gives arguments to: environments, wrappers. A name is an import path."""
+"""Callables that a configuration names by import path, such as environments and wrappers, and their arguments."""
 
 import importlib
 import inspect
@@ -14,14 +14,14 @@ Wrapper = str | dict[str, Any] | Callable[..., Any]
 
 
 def callable_of(named: str | Callable[..., Any], key: str) -> Callable[..., Any]:
-    """Imports a callable; one that is given as such is returned.
+    """Imports a callable; a callable is returned as it is.
 
     Args:
         named: An import path, or the callable itself.
-        key: Of the configuration, for messages.
+        key: The key of the configuration that names it, for messages.
 
     Raises:
-        ConfigurationError: There is nothing of that name, or it cannot be called.
+        ConfigurationError: Nothing has that name, or it cannot be called.
     """
     if not isinstance(named, str):
         return named
@@ -38,12 +38,12 @@ def callable_of(named: str | Callable[..., Any], key: str) -> Callable[..., Any]
 
 
 def name_of(named: str | Callable[..., Any]) -> str:
-    """A short name for messages: of a callable its own."""
+    """Returns the import path, or a callable's own name, for messages."""
     return named if isinstance(named, str) else getattr(named, "__qualname__", type(named).__name__)
 
 
 def wrapper_and_arguments(wrapper: Wrapper) -> tuple[str | Callable[..., Any], dict[str, Any]]:
-    """What is to be called, and the arguments beside the environment.
+    """Returns a wrapper's import path or callable, and its arguments beside the environment.
 
     Raises:
         ConfigurationError: It is neither an import path, nor a callable, nor a mapping of `class_path` and `init_args`.
@@ -58,9 +58,9 @@ def wrapper_and_arguments(wrapper: Wrapper) -> tuple[str | Callable[..., Any], d
 
 
 def with_tuples(call: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments as YAML can write them, with tuples for lists where the callable declares a tuple.
+    """Turns lists into tuples where a callable declares a tuple, which YAML cannot write.
 
-    A tuple is declared by the type or by the default of a parameter.
+    A parameter declares a tuple by its type or its default.
     """
     try:
         parameters = inspect.signature(call).parameters
@@ -90,7 +90,7 @@ def _as_declared(value: list[Any], hint: Any) -> Any:
 
 
 def takes(make: Callable[..., Any], name: str) -> bool:
-    """Whether a callable names an argument."""
+    """Whether a callable has a parameter of this name."""
     try:
         return name in inspect.signature(make).parameters
     except (TypeError, ValueError):  # of builtins

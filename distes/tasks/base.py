@@ -1,21 +1,26 @@
-"""What a task is.
+"""The interface of a task: from members and seeds to fitness.
 
 Axes: B members evaluated together, O observation, A action (the numbers a policy answers with).
 """
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from distes.errors import ConfigurationError, EvaluationError, raised
+from distes.errors import ConfigurationError
 from distes.members.members import Members
 from distes.population import Floats, Moments, Normalization, ReadOnly
+
+if TYPE_CHECKING:
+    import gymnasium
+
+    from distes.tasks.actions import Action
+    from distes.tasks.observations import Observation
 
 # Why a member has no fitness, besides a return that is NaN or infinite: parts of a sentence.
 NON_FINITE_OBSERVATION = "an observation has a number that is not finite"
@@ -23,12 +28,12 @@ NON_FINITE_ANSWER = "the policy answered a number that is not finite"
 
 
 class ChunkPairs(NamedTuple):
-    """How many pairs make a chunk where the user does not say.
+    """How many pairs of members make a chunk where the user does not say.
 
     Attributes:
-        least: At least so many, if the population has them: a batched step costs something whatever its rows.
-        most: At most.
-        parts: In between, the population is cut into so many.
+        least: The smallest chunk, in pairs, if the population has as many: a batched step has a fixed cost.
+        most: The largest chunk, in pairs.
+        parts: Between the two, the population is cut into this number of chunks.
     """
 
     least: int
@@ -36,11 +41,11 @@ class ChunkPairs(NamedTuple):
     parts: int = 8
 
     def pairs(self, population: int) -> int:
-        """How many, of a population of so many pairs."""
+        """Pairs per chunk for a population, which is counted in pairs."""
         return min(self.most, max(self.least, population // self.parts))
 
     def to_occupy(self, workers: int, population: int) -> int | None:
-        """How many would give each worker a chunk, where the usual ones are too few and smaller ones would do."""
+        """Pairs per chunk that would give every worker a chunk; None if the default does, or if it is too small."""
         fair = population // workers
         return fair if self.pairs(population) > fair >= self.least else None
 
@@ -52,11 +57,11 @@ class MemberError(Exception):
     """A member's evaluation failed.
 
     Attributes:
-        member: Its place among the members evaluated together.
+        member: The member's place among the members evaluated together.
         reason: What happened, part of a sentence.
-        episode_seed: Of the episode, or None.
-        other: Another member that the reason speaks of, as `OTHER`; or None.
-        passing: Whether it may go well in another try: an environment raised.
+        episode_seed: The seed of the episode, or None.
+        other: Another member that the reason mentions, as `OTHER`; or None.
+        passing: Whether another attempt may succeed, since an environment raised.
     """
 
     def __init__(
@@ -74,26 +79,26 @@ class MemberError(Exception):
 
 
 class Stopped(Exception):
-    """Somebody asked to stop (see `Terms.stop`) while episodes were running."""
+    """`Request.stop` returned True while episodes were running."""
 
 
 def never() -> bool:
-    """Nobody asks to stop."""
+    """Returns False: the default of `Request.stop`."""
     return False
 
 
 @dataclass(frozen=True, eq=False)
-class Terms(ReadOnly):
-    """The terms on which members are evaluated; all arrays are read-only.
+class Request(ReadOnly):
+    """How members are to be evaluated; all arrays are read-only.
 
     Attributes:
-        seeds_B: A 64-bit draw per member; both members of a pair have the same.
+        seeds_B: A 64-bit number per member, the same for both members of a pair.
         training: True for the population; False for the centre, which acts without noise and is not shaped.
-        normalization: Of observations, or None.
-        observed_B: Whose observations' moments are wanted, or None.
-        refuses_non_finite: Whether a member is an error that sees, answers or gets a number that is not finite (NaN or
-            infinity). Otherwise its fitness is NaN, and its episodes go on to their end.
-        stop: Asked between steps; once it says True, `evaluate` raises `Stopped`. A task that is quick need not ask.
+        normalization: Mean and standard deviation by which observations are normalised, or None.
+        observed_B: Which members report the moments of their observations; None for no member.
+        refuses_non_finite: Whether a NaN or infinite observation, output or return of a member is an error. Otherwise
+            the member's fitness is NaN, and its episodes go on to their end.
+        stop: Called between steps; once it returns True, `evaluate` raises `Stopped`. A quick task need not call it.
     """
 
     seeds_B: NDArray[np.uint64]
@@ -106,15 +111,15 @@ class Terms(ReadOnly):
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What the members achieved.
+    """The results of one evaluation.
 
     Attributes:
         fitness_B: float64, maximised.
         steps_B: int64, environment steps (1 for a function).
-        episodes: In all.
-        moments: Of the observations of the members asked for, or None.
-        behaviour_BD: What the members did, float32, the mean of their episodes; None where the task describes none.
-        retried: How often all episodes were begun anew in fresh environments, after one of these had raised.
+        episodes: The number of episodes of all members.
+        moments: The moments of the observations that the request asks for, or None.
+        behaviour_BD: What each member did, float32, averaged over its episodes; None where the task describes none.
+        retried: How often all episodes were run again in fresh environments, after an environment had raised.
     """
 
     fitness_B: NDArray[np.float64]
@@ -126,37 +131,70 @@ class Outcome:
 
 
 class Task(ABC):
-    """Something to be good at.
+    """Evaluates members: a function, or episodes in environments.
 
-    It is sent to workers once, so it holds its configuration and makes the rest late. On Ray, arrays that it holds when
-    it is sent are shared by the workers of a node and read-only: what `evaluate` writes to, it makes itself.
+    A task is sent to workers once, so it should hold its configuration and make the rest when it is needed. On Ray,
+    arrays that it holds when it is sent are shared by the workers of a node and read-only: `evaluate` may write only to
+    arrays that it has made itself.
     """
 
     @property
     @abstractmethod
     def observation_shape(self) -> tuple[int, ...]:
-        """Shape of what a policy sees, one row of it: (O,), or (channels, height, width) for images."""
+        """Shape of one observation: (O,), or (channels, height, width) for images."""
 
     @property
     @abstractmethod
     def action_size(self) -> int:
-        """A: how many numbers a policy answers with."""
+        """A, the number of outputs of a policy."""
 
     @abstractmethod
-    def evaluate(self, members: Members, terms: Terms) -> Outcome:
-        """Evaluates the members. What one gets depends on its parameters, its seed and the terms alone.
+    def evaluate(self, members: Members, request: Request) -> Outcome:
+        """Evaluates members. A member's result depends on its parameters, its seed and the request alone.
 
         Args:
-            members: B members, all of them selected. What `members.parameters()` returns may be written to.
-            terms: Their seeds, and how to evaluate.
+            members: B members, all of them selected. The array that `members.parameters()` returns may be written to.
+            request: Their seeds, and how to evaluate them.
 
         Raises:
-            MemberError: If one of them cannot be evaluated.
-            Stopped: If `terms.stop` said so.
+            MemberError: A member cannot be evaluated.
+            Stopped: `request.stop` returned True.
         """
 
+    def check(self) -> None:
+        """Checks the configuration before a run starts, as far as the constructor could not; by default nothing.
+
+        Raises:
+            ConfigurationError: Something is wrong with it, such as an environment that cannot be made.
+        """
+        return
+
+    def make(self, render_mode: str | None = None) -> "gymnasium.Env[Any, Any]":
+        """Makes a single environment, to play a policy in or to record it; the caller closes it.
+
+        Args:
+            render_mode: Gymnasium's "human" or "rgb_array"; None draws nothing.
+
+        Raises:
+            ConfigurationError: This task has no environments, or none that can be made so.
+        """
+        raise self._nothing_to_play()
+
+    def observation_and_action(self) -> "tuple[Observation, Action]":
+        """Returns the translators between a single environment and a policy.
+
+        Raises:
+            ConfigurationError: This task has no environments.
+        """
+        raise self._nothing_to_play()
+
+    def _nothing_to_play(self) -> ConfigurationError:
+        kind = type(self)
+        name = kind.__name__ if kind.__module__.startswith("distes.") else f"{kind.__module__}.{kind.__qualname__}"
+        return ConfigurationError(f"Only environments can be played; the policy was trained on {name}.")
+
     def close(self) -> None:
-        """Lets go of whatever evaluations need, such as environments; the next evaluation makes it anew."""
+        """Releases what evaluations need, such as environments; the next evaluation makes it again."""
         return
 
     @property
@@ -171,28 +209,28 @@ class Task(ABC):
 
     @property
     def threshold_notice(self) -> str | None:
-        """Why a known threshold is not this task's, a sentence for who sets no target; or None."""
+        """Why a known threshold does not apply to this task, a sentence for users who set no target; or None."""
         return None
 
     @property
     def observation_fraction(self) -> float:
-        """The share of pairs whose observations make the running moments; 0 for no normalisation."""
+        """The share of pairs whose observations are counted for normalisation; 0 for no normalisation."""
         return 0.0
 
     @property
     def describes_behaviour(self) -> bool:
-        """Whether outcomes say what members did (see novelty search), not only how well."""
+        """Whether outcomes have a `behaviour_BD`, which novelty search needs."""
         return False
 
     def reference_episodes(self, policy: nn.Module, seeds: Sequence[int]) -> list[NDArray[np.float32]]:
-        """What a policy sees in some episodes, in order: (T, *shape) each. By this its sensitivity is measured.
+        """Returns the observations of some episodes, (T, *shape) each, by which a policy's sensitivity is measured.
 
         Args:
-            policy: A single one, without noise.
+            policy: The policy that acts, without noise.
             seeds: One per episode.
 
         Raises:
-            ConfigurationError: This task has no such thing.
+            ConfigurationError: This task has no such episodes.
         """
         raise ConfigurationError(
             f"The task {self.name} has no reference_episodes, which are needed to measure how sensitive a policy is."
@@ -205,62 +243,10 @@ class Task(ABC):
 
     @property
     def on_device(self) -> bool:
-        """Whether its environments can live on a GPU."""
+        """Whether the task's environments can run on a GPU."""
         return False
 
     @property
     def pairs_per_chunk(self) -> ChunkPairs:
-        """How many pairs a worker had best evaluate together where the user does not say."""
+        """How many pairs a worker evaluates together where the user does not say."""
         return PAIRS_PER_CHUNK
-
-
-def checked(task: Task, outcome: object, count: int) -> Outcome:
-    """Returns what a task returned, as arrays of the types that an `Outcome` declares.
-
-    Args:
-        task: Whose it is.
-        outcome: What its `evaluate` returned.
-        count: B, how many members were evaluated.
-
-    Raises:
-        EvaluationError: It is something else, or does not fit the members.
-    """
-    start = f"The task {type(task).__name__} must return"
-    if not isinstance(outcome, Outcome):
-        got = "nothing" if outcome is None else f"a {type(outcome).__name__}"
-        raise EvaluationError(f"{start} a distes.tasks.base.Outcome from evaluate; got {got}.")
-    fitness_B = _numbers(f"{start} Outcome.fitness_B", outcome.fitness_B, "f", (count,)).astype(np.float64, copy=False)
-    steps_B = _numbers(f"{start} Outcome.steps_B", outcome.steps_B, "", (count,)).astype(np.int64, copy=False)
-    if not isinstance(outcome.episodes, int | np.integer) or outcome.episodes < 1 or steps_B.min() < 0:
-        raise EvaluationError(f"{start} at least 1 episode and no negative steps_B; got {outcome.episodes!r} episodes.")
-    if task.describes_behaviour and outcome.behaviour_BD is None:
-        raise EvaluationError(f"{start} Outcome.behaviour_BD, since its describes_behaviour is True; got None.")
-    behaviour_BD = None
-    if outcome.behaviour_BD is not None:
-        given = _numbers(f"{start} Outcome.behaviour_BD", outcome.behaviour_BD, "f", (count, None))
-        behaviour_BD = given.astype(np.float32, copy=False)
-    if not isinstance(outcome.moments, Moments | None):
-        got = type(outcome.moments).__name__
-        raise EvaluationError(f"{start} Outcome.moments as a distes.population.Moments or None; got a {got}.")
-    episodes = int(outcome.episodes)
-    return dataclasses.replace(
-        outcome, fitness_B=fitness_B, steps_B=steps_B, episodes=episodes, behaviour_BD=behaviour_BD
-    )
-
-
-def _numbers(start: str, given: object, kinds: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
-    """An array of whole numbers, or of these further kinds, of a shape in which None is any size."""
-    try:
-        array = np.asarray(given)
-    except Exception as error:
-        raise EvaluationError(
-            f"{start} as an array; got a {type(given).__name__}, and NumPy {raised(error)}."
-        ) from error
-    fits = len(array.shape) == len(shape) and all(
-        wanted in (None, got) for wanted, got in zip(shape, array.shape, strict=True)
-    )
-    if not fits or array.dtype.kind not in f"iub{kinds}":
-        wanted = f"({', '.join('D' if size is None else str(size) for size in shape)}{',' * (len(shape) == 1)})"
-        what = "numbers" if kinds else "whole numbers"
-        raise EvaluationError(f"{start} of shape {wanted}, {what}; got shape {array.shape}, {array.dtype}.")
-    return array

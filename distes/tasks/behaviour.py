@@ -1,4 +1,4 @@
-"""What a member did, as a few numbers: where novelty search looks for something new (Lehman and Stanley 2011).
+"""Behaviours: what a member did as a few numbers, which novelty search compares (Lehman and Stanley 2011).
 
 Axes: R rows (episodes), O observation, D numbers of a behaviour.
 """
@@ -19,14 +19,14 @@ FINAL_OBSERVATION, INFO = "final_observation", "info:"
 
 
 class NoKeyError(ValueError):
-    """The info of a step lacks the key that is to be read."""
+    """The info of a step lacks the key to read."""
 
 
 class Behaviour:
     """Reads an episode's behaviour from its last step."""
 
     def __init__(self, what: str | Callable[..., Any]) -> None:
-        """Describes it.
+        """Chooses what to read.
 
         Args:
             what: `final_observation`; `info:KEY`, a number or a vector in the environment's info; or a callable
@@ -53,11 +53,15 @@ class Behaviour:
 
     @property
     def needs_info(self) -> bool:
-        """Whether it looks into the info of a step."""
+        """Whether the info of a step is read."""
         return self._key is not None or self._call is not None
 
     def __call__(self, seen_RO: Tensor, info: Mapping[str, Any]) -> Tensor:
-        """Of all rows: (R, D), float32, on the device of the observations.
+        """Returns the behaviours of all rows, (R, D), float32, on the device of the observations.
+
+        Args:
+            seen_RO: The observations after the step.
+            info: The step's info; values have a leading axis R.
 
         Raises:
             ValueError: The info has no such key, or what it gives is not a row of numbers for each row.
@@ -92,7 +96,7 @@ class Behaviour:
         return FINAL_OBSERVATION if not self.needs_info else "the callable" if self._key is None else INFO + self._key
 
     def of_one(self, seen_O: NDArray[np.float32], info: Mapping[str, Any]) -> Tensor:
-        """Of a single environment: (D,)."""
+        """Returns the behaviour in a single environment, (D,), from its observation and info."""
         rows: dict[str, Any] = {}
         for key, value in info.items():
             if self._call is not None or key == self._key:

@@ -1,4 +1,6 @@
-"""What is wrong with what an environment returns, in words.
+"""Says how what an environment returned departs from Gymnasium's interface.
+
+Each function returns part of a sentence, or None if nothing is wrong.
 
 Axes: R rows of a vector environment.
 """
@@ -9,18 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from distes.tasks.spaces import parts_of
+from distes.tasks.observations import parts_of
 
 
 def fault_of_reset(given: Any, space: Any) -> str | None:
-    """What is wrong with what `reset` returned, a sentence without its end; None if nothing is."""
+    """Checks what `reset` of an environment with this observation space returned."""
     if not isinstance(given, tuple | list) or len(given) != 2 or not isinstance(given[1], Mapping):
         return f"its reset must return (observation, info), info a dict; it returned {_shown(given)}"
     return fault_of_observation(given[0], space, "reset")
 
 
 def fault_of_step(given: Any, space: Any) -> str | None:
-    """What is wrong with what `step` returned; None if nothing is."""
+    """Checks what `step` of an environment with this observation space returned."""
     if not isinstance(given, tuple | list) or len(given) != 5:
         old = " (as the interface of gym before 0.26 had it)" if isinstance(given, tuple) and len(given) == 4 else ""
         return (
@@ -40,9 +42,15 @@ def fault_of_step(given: Any, space: Any) -> str | None:
 
 
 def fault_of_observation(observation: Any, space: Any, of: str, rows: int | None = None) -> str | None:
-    """What is wrong with an observation of a space, or with a batch of them; None if nothing is.
+    """Checks an observation of a space, or a batch of them.
 
-    Numbers outside of the bounds are let pass, and so are wider types of the same kind.
+    Numbers outside the bounds are accepted, and so are wider types of the same kind.
+
+    Args:
+        observation: What was returned.
+        space: The space of one observation.
+        of: The method that returned it, for the sentence.
+        rows: The size of the batch; None for a single observation.
     """
     leading = () if rows is None else (rows,)
     try:
@@ -67,7 +75,12 @@ def fault_of_observation(observation: Any, space: Any, of: str, rows: int | None
 
 
 def fault_of_rows(values: Mapping[str, Any], rows: int) -> str | None:
-    """What is wrong with the rewards and flags of a vector environment; None if each row has one of each."""
+    """Checks that the rewards and flags of a vector environment have one number for each row.
+
+    Args:
+        values: What `step` returned, by name.
+        rows: R.
+    """
     for name, value in values.items():
         allowed = "biuf" if name == "rewards" else "biu"
         if int(np.prod(_shape(value), dtype=np.int64)) != rows or _kind(value) not in allowed:
@@ -97,7 +110,7 @@ def _kind(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value in a sentence."""
+    """Describes a value for a sentence."""
     if isinstance(value, tuple | list) and not _is_numbers(value):
         return f"{len(value)} values ({', '.join(type(part).__name__ for part in value)})"
     if isinstance(value, np.ndarray | torch.Tensor) or _is_numbers(value):

@@ -1,9 +1,10 @@
-"""A first look at an environment, before a run: does it keep to Gymnasium's interface, and does a seed decide all?
+"""Tries an environment before a run: does it follow Gymnasium's interface, and does its seed decide everything?
 
 Axes: R rows of a vector environment, A action.
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, described
 from distes.noise.draws import episode_seeds
+from distes.tasks.actions import Action
+from distes.tasks.environments import Environments
 from distes.tasks.faults import fault_of_observation, fault_of_reset, fault_of_rows, fault_of_step
+from distes.tasks.observations import Observation
 from distes.tasks.simulation import Simulation
-from distes.tasks.spaces import Action, Observation
 
-STEPS, SECONDS = 16, 1.0  # of each of the two episodes at the most
+STEPS, SECONDS = 16, 1.0  # at most, of each of the two episodes
 ROWS = 2  # of a simulator that takes any number
 SEED = int(episode_seeds(np.zeros(1, np.uint64), 1)[0, 0])  # as large as those of training are
 
@@ -25,29 +28,73 @@ class RaisedError(Exception):
     """The environment raised; the message is part of a sentence."""
 
 
-def look_at(environment: Any, action: Action) -> str | None:
-    """Lives through the beginning of one episode twice, in one environment, with the same seed and actions.
+def notice_of_memory(environments: Environments, action: Action, retries: int, close: Callable[[], None]) -> str:
+    """Checks whether an environment does the same again after a reset with the same seed.
+
+    Args:
+        environments: Makes the environment.
+        action: Reads rows.
+        retries: How often to try again, in fresh environments, where it raises.
+        close: Closes all environments.
 
     Returns:
-        Where the second differs from the first, in words; None where it does not.
+        A sentence for the user if it does something else; empty otherwise.
 
     Raises:
-        ConfigurationError: It does not keep to Gymnasium's interface.
-        RaisedError: It raised.
+        ConfigurationError: The environment raises, or does not follow Gymnasium's interface.
+    """
+    for left in reversed(range(retries + 1)):
+        try:
+            difference = _difference_of(environments, action)
+            break
+        except RaisedError as error:
+            close()
+            if not left:
+                raise ConfigurationError(f"The environment {environments.env!r} cannot be used: {error}.") from error
+        except ConfigurationError as error:
+            raise ConfigurationError(f"The environment {environments.env!r} cannot be used: {error}.") from error
+    if difference is None:
+        return ""
+    advice = " Use --task.normalize_observations true instead." if environments.description.normalizes else ""
+    return (
+        f"{environments.env} was reset twice with one seed and given the same actions, and {difference}: it, or a "
+        "wrapper, does not heed the seed, or has a memory of its own. What a member gets then depends on who used its "
+        f"environment before, and other numbers of workers give other results.{advice}"
+    )
+
+
+def _difference_of(environments: Environments, action: Action) -> str | None:
+    if environments.kind == "one_by_one":
+        difference: str | None = environments.tried(lambda one: look_at(one, action))
+        return difference
+    if not environments.is_users:
+        return None
+    return look_at_many(environments.simulation(torch.device("cpu")), environments.observation, action)
+
+
+def look_at(environment: Any, action: Action) -> str | None:
+    """Runs the beginning of an episode twice, in one environment, with the same seed and actions.
+
+    Returns:
+        Where the second run differs from the first, in words; None if it does not.
+
+    Raises:
+        ConfigurationError: The environment does not follow Gymnasium's interface.
+        RaisedError: The environment raised.
     """
     first = _beginning(environment, action)
     return _difference(first, _beginning(environment, action, len(first)))
 
 
 def look_at_many(simulation: Simulation, observation: Observation, action: Action) -> str | None:
-    """The same for a simulator of many rows."""
+    """`look_at` for a simulator of many rows."""
     rows = ROWS if simulation.most_rows is None else min(ROWS, simulation.most_rows)
     first = _beginning_of_many(simulation, observation, action, rows)
     return _difference(first, _beginning_of_many(simulation, observation, action, rows, len(first)))
 
 
 def _beginning(environment: Any, action: Action, length: int = STEPS) -> list[tuple[Any, Any]]:
-    """Observation and reward (None at first) of each step."""
+    """Returns the observation and the reward of each step; the reward of the reset is None."""
     space, until = environment.observation_space, time.monotonic() + SECONDS
     actions = action.read_all(_numbers(STEPS, action))
     given = _called("reset", environment.reset, seed=SEED)

@@ -10,7 +10,7 @@ from torch import nn
 
 from distes.errors import ConfigurationError, did_you_mean
 from distes.members.members import Members
-from distes.tasks.base import Outcome, Task, Terms
+from distes.tasks.base import Outcome, Request, Task
 
 Points = NDArray[np.float64]
 
@@ -58,7 +58,7 @@ FUNCTIONS: dict[str, Callable[[Points], Points]] = {
 
 
 class Function(Task):
-    """Fitness is minus the function's value at the point that the policy answers to the constant observation 1.
+    """Fitness is minus the function's value at the policy's output for the constant observation 1.
 
     With the policy `Linear(bias=False)` the point is the parameter vector itself.
     """
@@ -74,7 +74,7 @@ class Function(Task):
 
         Args:
             name: Which function.
-            dimension: Of the point; at least 1, at least 2 for Rosenbrock's.
+            dimension: The number of coordinates; at least 1, and at least 2 for Rosenbrock's.
             behaviour: Whether the point itself is reported as what a member did.
         """
         if name not in FUNCTIONS:
@@ -102,15 +102,15 @@ class Function(Task):
 
     @property
     def describes_behaviour(self) -> bool:
-        """Where it is asked for."""
+        """Whether the argument `behaviour` is True."""
         return self._behaviour
 
     def reference_episodes(self, policy: nn.Module, seeds: Sequence[int]) -> list[NDArray[np.float32]]:
-        """The one observation there is."""
+        """Returns one episode with the one observation there is."""
         return [np.ones((1, 1), np.float32)]
 
-    def evaluate(self, members: Members, terms: Terms) -> Outcome:
-        """Evaluates all members in one call; the terms change nothing, since the function is deterministic."""
+    def evaluate(self, members: Members, request: Request) -> Outcome:
+        """Evaluates all members in one call; the request changes nothing, since the function is deterministic."""
         count = len(members)
         members.select(np.arange(count))
         state = members.initial_state()
@@ -119,6 +119,6 @@ class Function(Task):
             x_BKA = members(ones_BK) if state is None else members.step(ones_BK, state.expand(count, 1, -1))[0]
         x_BA = x_BKA[:, 0].cpu().numpy().astype(np.float64)
         behaviour_BD = x_BA.astype(np.float32) if self._behaviour else None
-        with np.errstate(over="ignore", invalid="ignore"):  # of points that are not finite, as whoever asked looks for
+        with np.errstate(over="ignore", invalid="ignore"):  # at points that are not finite; the caller looks for those
             fitness_B = -FUNCTIONS[self.function](x_BA)
         return Outcome(fitness_B, np.ones(count, np.int64), count, behaviour_BD=behaviour_BD)

@@ -1,54 +1,36 @@
-"""Episodes in lockstep: one batched policy call per step for all environments that run.
+"""Episodes in lockstep: environments are stepped one by one, with one batched policy call per step for all of them.
 
-Axes: R rows, one per running environment, A action numbers, O observation. A row whose episode ends takes the next
-episode at once; where none is left, the last row moves into its place, so that running rows are always the first ones.
+Axes: R rows, one per running environment, A action numbers, O observation. A row whose episode ends starts the
+next one at once; if none is left, the last row moves into its place, so that running rows are always the first.
+
+The file is longer than most: what a step, an end and a start do to the rows is told in one place.
 """
 
-import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from distes.errors import described
 from distes.members.members import Members
 from distes.noise.draws import episode_seeds
-from distes.population import Moments
-from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Stopped, Terms
+from distes.population import Floats
+from distes.tasks.action_noise import ArrayNoise
+from distes.tasks.actions import Action
+from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Request, Stopped
 from distes.tasks.behaviour import Behaviour
+from distes.tasks.episodes import EpisodeSettings, all_finite, lengths_differ
 from distes.tasks.faults import fault_of_reset, fault_of_step
-from distes.tasks.spaces import Action, Observation
+from distes.tasks.normalization import ArraySums, Normalizer
+from distes.tasks.observations import Observation
 
-CLIP = 5.0  # normalised observations are clipped to [-5, 5], as in OpenAI's released code
-NOISE_BLOCK = 256  # steps of action noise drawn at a time
-# The share of the policy's rows that are in use at which the others are dropped: to bind other members takes longer
-# than some needless products.
+# Rows of the policy whose episodes are over are dropped once no more than this share is in use: selecting other members
+# takes longer than some needless products.
 DROP_AT = 0.75
-ONE_THREAD = 8192  # numbers of which BLAS makes a product with one thread
-SUM_BLOCK = 64  # steps whose observations are added up at a time
 
 
-@dataclass(frozen=True)
-class Rules:
-    """How episodes are lived.
-
-    Attributes:
-        episodes_per_member: Fitness is the mean of their returns.
-        max_steps: An episode ends after so many steps, or None.
-        action_noise: Standard deviation of Gaussian noise added to the policy's numbers; in training only.
-        reward_shift: Subtracted from each step's reward; in training only (Mania et al. 2018, section 4.1).
-    """
-
-    episodes_per_member: int
-    max_steps: int | None
-    action_noise: float
-    reward_shift: float
-
-
-class Lockstep:
+class LockstepEpisodes:
     """Runs all episodes of a chunk's members in a fixed set of environments."""
 
     def __init__(
@@ -58,61 +40,83 @@ class Lockstep:
         slots: int,
         observation: Observation,
         action: Action,
-        rules: Rules,
+        settings: EpisodeSettings,
         behaviour: Behaviour | None = None,
     ) -> None:
         """Allocates what every step uses.
 
         Args:
-            make: Makes an environment with Gymnasium's `reset(seed=...)` and `step(action)`; when a row needs it.
-            discard: Closes one that is not used any more.
-            slots: Rows at the most.
+            make: Makes an environment with Gymnasium's `reset(seed=...)` and `step(action)`, when a row needs it.
+            discard: Closes an environment that is not used any more.
+            slots: R, at most.
             observation: Writes rows.
             action: Reads rows.
-            rules: Of the episodes.
+            settings: How episodes run and count.
             behaviour: Reads what a member did, or None.
         """
         self._behaviour = behaviour
         self._make, self._discard, self._environments = make, discard, list[Any]()
         self._behaviour_size: int | None = None  # known after the first episode
-        self._observation, self._action, self._rules = observation, action, rules
+        self._observation, self._action, self._settings = observation, action, settings
         self._seen_RO = np.zeros((slots, *observation.shape), np.float32)
         self._input_RO = np.zeros_like(self._seen_RO)
-        self._noise_RTA = np.zeros((slots, NOISE_BLOCK, action.size), np.float32)
-        self._generators: list[np.random.Generator | None] = [None] * slots
+        self._noise = ArrayNoise(slots, action.size, settings.action_noise)
         self._steps = list[Callable[[Any], Any]]()  # of the environments, looked up once
         self._began_R = np.zeros(slots, np.int64)
         self._job_R = np.zeros(slots, np.int64)
         self._return_R = np.zeros(slots)
 
-    def run(self, members: Members, terms: Terms, forgiven: Collection[int] = ()) -> Outcome:
-        """Lives through all episodes of all members.
+    def run(self, members: Members, request: Request, forgiven: Collection[int] = ()) -> Outcome:
+        """Runs every member's episodes.
 
         Args:
-            members: Whose episodes.
-            terms: Theirs.
+            members: B members.
+            request: Their seeds, and how to evaluate them.
             forgiven: Members whose episodes have a return of NaN where their environment raises; the others go on.
 
         Raises:
-            MemberError: If an environment raises; or if an observation, an answer or a return is not finite, and that
-                is refused.
-            Stopped: If `terms.stop` said so.
+            MemberError: An environment raises; or an observation, an output of the policy or a return is not finite,
+                and the request refuses that.
+            Stopped: `request.stop` returned True.
         """
-        self._forgiven = forgiven
+        self._prepare(members, request, forgiven)
+        with torch.inference_mode():
+            while self._rows:
+                self._select()
+                while not (ended := self._step()):
+                    pass  # an end changes which rows run
+                for row in reversed(ended):
+                    self._end(row)
+                    if not self._begin(row):
+                        self._rows -= 1
+                        self._move(self._rows, row)
+        return_J, per_member = self._return_J, self._settings.episodes_per_member
+        if request.training:
+            return_J -= self._settings.reward_shift * self._steps_J
+        return Outcome(
+            fitness_B=return_J.reshape(-1, per_member).mean(1),
+            steps_B=self._steps_J.reshape(-1, per_member).sum(1),
+            episodes=len(return_J),
+            moments=None if self._sums is None else self._sums.moments(),
+            behaviour_BD=None if self._behaviour is None else self._means(self._did_J),
+        )
+
+    def _prepare(self, members: Members, request: Request, forgiven: Collection[int]) -> None:
+        """Starts an evaluation: the first episodes, one in each row."""
+        self._members, self._request, self._forgiven = members, request, forgiven
         self._first_described: int | None = None  # the first member whose behaviour was read
-        per_member = self._rules.episodes_per_member
-        jobs = len(members) * per_member  # job number = member * per_member + episode
-        self._members, self._terms, self._jobs, self._next_job = members, terms, jobs, 0
-        self._seeds_J = episode_seeds(terms.seeds_B, per_member).ravel()
-        self._noisy = terms.training and self._rules.action_noise > 0 and self._action.noisy
+        self._seeds_J = episode_seeds(request.seeds_B, self._settings.episodes_per_member).ravel()
+        jobs, self._next_job = len(self._seeds_J), 0  # job number = member * episodes_per_member + episode
+        normalization = request.normalization
+        self._normalizer = None if normalization is None else Normalizer(normalization)
+        self._noisy = request.training and self._settings.action_noise > 0 and self._action.noisy
         start_S = members.initial_state()
         self._start_S = start_S = None if start_S is None else start_S.to(members.device)
         self._state_RS = None if start_S is None else start_S.repeat(len(self._seen_RO), 1)
-        # of an episode that never ends well: no return, and no behaviour
-        return_J, steps_J = self._return_J, self._steps_J = np.full(jobs, np.nan), np.zeros(jobs, np.int64)
-        did_J: list[NDArray[np.float32] | None] = [None] * jobs
-        sums = None if terms.observed_B is None else _Sums(self._observation.shape[0])
-
+        # An episode whose environment raises at reset keeps these: no return, no steps, no behaviour.
+        self._return_J, self._steps_J = np.full(jobs, np.nan), np.zeros(jobs, np.int64)
+        self._did_J: list[Floats | None] = [None] * jobs
+        self._sums = None if request.observed_B is None else ArraySums(self._observation.shape[0])
         self._rows = self._clock = self._bound = 0
         while self._rows < min(jobs, len(self._seen_RO)):
             if self._rows == len(self._environments):
@@ -122,57 +126,46 @@ class Lockstep:
             if not self._begin(self._rows - 1):
                 self._rows -= 1
                 break
-        with torch.inference_mode():
-            while self._rows:
-                self._select(sums)
-                while not (ended := self._step(sums)):
-                    pass  # an end changes which rows run
-                for row in reversed(ended):
-                    job = int(self._job_R[row])
-                    return_J[job], steps_J[job] = self._return_R[row], self._clock - self._began_R[row]
-                    if self._behaviour is not None and row not in self._lost_rows:
-                        did_J[job] = self._read_behaviour(self._behaviour, row)
-                    if terms.refuses_non_finite and not np.isfinite(return_J[job]):
-                        raise self._error(row, f"its return is {return_J[job]}, which is not a finite number")
-                    if not self._begin(row):
-                        self._rows -= 1
-                        self._move(self._rows, row)
-        if terms.training:
-            return_J -= self._rules.reward_shift * steps_J
-        return Outcome(
-            fitness_B=return_J.reshape(-1, per_member).mean(1),
-            steps_B=steps_J.reshape(-1, per_member).sum(1),
-            episodes=jobs,
-            moments=None if sums is None else sums.moments(),
-            behaviour_BD=None if self._behaviour is None else self._means(did_J),
-        )
 
-    def _means(self, did_J: list[NDArray[np.float32] | None]) -> NDArray[np.float32]:
+    def _end(self, row: int) -> None:
+        """Writes down what an episode that is over came to.
+
+        Raises:
+            MemberError: Its return is not finite, and the request refuses that; or its behaviour cannot be read.
+        """
+        job = int(self._job_R[row])
+        self._return_J[job], self._steps_J[job] = self._return_R[row], self._clock - self._began_R[row]
+        if self._behaviour is not None and row not in self._lost_rows:
+            self._did_J[job] = self._read_behaviour(self._behaviour, row)
+        if self._request.refuses_non_finite and not np.isfinite(self._return_J[job]):
+            raise self._error(row, f"its return is {self._return_J[job]}, which is not a finite number")
+
+    def _means(self, did_J: list[Floats | None]) -> Floats:
         """The mean behaviour of each member's episodes; NaN where one of them has none."""
         nothing = np.full(self._behaviour_size or 1, np.nan, np.float32)
         did_JD = np.stack([nothing if did_D is None else did_D for did_D in did_J])
-        means_BD: NDArray[np.float32] = did_JD.reshape(-1, self._rules.episodes_per_member, did_JD.shape[1]).mean(1)
+        means_BD: Floats = did_JD.reshape(-1, self._settings.episodes_per_member, did_JD.shape[1]).mean(1)
         return means_BD
 
-    def _select(self, sums: "_Sums | None") -> None:
-        """After the set of running rows changed."""
+    def _select(self) -> None:
+        """Prepares for steps of the running rows, after an episode began or ended."""
         if not DROP_AT * self._bound < self._rows <= self._bound:
             self._bound = self._rows
-        member_R = self._job_R[: self._bound] // self._rules.episodes_per_member
+        member_R = self._job_R[: self._bound] // self._settings.episodes_per_member
         self._members.select(member_R)
         self._x_RKO = torch.from_numpy(self._input_RO[: self._bound]).unsqueeze(1)
-        if sums is not None and self._terms.observed_B is not None:
-            sums.watch(self._terms.observed_B[member_R[: self._rows]])
-        limit = self._rules.max_steps
+        if self._sums is not None and self._request.observed_B is not None:
+            self._sums.watch(self._request.observed_B[member_R[: self._rows]])
+        limit = self._settings.max_steps
         # Ages rise together, so the moment at which the first row meets the limit is known.
         self._next_limit = -1 if limit is None else limit + int(self._began_R[: self._rows].min())
 
-    def _step(self, sums: "_Sums | None") -> list[int]:
+    def _step(self) -> list[int]:
         """One step of all running environments; returns the rows whose episode ended, in rising order."""
-        if self._terms.stop():
+        if self._request.stop():
             raise Stopped
         rows = self._rows
-        actions = self._action.read_all(self._numbers(rows, sums))
+        actions = self._action.read_all(self._numbers(rows))
         results: list[tuple[Any, Any, Any, Any, Any]] = []
         keep = results.append
         self._lost_rows: set[int] = set()
@@ -194,18 +187,18 @@ class Lockstep:
             raise self._unusable(results, error) from error
         if self._clock != self._next_limit and not (any(terminated) or any(truncated)):
             return []
-        at_limit_R = self._clock - self._began_R[:rows] == self._rules.max_steps
+        at_limit_R = self._clock - self._began_R[:rows] == self._settings.max_steps
         return [row for row in range(rows) if terminated[row] or truncated[row] or at_limit_R[row]]
 
-    def _read_behaviour(self, behaviour: Behaviour, row: int) -> NDArray[np.float32]:
+    def _read_behaviour(self, behaviour: Behaviour, row: int) -> Floats:
         try:
-            did_D: NDArray[np.float32] = behaviour.of_one(self._seen_RO[row], self._infos[row]).numpy()
+            did_D: Floats = behaviour.of_one(self._seen_RO[row], self._infos[row]).numpy()
         except Exception as error:
             raise self._error(row, f"its behaviour cannot be read: {error}") from error
         if self._behaviour_size is None:
             self._behaviour_size = len(did_D)
         job, other = int(self._job_R[row]), self._first_described
-        member = job // self._rules.episodes_per_member
+        member = job // self._settings.episodes_per_member
         if len(did_D) != self._behaviour_size:
             reason = lengths_differ(len(did_D), self._behaviour_size, other)
             raise MemberError(member, reason, self._seed(job), other=other)
@@ -214,17 +207,17 @@ class Lockstep:
         return did_D
 
     def _unusable(self, results: Sequence[Any], error: Exception) -> MemberError:
-        """What an environment gave that cannot be used."""
+        """The error to raise where something that an environment returned cannot be used."""
         for row, result in enumerate(results):
             if (fault := fault_of_step(result, self._environments[row].observation_space)) is not None:
                 return self._error(row, fault)
         return self._error(0, f"what its environment returned cannot be used: {described(error)}")
 
     def _lose(self, row: int, error: BaseException) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """An environment raised: a step that ends its episode without a return, where that is forgiven.
+        """Returns a step that ends an episode without a return, in place of one in which the environment raised.
 
         Raises:
-            MemberError: It is not.
+            MemberError: The member is not forgiven.
         """
         failed = self._raised(row, error)
         if failed.member not in self._forgiven:
@@ -232,41 +225,38 @@ class Lockstep:
         self._lost_rows.add(row)
         space = self._environments[row].observation_space
         self._renew(row)
-        return space.sample(), np.nan, True, False, {}  # any observation will do: nobody acts on it
+        return space.sample(), np.nan, True, False, {}  # any observation will do, since no action follows
 
     def _renew(self, row: int) -> None:
-        """A fresh environment in the place of one that raised."""
+        """Puts a fresh environment in the place of one that raised."""
         self._discard(self._environments[row])
         self._environments[row] = self._make()
         self._steps[row] = self._environments[row].step
 
-    def _numbers(self, rows: int, sums: "_Sums | None") -> NDArray[np.float32]:
-        """The policy's answers, (R, A), with action noise in training."""
+    def _numbers(self, rows: int) -> Floats:
+        """The policy's outputs, (R, A), with action noise in training."""
         seen_RO, input_RO = self._seen_RO[:rows], self._input_RO[:rows]
-        if sums is not None:
-            sums.add(seen_RO)
+        if self._sums is not None:
+            self._sums.add(seen_RO)
         if not (self._observation.always_finite or all_finite(seen_RO)):
             self._mark(seen_RO, NON_FINITE_OBSERVATION)
-        normalization = self._terms.normalization
-        if normalization is None:
+        if self._normalizer is None:
             input_RO[...] = seen_RO
         else:
-            np.subtract(seen_RO, normalization.mean_O, out=input_RO)
-            np.divide(input_RO, normalization.std_O, out=input_RO)
-            np.minimum(np.maximum(input_RO, -CLIP, out=input_RO), CLIP, out=input_RO)
+            self._normalizer(seen_RO, out=input_RO)
         x_RKO = self._x_RKO.to(self._members.device)  # the same tensor where they live on the CPU
         if self._state_RS is None:
             output_RKA = self._members(x_RKO)
         else:
             output_RKA, state_RKS = self._members.step(x_RKO, self._state_RS[: self._bound].unsqueeze(1))
             self._state_RS[: self._bound] = state_RKS[:, 0]
-        numbers_RA: NDArray[np.float32] = output_RKA[:rows, 0].cpu().numpy()
+        numbers_RA: Floats = output_RKA[:rows, 0].cpu().numpy()
         if not all_finite(numbers_RA):
             self._mark(numbers_RA, NON_FINITE_ANSWER)
-            numbers_RA = np.nan_to_num(numbers_RA)  # an environment must not see them
-        return self._with_noise(rows, numbers_RA) if self._noisy else numbers_RA
+            numbers_RA = np.nan_to_num(numbers_RA)  # environments take finite numbers only
+        return self._noise.added(numbers_RA, self._clock - self._began_R[:rows]) if self._noisy else numbers_RA
 
-    def _mark(self, numbers_RX: NDArray[np.float32], reason: str) -> None:
+    def _mark(self, numbers_RX: Floats, reason: str) -> None:
         """Makes the return NaN where a row's numbers are not finite.
 
         Raises:
@@ -274,17 +264,9 @@ class Lockstep:
         """
         finite_R = np.isfinite(numbers_RX).reshape(len(numbers_RX), -1).all(axis=1)
         for row in np.flatnonzero(~finite_R).tolist():
-            if self._terms.refuses_non_finite:
+            if self._request.refuses_non_finite:
                 raise self._error(row, reason)
             self._return_R[row] = np.nan
-
-    def _with_noise(self, rows: int, numbers_RA: NDArray[np.float32]) -> NDArray[np.float32]:
-        place_R = (self._clock - self._began_R[:rows]) % NOISE_BLOCK
-        for row in np.flatnonzero(place_R == 0).tolist():
-            generator = self._generators[row]
-            assert generator is not None
-            generator.standard_normal(dtype=np.float32, out=self._noise_RTA[row])  # ~ N(0, I)
-        return numbers_RA + np.float32(self._rules.action_noise) * self._noise_RTA[np.arange(rows), place_R]
 
     def _begin(self, row: int) -> bool:
         """Starts the next job in a row; returns whether there is one."""
@@ -294,7 +276,7 @@ class Lockstep:
             self._began_R[row], self._return_R[row] = self._clock, 0.0
             seed = self._seed(int(job))
             if self._noisy:
-                self._generators[row] = np.random.Generator(np.random.Philox(key=seed))
+                self._noise.start(row, seed)
             if self._state_RS is not None and self._start_S is not None:
                 self._state_RS[row] = self._start_S
             try:
@@ -317,13 +299,14 @@ class Lockstep:
         return False
 
     def _move(self, source: int, target: int) -> None:
-        """Moves the last running row into the place of an ended one."""
-        for array in (self._seen_RO, self._began_R, self._return_R, self._job_R, self._noise_RTA, self._state_RS):
+        """Moves the last running row into the place of one whose episode is over."""
+        for array in (self._seen_RO, self._began_R, self._return_R, self._job_R, self._state_RS):
             if array is not None:
                 array[target] = array[source]
-        lists: tuple[list[Any], ...] = (self._environments, self._steps, self._generators)
+        lists: tuple[list[Any], ...] = (self._environments, self._steps)
         for things in lists:
             things[source], things[target] = things[target], things[source]
+        self._noise.swap(source, target)
 
     def _seed(self, job: int) -> int:
         return int(self._seeds_J[job])
@@ -333,57 +316,4 @@ class Lockstep:
 
     def _error(self, row: int, reason: str, *, passing: bool = False) -> MemberError:
         job = int(self._job_R[row])
-        return MemberError(job // self._rules.episodes_per_member, reason, self._seed(job), passing=passing)
-
-
-def lengths_differ(size: int, known: int, other: int | None) -> str:
-    """What is wrong with a behaviour: part of a sentence, in which a member that it differs from is `OTHER`."""
-    numbers = "number" if size == 1 else "numbers"
-    whose = "those of earlier members" if other is None else "that of OTHER"
-    return f"its behaviour has {size} {numbers}, and {whose} {known}: all members' must have equally many"
-
-
-def all_finite(numbers: NDArray[np.float32]) -> bool:
-    """Whether there is neither NaN nor infinity.
-
-    One product, which nearly always decides, takes a third of the time of a look at each number. Of more numbers BLAS
-    would make it with several threads.
-    """
-    if numbers.size <= ONE_THREAD and math.isfinite(np.vdot(numbers, numbers)):
-        return True
-    return bool(np.isfinite(numbers).all())
-
-
-class _Sums:
-    """Sums of the observations of some rows, in float64; observations are gathered, and added up block by block.
-
-    An observation with NaN or infinity in it is left out.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._count, self._sum_O, self._squares_O = 0, np.zeros(size), np.zeros(size)
-        self._block: list[NDArray[np.float32]] = []
-
-    def watch(self, observed_R: NDArray[np.bool_]) -> None:
-        self._rows = None if observed_R.all() else np.flatnonzero(observed_R)
-
-    def add(self, seen_RO: NDArray[np.float32]) -> None:
-        self._block.append(seen_RO.copy() if self._rows is None else seen_RO[self._rows])
-        if len(self._block) == SUM_BLOCK:
-            self._add_up()
-
-    def moments(self) -> Moments:
-        self._add_up()
-        mean_O = self._sum_O / max(self._count, 1)
-        return Moments(self._count, mean_O, np.maximum(self._squares_O - self._count * mean_O**2, 0))
-
-    def _add_up(self) -> None:
-        if self._block:
-            x_TO = np.concatenate(self._block, dtype=np.float64)
-            finite_T = np.isfinite(x_TO).all(axis=1)
-            if not finite_T.all():
-                x_TO = x_TO[finite_T]
-            self._count += len(x_TO)
-            self._sum_O += x_TO.sum(0)
-            self._squares_O += np.einsum("to,to->o", x_TO, x_TO)
-            self._block.clear()
+        return MemberError(job // self._settings.episodes_per_member, reason, self._seed(job), passing=passing)

@@ -1,4 +1,4 @@
-"""One policy in one environment, step by step: to be watched, or to see what it sees."""
+"""One policy in one environment, step by step, to play it or to record its observations."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,12 +11,13 @@ from torch import nn
 from distes.errors import EvaluationError
 from distes.policies.base import StatefulPolicy
 from distes.population import Normalization
+from distes.tasks.actions import Action
 from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION
-from distes.tasks.lockstep import CLIP
-from distes.tasks.spaces import Action, Observation
+from distes.tasks.normalization import Normalizer
+from distes.tasks.observations import Observation
 
 
-def live(
+def steps(
     environment: Any,
     policy: nn.Module,
     observation: Observation,
@@ -26,28 +27,29 @@ def live(
     normalization: Normalization | None = None,
     max_steps: int | None = None,
 ) -> Iterator[tuple[NDArray[np.float32], float]]:
-    """One episode: after each step, what was seen before it, as it came, and its reward.
+    """Runs one episode; yields after each step the observation before it, not normalised, and the reward.
 
     Args:
         environment: With Gymnasium's `reset(seed=...)` and `step(action)`.
         policy: A torch module.
         observation: Writes rows.
         action: Reads rows.
-        seed: The episode's.
-        normalization: Of what the policy sees, or None.
-        max_steps: The episode ends after so many steps, or None.
+        seed: The seed of the episode.
+        normalization: Mean and standard deviation by which the policy's observations are normalised, or None.
+        max_steps: Steps after which the episode ends; None for no limit.
 
     Raises:
-        EvaluationError: An observation or an answer of the policy is not finite.
+        EvaluationError: An observation or an output of the policy is not finite.
     """
     state = policy.initial_state(1) if isinstance(policy, StatefulPolicy) else None
-    steps, ended = 0, False
+    normalizer = None if normalization is None else Normalizer(normalization)
+    count, ended = 0, False
     seen, _ = environment.reset(seed=seed)
     while not ended:
         row_O = np.zeros(observation.shape, np.float32)
         observation.write(seen, row_O)
-        _require_finite(row_O, NON_FINITE_OBSERVATION, steps, seed)
-        given_O = row_O if normalization is None else normalized(row_O, normalization)
+        _require_finite(row_O, NON_FINITE_OBSERVATION, count, seed)
+        given_O = row_O if normalizer is None else normalizer(row_O)
         x = torch.tensor(given_O).unsqueeze(0)  # a copy: some policies write to what they are given
         with torch.inference_mode():
             if state is None:
@@ -55,19 +57,13 @@ def live(
             else:
                 output, state = policy(x, state)
         numbers_1A = output.numpy()
-        _require_finite(numbers_1A, NON_FINITE_ANSWER, steps, seed)
+        _require_finite(numbers_1A, NON_FINITE_ANSWER, count, seed)
         seen, reward, terminated, truncated, _ = environment.step(action.read_all(numbers_1A)[0])
-        steps += 1
-        ended = terminated or truncated or steps == max_steps
+        count += 1
+        ended = terminated or truncated or count == max_steps
         yield row_O, float(reward)
 
 
 def _require_finite(numbers: NDArray[np.float32], reason: str, steps: int, seed: int) -> None:
     if not np.isfinite(numbers).all():
         raise EvaluationError(f"In step {steps + 1} of the episode with seed {seed}, {reason}.")
-
-
-def normalized(row_O: NDArray[np.float32], normalization: Normalization) -> NDArray[np.float32]:
-    """As a policy sees it, whatever leading axes there are."""
-    seen_O: NDArray[np.float32] = (row_O - normalization.mean_O) / normalization.std_O
-    return seen_O.clip(-CLIP, CLIP)

@@ -1,4 +1,4 @@
-"""Environments that are open: whatever is made is closed, at the end of the process at the latest."""
+"""Closes environments, at the end of the process at the latest."""
 
 import warnings
 import weakref
@@ -8,29 +8,29 @@ from distes.errors import DistesWarning, described
 
 
 class Opened:
-    """Keeps environments, and closes them when it is told to, is collected itself, or the process ends."""
+    """Holds open environments; closes them on request, when it is garbage-collected, or when the process ends."""
 
     def __init__(self) -> None:
-        """Keeps nothing yet."""
+        """Holds nothing yet."""
         self._kept: list[Any] = []
         weakref.finalize(self, _close_all, self._kept)
 
     def keep(self, environment: Any) -> Any:
-        """Takes an environment and returns it."""
+        """Adds an environment, and returns it."""
         self._kept.append(environment)
         return environment
 
     def release(self, environment: Any) -> None:
-        """Leaves it to somebody else to close it."""
+        """Removes an environment without closing it."""
         self._kept[:] = [kept for kept in self._kept if kept is not environment]
 
     def close(self, environment: Any) -> None:
-        """Closes one of them."""
+        """Closes an environment, and removes it."""
         self.release(environment)
         _close(environment)
 
     def close_all(self) -> None:
-        """Closes all of them, the last first."""
+        """Closes all environments, the last one first."""
         _close_all(self._kept)
 
 
@@ -40,7 +40,7 @@ def _close_all(kept: list[Any]) -> None:
 
 
 def _close(environment: Any) -> None:
-    """What a simulator has to complain of when it is closed is said, and ends nothing."""
+    """Closes an environment; an error that this raises becomes a warning."""
     try:
         getattr(environment, "close", lambda: None)()
     except KeyboardInterrupt:

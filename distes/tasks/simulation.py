@@ -1,6 +1,6 @@
-"""Batched simulators as an evaluation needs them: one episode per row, from given seeds, in torch tensors.
+"""One interface for batched simulators: one episode per row, from given seeds, in torch tensors.
 
-Axes: R rows in use, O observation, A action. Since an evaluation starts with a reset of all rows and each row lives one
+Axes: R rows in use, O observation, A action. Since an evaluation starts with a reset of all rows and each row runs one
 episode, what a simulator does with a row whose episode has ended (autoreset or not) changes nothing.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from distes.envs.base import BatchedEnv
 from distes.errors import ConfigurationError, DistesWarning
 
-# What an environment raises over a list where it wants a number; what else it raises has other reasons.
+# Errors that may mean that an environment takes one seed and not a list; others have other reasons.
 REFUSALS = (TypeError, ValueError, AssertionError, AttributeError)
 
 
@@ -25,11 +25,11 @@ class Simulation(ABC):
 
     Attributes:
         env: The vector environment itself, for its spaces.
-        most_rows: How many rows it can have at the most; None for any number.
-        device: Where its observations are and its actions go, after the first reset.
-        info: What the environment said of the last step.
+        most_rows: R, at most; None for any number.
+        device: The device of observations and actions, known after the first reset.
+        info: The info of the last step.
         always_finite: Whether observations of running rows are finite as long as actions are.
-        starts_anew: Whether it may start rows anew in the step that ends them; see `ends`.
+        starts_anew: Whether it may reset rows in the step that ends their episodes; see `ends`.
     """
 
     env: Any
@@ -41,36 +41,36 @@ class Simulation(ABC):
 
     @property
     def space(self) -> Any:
-        """Of one row's observations."""
+        """The space of one row's observations."""
         return self.env.single_observation_space
 
     @abstractmethod
     def reset(self, seeds_R: list[int]) -> Any:
-        """Starts an episode per seed; returns the observations: a tensor (R, ...), or tensors by key."""
+        """Starts an episode per seed; returns the observations, a tensor (R, ...) or a dict of such tensors."""
 
     @abstractmethod
     def step(self, actions: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
-        """Steps all rows: observations, rewards (R,), terminated (R,), truncated (R,).
+        """Steps all rows; returns observations, rewards (R,), terminated (R,) and truncated (R,).
 
-        The tensors may be overwritten by the next call; of a row whose episode has ended they mean nothing.
+        The next call may overwrite the tensors. They mean nothing for a row whose episode has ended.
         """
 
     def narrow(self, rows: Tensor) -> bool:
-        """Keeps these rows (int64) only, in this order; returns False where it cannot, and all go on."""
+        """Keeps only these rows, int64, in this order; returns False if it cannot, and then all rows go on."""
         return False
 
     def ends(self, ended_R: Tensor) -> tuple[Tensor, Any, Mapping[str, Any]] | None:
-        """What rows ended with that were started anew in the same step.
+        """Returns the last observations and infos of rows that were reset in the step that ended them.
 
         Args:
             ended_R: The rows whose episode ended in the last step, bool.
 
         Returns:
-            Their numbers (E,), their last observations as `step` gives them, and the info of their last step with a
-            leading axis of E; None where the last step's observations and info are those.
+            The numbers of these rows, (E,); their last observations, as `step` returns them; and the info of their last
+            step, with a leading axis E. None where `step` returned those itself.
 
         Raises:
-            ValueError: The environment does not say it.
+            ValueError: The environment does not give them.
         """
         return None
 
@@ -79,23 +79,23 @@ class Simulation(ABC):
         getattr(self.env, "close", lambda: None)()
 
 
-class Own(Simulation):
-    """One of `distes.envs`: takes any number of rows and drops those that are over."""
+class TwinSimulation(Simulation):
+    """A batched twin of `distes.envs`, which takes any number of rows and drops those that are over."""
 
     def __init__(self, make: Callable[..., BatchedEnv], rows: int = 1, device: str | torch.device = "cpu") -> None:
-        """Makes it.
+        """Makes the simulator.
 
         Args:
             make: Takes num_envs and device.
-            rows: For a start; it is made again where more are needed.
-            device: Where its states are to live.
+            rows: R at first; the simulator is made again where more are needed.
+            device: The device of its states.
         """
         self._make, self.device = make, torch.device(device)
         self.env = make(num_envs=rows, device=self.device)
         self.always_finite = self.env.always_finite
 
     def reset(self, seeds_R: list[int]) -> Any:
-        """Surplus rows get a seed, too, and are dropped."""
+        """Starts an episode per seed; rows without one are dropped."""
         rows = len(seeds_R)
         if rows > self.env.full_num_envs:
             self.env.close()
@@ -108,30 +108,30 @@ class Own(Simulation):
         return observation
 
     def step(self, actions: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
-        """Hands actions to the simulator, and what it answers back."""
+        """Steps the simulator."""
         observation, reward_R, terminated_R, truncated_R, self.info = self.env.step(actions)
         return observation, reward_R, terminated_R, truncated_R
 
     def narrow(self, rows: Tensor) -> bool:
-        """Drops the other rows, which the simulator can do at any time."""
+        """Keeps only these rows, which this simulator can always do."""
         self.env.narrow(rows)
         return True
 
 
-class Foreign(Simulation):
+class VectorEnvSimulation(Simulation):
     """Anybody's vector environment, of torch tensors or NumPy arrays; its number of rows is fixed.
 
-    Surplus rows run along unheeded. Rows have seeds of their own where the environment takes a list of them, as
+    Surplus rows are stepped but ignored. Rows have seeds of their own where the environment takes a list of them, as
     Gymnasium's vector environments do. Where it takes a single one, that is the first row's: then the members of a
-    pair meet the same circumstances only as far as the simulator's own seeding goes, and what a member gets depends on
+    pair meet the same circumstances only as far as the simulator's own seeding goes, and a member's return depends on
     its place in the chunk.
     """
 
     def __init__(self, env: Any) -> None:
-        """Takes a vector environment as it was made.
+        """Takes over a vector environment.
 
         Raises:
-            ConfigurationError: If it lacks what a vector environment has.
+            ConfigurationError: It lacks a part of the interface of a vector environment.
         """
         needed = ("num_envs", "single_observation_space", "single_action_space", "reset", "step")
         if lacking := [name for name in needed if not hasattr(env, name)]:
@@ -146,7 +146,7 @@ class Foreign(Simulation):
         self._takes_list, self._took_list, self._numpy = True, False, False
 
     def reset(self, seeds_R: list[int]) -> Any:
-        """Surplus rows have the last row's seed."""
+        """Starts an episode per seed; surplus rows have the last row's seed."""
         assert self.most_rows is not None and len(seeds_R) <= self.most_rows
         self._rows = len(seeds_R)
         observation = self._observation(self._reset(seeds_R + seeds_R[-1:] * (self.most_rows - self._rows)))
@@ -154,7 +154,7 @@ class Foreign(Simulation):
         return self._first(observation)
 
     def step(self, actions: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
-        """Arrays become tensors without a copy, and the other way round."""
+        """Steps all rows; arrays become tensors, and actions arrays, without a copy."""
         if self.most_rows is not None and self._rows < self.most_rows:
             if self._actions is None:  # surplus rows do as the first did at the start: it is an action of the space
                 self._actions = actions[:1].repeat(self.most_rows, *[1] * (actions.dim() - 1))
@@ -175,7 +175,7 @@ class Foreign(Simulation):
         return self._first(self._observation(observation)), reward_R.double(), terminated_R, truncated_R
 
     def ends(self, ended_R: Tensor) -> tuple[Tensor, Any, Mapping[str, Any]] | None:
-        """See the base class; Gymnasium's say it in `final_obs`, before 1.1 `final_observation`, and `final_info`."""
+        """See the base class; Gymnasium has these in `final_obs` (`final_observation` before 1.1) and `final_info`."""
         if not (self.starts_anew and bool(ended_R.any())):
             return None
         rows = ended_R.nonzero()[:, 0]
@@ -219,14 +219,14 @@ class Foreign(Simulation):
         return self.env.reset(seed=seeds[0])[0]
 
     def _single_seed(self, seed: int, error: Exception) -> Any:
-        """The error of the first attempt is the one to tell where the second fails as well."""
+        """Resets with one seed; if that fails as well, raises the error of the first attempt."""
         try:
             return self.env.reset(seed=seed)[0]
         except Exception:
             raise error from None
 
     def _observation(self, observation: Any) -> Any:
-        """Arrays are wrapped; tensors stay what and where they are."""
+        """Turns arrays into tensors without a copy; tensors stay as they are."""
         if isinstance(observation, dict):
             return {key: self._observation(part) for key, part in observation.items()}
         self._numpy = not isinstance(observation, Tensor)
@@ -235,7 +235,7 @@ class Foreign(Simulation):
         return tensor
 
     def _first_of(self, value: Any) -> Any:
-        """Of what has a number of rows those in use; anything else as it is."""
+        """Cuts what has a row per environment to the rows in use; returns anything else as it is."""
         shape = getattr(value, "shape", ())
         return value[: self._rows] if shape and shape[0] == self.most_rows else value
 
@@ -245,18 +245,18 @@ class Foreign(Simulation):
         return observation[: self._rows]
 
 
-class EnvPool(Foreign):
+class EnvPool(VectorEnvSimulation):
     """A pool of the package `envpool`, whose rows are seeded when it is made: each evaluation makes its own.
 
-    That takes a millisecond or two per row of MuJoCo, which is a fiftieth of an episode, and what a member gets is a
-    function of its seed alone.
+    That takes a millisecond or two per row of MuJoCo, a fiftieth of an episode. In return, a row depends on its seed
+    alone.
     """
 
     def __init__(self, make: Callable[..., Any]) -> None:
-        """Makes one row, for its spaces.
+        """Makes a pool of one row, for its spaces.
 
         Args:
-            make: Takes num_envs and seed, a list of as many numbers.
+            make: Takes num_envs, and seed, a list of num_envs numbers.
         """
         self._make = make
         super().__init__(make(num_envs=1, seed=[0]))
@@ -264,7 +264,7 @@ class EnvPool(Foreign):
         self.starts_anew = False  # it starts an ended row in the next step, and has no metadata to say so
 
     def reset(self, seeds_R: list[int]) -> Any:
-        """In a new pool."""
+        """Makes a new pool with these seeds, and returns its first observations."""
         self.env.close()
         self._rows = len(seeds_R)
         self.env = self._make(num_envs=self._rows, seed=seeds_R)
@@ -272,7 +272,7 @@ class EnvPool(Foreign):
 
 
 def _rows_of(values: Any, rows: list[int]) -> Any:
-    """Some rows of an array, a tensor, a mapping of these, or a list or an array of one object per row."""
+    """Selects rows of an array, a tensor, a mapping of these, or a list or an array with one object per row."""
     if isinstance(values, Mapping):
         return {key: _rows_of(value, rows) for key, value in values.items()}
     if isinstance(values, Tensor):

@@ -28,7 +28,7 @@ from distes.pools.chunks import Chunk
 from distes.pools.experiment import Experiment
 from distes.pools.worker import Worker
 from distes.strategies.openai_es import OpenAIES
-from distes.tasks.base import Outcome, Task, Terms
+from distes.tasks.base import Outcome, Request, Task
 
 ROOT = Path(__file__).resolve().parents[2]
 # What the memory checker runs.
@@ -54,7 +54,7 @@ class Hungry(Task):
     observation_shape, action_size = (17,), 6
     bytes_per_member = 0
 
-    def evaluate(self, members: Members, terms: Terms) -> Outcome:
+    def evaluate(self, members: Members, request: Request) -> Outcome:
         """All in one go."""
         count = len(members)
         members.select(np.arange(count))

@@ -21,7 +21,7 @@ from distes.noise import sum_cpu, sum_gpu
 from distes.noise.table import NoiseTable
 from distes.noise.weighted_sum import weighted_sum
 from distes.policies.mlp import MLP
-from distes.tasks.base import Terms
+from distes.tasks.base import Request
 
 
 def machine(case: Case) -> Figures:
@@ -96,15 +96,15 @@ def syncs(case: Case) -> Figures:
     device, task, count = case.ready(), Gym("distes/CartPole-v1", max_steps=64), case.size(1024, 4)
     torch.manual_seed(0)
     members = members_of(many(MLP(4, 2), (4,), "dense", device), count, device)
-    terms = Terms(np.arange(count, dtype=np.uint64))
-    task.evaluate(members, terms)
+    request = Request(np.arange(count, dtype=np.uint64))
+    task.evaluate(members, request)
     with warnings.catch_warnings(record=True) as caught, contextlib.ExitStack() as stack:
         warnings.simplefilter("always")
         if device.type == "cuda":
             stack.callback(torch.cuda.set_sync_debug_mode, 0)
             torch.cuda.set_sync_debug_mode("warn")
         started = time.perf_counter()
-        outcome = task.evaluate(members, terms)
+        outcome = task.evaluate(members, request)
         wait(device)
         seconds = time.perf_counter() - started
     waits = [one for one in caught if SYNCHRONISES in str(one.message)]

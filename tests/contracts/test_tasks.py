@@ -17,7 +17,7 @@ from distes.noise.draws import Stream, draw
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
 from distes.population import Normalization
-from distes.tasks.base import Outcome, Task, Terms
+from distes.tasks.base import Outcome, Request, Task
 from distes.tasks.gym import Gym
 from tests.contracts.registry import TASKS
 from tests.small import DRIFT, Parts, parts
@@ -49,8 +49,8 @@ def evaluate(case: Parts, who: Sequence[int], task: Task | None = None, training
     normalization = None
     if case.task.observation_fraction:
         normalization = Normalization(np.array([7, 0, -20], np.float32), np.array([3, 0.5, 2], np.float32))
-    terms = Terms(SEEDS[chosen], training, normalization)
-    return (task or case.task).evaluate(members, terms)
+    request = Request(SEEDS[chosen], training, normalization)
+    return (task or case.task).evaluate(members, request)
 
 
 def bits(outcome: Outcome) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""What Gymnasium's MuJoCo tasks share: how episodes start, step, narrow and end.
+"""The base class of Gymnasium's MuJoCo tasks: how episodes start and step, and how rows are dropped.
 
 Axes: R rows, O observation, A action, n numbers of a part of an observation.
 """
@@ -18,17 +18,17 @@ from distes.envs.base import BatchedEnv
 from distes.envs.mujoco.physics import BatchPhysics, ContactPhysics, Physics, load_model
 from distes.errors import ConfigurationError
 
-# What is observed, a view (R, n) on the physics, and how it gets into the observation: `write(view, out=a part of it)`.
+# A view (R, n) on the physics, and what writes it into its part of the observation: `write(view, out=part)`.
 Part = tuple[Tensor, Callable[..., Any]]
 
 
 def copied(view: Tensor, *, out: Tensor) -> None:
-    """Writes numbers as they are."""
+    """Copies numbers into the observation."""
     out.copy_(view)
 
 
 def clipped(low: float, high: float) -> Callable[..., Any]:
-    """Writes numbers clipped to a range."""
+    """Returns what copies numbers into the observation, clipped to a range."""
     return partial(torch.clamp, min=low, max=high)
 
 
@@ -61,20 +61,20 @@ class MujocoEnv(BatchedEnv):
         info_terms: bool,
         fields: Sequence[str] = (),
     ) -> None:
-        """Makes the simulations. A task sets its own attributes first: it is asked here what it observes.
+        """Makes the simulations. A subclass sets its own attributes first, since this calls its `_look`.
 
         Args:
             num_envs: R.
             max_episode_steps: Steps after which an episode is truncated; None for never.
-            device: Where actions come from and results go.
+            device: The device of actions and results.
             xml_file: The model: a file of Gymnasium's, or a path with `/`, `.` or `~` in front.
             frame_skip: Substeps per step.
-            reset_noise_scale: Of the noise on initial positions and velocities.
-            info_terms: Whether `step` gives the dictionary that Gymnasium's gives; else it is empty.
-            fields: Those of MjData that the task uses.
+            reset_noise_scale: The scale of the noise on initial positions and velocities.
+            info_terms: Whether `step` returns Gymnasium's info; otherwise the info is empty.
+            fields: The fields of MjData that the task uses.
 
         Raises:
-            ConfigurationError: If MuJoCo is missing or too old, the model cannot be read, or a number is impossible.
+            ConfigurationError: MuJoCo is missing or too old, the model cannot be read, or a number is impossible.
         """
         for name, number in (
             ("num_envs", num_envs),
@@ -96,17 +96,17 @@ class MujocoEnv(BatchedEnv):
         )
         with torch.inference_mode(False):  # a tensor made in that mode could not be written to outside it
             self._observations = torch.zeros(num_envs, size, dtype=torch.float64)
-        self._never = torch.zeros(num_envs, dtype=torch.bool)  # nobody may write to it
+        self._never = torch.zeros(num_envs, dtype=torch.bool)  # never written to
         self._generators: list[np.random.Generator | None] = [None] * num_envs  # of all rows, dropped ones included
         self._clock = 0  # steps of this object
         self._set_rows(torch.arange(num_envs), torch.zeros(num_envs, dtype=torch.int64))
 
     def _set_rows(self, origin: Tensor, started: Tensor) -> None:
-        """After rows came or went.
+        """Sets the rows in use, and makes the views on them.
 
         Args:
-            origin: Of each row its number before anything was narrowed, int64, (R,).
-            started: When, by the clock, its episode began, int64, (R,).
+            origin: The number of each row before any was dropped, int64, (R,).
+            started: The clock when its episode began, in steps, int64, (R,).
         """
         self._origin, self._started = origin, started
         self._set_width(len(origin))
@@ -117,7 +117,7 @@ class MujocoEnv(BatchedEnv):
     def reset(
         self, *, seed: int | Sequence[int] | Tensor | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Starts episodes in all rows or in those of a mask."""
+        """Starts episodes in all rows, or in those of a mask; see the base class."""
         mask = self._mask(options)
         if mask is None:
             self.physics.widen()
@@ -175,7 +175,7 @@ class MujocoEnv(BatchedEnv):
         return next(there), next(there), next(there), next(there), info
 
     def narrow(self, rows: Tensor) -> None:
-        """Keeps only these rows: their states move to the front, and a step costs what the rows that are left cost."""
+        """Keeps only these rows, whose states move to the front; a step then takes the time of these rows alone."""
         rows = rows.cpu()
         self.physics.narrow(rows)
         self._set_rows(self._origin[rows], self._started[rows])
@@ -187,24 +187,24 @@ class MujocoEnv(BatchedEnv):
 
     @abstractmethod
     def _look(self) -> list[Part]:
-        """Takes views on the physics, anew whenever rows came or went.
+        """Makes views on the physics; called again whenever the number of rows changes.
 
         Returns:
             The parts of an observation.
         """
 
     def _remember(self) -> None:
-        """Keeps what is needed of the state before a step."""
+        """Copies what `_outcome` needs of the state before a step."""
         return
 
     @abstractmethod
     def _outcome(self, actions: Tensor) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
-        """What a step was worth.
+        """Computes the results of a step.
 
         Args:
             actions: (R, A).
 
         Returns:
-            Rewards (R,), float64; terminated (R,), bool, or None for nowhere; and Gymnasium's `info` if `info_terms`.
-            No views on the physics.
+            Rewards (R,), float64; terminated (R,), bool, or None where no row terminated; and Gymnasium's `info` if
+            `info_terms`. None of them is a view on the physics.
         """

@@ -26,7 +26,7 @@ class HalfCheetah(MujocoEnv):
         exclude_current_positions_from_observation: bool = True,
         info_terms: bool = False,
     ) -> None:
-        """Takes the original's arguments."""
+        """Takes the arguments of Gymnasium's environment, and those of every batched one; see `MujocoEnv`."""
         self._forward_weight, self._control_weight = forward_reward_weight, ctrl_cost_weight
         self._hidden = 1 if exclude_current_positions_from_observation else 0
         super().__init__(

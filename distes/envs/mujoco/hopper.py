@@ -29,7 +29,7 @@ class Hopper(MujocoEnv):
         exclude_current_positions_from_observation: bool = True,
         info_terms: bool = False,
     ) -> None:
-        """Takes the original's arguments."""
+        """Takes the arguments of Gymnasium's environment, and those of every batched one; see `MujocoEnv`."""
         self._forward_weight, self._control_weight = forward_reward_weight, ctrl_cost_weight
         self._healthy_reward = torch.tensor(healthy_reward, dtype=torch.float64)
         self._terminate = terminate_when_unhealthy

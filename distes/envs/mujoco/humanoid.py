@@ -35,7 +35,7 @@ class Humanoid(MujocoEnv):
         include_cfrc_ext_in_observation: bool = True,
         info_terms: bool = False,
     ) -> None:
-        """Takes the original's arguments."""
+        """Takes the arguments of Gymnasium's environment, and those of every batched one; see `MujocoEnv`."""
         self._forward_weight, self._control_weight = forward_reward_weight, ctrl_cost_weight
         self._contact_weight, self._contact_cost_range = contact_cost_weight, contact_cost_range
         self._healthy_reward = torch.tensor(healthy_reward, dtype=torch.float64)

@@ -26,7 +26,7 @@ class InvertedDoublePendulum(MujocoEnv):
         reset_noise_scale: float = 0.1,
         info_terms: bool = False,
     ) -> None:
-        """Takes the original's arguments."""
+        """Takes the arguments of Gymnasium's environment, and those of every batched one; see `MujocoEnv`."""
         self._healthy_reward = torch.tensor(healthy_reward, dtype=torch.float64)
         super().__init__(
             num_envs,

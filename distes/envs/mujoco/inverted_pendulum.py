@@ -20,7 +20,7 @@ class InvertedPendulum(MujocoEnv):
         reset_noise_scale: float = 0.01,
         info_terms: bool = False,
     ) -> None:
-        """Takes the original's arguments."""
+        """Takes the arguments of Gymnasium's environment, and those of every batched one; see `MujocoEnv`."""
         super().__init__(
             num_envs,
             max_episode_steps,

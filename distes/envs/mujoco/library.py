@@ -1,4 +1,4 @@
-"""How this process uses MuJoCo: quietly, and without the clock that its Python bindings have it read."""
+"""Imports MuJoCo without its warnings, and without the clock that its Python bindings install."""
 
 import contextlib
 import ctypes
@@ -26,4 +26,4 @@ def load() -> Any:
 
 
 def _ignore(message: str) -> None:
-    """Takes a warning."""
+    """Discards a warning of MuJoCo."""

@@ -111,7 +111,7 @@ class Physics(ABC):
 
     @abstractmethod
     def start(self, rows: Sequence[int], qpos: np.ndarray, qvel: np.ndarray) -> None:
-        """Puts rows at the model's default, but for positions and velocities, and computes their fields (mj_forward).
+        """Resets rows to the model's default with these positions and velocities; computes their fields (mj_forward).
 
         Args:
             rows: n of them, in ascending order.
@@ -121,7 +121,7 @@ class Physics(ABC):
 
     @abstractmethod
     def load(self, state: Tensor) -> None:
-        """Takes the states of all rows, (R, S), and computes their fields from them (mj_forward)."""
+        """Sets the states of all rows, (R, S), and computes their fields (mj_forward)."""
 
     def narrow(self, rows: Tensor) -> None:
         """Keeps only these rows, int64, in this order."""
@@ -130,7 +130,7 @@ class Physics(ABC):
         self._set_rows(len(rows))
 
     def widen(self) -> None:
-        """Brings the dropped rows back, in states that mean nothing."""
+        """Brings the dropped rows back, in arbitrary states."""
         self._set_rows(self._width)
 
 
@@ -144,7 +144,7 @@ class BatchPhysics(Physics):
             model: The MjModel.
             rows: R.
             frame_skip: Substeps per step.
-            fields: Of MjData, to be copied out after each step.
+            fields: The fields of MjData to copy out after each step.
         """
         module = importlib.import_module("mujoco.batch")
         self._batch, self._error = module.Batch(model, rows, nthread=1), module.SimulationError
@@ -155,7 +155,7 @@ class BatchPhysics(Physics):
         self._ids = None if rows == self._width else np.arange(rows, dtype=np.int32)
 
     def step(self) -> Sequence[int]:
-        """Is one call."""
+        """Steps all rows in one call; see the base class."""
         try:
             self._batch.step(self._ids, self._frame_skip)
         except self._error as error:
@@ -163,21 +163,21 @@ class BatchPhysics(Physics):
         return ()
 
     def start(self, rows: Sequence[int], qpos: np.ndarray, qvel: np.ndarray) -> None:
-        """Is what mj_resetData, mj_forward and Gymnasium's `set_state` between them do."""
+        """Does what mj_resetData, Gymnasium's `set_state` and mj_forward do together."""
         none = self._mujoco.mjtStage.mjSTAGE_NONE.value
         self._batch.reset(np.asarray(rows, np.int32), stage=none)
         self._batch.bind("qpos")[rows], self._batch.bind("qvel")[rows] = qpos, qvel
         self._batch.forward(np.asarray(rows, np.int32))
 
     def load(self, state: Tensor) -> None:
-        """Writes the states twice: mj_forward stores a warm start."""
+        """Sets the states, and sets them again after mj_forward, which stores a warm start."""
         self.state[:] = state
         self._batch.forward(self._ids)
         self.state[:] = state
 
 
 class ContactPhysics(Physics):
-    """One row after the other, with mj_rnePostConstraint after each step, as Gymnasium does it.
+    """Steps one row after the other and calls mj_rnePostConstraint after each step, as Gymnasium does.
 
     That gives `cfrc_ext`, which tasks with contact forces observe; it needs the contacts of the last substep, which
     `mujoco.batch` does not hand out. One MjData, hot in the cache, serves all rows; measured on Ant and Humanoid this
@@ -191,7 +191,7 @@ class ContactPhysics(Physics):
             model: The MjModel.
             rows: R.
             frame_skip: Substeps per step.
-            fields: Of MjData, to be copied out after each step.
+            fields: The fields of MjData to copy out after each step.
         """
         mujoco = importlib.import_module("mujoco")
         self._data = mujoco.MjData(model)
@@ -207,7 +207,7 @@ class ContactPhysics(Physics):
         super().__init__(model, frame_skip, state, dict(zip(fields, arrays, strict=True)))
 
     def step(self) -> Sequence[int]:
-        """Loops over the rows."""
+        """Steps one row after the other; see the base class."""
         mujoco, model, data, spec, frame_skip = self._mujoco, self.model, self._data, self._state_spec, self._frame_skip
         load, save, step = mujoco.mj_setState, mujoco.mj_getState, mujoco.mj_step
         contact_forces, copy = mujoco.mj_rnePostConstraint, np.copyto
@@ -228,7 +228,7 @@ class ContactPhysics(Physics):
         return failed
 
     def start(self, rows: Sequence[int], qpos: np.ndarray, qvel: np.ndarray) -> None:
-        """Is Gymnasium's: no contact forces before the first step."""
+        """Starts rows as Gymnasium does, without contact forces before the first step."""
         for row, positions, velocities in zip(rows, qpos, qvel, strict=True):
             self._mujoco.mj_resetData(self.model, self._data)
             self._data.qpos[:], self._data.qvel[:] = positions, velocities
@@ -239,7 +239,7 @@ class ContactPhysics(Physics):
                 np.copyto(target, source)
 
     def load(self, state: Tensor) -> None:
-        """Has no contact forces either, until the next step."""
+        """Sets the states, without contact forces before the next step."""
         self.state[:] = state
         for numbers, copies in self._by_row[: self.rows]:
             self._mujoco.mj_resetData(self.model, self._data)

@@ -24,7 +24,7 @@ class Swimmer(MujocoEnv):
         exclude_current_positions_from_observation: bool = True,
         info_terms: bool = False,
     ) -> None:
-        """Takes the original's arguments."""
+        """Takes the arguments of Gymnasium's environment, and those of every batched one; see `MujocoEnv`."""
         self._forward_weight, self._control_weight = forward_reward_weight, ctrl_cost_weight
         self._hidden = 2 if exclude_current_positions_from_observation else 0
         super().__init__(

@@ -24,7 +24,7 @@ import psutil
 import distes
 from distes.members.members import Members
 from distes.pools.on_ray.environment import set_variables
-from distes.tasks.base import Outcome, Terms
+from distes.tasks.base import Outcome, Request
 from scripts.benchmarks.report import command_line, keep
 
 SLOWER = 10
@@ -38,9 +38,9 @@ class Sleep(distes.Function):
         super().__init__("sphere", dimension=4)
         self._seconds, self._slow = seconds, slow
 
-    def evaluate(self, members: Members, terms: Terms) -> Outcome:
+    def evaluate(self, members: Members, request: Request) -> Outcome:
         time.sleep(self._seconds * (SLOWER if (self._slow / str(os.getpid())).exists() else 1))
-        return super().evaluate(members, terms)
+        return super().evaluate(members, request)
 
 
 class Cluster:

@@ -29,7 +29,7 @@ import numpy as np
 import distes
 from distes.members.members import Members
 from distes.pools.on_ray.environment import set_variables
-from distes.tasks.base import Outcome, Terms
+from distes.tasks.base import Outcome, Request
 from scripts.benchmarks.report import Table, command_line, keep
 from scripts.chaos_nodes import ENVIRONMENT, Namespace, shell
 
@@ -41,7 +41,7 @@ COLUMNS = ("sync", "workers_per_node", "megabytes_per_node", "ask_to_first", "as
 class Stamp(distes.Function):
     """A member's fitness is the time at which it was about to be evaluated."""
 
-    def evaluate(self, members: Members, terms: Terms) -> Outcome:
+    def evaluate(self, members: Members, request: Request) -> Outcome:
         """Says the time; the clock is the same for all processes of a machine."""
         now_B = np.full(len(members), time.monotonic())
         return Outcome(now_B, np.ones(len(members), np.int64), len(members), None)

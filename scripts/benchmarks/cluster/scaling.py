@@ -38,7 +38,7 @@ import distes
 from distes.members.members import Members
 from distes.pools.on_ray.environment import set_variables
 from distes.population import Evaluation, Moments, Population
-from distes.tasks.base import Outcome, Task, Terms
+from distes.tasks.base import Outcome, Request, Task
 from scripts.benchmarks.cluster.scaling_model import PHASES, model, parts, schedule_cost, show
 from scripts.benchmarks.report import command_line, keep, read
 
@@ -53,9 +53,9 @@ class Sleeping(Task):
     def __init__(self, seconds: float, spread: float) -> None:
         self._seconds, self._spread = seconds, spread
 
-    def evaluate(self, members: Members, terms: Terms) -> Outcome:
+    def evaluate(self, members: Members, request: Request) -> Outcome:
         began, count = time.perf_counter(), len(members)
-        draws = np.random.default_rng(int(terms.seeds_B[0]))
+        draws = np.random.default_rng(int(request.seeds_B[0]))
         seen_BKO = draws.standard_normal((count, 1, 17), dtype=np.float32)
         members.select(np.arange(count))
         with torch.inference_mode():
@@ -65,7 +65,7 @@ class Sleeping(Task):
         )
         seconds = self._seconds * (1 + self._spread * draws.uniform(-1, 1))
         time.sleep(max(0.0, seconds - (time.perf_counter() - began)))
-        return Outcome(fitness_B, np.full(count, 1000), count, None if terms.observed_B is None else moments)
+        return Outcome(fitness_B, np.full(count, 1000), count, None if request.observed_B is None else moments)
 
 
 def relays_from(workers: int) -> None:

@@ -26,7 +26,7 @@ from distes.policies.layout import Layout
 from distes.pools.experiment import Experiment
 from distes.pools.serial import SerialPool
 from distes.strategies.openai_es import OpenAIES
-from distes.tasks.base import Outcome, Task, Terms
+from distes.tasks.base import Outcome, Request, Task
 from scripts.benchmarks.report import Table, command_line, keep
 from scripts.benchmarks.speed.gpu_forward import FORMS, FRAMES, atari_net, chosen_device, wait
 
@@ -54,11 +54,11 @@ class SyntheticAtari(Task):
         """All buttons."""
         return 18
 
-    def evaluate(self, members: Members, terms: Terms) -> Outcome:
+    def evaluate(self, members: Members, request: Request) -> Outcome:
         """Nothing leaves the device until the end."""
         count, device = len(members), members.device
         members.select(np.arange(count))
-        generator = torch.Generator(device).manual_seed(int(terms.seeds_B[0] % 2**62))
+        generator = torch.Generator(device).manual_seed(int(request.seeds_B[0] % 2**62))
         frames = torch.zeros(count, *FRAMES, dtype=torch.uint8, device=device)
         chosen_B = torch.zeros(count, dtype=torch.int64, device=device)
         with torch.inference_mode():

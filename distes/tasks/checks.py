@@ -1,0 +1,76 @@
+"""Checks what a task's `evaluate` returned, since a task may be a user's own.
+
+Axes: B members evaluated together, D numbers of a behaviour.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distes.errors import EvaluationError, raised
+from distes.population import Moments
+from distes.tasks.base import Outcome, Task
+
+
+def checked(task: Task, outcome: object, count: int) -> Outcome:
+    """Returns a task's outcome with arrays of the types that `Outcome` declares.
+
+    Args:
+        task: The task.
+        outcome: What its `evaluate` returned.
+        count: B, the number of members evaluated.
+
+    Raises:
+        EvaluationError: It is not an `Outcome`, or a part has another shape or type.
+    """
+    start = f"The task {type(task).__name__} must return"
+    if not isinstance(outcome, Outcome):
+        got = "nothing" if outcome is None else f"a {type(outcome).__name__}"
+        raise EvaluationError(f"{start} a distes.tasks.base.Outcome from evaluate; got {got}.")
+    fitness_B = _numbers(f"{start} Outcome.fitness_B", outcome.fitness_B, "f", (count,)).astype(np.float64, copy=False)
+    steps_B = _numbers(f"{start} Outcome.steps_B", outcome.steps_B, "", (count,)).astype(np.int64, copy=False)
+    if not isinstance(outcome.episodes, int | np.integer) or outcome.episodes < 1 or steps_B.min() < 0:
+        raise EvaluationError(f"{start} at least 1 episode and no negative steps_B; got {outcome.episodes!r} episodes.")
+    if task.describes_behaviour and outcome.behaviour_BD is None:
+        raise EvaluationError(f"{start} Outcome.behaviour_BD, since its describes_behaviour is True; got None.")
+    behaviour_BD = None
+    if outcome.behaviour_BD is not None:
+        given = _numbers(f"{start} Outcome.behaviour_BD", outcome.behaviour_BD, "f", (count, None))
+        behaviour_BD = given.astype(np.float32, copy=False)
+    if not isinstance(outcome.moments, Moments | None):
+        got = type(outcome.moments).__name__
+        raise EvaluationError(f"{start} Outcome.moments as a distes.population.Moments or None; got a {got}.")
+    episodes = int(outcome.episodes)
+    return dataclasses.replace(
+        outcome, fitness_B=fitness_B, steps_B=steps_B, episodes=episodes, behaviour_BD=behaviour_BD
+    )
+
+
+def _numbers(start: str, given: object, kinds: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """Returns what was given as an array.
+
+    Args:
+        start: The beginning of a message: who must return what.
+        given: What was returned.
+        kinds: The kinds of numbers allowed beside whole ones, as NumPy's letters, such as "f".
+        shape: The shape it must have; None for any size of an axis.
+
+    Raises:
+        EvaluationError: It is no array of such numbers, or has another shape.
+    """
+    try:
+        array = np.asarray(given)
+    except Exception as error:
+        raise EvaluationError(
+            f"{start} as an array; got a {type(given).__name__}, and NumPy {raised(error)}."
+        ) from error
+    fits = len(array.shape) == len(shape) and all(
+        wanted in (None, got) for wanted, got in zip(shape, array.shape, strict=True)
+    )
+    if not fits or array.dtype.kind not in f"iub{kinds}":
+        wanted = f"({', '.join('D' if size is None else str(size) for size in shape)}{',' * (len(shape) == 1)})"
+        what = "numbers" if kinds else "whole numbers"
+        raise EvaluationError(f"{start} of shape {wanted}, {what}; got shape {array.shape}, {array.dtype}.")
+    return array

@@ -1,0 +1,52 @@
+"""What the two ways of running episodes share: the settings, and checks of numbers and behaviours."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+ONE_THREAD = 8192  # up to this many numbers, BLAS computes an inner product with one thread
+
+
+@dataclass(frozen=True)
+class EpisodeSettings:
+    """How episodes run and count.
+
+    Attributes:
+        episodes_per_member: A member's fitness is the mean of this many returns.
+        max_steps: Steps after which an episode ends; None for no limit.
+        action_noise: Standard deviation of Gaussian noise added to the policy's outputs; in training only.
+        reward_shift: Subtracted from each step's reward; in training only (Mania et al. 2018, section 4.1).
+    """
+
+    episodes_per_member: int
+    max_steps: int | None
+    action_noise: float
+    reward_shift: float
+
+
+def lengths_differ(size: int, known: int, other: int | None) -> str:
+    """Says that a behaviour has another length than those before it.
+
+    Args:
+        size: Its length.
+        known: The length of the others.
+        other: A member with that length, called `OTHER` in the sentence; None for members of earlier evaluations.
+
+    Returns:
+        Part of a sentence.
+    """
+    numbers = "number" if size == 1 else "numbers"
+    whose = "those of earlier members" if other is None else "that of OTHER"
+    return f"its behaviour has {size} {numbers}, and {whose} {known}: all members' must have equally many"
+
+
+def all_finite(numbers: NDArray[np.float32]) -> bool:
+    """Whether there is neither NaN nor infinity.
+
+    One inner product, which nearly always decides, takes a third of the time of a look at each number.
+    """
+    if numbers.size <= ONE_THREAD and math.isfinite(np.vdot(numbers, numbers)):
+        return True
+    return bool(np.isfinite(numbers).all())
