@@ -367,9 +367,9 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("kind", "arguments", "message"),
         [
-            ("NSES", {"agents": 0}, r"strategy.agents must be at least 1; got 0"),
-            ("NSES", {"rollouts": 0}, r"strategy.rollouts must be at least 1; got 0"),
-            ("NSES", {"neighbours": 0}, r"strategy.neighbours must be at least 1; got 0"),
+            ("NSES", {"agents": 0}, r"^agents must be at least 1; got 0"),
+            ("NSES", {"rollouts": 0}, r"^rollouts must be at least 1; got 0"),
+            ("NSES", {"neighbours": 0}, r"^neighbours must be at least 1; got 0"),
             ("NSES", {"selection": "random"}, r"selection must be one of novelty, round_robin; got 'random'"),
             ("NSES", {"population_size": 7}, r"population_size must be even"),
             ("NSES", {"l2_coeff": -1.0}, r"l2_coeff must be a finite number at least 0"),

@@ -102,7 +102,7 @@ def test_resumes_bit_for_bit(count: int) -> None:
 
 
 def test_mistakes_are_sentences() -> None:
-    with pytest.raises(ConfigurationError, match=r"strategy.neighbours must be at least 1; got 0"):
+    with pytest.raises(ConfigurationError, match=r"^neighbours must be at least 1; got 0"):
         NoveltyArchive(0)
     made = archive(random(2, 3))
     with pytest.raises(EvaluationError, match=r"all have as many numbers: got 2, and those before have 3"):

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from distes.cli import yaml_text
-from distes.cli.build import Parts, build
+from distes.cli.build import Parts, build, in_section
 from distes.cli.configuration import Configuration, experiment
 from distes.cli.keys import own_arguments
 from distes.errors import ClusterError, ConfigurationError, EvaluationError, RunDirectoryError, installation, trust
@@ -133,7 +133,7 @@ def _train(configuration: Configuration, parts: Parts, trusting: str, *, resumed
                     directory.truncate_metrics(trainer.generation)
                 monitors += start_monitors(directory, console, text, trainer.generation + 1 if resumed else None)
                 stack.pop_all()  # from here on there is a run
-                with _named(resume):
+                with _named(resume), in_section("strategy", type(parts.strategy)):
                     result = trainer.run()
                 lost = write_result(directory, result)
     saved = archive.saved == result.generation

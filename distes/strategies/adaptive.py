@@ -101,7 +101,7 @@ class AdaptiveES(OneCentre, Generic[S]):
         travels = after_P, to_float32(np.asarray(self._sigma(), np.float64))
         if not all(np.isfinite(numbers).all() for numbers in (*travels, *(value for _, value in _items(self._state)))):
             raise ConfigurationError(
-                f"strategy: the centre or a sigma is no longer finite after generation {self._generation + 1}, since "
+                f"The centre or a sigma is no longer finite after generation {self._generation + 1}, since "
                 "fitness goes on rising however far members go: give it a bound, such as a penalty on large parameters."
             )
         self._generation += 1

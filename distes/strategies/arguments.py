@@ -19,7 +19,9 @@ def require_finite(name: str, value: float, above: float = -math.inf, at_least: 
     """
     if not (abs(value) <= LARGEST and value > above and value >= at_least):
         bound = f"above {above:g}" if above > -math.inf else f"at least {at_least:g}"
-        raise ConfigurationError(f"strategy.{name} must be a finite number {bound}; got {value}.{too_large(value)}")
+        raise ConfigurationError(
+            f"{name} must be a finite number {bound}; got {value}.{too_large(value)}", argument=name
+        )
 
 
 def require_members(population_size: int, antithetic: bool = True) -> None:
@@ -30,15 +32,18 @@ def require_members(population_size: int, antithetic: bool = True) -> None:
     """
     if population_size > MAX_POPULATION:
         raise ConfigurationError(
-            f"strategy.population_size must be at most {MAX_POPULATION:,}; got {population_size:,}."
+            f"population_size must be at most {MAX_POPULATION:,}; got {population_size:,}.", argument="population_size"
         )
     if not antithetic and population_size < 2:
-        raise ConfigurationError(f"strategy.population_size must be at least 2; got {population_size}.")
+        raise ConfigurationError(
+            f"population_size must be at least 2; got {population_size}.", argument="population_size"
+        )
     if antithetic and (population_size < 2 or population_size % 2):
         near = sorted({max(2, population_size - 1), max(2, population_size + 1)})
         raise ConfigurationError(
-            f"strategy.population_size must be even and at least 2, since members come in antithetic pairs; got "
-            f"{population_size}, use {' or '.join(map(str, near))}."
+            f"population_size must be even and at least 2, since members come in antithetic pairs; got "
+            f"{population_size}, use {' or '.join(map(str, near))}.",
+            argument="population_size",
         )
 
 

@@ -57,8 +57,9 @@ class ARS(GradientES):
         rate = schedule_of("learning_rate", learning_rate)
         if top_directions is not None and not 1 <= top_directions <= population_size // 2:
             raise ConfigurationError(
-                f"strategy.top_directions must be from 1 to {population_size // 2}, the pairs of a generation; got "
-                f"{top_directions}."
+                f"top_directions must be from 1 to {population_size // 2}, the pairs of a generation; got "
+                f"{top_directions}.",
+                argument="top_directions",
             )
         self._top, self._scaled = top_directions or population_size // 2, reward_scaling
         super().__init__(

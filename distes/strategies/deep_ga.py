@@ -72,7 +72,7 @@ class DeepGA(EliteSearch):
         )
         if not 1 <= parents <= population_size:
             raise ConfigurationError(
-                f"strategy.parents must be from 1 to {population_size}, the population_size; got {parents}."
+                f"parents must be from 1 to {population_size}, the population_size; got {parents}.", argument="parents"
             )
         self._parent_count = parents
 

@@ -72,24 +72,26 @@ class EliteSearch(Strategy):
         require_members(population_size, antithetic=False)
         if not 1 <= candidates <= population_size:
             raise ConfigurationError(
-                f"strategy.candidates must be from 1 to {population_size}, the population_size; got {candidates}."
+                f"candidates must be from 1 to {population_size}, the population_size; got {candidates}.",
+                argument="candidates",
             )
         if validation_episodes < 0:
             raise ConfigurationError(
-                "strategy.validation_episodes must be at least 1, or 0 to trust a single score; got "
-                f"{validation_episodes}."
+                f"validation_episodes must be at least 1, or 0 to trust a single score; got {validation_episodes}.",
+                argument="validation_episodes",
             )
         if validation_episodes > MAX_EPISODES:
             raise ConfigurationError(
-                f"strategy.validation_episodes must be at most {MAX_EPISODES:,}; got {validation_episodes:,}."
+                f"validation_episodes must be at most {MAX_EPISODES:,}; got {validation_episodes:,}.",
+                argument="validation_episodes",
             )
         self._perturbation, self._seed, self._generation = perturbation, seed, 0
         self._offspring, self._sigma, self._mutation = population_size, sigma, mutation
         self._candidate_count, self._episodes = candidates, validation_episodes
         if mutation not in MUTATIONS:
             raise ConfigurationError(
-                f"strategy.mutation must be one of {', '.join(MUTATIONS)}; got {mutation!r}."
-                f"{did_you_mean(mutation, MUTATIONS)}"
+                f"mutation must be one of {', '.join(MUTATIONS)}; got {mutation!r}.{did_you_mean(mutation, MUTATIONS)}",
+                argument="mutation",
             )
         if mutation != "gaussian" and sensitivity is not None:
             self.sensitivity = sensitivity()

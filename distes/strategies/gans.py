@@ -52,7 +52,9 @@ class GANS(DeepGA):
         """
         super().__init__(centre_P, perturbation, seed, **arguments)
         if not 0 <= archive_probability <= 1:
-            raise ConfigurationError(f"strategy.archive_probability must be from 0 to 1; got {archive_probability}.")
+            raise ConfigurationError(
+                f"archive_probability must be from 0 to 1; got {archive_probability}.", argument="archive_probability"
+            )
         self._archive, self._probability = NoveltyArchive(neighbours), archive_probability
 
     def _survivors(self, offspring: list[Genome], evaluation: Evaluation) -> tuple[list[Genome], dict[str, float]]:

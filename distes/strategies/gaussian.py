@@ -47,12 +47,14 @@ class OneCentre(Strategy):
         require_members(population_size, antithetic)
         if timesteps_per_generation is not None and timesteps_per_generation < 1:
             raise ConfigurationError(
-                f"strategy.timesteps_per_generation must be at least 1, or null; got {timesteps_per_generation}."
+                f"timesteps_per_generation must be at least 1, or null; got {timesteps_per_generation}.",
+                argument="timesteps_per_generation",
             )
         if max_population is not None and max_population < population_size:
             raise ConfigurationError(
-                f"strategy.max_population must be at least the population_size, {population_size}, or null; got "
-                f"{max_population}."
+                f"max_population must be at least the population_size, {population_size}, or null; got "
+                f"{max_population}.",
+                argument="max_population",
             )
         self._perturbation, self._seed, self._generation = perturbation, seed, 0
         self._signs = SIGNS if antithetic else SIGNS[:1]

@@ -63,9 +63,11 @@ class GuidedES(OpenAIES):
         require_dense(perturbation, type(self).__name__)
         size = len(centre_P)
         if not 0 < alpha <= 1:
-            raise ConfigurationError(f"strategy.alpha must be above 0 and at most 1; got {alpha}.")
+            raise ConfigurationError(f"alpha must be above 0 and at most 1; got {alpha}.", argument="alpha")
         if not 1 <= subspace <= size:
-            raise ConfigurationError(f"strategy.subspace must be from 1 to {size}, the parameters; got {subspace}.")
+            raise ConfigurationError(
+                f"subspace must be from 1 to {size}, the parameters; got {subspace}.", argument="subspace"
+            )
         self._alpha, self._size = alpha, subspace
         self._estimates_KP = np.empty((0, size), np.float32)  # the oldest first; never written to
         self._guide: Spread | None = None

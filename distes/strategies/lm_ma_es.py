@@ -62,7 +62,7 @@ class LMMAES(AdaptiveES[Memory]):
         size = len(centre_P)
         kept = usual_population(size) if memory is None else memory
         if kept < 1:
-            raise ConfigurationError(f"strategy.memory must be at least 1, or null; got {kept}.")
+            raise ConfigurationError(f"memory must be at least 1, or null; got {kept}.", argument="memory")
         super().__init__(
             Memory(
                 centre_P.astype(np.float64),

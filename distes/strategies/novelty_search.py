@@ -126,11 +126,13 @@ class NoveltyES(OneCentre):
         """
         for name, count in (("agents", agents), ("rollouts", rollouts)):
             if count < 1:
-                raise ConfigurationError(f"strategy.{name} must be at least 1; got {count}.")
+                raise ConfigurationError(f"{name} must be at least 1; got {count}.", argument=name)
             if count > MAX_EPISODES:
-                raise ConfigurationError(f"strategy.{name} must be at most {MAX_EPISODES:,}; got {count:,}.")
+                raise ConfigurationError(f"{name} must be at most {MAX_EPISODES:,}; got {count:,}.", argument=name)
         if selection not in SELECTIONS:
-            raise ConfigurationError(f"strategy.selection must be one of {', '.join(SELECTIONS)}; got {selection!r}.")
+            raise ConfigurationError(
+                f"selection must be one of {', '.join(SELECTIONS)}; got {selection!r}.", argument="selection"
+            )
         require_finite("l2_coeff", l2_coeff, at_least=0)
         super().__init__(
             perturbation,

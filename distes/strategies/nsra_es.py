@@ -70,12 +70,13 @@ class NSRAES(NoveltyES):
         super().__init__(centre_P, perturbation, seed, **novelty)
         if not 0 <= least_weight <= fitness_weight <= 1:
             raise ConfigurationError(
-                "strategy.fitness_weight must be from least_weight to 1, and least_weight at least 0; got "
-                f"fitness_weight {fitness_weight} and least_weight {least_weight}."
+                "fitness_weight must be from least_weight to 1, and least_weight at least 0; got "
+                f"fitness_weight {fitness_weight} and least_weight {least_weight}.",
+                argument="fitness_weight",
             )
         require_finite("weight_step", weight_step, at_least=0)
         if patience < 1:
-            raise ConfigurationError(f"strategy.patience must be at least 1; got {patience}.")
+            raise ConfigurationError(f"patience must be at least 1; got {patience}.", argument="patience")
         self._least, self._step, self._patience = least_weight, weight_step, patience
         self._balance = Balance(fitness_weight)
 

@@ -76,7 +76,9 @@ class PGPE(GradientES):
         rate = schedule_of("learning_rate", learning_rate)
         require_finite("sigma_learning_rate", sigma_learning_rate, at_least=0)
         if not 0 < sigma_max_change < 1:
-            raise ConfigurationError(f"strategy.sigma_max_change must lie between 0 and 1; got {sigma_max_change}.")
+            raise ConfigurationError(
+                f"sigma_max_change must lie between 0 and 1; got {sigma_max_change}.", argument="sigma_max_change"
+            )
         self._shape = shaping(fitness_shaping, SHAPINGS)
         self._sigma_rate, self._max_change = sigma_learning_rate, np.float32(sigma_max_change)
         start = _initial_sigma(sigma, radius, len(centre_P))
@@ -104,7 +106,7 @@ class PGPE(GradientES):
                 adapted_P = self._adapted(ids_N, self._shape(evaluation.fitness_N2))
             if not np.isfinite(adapted_P).all():
                 raise ConfigurationError(
-                    f"strategy: a sigma is no longer finite after generation {self._generation + 1}; use a smaller "
+                    f"A sigma is no longer finite after generation {self._generation + 1}; use a smaller "
                     "sigma_learning_rate, or a fitness_shaping by ranks."
                 )
         metrics = super()._tell(evaluation)
@@ -145,7 +147,7 @@ def _initial_sigma(sigma: float | None, radius: float | None, size: int) -> floa
         return start
     if sigma is not None:
         raise ConfigurationError(
-            f"strategy.sigma and strategy.radius say the same; got {sigma} and {radius}: give one."
+            f"sigma and radius say the same; got {sigma} and {radius}: give one.", argument="sigma"
         )
     require_finite("radius", radius, above=0)
     return radius / math.sqrt(size)

@@ -55,7 +55,8 @@ class SafeES(OpenAIES):
         require_dense(perturbation, type(self).__name__)
         if mutation not in KINDS:
             raise ConfigurationError(
-                f"strategy.mutation must be one of {', '.join(KINDS)}; got {mutation!r}.{did_you_mean(mutation, KINDS)}"
+                f"mutation must be one of {', '.join(KINDS)}; got {mutation!r}.{did_you_mean(mutation, KINDS)}",
+                argument="mutation",
             )
         self._measured = required(None if sensitivity is None else sensitivity())
         self._kind = KINDS[mutation]
@@ -79,7 +80,7 @@ class SafeES(OpenAIES):
         length = np.sqrt(np.square(form_P, dtype=np.float64).mean())
         if length == 0:
             raise ConfigurationError(
-                "strategy: the policy's answers have no finite derivative by any of its parameters at this centre; use "
+                "The policy's answers have no finite derivative by any of its parameters at this centre; use "
                 "another policy, or OpenAIES."
             )
         self._form_P: Floats = form_P / np.float32(length)

@@ -304,14 +304,18 @@ class Environments:
         original = self.env.removeprefix(OURS)
         hint = f": name it {original!r}" if original in TWINS else ""
         if one_by_one and kind != "one_by_one":
-            raise ConfigurationError(f"stepping 'one_by_one' is not possible for {self.env!r}, which is batched{hint}.")
+            raise ConfigurationError(
+                f"stepping 'one_by_one' is not possible for {self.env!r}, which is batched{hint}.", argument="stepping"
+            )
         if kind == "batched" and self._wrappers:
             raise ConfigurationError(
-                f"wrappers stand around environments that are stepped one by one; {self.env!r} is batched{hint}."
+                f"wrappers stand around environments that are stepped one by one; {self.env!r} is batched{hint}.",
+                argument="wrappers",
             )
         if kind == "one_by_one" and self._stepping == "batched":
             raise ConfigurationError(
-                f"stepping 'batched' needs a callable with an argument num_envs; {self.env!r} has none. Use 'auto'."
+                f"stepping 'batched' needs a callable with an argument num_envs; {self.env!r} has none. Use 'auto'.",
+                argument="stepping",
             )
         return kind, None
 
@@ -330,7 +334,8 @@ class Environments:
         if self._stepping == "batched":
             raise ConfigurationError(
                 f"stepping 'batched' is not possible for {self.env!r}: {reason}. Use 'auto' or 'one_by_one'; batched "
-                f"are {', '.join(TWINS)}."
+                f"are {', '.join(TWINS)}.",
+                argument="stepping",
             )
         return "one_by_one", reason
 

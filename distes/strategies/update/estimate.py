@@ -37,7 +37,7 @@ class Estimate(NamedTuple):
         if not np.isfinite(numbers).all():
             raise EvaluationError(
                 "The fitness of some members is so large that no step follows from it in single precision: scale "
-                "rewards down, or use a strategy or a strategy.fitness_shaping that goes by ranks."
+                "rewards down, or use a strategy or a fitness_shaping that goes by ranks."
             )
         return perturbation.weighted_sum(ids_N, self.weights_N) / np.float32(self.divisor)
 
@@ -70,7 +70,7 @@ def ascend(optimizer: FlatOptimizer, gradient_P: Floats, l2_coeff: float, genera
 def not_finite(generation: int) -> ConfigurationError:
     """What is said where a step led to a centre that is not finite."""
     return ConfigurationError(
-        f"strategy: the centre is no longer finite after generation {generation + 1}; use a smaller learning_rate."
+        f"The centre is no longer finite after generation {generation + 1}; use a smaller learning_rate."
     )
 
 

@@ -34,7 +34,7 @@ class NoveltyArchive:
             ConfigurationError: Fewer than one.
         """
         if neighbours < 1:
-            raise ConfigurationError(f"strategy.neighbours must be at least 1; got {neighbours}.")
+            raise ConfigurationError(f"neighbours must be at least 1; got {neighbours}.", argument="neighbours")
         self._neighbours = neighbours
         self._behaviour_AD: Floats = np.empty((0, 0), np.float32)
 

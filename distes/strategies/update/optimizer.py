@@ -1,6 +1,5 @@
 """An optimiser in the form of `torch.optim` on one flat parameter."""
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from distes.errors import CheckpointError, ConfigurationError, did_you_mean
+from distes.errors.imports import import_class
 from distes.runs.state_check import misfit, require, same
 from distes.runs.state_encoding import decode, encode, pack, unpack
 from distes.strategies.update.clipup import ClipUp
@@ -44,7 +44,7 @@ class FlatOptimizer:
         """
         build = _chosen(name)
         if "lr" in arguments:
-            raise ConfigurationError("strategy.optimizer_args must not hold lr: set strategy.learning_rate.")
+            raise ConfigurationError("optimizer_args must not hold lr: set learning_rate.", argument="optimizer_args")
         _spare_the_compiler()
         self._title = name if name == "ClipUp" or "." in name else f"torch.optim.{name}"
         # A part, not a function of its own, since strategies are sent to workers.
@@ -53,7 +53,7 @@ class FlatOptimizer:
             self._make(np.zeros(1, np.float32)).step(np.ones(1, np.float32))
         except Exception as error:
             raise ConfigurationError(
-                f"strategy.optimizer_args: {self._title} refuses {dict(arguments)}: {error}."
+                f"optimizer_args: {self._title} refuses {dict(arguments)}: {error}.", argument="optimizer_args"
             ) from error
         if "." in name:
             _require_resumable(self._make, self._title)
@@ -86,7 +86,7 @@ class FlatOptimizer:
             self._optimizer.step(gradient_P)
         except Exception as error:
             raise ConfigurationError(
-                f"strategy.optimizer: a step of {self._title} raised {type(error).__name__}: {error}."
+                f"optimizer: a step of {self._title} raised {type(error).__name__}: {error}.", argument="optimizer"
             ) from error
 
     def is_finite(self) -> bool:
@@ -214,28 +214,27 @@ def _require_resumable(make: Callable[[NDArray[np.float32]], _OnOneVector], titl
                 resumed.step(gradient_P)
             resumes = resumes and same(resumed.centre_P, whole.centre_P)
     except Exception as error:
-        raise ConfigurationError(f"strategy.optimizer: {title} cannot be saved and resumed: {error}.") from error
+        raise ConfigurationError(
+            f"optimizer: {title} cannot be saved and resumed: {error}.", argument="optimizer"
+        ) from error
     if not resumes:
         raise ConfigurationError(
-            f"strategy.optimizer: {title} would go on otherwise after a resume than without: it draws random numbers, "
-            "or keeps its memory elsewhere than in `state` and `param_groups`, from where it is saved."
+            f"optimizer: {title} would go on otherwise after a resume than without: it draws random numbers, "
+            "or keeps its memory elsewhere than in `state` and `param_groups`, from where it is saved.",
+            argument="optimizer",
         )
 
 
 def _chosen(name: str) -> Callable[..., torch.optim.Optimizer]:
     if "." in name:
-        # Here, since whoever imports classes by their paths imports jsonargparse, too.
-        signature = importlib.import_module("distes.cli.signature")
-        chosen: type[torch.optim.Optimizer] = signature.import_class(
-            "strategy.optimizer", name, "torch.optim.Optimizer"
-        )
-        return chosen
+        return import_class("optimizer", name, "torch.optim.Optimizer")
     known = {n: c for n, c in vars(torch.optim).items() if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer)}
     known = {"ClipUp": ClipUp, **{n: c for n, c in known.items() if n not in NOT_FOR_ONE_VECTOR}}
     if name not in known:
         raise ConfigurationError(
-            f"strategy.optimizer must be one of ClipUp, torch.optim's {', '.join(list(known)[1:])}, or the import path "
-            f"of a class; got {name!r}.{did_you_mean(name, known)}"
+            f"optimizer must be one of ClipUp, torch.optim's {', '.join(list(known)[1:])}, or the import path "
+            f"of a class; got {name!r}.{did_you_mean(name, known)}",
+            argument="optimizer",
         )
     return known[name]
 

@@ -73,31 +73,39 @@ def schedule_of(name: str, given: float | Mapping[str, Any], at_least: float | N
     for key in given:
         if key not in KEYS:
             raise ConfigurationError(
-                f"strategy.{name}.{key} is not a key: a schedule has {', '.join(KEYS)}.{did_you_mean(str(key), KEYS)}"
+                f"{name}.{key} is not a key: a schedule has {', '.join(KEYS)}.{did_you_mean(str(key), KEYS)}",
+                argument=name,
             )
     shape = given.get("schedule", "linear")
     if shape not in ("constant", *SHAPES):
         raise ConfigurationError(
-            f"strategy.{name}.schedule must be one of constant, {', '.join(SHAPES)}; got {shape!r}."
-            + did_you_mean(str(shape), SHAPES)
+            f"{name}.schedule must be one of constant, {', '.join(SHAPES)}; got {shape!r}."
+            + did_you_mean(str(shape), SHAPES),
+            argument=name,
         )
     needed = ["start"] if shape == "constant" else ["start", "end", "generations"]
     for key in needed:
         if key not in given:
-            raise ConfigurationError(f"strategy.{name}.{key} is missing: a {shape} schedule has {', '.join(needed)}.")
+            raise ConfigurationError(
+                f"{name}.{key} is missing: a {shape} schedule has {', '.join(needed)}.", argument=name
+            )
     start = _number(f"{name}.start", given["start"], at_least)
     end = _number(f"{name}.end", given.get("end", start), at_least)
     if shape == "exponential" and min(start, end) <= 0:
-        raise ConfigurationError(f"strategy.{name}: an exponential schedule needs numbers above 0; got {start}, {end}.")
+        raise ConfigurationError(
+            f"{name}: an exponential schedule needs numbers above 0; got {start}, {end}.", argument=name
+        )
     if shape == "exponential" and not 0 < end / start < math.inf:
-        raise ConfigurationError(f"strategy.{name}: end / start must be a positive number; got {end} / {start}.")
+        raise ConfigurationError(f"{name}: end / start must be a positive number; got {end} / {start}.", argument=name)
     generations, lengthening = given.get("generations", 1), given.get("lengthening", 1.0)
     if not isinstance(generations, int | float) or not 1 <= generations <= MAX_GENERATIONS or generations % 1:
-        raise ConfigurationError(f"strategy.{name}.generations must be a whole number from 1; got {generations!r}.")
+        raise ConfigurationError(
+            f"{name}.generations must be a whole number from 1; got {generations!r}.", argument=name
+        )
     if not isinstance(given.get("restarts", False), bool):
-        raise ConfigurationError(f"strategy.{name}.restarts must be true or false; got {given['restarts']!r}.")
+        raise ConfigurationError(f"{name}.restarts must be true or false; got {given['restarts']!r}.", argument=name)
     if not isinstance(lengthening, int | float) or not 1 <= lengthening < math.inf:
-        raise ConfigurationError(f"strategy.{name}.lengthening must be a number from 1; got {lengthening!r}.")
+        raise ConfigurationError(f"{name}.lengthening must be a number from 1; got {lengthening!r}.", argument=name)
     return Schedule(
         start, end, int(generations), shape, restarts=bool(given.get("restarts")), lengthening=float(lengthening)
     )
@@ -107,7 +115,9 @@ def _number(name: str, value: Any, at_least: float | None) -> float:
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
     if not abs(number) <= LARGEST or (number <= 0 if at_least is None else number < at_least):
         bound = "above 0" if at_least is None else f"at least {at_least:g}"
-        raise ConfigurationError(f"strategy.{name} must be a finite number {bound}; got {value}.{too_large(number)}")
+        raise ConfigurationError(
+            f"{name} must be a finite number {bound}; got {value}.{too_large(number)}", argument=name.partition(".")[0]
+        )
     return float(number)
 
 

@@ -83,6 +83,7 @@ def shaping(name: str, allowed: Collection[str] = tuple(SHAPINGS)) -> Callable[[
     """
     if name not in allowed:
         raise ConfigurationError(
-            f"strategy.fitness_shaping must be one of {', '.join(allowed)}; got {name!r}.{did_you_mean(name, allowed)}"
+            f"fitness_shaping must be one of {', '.join(allowed)}; got {name!r}.{did_you_mean(name, allowed)}",
+            argument="fitness_shaping",
         )
     return SHAPINGS[name]
