@@ -22,7 +22,20 @@ from distes.strategies.update.schedules import schedule_of
 
 
 class ARS(GradientES):
-    """Raw returns of the best directions, over the standard deviation of those returns."""
+    """Augmented random search: the best directions, weighted by their returns (Mania, Guy and Recht 2018).
+
+    One generation of algorithms 1 and 2, with centre M, N pairs, and b = top_directions:
+
+        r_k+, r_k- = fitness(M + nu delta_k), fitness(M - nu delta_k)
+        keep the b directions with the largest max(r_k+, r_k-)
+        sigma_R = standard deviation of the 2b returns kept
+        M <- M + alpha / (b sigma_R) sum_k (r_k+ - r_k-) delta_k
+
+    The argument `sigma` is the paper's nu, not its sigma_R. Unlike `OpenAIES`, ARS does not rank returns, so a single
+    extreme return changes the step; the division by sigma_R only removes their scale.
+
+    Take it for linear policies on control tasks, with `task.normalize_observations` (the paper's V2).
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What strategies share that search among genomes: offspring evaluated once, and an elite that is evaluated again.
+"""Base class for strategies that search among genomes: offspring are evaluated once, elite candidates again.
 
 Such et al. 2017, "Deep Neuroevolution: Genetic Algorithms Are a Competitive Alternative for Training Deep Neural
 Networks for Reinforcement Learning", arXiv:1712.06567, algorithm 1.
@@ -29,13 +29,22 @@ from distes.strategies.base import Strategy
 
 
 class EliteSearch(Strategy):
-    """A generation of offspring, one episode's luck each; of the best, the one that is best in many episodes.
+    """Evaluates each offspring once, and the best candidates over many episodes to choose the elite.
 
-    The paper evaluates the candidates for the elite (the best offspring, and the elite so far) when their generation is
-    done, while its offspring's workers wait. Here they are evaluated along with the next generation, all of them in the
-    same episodes: so the elite is known one generation late, and nobody waits. It is evaluated anew in every
-    generation, so no lucky score is kept. It is the first genome of a population, and what is shown as the centre; in
-    the first generation, where none is known, that is the first offspring, and in the second the one that did best.
+    A subclass implements `_survivors`, which selects the next parents. One generation:
+
+        offspring = mutations of uniformly drawn parents, or fresh genomes if there are no parents
+        evaluate each offspring once, and each candidate of the last generation over validation_episodes
+        elite = the candidate with the highest mean
+        candidates = the elite and the best offspring
+        parents = survivors of the offspring
+
+    The paper evaluates the candidates at the end of their own generation, while workers wait. Here they are evaluated
+    together with the next generation, all in the same episodes, so the elite is known one generation later. The elite
+    is evaluated again in every generation, so a lucky score is not kept.
+
+    `centre_P` is the elite. Before one is known, it is the first offspring in generation 0, and the best offspring of
+    generation 0 in generation 1.
     """
 
     varying: tuple[str, ...] = ("ids_G", "lengths_M")
@@ -58,15 +67,15 @@ class EliteSearch(Strategy):
 
         Args:
             centre_P: The policy's own initial parameters.
-            perturbation: Numbered directions.
+            perturbation: Numbered directions; Dense ones.
             seed: Of the run.
             population_size: Offspring per generation.
-            sigma: Of a mutation.
+            sigma: Standard deviation of a mutation.
             initialization: See `distes.members.initialization`.
-            candidates: For the elite.
-            validation_episodes: Of each candidate. With 0, one score is trusted: for fitness without noise.
+            candidates: Number of candidates for the elite.
+            validation_episodes: Episodes of each candidate. 0 trusts a single score, for fitness without noise.
             mutation: See `distes.members.mutations`.
-            sensitivity: Measures how sensitive the policy is, for mutations that look at it.
+            sensitivity: Measures the policy's sensitivity, for safe mutations.
         """
         require_dense(perturbation, type(self).__name__)
         require_members(population_size, antithetic=False)
@@ -104,17 +113,17 @@ class EliteSearch(Strategy):
 
     @abstractmethod
     def _survivors(self, offspring: list[Genome], evaluation: Evaluation) -> tuple[list[Genome], dict[str, float]]:
-        """Who has offspring in the next generation, nobody for fresh initialisations; and metrics."""
+        """Returns the parents of the next generation, none for fresh genomes, and metrics."""
 
     @property
     def centre_P(self) -> Floats:
-        """The elite's parameters; a copy."""
+        """The parameters of the elite, (P,) float32; a copy."""
         self._decoder.expect(self._genomes)
         centre_P: Floats = self._decoder.vector(self._elite).numpy().copy()
         return centre_P
 
     def ask(self) -> Population:
-        """Mutants of uniformly drawn parents, and further episodes of the candidates."""
+        """Returns mutations of uniformly drawn parents, and further episodes of the candidates."""
         genomes = self._genomes
         place = {genome: index for index, genome in enumerate(genomes)}
         origins_N = np.full(self._offspring, -1, np.int32)
@@ -137,7 +146,7 @@ class EliteSearch(Strategy):
         )
 
     def parameters(self, population: Population) -> Floats:
-        """Materialises the offspring: (N, 1, P)."""
+        """Returns the parameters of all offspring, (N, 1, P) float32."""
         assert population.genomes is not None and population.centres_N is not None
         genomes = population.genomes.tuples
         self._decoder.expect(genomes)
@@ -193,7 +202,7 @@ class EliteSearch(Strategy):
         return self._perturbation.choose(draw(self._seed, self._generation, Stream.DIRECTIONS, self._offspring))
 
     def state_dict(self) -> dict[str, Any]:
-        """All genomes, and how good the elite is."""
+        """Returns the generation, the elite's fitness, and the genomes of elite, candidates and parents."""
         return {
             "generation": self._generation,
             "parameters": self._decoder.initialization.size,
@@ -204,7 +213,12 @@ class EliteSearch(Strategy):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Refuses genomes of another policy."""
+        """Loads a state from `state_dict`.
+
+        Raises:
+            ConfigurationError: The stored state is of a policy of another size.
+            CheckpointError: Its genomes are not valid.
+        """
         size = self._decoder.initialization.size
         if state["parameters"] != size:
             raise ConfigurationError(f"The stored centre has {state['parameters']} parameters, this policy {size}.")
@@ -219,12 +233,12 @@ class EliteSearch(Strategy):
 
 
 def best_first(genomes: list[Genome], scores_N: NDArray[np.float64]) -> list[Genome]:
-    """Sorted by score; equals stay in their order."""
+    """Sorts genomes by score, the highest first; ties keep their order."""
     return [genomes[i] for i in np.argsort(-scores_N, kind="stable")]
 
 
 def unique(genomes: Iterable[Genome]) -> list[Genome]:
-    """Each once, in the order in which they first come."""
+    """Removes duplicates and keeps the order of first occurrence."""
     return list(dict.fromkeys(genomes))
 
 
@@ -234,7 +248,11 @@ def _packed(genomes: list[Genome]) -> dict[str, NDArray[Any]]:
 
 
 def _unpacked(arrays: Mapping[str, NDArray[Any]], directions: int) -> list[Genome]:
-    """The genomes; refuses what `_packed` does not make of numbers below `directions`."""
+    """Returns the genomes from the arrays of `_packed`.
+
+    Raises:
+        CheckpointError: `_packed` gives no such arrays for numbers below `directions`.
+    """
     for key, array in arrays.items():
         is_integers = isinstance(array, np.ndarray) and array.dtype in (np.int32, np.int64) and array.ndim == 1
         require(is_integers, f"/{key}", "an array of integers")

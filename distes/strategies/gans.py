@@ -1,4 +1,4 @@
-"""GA-NS: a genetic algorithm that looks for what is new (Such et al. 2017, arXiv:1712.06567, section 4.2).
+"""GA-NS: a genetic algorithm that searches for novelty (Such et al. 2017, arXiv:1712.06567, section 4.2).
 
 Axes: N offspring, D numbers of a behaviour.
 """
@@ -20,11 +20,19 @@ from distes.strategies.update.novelty import NoveltyArchive
 
 
 class GANS(DeepGA):
-    """Those have offspring that do what is furthest from what others do and did; reward has no say in it.
+    """GA-NS: parents are the most novel offspring; reward plays no part in selection (Such et al. 2017).
 
-    Novelty is the mean distance to the nearest behaviours of the generation and of an archive, which each offspring
-    enters with a small probability after that. Candidates and elite are those of `DeepGA`, by fitness: the best that
-    the search has come across is what is shown and saved, but here it is no parent.
+    One generation, with archive A and T = parents:
+
+        for each offspring: draw a parent uniformly; theta = parent + sigma eps
+        novelty = mean distance of its behaviour to the nearest behaviours of the generation and of A
+        parents = the T offspring with the highest novelty
+        add each behaviour to A with probability archive_probability
+
+    Candidates and elite are chosen by fitness, as in `DeepGA`: the best genome found is shown and saved, but it is not
+    a parent here. `NSES` searches for novelty with gradients at the centres of a few agents.
+
+    Take it for deceptive tasks, where the reward leads into a dead end and the behaviour describes progress.
     """
 
     needs_behaviour = True
@@ -46,9 +54,9 @@ class GANS(DeepGA):
             centre_P: The policy's own initial parameters.
             perturbation: Numbered directions.
             seed: Of the run.
-            neighbours: How many of the nearest behaviours count.
-            archive_probability: Of each offspring, that what it did is remembered.
-            arguments: Those of `DeepGA`; its parents are the most novel offspring.
+            neighbours: Novelty is the mean distance to this many nearest behaviours.
+            archive_probability: Probability that an offspring's behaviour enters the archive.
+            arguments: The arguments of `DeepGA`, where `parents` counts the most novel offspring.
         """
         super().__init__(centre_P, perturbation, seed, **arguments)
         if not 0 <= archive_probability <= 1:
@@ -74,11 +82,16 @@ class GANS(DeepGA):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The archive, too."""
+        """Returns the state of `DeepGA`, and the archive."""
         return {**super().state_dict(), "archive": self._archive.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Refuses genomes of another policy."""
+        """Loads a state from `state_dict`.
+
+        Raises:
+            ConfigurationError: The stored state is of a policy of another size.
+            CheckpointError: Its genomes or its archive are not valid.
+        """
         super().load_state_dict(state)
         with below("/archive"):
             self._archive.load_state_dict(state["archive"])

@@ -2,13 +2,15 @@
 
 Conti et al. 2018, "Improving Exploration in Evolution Strategies for Deep Reinforcement Learning via a Population of
 Novelty-Seeking Agents", arXiv:1712.06560, algorithms 1 and 2. A few agents, each with a centre and an optimiser of its
-own, take turns; what their centres did is kept in an archive, and novelty is the distance from it.
+own, take turns. An archive keeps the behaviour of their centres, and novelty is the distance to it.
 
-Two things are done in another order than there, so that no worker ever waits for the driver. An agent's centre is
-evaluated along with its population, and not once more after the update: what it did enters the archive just before the
-novelty of its members is computed. And who is asked next is chosen by what the agents' centres did when each was last
-asked; the first generations go through all of them. Statistics of observations are those of the whole run, not of
-single agents: behaviours, once in the archive, are compared with all that come later.
+Three details differ from the paper. The first two keep workers from waiting for the driver:
+
+- An agent's centre is evaluated with its population, not after the update. Its behaviour enters the archive just
+  before the novelty of its members is computed.
+- The next agent is drawn by the behaviours of all centres from each agent's last turn. The first generations give each
+  agent one turn.
+- Observation statistics are shared by all agents, since behaviours in the archive are compared across agents.
 
 Axes: P parameters, N antithetic pairs, 2 the signs (+, -), E episodes of the centre, D numbers of a behaviour, M
 agents.
@@ -32,7 +34,7 @@ from distes.perturbations.base import Perturbation
 from distes.population import Evaluation, Floats, Population
 from distes.runs.state_check import below, is_floats, require
 from distes.strategies.arguments import require_finite
-from distes.strategies.gaussian import OneCentre
+from distes.strategies.gaussian import GaussianSearch
 from distes.strategies.update.estimate import Estimate, ascend
 from distes.strategies.update.novelty import NoveltyArchive
 from distes.strategies.update.optimizer import MEMORY, FlatOptimizer
@@ -43,12 +45,12 @@ SELECTIONS = ("novelty", "round_robin")
 
 
 class Agent:
-    """One of the agents.
+    """One agent of the paper's meta-population.
 
     Attributes:
-        optimizer: Holds its centre.
-        behaviour_D: What its centre did when it was last asked, the mean of its episodes; None before that.
-        fitness: The mean of these episodes; minus infinity before that.
+        optimizer: Holds the agent's centre.
+        behaviour_D: The mean behaviour of its centre's episodes in its last turn, (D,); None before its first turn.
+        fitness: The mean fitness of these episodes; minus infinity before its first turn.
     """
 
     def __init__(self, optimizer: FlatOptimizer) -> None:
@@ -76,10 +78,18 @@ class Agent:
         self.fitness = float(state["fitness"])
 
 
-class NoveltyES(OneCentre):
-    """A generation is one agent's: its members' fitness and novelty, ranked and mixed, become a gradient at its centre.
+class NoveltySearch(GaussianSearch):
+    """Agents take turns and follow a mixture of fitness and novelty; a subclass weights the two.
 
-    `centre_P` is that of the agent whose centre had the best mean fitness when it was last asked.
+    One generation, with archive A and the agent's centre theta, w from `_fitness_weight`:
+
+        choose an agent in proportion to the novelty of its centre's behaviour
+        F, b = fitness and behaviour of theta + sigma eps_i and theta - sigma eps_i
+        add the behaviour of theta to A
+        u = w centred ranks of F + (1 - w) centred ranks of the novelty of b in A
+        theta <- optimizer(theta, 1 / 2N sum_i (u_i+ - u_i-) eps_i - l2_coeff theta)
+
+    `centre_P` is the centre of the agent with the best mean fitness in its last turn.
     """
 
     needs_behaviour = True
@@ -114,15 +124,15 @@ class NoveltyES(OneCentre):
             sigma: Standard deviation of the perturbation: a number or a schedule.
             learning_rate: Of each agent's optimiser; a number or a schedule.
             l2_coeff: Weight decay, added to the gradient before the optimiser sees it (not decoupled).
-            agents: How many take turns.
-            neighbours: Novelty is the mean distance to so many of the nearest behaviours in the archive.
-            rollouts: Episodes of an agent's centre per generation; the mean of what it did enters the archive.
-            selection: Whose turn it is: drawn with probabilities in proportion to novelty, or one after the other.
+            agents: Number of agents that take turns.
+            neighbours: Novelty is the mean distance to this many nearest behaviours in the archive.
+            rollouts: Episodes of an agent's centre per generation; their mean behaviour enters the archive.
+            selection: How the next agent is chosen: at random in proportion to novelty, or one after the other.
             optimizer: Name of a class in torch.optim.
             optimizer_args: Its further arguments.
-            timesteps_per_generation: Rounds of population_size members are evaluated until they have taken so many
-                environment steps; null: one round.
-            max_population: No round begins that would lead beyond so many members; null: no limit.
+            timesteps_per_generation: Evaluate rounds of population_size members until they have taken this many
+                environment steps; null for one round.
+            max_population: Start no round that would exceed this many members; null for no limit.
         """
         for name, count in (("agents", agents), ("rollouts", rollouts)):
             if count < 1:
@@ -153,23 +163,23 @@ class NoveltyES(OneCentre):
 
     @abstractmethod
     def _fitness_weight(self, fitness: float) -> float:
-        """How much the rank of fitness counts in this generation, from 0 to 1; that of novelty counts the rest.
+        """Returns the weight w of fitness ranks in this generation, from 0 to 1; novelty ranks have 1 - w.
 
         Args:
-            fitness: The mean of the centre's episodes; minus infinity where that is not finite.
+            fitness: The mean fitness of the centre's episodes; minus infinity if that is not finite.
         """
 
     @property
     def centre_P(self) -> Floats:
-        """That of the best agent; a copy."""
+        """The centre of the agent with the best fitness, (P,) float32; a copy."""
         return max(self._agents, key=lambda agent: agent.fitness).optimizer.centre_P
 
     def all_centres(self) -> Iterator[Floats]:
-        """One agent's after the other's."""
+        """Yields the centre of each agent, (P,) float32."""
         return (agent.optimizer.centre_P for agent in self._agents)
 
     def ask(self) -> Population:
-        """One agent's population, or the first round of it, and episodes of its centre."""
+        """Returns the first round of one agent's population, with episodes of its centre."""
         seeds_E = draw(self._seed, self._generation, Stream.EVALUATION, self._rollouts)
         return dataclasses.replace(super().ask(), eval_seeds_E=seeds_E)
 
@@ -180,7 +190,7 @@ class NoveltyES(OneCentre):
         return self._sigma_schedule(self._generation)
 
     def _asked(self) -> int:
-        """Whose generation it is."""
+        """Returns the index of the agent whose turn it is."""
         if self._in_turn or self._generation < len(self._agents):
             return self._generation % len(self._agents)
         behaviour_MD = np.stack([agent.behaviour_D for agent in self._agents if agent.behaviour_D is not None])
@@ -216,7 +226,11 @@ class NoveltyES(OneCentre):
         }
 
     def _behaviours(self, evaluation: Evaluation) -> tuple[Floats, Floats]:
-        """Of the members, and the centre's mean; refuses an evaluation that does not have them."""
+        """Returns the members' behaviour, (N, 2, D), and the centre's mean behaviour, (D,).
+
+        Raises:
+            EvaluationError: The evaluation lacks one of them.
+        """
         behaviour_N2D, did_ED = evaluation.behaviour_N2D, evaluation.eval_behaviour_ED
         episodes = 0 if did_ED is None else min(len(did_ED), len(evaluation.eval_fitness_E))
         if behaviour_N2D is None or did_ED is None or episodes < self._rollouts:
@@ -226,7 +240,7 @@ class NoveltyES(OneCentre):
                 f"{'no' if behaviour_N2D is None else 'the'} behaviour of members, and {episodes} such episodes."
             )
         did_ED, finite_E = did_ED[: self._rollouts], np.isfinite(evaluation.eval_fitness_E[: self._rollouts])
-        if finite_E.any():  # where numbers that are not finite are put up with, their episodes have the fitness NaN
+        if finite_E.any():  # an episode whose numbers are not finite has the fitness NaN, and does not count
             did_ED = did_ED[finite_E]
         return behaviour_N2D, did_ED.mean(axis=0, dtype=np.float64).astype(np.float32)
 
@@ -235,7 +249,7 @@ class NoveltyES(OneCentre):
         return mean if math.isfinite(mean) else -math.inf
 
     def state_dict(self) -> dict[str, Any]:
-        """The generation's number, all agents, and the archive."""
+        """Returns the generation, all agents, and the archive."""
         return {
             "generation": self._generation,
             "agents": [agent.state_dict() for agent in self._agents],
@@ -243,7 +257,12 @@ class NoveltyES(OneCentre):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Refuses another number of agents, and centres of another size."""
+        """Loads a state from `state_dict`.
+
+        Raises:
+            ConfigurationError: The stored state has another number of agents, or centres of another size.
+            CheckpointError: An archive or a behaviour does not fit.
+        """
         if len(state["agents"]) != len(self._agents):
             raise ConfigurationError(
                 f"The stored state has {len(state['agents'])} agents, this strategy {len(self._agents)}."
@@ -262,10 +281,10 @@ class NoveltyES(OneCentre):
 
 
 def initial_centres(centre_P: Floats, perturbation: Perturbation, seed: int, count: int) -> Iterator[Floats]:
-    """The centre itself, and then fresh ones, functions of (seed, their number).
+    """Yields the centre, and then count - 1 fresh centres, (P,) float32; functions of (seed, number).
 
-    In each parameter tensor they have mean 0 and the standard deviation of the centre's values there; a tensor that is
-    constant (zeros, ones) stays as it is.
+    Each parameter tensor of a fresh centre is normal with mean 0 and the standard deviation of the centre's tensor. A
+    constant tensor (zeros, ones) stays as it is.
     """
     for number, drawn in enumerate(draw(seed, 0, Stream.AGENTS, count).astype(np.int64)):
         start_P = centre_P.copy()

@@ -1,7 +1,4 @@
-"""Random search: nothing but fresh initialisations (Such et al. 2017, arXiv:1712.06567, section 4.1, "RS").
-
-What a search among policies is worth must show beside it, with as many evaluations.
-"""
+"""Random search over initial parameters (Such et al. 2017, arXiv:1712.06567, section 4.1, "RS")."""
 
 from typing import Literal
 
@@ -14,7 +11,18 @@ from distes.strategies.elite import EliteSearch
 
 
 class RandomSearch(EliteSearch):
-    """Each member is a fresh policy; the best of each generation are evaluated again beside the best so far."""
+    """Random search: every member is a freshly initialised policy (Such et al. 2017, "RS").
+
+    One generation:
+
+        draw population_size policies from the initialisation, and evaluate each once
+        elite = the best of `candidates`, each over validation_episodes
+
+    Not augmented random search, which estimates a gradient: that is `ARS`. Only the elite is kept from one generation
+    to the next.
+
+    Take it as a baseline: with the same number of evaluations, a search should do better.
+    """
 
     def __init__(
         self,
@@ -34,10 +42,11 @@ class RandomSearch(EliteSearch):
             perturbation: Numbered directions.
             seed: Of the run.
             population_size: Members per generation.
-            candidates: How many are evaluated again for the elite: the elite so far, and the best of a generation.
-            validation_episodes: Of each candidate, along with the next generation. With 0 the best single score is
-                trusted: for fitness without noise.
-            initialization: How fresh parameters are made. policy: each tensor with the standard deviation of the
+            candidates: Number of policies evaluated again to choose the elite: the elite so far and the generation's
+                best.
+            validation_episodes: Episodes of each candidate, evaluated with the next generation. 0 trusts the best
+                single score, for fitness without noise.
+            initialization: How fresh parameters are drawn. policy: each tensor with the standard deviation of the
                 policy's own; or glorot, he, orthogonal.
         """
         super().__init__(
@@ -45,7 +54,7 @@ class RandomSearch(EliteSearch):
             perturbation,
             seed,
             population_size=population_size,
-            sigma=0.0,  # nobody has offspring
+            sigma=0.0,  # there are no mutations
             initialization=initialization,
             candidates=candidates,
             validation_episodes=validation_episodes,

@@ -1,4 +1,4 @@
-"""An optimiser in the form of `torch.optim` on one flat parameter."""
+"""An optimiser with the interface of `torch.optim` on one flat parameter."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -15,32 +15,32 @@ from distes.runs.state_check import misfit, require, same
 from distes.runs.state_encoding import decode, encode, pack, unpack
 from distes.strategies.update.clipup import ClipUp
 
-MEMORY = ("memory", "group", "beside")  # keys of a state whose form depends on the optimiser and on its steps so far
+MEMORY = ("memory", "group", "beside")  # keys of `state_dict` whose values depend on the optimiser and its steps
 NOT_FOR_ONE_VECTOR = ("Optimizer", "LBFGS", "SparseAdam", "Muon")
 
 
 class FlatOptimizer:
-    """Minimises over one float32 vector of P, as torch's optimisers do; bits do not depend on the process.
+    """Holds a centre of P float32 numbers and minimises, as torch's optimisers do; bits are the same in any process.
 
-    An optimiser named by its import path may keep what it likes in its `state` and in its parameter group: tensors of
-    any shape and dtype, numbers, None, lists and dicts of these. One with two modes (`train` and `eval`, as those
-    without a schedule have) is kept in the first: members are drawn where it wants gradients, and the centre is there.
+    An optimiser named by its import path may keep tensors of any shape and dtype, numbers, None, and lists and dicts of
+    these in its `state` and in its parameter group. An optimiser with two modes, `train` and `eval`, as schedule-free
+    ones have, stays in `train`: the centre is where it wants gradients.
     """
 
     def __init__(
         self, name: str, centre_P: NDArray[np.float32], learning_rate: float, arguments: Mapping[str, Any]
     ) -> None:
-        """Builds the optimiser and tries it on a few numbers, so that no later step can be refused.
+        """Builds the optimiser and takes a trial step, so that bad arguments show early.
 
         Args:
-            name: ClipUp, a class in `torch.optim`, or the import path of one in their form.
-            centre_P: Where to start; copied.
+            name: ClipUp, a class in `torch.optim`, or the import path of a `torch.optim.Optimizer`.
+            centre_P: The initial centre, (P,); copied.
             learning_rate: Its `lr`.
             arguments: Its further arguments.
 
         Raises:
-            ConfigurationError: There is no such class, it refuses the arguments, or (where it is named by its import
-                path) it would go on otherwise after a resume than without.
+            ConfigurationError: There is no such class, it refuses the arguments, or an optimiser named by its import
+                path does not continue bit for bit after a resume.
         """
         build = _chosen(name)
         if "lr" in arguments:
@@ -61,7 +61,7 @@ class FlatOptimizer:
 
     @property
     def centre_P(self) -> NDArray[np.float32]:
-        """Where it stands; a copy."""
+        """The centre, (P,) float32; a copy."""
         return self._optimizer.centre_P
 
     @property
@@ -74,10 +74,10 @@ class FlatOptimizer:
         self._optimizer.group["lr"] = value
 
     def step(self, gradient_P: NDArray[np.float32]) -> None:
-        """Takes one step against a gradient.
+        """Takes one step against a gradient, (P,).
 
         Raises:
-            ConfigurationError: An optimiser that is not torch's own raises something. The step may be half done.
+            ConfigurationError: An optimiser that is not torch's own raises an exception. The step may be incomplete.
         """
         if self._optimizer.is_torchs:
             self._optimizer.step(gradient_P)
@@ -90,19 +90,19 @@ class FlatOptimizer:
             ) from error
 
     def is_finite(self) -> bool:
-        """Whether the centre and the optimiser's memory of it hold neither NaN nor infinity."""
+        """Returns whether the centre and all tensors of the optimiser's memory are finite."""
         return self._optimizer.is_finite()
 
     def state_dict(self) -> dict[str, Any]:
-        """The centre, the optimiser's memory of it, and what else it keeps, if it does; copied."""
+        """Returns the centre, the optimiser's memory, and anything else it keeps; copied."""
         return {"centre_P": self.centre_P, **self._optimizer.memory()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` gave.
+        """Loads a state from `state_dict`.
 
         Raises:
             ConfigurationError: The stored centre has another size.
-            CheckpointError: It is not the memory of such an optimiser. This one is then as it was.
+            CheckpointError: The memory does not fit this optimiser, which keeps its previous state.
         """
         centre_P = np.asarray(state["centre_P"], np.float32)
         require_size(centre_P, self._optimizer.centre_P.size)
@@ -123,7 +123,7 @@ class FlatOptimizer:
 
 
 class _OnOneVector:
-    """An optimiser of torch's form whose only parameter is one vector of P."""
+    """A torch optimiser whose only parameter is one vector of P."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class _OnOneVector:
 
     @property
     def centre_P(self) -> NDArray[np.float32]:
-        """Where it stands; a copy."""
+        """The centre, (P,) float32; a copy."""
         centre_P: NDArray[np.float32] = self._centre.detach().numpy().copy()
         return centre_P
 
@@ -153,7 +153,7 @@ class _OnOneVector:
         return group
 
     def step(self, gradient_P: NDArray[np.float32]) -> None:
-        """Takes one step; of torch's own optimisers without the decorator that imports torch's compiler (see below)."""
+        """Takes one step; torch's own optimisers without the decorator that imports torch's compiler, see below."""
         self._centre.grad = torch.from_numpy(gradient_P)
         with torch.no_grad():
             if self.is_torchs:
@@ -162,13 +162,13 @@ class _OnOneVector:
                 self._optimizer.step()
 
     def is_finite(self) -> bool:
-        """Whether the vector and what is kept of it hold neither NaN nor infinity."""
+        """Returns whether the vector and all tensors of its memory are finite."""
         memory = self._optimizer.state.get(self._centre, {}).values()
         tensors = [self._centre, *(value for value in memory if isinstance(value, torch.Tensor))]
         return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
     def memory(self) -> dict[str, Any]:
-        """What it keeps of the vector, what it keeps beside, and what of its group has changed since it was made."""
+        """Returns the state of the vector, other entries of `state`, and changed entries of the parameter group."""
         beside = dict(self._optimizer.state)
         memory = beside.pop(self._centre, {})
         group = {key: value for key, value in self.group.items() if key != "params"}
@@ -182,10 +182,7 @@ class _OnOneVector:
         return copied
 
     def remember(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `memory` gave.
-
-        torch's `load_state_dict` would cast all tensors to the dtype of the parameter.
-        """
+        """Loads what `memory` returned. torch's `load_state_dict` would cast all tensors to the parameter's dtype."""
         if state["memory"]:
             self._optimizer.state[self._centre] = _copied(state["memory"])
         for key, value in state.get("beside", {}).items():
@@ -194,10 +191,10 @@ class _OnOneVector:
 
 
 def _require_resumable(make: Callable[[NDArray[np.float32]], _OnOneVector], title: str) -> None:
-    """Tries whether an optimiser goes on from its memory, through the bytes of a file, as it would have without.
+    """Checks that an optimiser continues bit for bit from a saved state.
 
     Raises:
-        ConfigurationError: It does not: it keeps something elsewhere, or what no file can hold, or it is random.
+        ConfigurationError: It does not. It keeps state elsewhere, or state that cannot be saved, or it is random.
     """
     gradients = np.random.default_rng(0).standard_normal((12, 3), np.float32)
     try:
@@ -240,17 +237,17 @@ def _chosen(name: str) -> Callable[..., torch.optim.Optimizer]:
 
 
 def require_size(stored_P: NDArray[Any], parameters: int) -> None:
-    """Refuses the centre of another policy.
+    """Checks the size of a stored centre.
 
     Raises:
-        ConfigurationError: It has another size.
+        ConfigurationError: It is of another policy, with another number of parameters.
     """
     if stored_P.shape != (parameters,):
         raise ConfigurationError(f"The stored centre has {stored_P.size} parameters, this policy {parameters}.")
 
 
 def _copied(value: Any) -> Any:
-    """A private copy of data; what is none (a function, a class) stays what it is."""
+    """Returns a deep copy of tensors, arrays, lists, tuples and mappings; other objects are not copied."""
     if isinstance(value, torch.Tensor):
         return value.detach().clone()
     if isinstance(value, np.ndarray):
@@ -261,10 +258,10 @@ def _copied(value: Any) -> Any:
 
 
 def _spare_the_compiler() -> None:
-    """Importing torch's compiler takes longer than everything else at start-up, and nothing here compiles.
+    """Keeps torch from importing its compiler, which takes longer than the rest of start-up and is not used here.
 
-    `add_param_group` imports it only to mark itself as not to be compiled. A mark that is set already is not set again.
-    Where a version of torch does it otherwise, this does nothing, and costs the import.
+    `add_param_group` imports the compiler only to mark itself as not to be compiled. If the mark is already set, torch
+    does not import it. In a version of torch that does this differently, the function has no effect.
     """
     method = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
     if method is not None and not hasattr(method, "__dynamo_disable"):
