@@ -5,7 +5,7 @@ Axes: P parameters, N members (or antithetic pairs), S the signs.
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +15,7 @@ from distes.errors import ConfigurationError
 from distes.perturbations.base import Perturbation
 from distes.population import Evaluation, Floats
 from distes.strategies.arguments import require_dense, usual_population
+from distes.strategies.base import Part
 from distes.strategies.gaussian import GaussianSearch
 from distes.strategies.update.estimate import of_step
 from distes.strategies.update.optimizer import require_size
@@ -85,6 +86,13 @@ class AdaptiveES(GaussianSearch, Generic[S]):
     def _after(self, fitness_NS: Doubles) -> S:
         """Returns the next state, from fitness (N, S); it may hold numbers that are not finite."""
 
+    @abstractmethod
+    def _sigma_of(self, state: S) -> float | Floats:
+        """Returns the standard deviation of a state: a number, or one per parameter, (P,) float32."""
+
+    def _sigma(self) -> float | Floats:
+        return self._sigma_of(self._state)
+
     @property
     def centre_P(self) -> Floats:
         """The centre of the search distribution; a copy."""
@@ -96,24 +104,27 @@ class AdaptiveES(GaussianSearch, Generic[S]):
         Raises:
             ConfigurationError: The next state is not finite.
         """
-        before_P = self.centre_P
-        sigma = np.asarray(self._sigma())
-        metrics = {"sigma": float(sigma.mean()), "sigma/min": float(sigma.min()), "sigma/max": float(sigma.max())}
-        with np.errstate(over="ignore", invalid="ignore"):  # looked for below
-            self._state = self._after(evaluation.fitness_N2)
-        after_P = self.centre_P
-        travels = after_P, to_float32(np.asarray(self._sigma(), np.float64))
-        if not all(np.isfinite(numbers).all() for numbers in (*travels, *(value for _, value in _items(self._state)))):
+        with np.errstate(over="ignore", invalid="ignore"):  # checked below
+            state = self._after(evaluation.fitness_N2)
+        before_P, after_P = self.centre_P, to_float32(state.centre_P)
+        travels = after_P, to_float32(np.asarray(self._sigma_of(state), np.float64))
+        if not all(np.isfinite(numbers).all() for numbers in (*travels, *(value for _, value in _items(state)))):
             raise ConfigurationError(
                 f"The centre or a sigma is no longer finite after generation {self._generation + 1}, since "
                 "fitness goes on rising however far members go: give it a bound, such as a penalty on large parameters."
             )
-        self._generation += 1
-        return {**of_step(before_P, after_P), **metrics}
+        sigma = np.asarray(self._sigma())
+        metrics = {
+            **of_step(before_P, after_P),
+            "sigma": float(sigma.mean()),
+            "sigma/min": float(sigma.min()),
+            "sigma/max": float(sigma.max()),
+        }
+        self._state, self._generation = state, self._generation + 1
+        return metrics
 
-    def _taker_back(self) -> Callable[[], None]:
-        before = dict(vars(self))  # no copies of large arrays: all that changes is replaced, and never written to
-        return lambda: vars(self).update(before)
+    def _written_to(self) -> tuple[Part, ...]:
+        return ()
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the generation and the fields of the state, copied."""

@@ -61,8 +61,8 @@ class ARS(GradientES):
             sigma: Standard deviation of the perturbation, nu in the paper: a number, or a schedule such as
                 {schedule: linear, start: 0.03, end: 0.01, generations: 300}.
             learning_rate: alpha in the paper; a number or a schedule.
-            top_directions: How many pairs count (b in the paper): those whose better member is best; null for all.
-            reward_scaling: Whether the step is divided by the standard deviation of the returns that count.
+            top_directions: Number of pairs that count, b in the paper: those with the best better member; null for all.
+            reward_scaling: Whether to divide the step by the standard deviation of the returns that count.
             optimizer: Name of a class in torch.optim, ClipUp, or an import path; the paper's is SGD.
             optimizer_args: Its further arguments.
         """
@@ -74,7 +74,7 @@ class ARS(GradientES):
                 f"{top_directions}.",
                 argument="top_directions",
             )
-        self._top, self._scaled = top_directions or population_size // 2, reward_scaling
+        self._b, self._scaled = top_directions or population_size // 2, reward_scaling
         super().__init__(
             perturbation,
             seed,
@@ -85,11 +85,11 @@ class ARS(GradientES):
         )
 
     def _estimate(self, fitness_N2: NDArray[np.float64]) -> Estimate:
-        # Algorithm 2, lines 6 and 7. Of equals the first count; the released code keeps all, and so more than b.
-        best = np.argsort(-fitness_N2.max(axis=1), kind="stable")[: self._top]
-        deviation = float(fitness_N2[best].std())
+        # Algorithm 2, line 6: the b best directions. Of ties the first count; the released code keeps more than b.
+        best_b = np.argsort(-fitness_N2.max(axis=1), kind="stable")[: self._b]
+        sigma_R = float(fitness_N2[best_b].std())
         weights_N = np.zeros(len(fitness_N2))
-        if deviation > 0 or not self._scaled:  # where all returns are equal, there is nowhere to go
-            weights_N[best] = fitness_N2[best, 0] - fitness_N2[best, 1]
-        scale = deviation if self._scaled and deviation > 0 else 1.0
-        return Estimate(weights_N, self._top * scale, {"fitness/std_of_top": deviation})
+        if sigma_R > 0 or not self._scaled:  # if all returns are equal, there is no direction to follow
+            weights_N[best_b] = fitness_N2[best_b, 0] - fitness_N2[best_b, 1]
+        scale = sigma_R if self._scaled and sigma_R > 0 else 1.0
+        return Estimate(weights_N, self._b * scale, {"fitness/std_of_top": sigma_R})  # line 7

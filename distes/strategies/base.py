@@ -4,8 +4,8 @@ Axes: P parameters, N antithetic pairs (or members, where these come alone), S t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +14,16 @@ from distes.errors import CheckpointError, ConfigurationError, DistesError, Eval
 from distes.members.sensitivity import Sensitivity
 from distes.population import Evaluation, Floats, Population
 from distes.runs.state_check import change, misfit
+
+
+class Part(Protocol):
+    """A part of a strategy that saves and loads its own state, such as an optimiser."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state, copied."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Loads a state from `state_dict`."""
 
 
 class Strategy(ABC):
@@ -97,9 +107,34 @@ class Strategy(ABC):
             raise
 
     def _taker_back(self) -> Callable[[], None]:
-        """Returns what brings the strategy back to its present state."""
-        before = self.state_dict()
-        return lambda: self.load_state_dict(before)
+        """Returns a function that restores the present state."""
+        written_to = self._declared("_written_to")
+        if written_to is None:
+            state = self.state_dict()
+            return lambda: self.load_state_dict(state)
+        before = dict(vars(self))
+        copies = [(part, part.state_dict()) for part in written_to(self)]
+
+        def take_back() -> None:
+            vars(self).update(before)
+            for part, state in copies:
+                part.load_state_dict(state)
+
+        return take_back
+
+    def _written_to(self) -> Iterable[Part]:
+        """Returns the parts that the next `_tell` writes to, such as an optimiser; everything else it replaces.
+
+        A class that declares this spares `tell` a copy of the whole state. As with `varying`, a class that extends
+        `state_dict` declares it again, or `tell` makes that copy.
+        """
+        return ()
+
+    @classmethod
+    def _declared(cls, name: str) -> Any:
+        """Returns an attribute of the class that `state_dict` comes from, or of one derived from it; else None."""
+        says = next(one for one in cls.__mro__ if {name, "state_dict"} & vars(one).keys())
+        return vars(says).get(name)
 
     @abstractmethod
     def _tell(self, evaluation: Evaluation) -> dict[str, float]:
@@ -120,8 +155,7 @@ class Strategy(ABC):
             CheckpointError: The state does not fit this strategy, which keeps its previous state. The message begins
                 with the place of the fault, such as `/memory/exp_avg`.
         """
-        says = next(one for one in type(self).__mro__ if {"varying", "state_dict"} & vars(one).keys())
-        varying, before = vars(says).get("varying"), self.state_dict()
+        varying, before = self._declared("varying"), self.state_dict()
         problem = None if varying is None else misfit(state, before, varying)
         if problem is None:
             try:

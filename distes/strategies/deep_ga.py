@@ -15,7 +15,7 @@ from distes.members.sensitivity import Sensitivity
 from distes.perturbations.base import Perturbation
 from distes.population import Evaluation, Genome
 from distes.strategies.arguments import require_finite
-from distes.strategies.elite import EliteSearch, best_first, unique
+from distes.strategies.elite import EliteSearch, EliteState, best_first, unique
 
 
 class DeepGA(EliteSearch):
@@ -89,8 +89,10 @@ class DeepGA(EliteSearch):
             )
         self._parent_count = parents
 
-    def _survivors(self, offspring: list[Genome], evaluation: Evaluation) -> tuple[list[Genome], dict[str, float]]:
+    def _survivors(
+        self, state: EliteState, offspring: list[Genome], evaluation: Evaluation
+    ) -> tuple[list[Genome], dict[str, float]]:
         fitness_N = evaluation.fitness_N2[:, 0]
-        parents = unique([self._elite, *best_first(offspring, fitness_N)])[: self._parent_count]
+        parents = unique([state.elite, *best_first(offspring, fitness_N)])[: self._parent_count]
         scores = dict(zip(offspring, fitness_N.tolist(), strict=True))
-        return parents, {"parents/worst": min(scores.get(parent, self._elite_fitness) for parent in parents)}
+        return parents, {"parents/worst": min(scores.get(parent, state.elite_fitness) for parent in parents)}

@@ -3,6 +3,7 @@
 Axes: N offspring, D numbers of a behaviour.
 """
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from distes.perturbations.base import Perturbation
 from distes.population import Evaluation, Genome
 from distes.runs.state_check import below
 from distes.strategies.deep_ga import DeepGA
-from distes.strategies.elite import EliteSearch, best_first
+from distes.strategies.elite import EliteSearch, EliteState, best_first
 from distes.strategies.update.novelty import NoveltyArchive
 
 
@@ -37,6 +38,7 @@ class GANS(DeepGA):
 
     needs_behaviour = True
     varying: tuple[str, ...] = (*EliteSearch.varying, "behaviour_AD")
+    _written_to = EliteSearch._written_to
 
     def __init__(
         self,
@@ -65,7 +67,9 @@ class GANS(DeepGA):
             )
         self._archive, self._probability = NoveltyArchive(neighbours), archive_probability
 
-    def _survivors(self, offspring: list[Genome], evaluation: Evaluation) -> tuple[list[Genome], dict[str, float]]:
+    def _survivors(
+        self, state: EliteState, offspring: list[Genome], evaluation: Evaluation
+    ) -> tuple[list[Genome], dict[str, float]]:
         if evaluation.behaviour_N2D is None:
             raise EvaluationError("GANS compares what members do: tell it an Evaluation with their behaviour.")
         behaviour_ND = evaluation.behaviour_N2D[:, 0]
@@ -73,12 +77,14 @@ class GANS(DeepGA):
         novelty_N = self._archive.novelty(behaviour_ND, among=True, last_B=last_N)
         drawn_N = draw(self._seed, self._generation, Stream.ARCHIVE, len(offspring))
         uniform_N = (drawn_N >> np.uint64(11)) * 2.0**-53
-        self._archive.add(behaviour_ND[(uniform_N < self._probability) & ~last_N])
+        archive = copy.copy(self._archive)
+        archive.add(behaviour_ND[(uniform_N < self._probability) & ~last_N])
         ranked = best_first(offspring, novelty_N)[: self._parent_count]
+        self._archive = archive
         return ranked, {
             "novelty/mean": float(novelty_N.mean()),
             "novelty/max": float(novelty_N.max()),
-            "archive/size": float(len(self._archive)),
+            "archive/size": float(len(archive)),
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -92,6 +98,8 @@ class GANS(DeepGA):
             ConfigurationError: The stored state is of a policy of another size.
             CheckpointError: Its genomes or its archive are not valid.
         """
-        super().load_state_dict(state)
+        archive = copy.copy(self._archive)
         with below("/archive"):
-            self._archive.load_state_dict(state["archive"])
+            archive.load_state_dict(state["archive"])
+        super().load_state_dict(state)
+        self._archive = archive

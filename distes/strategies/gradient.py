@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from distes.perturbations.base import Perturbation
 from distes.population import Evaluation, Floats
+from distes.strategies.base import Part
 from distes.strategies.gaussian import GaussianSearch
 from distes.strategies.update.estimate import Estimate, ascend
 from distes.strategies.update.optimizer import MEMORY, FlatOptimizer
@@ -102,6 +103,9 @@ class GradientES(GaussianSearch):
         self._generation += 1
         self._learned(gradient_P)
         return metrics
+
+    def _written_to(self) -> tuple[Part, ...]:
+        return (self._optimizer,)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the generation, the centre, and the optimiser's memory."""

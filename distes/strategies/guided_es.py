@@ -48,6 +48,7 @@ class GuidedES(OpenAIES):
     """
 
     varying: tuple[str, ...] = (*MEMORY, "estimates_KP")
+    _written_to = OpenAIES._written_to
 
     def __init__(
         self,

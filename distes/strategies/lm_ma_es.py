@@ -101,8 +101,8 @@ class LMMAES(AdaptiveES[Memory]):
         self._keep_K = (1 - c_c_K).astype(np.float32)
         self._add_K = np.sqrt(self._recombination.mu_eff * c_c_K * (2 - c_c_K)).astype(np.float32)
 
-    def _sigma(self) -> float:
-        return self._state.sigma
+    def _sigma_of(self, state: Memory) -> float:
+        return state.sigma
 
     def _spread(self) -> Spread | None:
         """Returns algorithm 1's loop over the vectors as one map, d = scale z + M^T C M z, with rows m_1 to m_K of M.

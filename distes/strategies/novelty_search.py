@@ -21,19 +21,20 @@ import dataclasses
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, EvaluationError
 from distes.noise.draws import MAX_EPISODES, Stream, draw, in_proportion
-from distes.noise.splitmix import normal
 from distes.perturbations.base import Perturbation
 from distes.population import Evaluation, Floats, Population
-from distes.runs.state_check import below, is_floats, require
+from distes.runs.state_check import below
+from distes.strategies.agents import Turn, initial_centres, stored_turn
 from distes.strategies.arguments import require_finite
+from distes.strategies.base import Part
 from distes.strategies.gaussian import GaussianSearch
 from distes.strategies.update.estimate import Estimate, ascend
 from distes.strategies.update.novelty import NoveltyArchive
@@ -44,38 +45,17 @@ from distes.strategies.update.shaping import centered_rank
 SELECTIONS = ("novelty", "round_robin")
 
 
-class Agent:
-    """One agent of the paper's meta-population.
+@dataclass(frozen=True, eq=False)
+class NoveltyState:
+    """Everything that `tell` changes, apart from the generation and the agents' optimisers.
 
     Attributes:
-        optimizer: Holds the agent's centre.
-        behaviour_D: The mean behaviour of its centre's episodes in its last turn, (D,); None before its first turn.
-        fitness: The mean fitness of these episodes; minus infinity before its first turn.
+        turns: The last turn of each agent.
+        archive: The behaviours of the centres in all turns; never written to.
     """
 
-    def __init__(self, optimizer: FlatOptimizer) -> None:
-        """Has done nothing yet.
-
-        Args:
-            optimizer: Of its own.
-        """
-        self.optimizer = optimizer
-        self.behaviour_D: Floats | None = None
-        self.fitness = -math.inf
-
-    def state_dict(self) -> dict[str, Any]:
-        """All of it, copied."""
-        behaviour_D = None if self.behaviour_D is None else self.behaviour_D.copy()
-        return {**self.optimizer.state_dict(), "behaviour_D": behaviour_D, "fitness": self.fitness}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` gave."""
-        behaviour_D = state["behaviour_D"]
-        fits = behaviour_D is None or is_floats(behaviour_D, 1)
-        require(fits, "/behaviour_D", "None, or a behaviour in finite float32 numbers")
-        self.optimizer.load_state_dict(state)
-        self.behaviour_D = None if behaviour_D is None else behaviour_D.copy()
-        self.fitness = float(state["fitness"])
+    turns: tuple[Turn, ...]
+    archive: NoveltyArchive
 
 
 class NoveltySearch(GaussianSearch):
@@ -155,11 +135,11 @@ class NoveltySearch(GaussianSearch):
         self._rate_schedule = schedule_of("learning_rate", learning_rate)
         self._l2_coeff, self._rollouts, self._in_turn = l2_coeff, rollouts, selection == "round_robin"
         rate = self._rate_schedule.start
-        self._agents = [
-            Agent(FlatOptimizer(optimizer, start_P, rate, optimizer_args or {}))
+        self._optimizers = [
+            FlatOptimizer(optimizer, start_P, rate, optimizer_args or {})
             for start_P in initial_centres(centre_P, perturbation, seed, agents)
         ]
-        self._archive = NoveltyArchive(neighbours)
+        self._state = NoveltyState((Turn(),) * agents, NoveltyArchive(neighbours))
 
     @abstractmethod
     def _fitness_weight(self, fitness: float) -> float:
@@ -172,11 +152,12 @@ class NoveltySearch(GaussianSearch):
     @property
     def centre_P(self) -> Floats:
         """The centre of the agent with the best fitness, (P,) float32; a copy."""
-        return max(self._agents, key=lambda agent: agent.fitness).optimizer.centre_P
+        best = max(range(len(self._optimizers)), key=lambda agent: self._state.turns[agent].fitness)
+        return self._optimizers[best].centre_P
 
     def all_centres(self) -> Iterator[Floats]:
         """Yields the centre of each agent, (P,) float32."""
-        return (agent.optimizer.centre_P for agent in self._agents)
+        return (optimizer.centre_P for optimizer in self._optimizers)
 
     def ask(self) -> Population:
         """Returns the first round of one agent's population, with episodes of its centre."""
@@ -184,46 +165,48 @@ class NoveltySearch(GaussianSearch):
         return dataclasses.replace(super().ask(), eval_seeds_E=seeds_E)
 
     def _around(self) -> Floats:
-        return self._agents[self._asked()].optimizer.centre_P
+        return self._optimizers[self._asked()].centre_P
 
     def _sigma(self) -> float | Floats:
         return self._sigma_schedule(self._generation)
 
     def _asked(self) -> int:
         """Returns the index of the agent whose turn it is."""
-        if self._in_turn or self._generation < len(self._agents):
-            return self._generation % len(self._agents)
-        behaviour_MD = np.stack([agent.behaviour_D for agent in self._agents if agent.behaviour_D is not None])
+        if self._in_turn or self._generation < len(self._optimizers):
+            return self._generation % len(self._optimizers)
+        behaviour_MD = np.stack([turn.behaviour_D for turn in self._state.turns if turn.behaviour_D is not None])
         drawn = int(draw(self._seed, self._generation, Stream.AGENTS, 1)[0])
-        return in_proportion(self._archive.novelty(behaviour_MD), drawn)
+        return in_proportion(self._state.archive.novelty(behaviour_MD), drawn)
 
     def _tell(self, evaluation: Evaluation) -> dict[str, float]:
-        """Moves the agent's centre."""
+        """Moves the centre of the agent whose turn it is, and returns metrics."""
         behaviour_N2D, did_D = self._behaviours(evaluation)
-        asked, archive = self._asked(), copy.copy(self._archive)
+        asked, archive = self._asked(), copy.copy(self._state.archive)
         of_centre = float(archive.novelty(did_D[None])[0])
         archive.add(did_D[None])
         pairs, signs = evaluation.fitness_N2.shape
         last_B = None if evaluation.last_N2 is None else evaluation.last_N2.ravel()
         novelty_N2 = archive.novelty(behaviour_N2D.reshape(pairs * signs, -1), last_B=last_B).reshape(pairs, signs)
-        weight = self._fitness_weight(self._fitness(evaluation))
+        fitness = self._fitness(evaluation)
+        weight = self._fitness_weight(fitness)
         utility_N2 = weight * centered_rank(evaluation.fitness_N2) + (1 - weight) * centered_rank(novelty_N2)
         estimate = Estimate(utility_N2[:, 0] - utility_N2[:, 1], utility_N2.size)
-        agent = self._agents[asked]
-        agent.optimizer.learning_rate = self._rate_schedule(self._generation)
+        optimizer = self._optimizers[asked]
+        optimizer.learning_rate = self._rate_schedule(self._generation)
         gradient_P = estimate.gradient(self._perturbation, self._ids(pairs))
-        metrics = ascend(agent.optimizer, gradient_P, self._l2_coeff, self._generation)
-        agent.behaviour_D, agent.fitness, self._archive = did_D, self._fitness(evaluation), archive
-        self._generation += 1
-        return {
-            **metrics,
-            "sigma": self._sigma_schedule(self._generation - 1),
+        metrics = {
+            **ascend(optimizer, gradient_P, self._l2_coeff, self._generation),
+            "sigma": self._sigma_schedule(self._generation),
             "agent": float(asked),
             "archive/size": float(len(archive)),
             "novelty/mean": float(novelty_N2.mean()),
             "novelty/max": float(novelty_N2.max()),
             "novelty/centre": of_centre,
         }
+        turns = list(self._state.turns)
+        turns[asked] = Turn(did_D, fitness)
+        self._state, self._generation = NoveltyState(tuple(turns), archive), self._generation + 1
+        return metrics
 
     def _behaviours(self, evaluation: Evaluation) -> tuple[Floats, Floats]:
         """Returns the members' behaviour, (N, 2, D), and the centre's mean behaviour, (D,).
@@ -248,12 +231,22 @@ class NoveltySearch(GaussianSearch):
         mean = float(evaluation.eval_fitness_E[: self._rollouts].mean())
         return mean if math.isfinite(mean) else -math.inf
 
+    def _written_to(self) -> tuple[Part, ...]:
+        return (self._optimizers[self._asked()],)
+
     def state_dict(self) -> dict[str, Any]:
         """Returns the generation, all agents, and the archive."""
         return {
             "generation": self._generation,
-            "agents": [agent.state_dict() for agent in self._agents],
-            "archive": self._archive.state_dict(),
+            "agents": [
+                {
+                    **optimizer.state_dict(),
+                    "behaviour_D": None if turn.behaviour_D is None else turn.behaviour_D.copy(),
+                    "fitness": turn.fitness,
+                }
+                for optimizer, turn in zip(self._optimizers, self._state.turns, strict=True)
+            ],
+            "archive": self._state.archive.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -263,34 +256,17 @@ class NoveltySearch(GaussianSearch):
             ConfigurationError: The stored state has another number of agents, or centres of another size.
             CheckpointError: An archive or a behaviour does not fit.
         """
-        if len(state["agents"]) != len(self._agents):
+        if len(state["agents"]) != len(self._optimizers):
             raise ConfigurationError(
-                f"The stored state has {len(state['agents'])} agents, this strategy {len(self._agents)}."
+                f"The stored state has {len(state['agents'])} agents, this strategy {len(self._optimizers)}."
             )
+        archive, generation, turns = copy.copy(self._state.archive), int(state["generation"]), []
         with below("/archive"):
-            self._archive.load_state_dict(state["archive"])
-        self._generation = int(state["generation"])
-        size = self._archive.behaviour_AD.shape[1]
-        for number, (agent, one) in enumerate(zip(self._agents, state["agents"], strict=True)):
+            archive.load_state_dict(state["archive"])
+        size = archive.behaviour_AD.shape[1]
+        for number, (optimizer, agent) in enumerate(zip(self._optimizers, state["agents"], strict=True)):
             with below(f"/agents/{number}"):
-                agent.load_state_dict(one)
-                known = None if agent.behaviour_D is None else len(agent.behaviour_D)
-                # in the first generations all are asked, one after the other
-                expected = size if number < self._generation else None
-                require(known == expected, "/behaviour_D", "None" if expected is None else f"of {size} numbers")
-
-
-def initial_centres(centre_P: Floats, perturbation: Perturbation, seed: int, count: int) -> Iterator[Floats]:
-    """Yields the centre, and then count - 1 fresh centres, (P,) float32; functions of (seed, number).
-
-    Each parameter tensor of a fresh centre is normal with mean 0 and the standard deviation of the centre's tensor. A
-    constant tensor (zeros, ones) stays as it is.
-    """
-    for number, drawn in enumerate(draw(seed, 0, Stream.AGENTS, count).astype(np.int64)):
-        start_P = centre_P.copy()
-        noise_P = normal(torch.tensor([drawn]), len(centre_P))[0].numpy()
-        for slot in perturbation.layout.slots if number else ():
-            own = centre_P[slot.span]
-            if own.min() < own.max():
-                start_P[slot.span] = noise_P[slot.span] * own.std(dtype=np.float64)
-        yield start_P
+                # In the first generations each agent has its first turn.
+                turns.append(stored_turn(agent, size if number < generation else None))
+                optimizer.load_state_dict(agent)
+        self._state, self._generation = NoveltyState(tuple(turns), archive), generation

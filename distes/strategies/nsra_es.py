@@ -49,6 +49,7 @@ class NSRAES(NoveltySearch):
     """
 
     varying = NoveltySearch.varying
+    _written_to = NoveltySearch._written_to
 
     def __init__(
         self,

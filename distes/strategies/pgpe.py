@@ -51,6 +51,7 @@ class PGPE(GradientES):
     """
 
     varying = MEMORY
+    _written_to = GradientES._written_to
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from distes.perturbations.base import Perturbation
 from distes.population import Evaluation, Genome
-from distes.strategies.elite import EliteSearch
+from distes.strategies.elite import EliteSearch, EliteState
 
 
 class RandomSearch(EliteSearch):
@@ -60,5 +60,7 @@ class RandomSearch(EliteSearch):
             validation_episodes=validation_episodes,
         )
 
-    def _survivors(self, offspring: list[Genome], evaluation: Evaluation) -> tuple[list[Genome], dict[str, float]]:
+    def _survivors(
+        self, state: EliteState, offspring: list[Genome], evaluation: Evaluation
+    ) -> tuple[list[Genome], dict[str, float]]:
         return [], {}

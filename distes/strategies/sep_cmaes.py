@@ -92,8 +92,8 @@ class SepCMAES(AdaptiveES[Paths]):
         self._c_mu = min(1 - self._c_1, (size + 2) / 3 * 2 * (mu_eff - 2 + 1 / mu_eff) / ((size + 2) ** 2 + mu_eff))
         self._chi_P = math.sqrt(size) * (1 - 1 / (4 * size) + 1 / (21 * size**2))  # E |N(0, I)|
 
-    def _sigma(self) -> Floats:
-        return to_float32(self._state.sigma * np.sqrt(self._state.variance_P))
+    def _sigma_of(self, state: Paths) -> Floats:
+        return to_float32(state.sigma * np.sqrt(state.variance_P))
 
     def _after(self, fitness_NS: Doubles) -> Paths:
         state, weights_M, mu_eff = self._state, self._recombination.weights_M, self._recombination.mu_eff

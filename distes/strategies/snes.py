@@ -92,8 +92,8 @@ class SNES(AdaptiveES[Separable]):
             max_population=max_population,
         )
 
-    def _sigma(self) -> Floats:
-        return to_float32(self._state.sigma_P)
+    def _sigma_of(self, state: Separable) -> Floats:
+        return to_float32(state.sigma_P)
 
     def _after(self, fitness_NS: Doubles) -> Separable:
         utility_NS, ids_N = log_rank(fitness_NS), self._ids(len(fitness_NS))
