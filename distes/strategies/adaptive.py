@@ -61,7 +61,7 @@ class AdaptiveES(GaussianSearch, Generic[S]):
         Args:
             state: The initial state.
             perturbation: Numbered directions; Dense ones, since the distribution is not isotropic.
-            seed: Of the run.
+            seed: The seed of the run.
             population_size: Members per round; None for 4 + 3 ln P.
             antithetic: Whether members come in pairs.
             timesteps_per_generation: See `GaussianSearch`.

@@ -51,20 +51,20 @@ class ARS(GradientES):
         optimizer: str = "SGD",
         optimizer_args: dict[str, Any] | None = None,
     ) -> None:
-        """Starts at a centre.
+        """Starts in generation 0 at a centre.
 
         Args:
-            centre_P: Where to start, float32; copied.
+            centre_P: The initial centre, (P,) float32; copied.
             perturbation: Numbered directions.
-            seed: Of the run.
+            seed: The seed of the run.
             population_size: Members per generation, 2N in the paper; even, since they come in antithetic pairs.
             sigma: Standard deviation of the perturbation, nu in the paper: a number, or a schedule such as
                 {schedule: linear, start: 0.03, end: 0.01, generations: 300}.
-            learning_rate: alpha in the paper; a number or a schedule.
+            learning_rate: Learning rate, alpha in the paper: a number or a schedule.
             top_directions: Number of pairs that count, b in the paper: those with the best better member; null for all.
             reward_scaling: Whether to divide the step by the standard deviation of the returns that count.
             optimizer: Name of a class in torch.optim, ClipUp, or an import path; the paper's is SGD.
-            optimizer_args: Its further arguments.
+            optimizer_args: Further arguments of the optimiser.
         """
         require_members(population_size)
         rate = schedule_of("learning_rate", learning_rate)

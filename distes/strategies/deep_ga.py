@@ -55,7 +55,7 @@ class DeepGA(EliteSearch):
         Args:
             centre_P: The policy's own initial parameters.
             perturbation: Numbered directions.
-            seed: Of the run.
+            seed: The seed of the run.
             sensitivity: Measures the policy's sensitivity, for safe mutations.
             population_size: Offspring per generation.
             sigma: Standard deviation of a mutation, the same in all generations: genomes are rebuilt with it. The

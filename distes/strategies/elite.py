@@ -87,7 +87,7 @@ class EliteSearch(Strategy):
         Args:
             centre_P: The policy's own initial parameters.
             perturbation: Numbered directions; Dense ones.
-            seed: Of the run.
+            seed: The seed of the run.
             population_size: Offspring per generation.
             sigma: Standard deviation of a mutation.
             initialization: See `distes.members.initialization`.

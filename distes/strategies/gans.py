@@ -55,7 +55,7 @@ class GANS(DeepGA):
         Args:
             centre_P: The policy's own initial parameters.
             perturbation: Numbered directions.
-            seed: Of the run.
+            seed: The seed of the run.
             neighbours: Novelty is the mean distance to this many nearest behaviours.
             archive_probability: Probability that an offspring's behaviour enters the archive.
             arguments: The arguments of `DeepGA`, where `parents` counts the most novel offspring.

@@ -38,7 +38,7 @@ class GaussianSearch(Strategy):
 
         Args:
             perturbation: Numbered directions.
-            seed: Of the run.
+            seed: The seed of the run.
             population_size: Members per round. A generation has one round unless `timesteps_per_generation` is set.
             antithetic: Whether members come in pairs, centre + step and centre - step.
             timesteps_per_generation: Add rounds until the generation has taken this many environment steps (the rule of

@@ -47,7 +47,7 @@ class GradientES(GaussianSearch):
 
         Args:
             perturbation: Numbered directions.
-            seed: Of the run.
+            seed: The seed of the run.
             optimizer: Holds the centre.
             population_size: Members per round; even.
             sigma: Standard deviation of the perturbation, by generation.
@@ -90,7 +90,7 @@ class GradientES(GaussianSearch):
 
     def _tell(self, evaluation: Evaluation) -> dict[str, float]:
         """Moves the centre along the estimated gradient, and returns metrics."""
-        with np.errstate(over="ignore", invalid="ignore"):  # looked for when the gradient is put together
+        with np.errstate(over="ignore", invalid="ignore"):  # checked by `Estimate.gradient`
             estimate = self._estimate(evaluation.fitness_N2)
         ids_N = self._ids(len(evaluation.fitness_N2))
         gradient_P = self._gradient(ids_N, estimate)

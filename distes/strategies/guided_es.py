@@ -58,18 +58,18 @@ class GuidedES(OpenAIES):
         *,
         alpha: float = 0.5,
         subspace: int = 10,
-        **as_openai_es: Any,
+        **arguments: Any,
     ) -> None:
-        """Starts at a centre.
+        """Starts in generation 0 at a centre.
 
         Args:
-            centre_P: Where to start, float32; copied.
+            centre_P: The initial centre, (P,) float32; copied.
             perturbation: Numbered directions; Dense ones, since they are longer within the subspace.
-            seed: Of the run.
+            seed: The seed of the run.
             alpha: Share of the variance that is the same in all directions; the rest lies in the subspace. Above 0, at
                 most 1.
             subspace: Number of estimates that span the subspace, K. K vectors of P travel along with the centre.
-            as_openai_es: The arguments of OpenAIES.
+            arguments: The arguments of `OpenAIES`.
         """
         require_dense(perturbation, type(self).__name__)
         size = len(centre_P)
@@ -82,7 +82,7 @@ class GuidedES(OpenAIES):
         self._alpha, self._size = alpha, subspace
         self._estimates_KP = np.empty((0, size), np.float32)  # the oldest first; never written to
         self._guide: Spread | None = None
-        super().__init__(centre_P, perturbation, seed, **as_openai_es)
+        super().__init__(centre_P, perturbation, seed, **arguments)
 
     def _spread(self) -> Spread | None:
         return self._guide

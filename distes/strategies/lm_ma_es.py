@@ -66,12 +66,12 @@ class LMMAES(AdaptiveES[Memory]):
         sigma: float = 0.1,
         memory: int | None = None,
     ) -> None:
-        """Starts at a centre.
+        """Starts in generation 0 at a centre.
 
         Args:
-            centre_P: Where to start, float32; copied.
+            centre_P: The initial centre, (P,) float32; copied.
             perturbation: Numbered directions; Dense ones, since they are mixed.
-            seed: Of the run.
+            seed: The seed of the run.
             population_size: Members per generation; null for 4 + 3 ln P.
             sigma: Initial standard deviation.
             memory: Number of vectors of P that are kept, and travel along with the centre; null for 4 + 3 ln P.

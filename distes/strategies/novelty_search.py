@@ -97,19 +97,19 @@ class NoveltySearch(GaussianSearch):
         """Starts one agent at the centre, and the others at fresh initial parameters of its kind.
 
         Args:
-            centre_P: Where to start, float32; copied.
+            centre_P: The initial centre, (P,) float32; copied.
             perturbation: Numbered directions.
-            seed: Of the run.
+            seed: The seed of the run.
             population_size: Members per generation; even, since they come in antithetic pairs.
             sigma: Standard deviation of the perturbation: a number or a schedule.
-            learning_rate: Of each agent's optimiser; a number or a schedule.
+            learning_rate: Learning rate of each agent's optimiser: a number or a schedule.
             l2_coeff: Weight decay, added to the gradient before the optimiser sees it (not decoupled).
             agents: Number of agents that take turns.
             neighbours: Novelty is the mean distance to this many nearest behaviours in the archive.
             rollouts: Episodes of an agent's centre per generation; their mean behaviour enters the archive.
             selection: How the next agent is chosen: at random in proportion to novelty, or one after the other.
             optimizer: Name of a class in torch.optim.
-            optimizer_args: Its further arguments.
+            optimizer_args: Further arguments of the optimiser.
             timesteps_per_generation: Evaluate rounds of population_size members until they have taken this many
                 environment steps; null for one round.
             max_population: Start no round that would exceed this many members; null for no limit.

@@ -61,21 +61,21 @@ class NSRAES(NoveltySearch):
         least_weight: float = 0.0,
         weight_step: float = 0.05,
         patience: int = 50,
-        **novelty: Any,
+        **arguments: Any,
     ) -> None:
         """Starts one agent at the centre, and the others at fresh initial parameters of its kind.
 
         Args:
-            centre_P: Where to start, float32; copied.
+            centre_P: The initial centre, (P,) float32; copied.
             perturbation: Numbered directions.
-            seed: Of the run.
+            seed: The seed of the run.
             fitness_weight: Initial weight of fitness, w, from 0 to 1.
             least_weight: Lower limit of w.
             weight_step: Amount by which w rises or falls.
             patience: Generations without a new best mean fitness after which w falls.
-            novelty: The arguments of NSES.
+            arguments: The arguments of `NSES`.
         """
-        super().__init__(centre_P, perturbation, seed, **novelty)
+        super().__init__(centre_P, perturbation, seed, **arguments)
         if not 0 <= least_weight <= fitness_weight <= 1:
             raise ConfigurationError(
                 "fitness_weight must be from least_weight to 1, and least_weight at least 0; got "

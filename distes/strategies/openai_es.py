@@ -53,21 +53,21 @@ class OpenAIES(GradientES):
         timesteps_per_generation: int | None = None,
         max_population: int | None = None,
     ) -> None:
-        """Starts at a centre.
+        """Starts in generation 0 at a centre.
 
         Args:
-            centre_P: Where to start, float32; copied.
+            centre_P: The initial centre, (P,) float32; copied.
             perturbation: Numbered directions.
-            seed: Of the run.
+            seed: The seed of the run.
             population_size: Members per generation; even, since they come in antithetic pairs.
             sigma: Standard deviation of the perturbation: a number, or a schedule such as {schedule: cosine, start: 1,
-                end: 0.1, generations: 300} (or linear, exponential; `restarts: true` begins anew at the end).
-            learning_rate: Of the optimiser; a number or a schedule.
+                end: 0.1, generations: 300} (or linear, exponential; `restarts: true` starts again at the end).
+            learning_rate: Learning rate of the optimiser: a number or a schedule.
             l2_coeff: Weight decay, added to the gradient before the optimiser sees it (not decoupled).
             fitness_shaping: How utilities are made from fitness.
             optimizer: Name of a class in torch.optim: Adam, or SGD (with `optimizer_args: {momentum: 0.9}`); ClipUp; or
                 an import path.
-            optimizer_args: Its further arguments.
+            optimizer_args: Further arguments of the optimiser.
             timesteps_per_generation: Evaluate rounds of population_size members until they have taken this many
                 environment steps; null for one round.
             max_population: Start no round that would exceed this many members; null for no limit.

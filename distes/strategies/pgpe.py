@@ -71,22 +71,22 @@ class PGPE(GradientES):
         timesteps_per_generation: int | None = None,
         max_population: int | None = None,
     ) -> None:
-        """Starts at a centre.
+        """Starts in generation 0 at a centre.
 
         Args:
-            centre_P: Where to start, float32; copied.
+            centre_P: The initial centre, (P,) float32; copied.
             perturbation: Numbered directions; Dense ones, since each parameter has a sigma of its own.
-            seed: Of the run.
+            seed: The seed of the run.
             population_size: Members per generation; even, since they come in antithetic pairs.
             sigma: Initial standard deviation, the same for all parameters; 0.1 if neither sigma nor radius is given.
             radius: In place of sigma, the length of the vector of standard deviations, sigma * sqrt(P). For ClipUp, 15
                 times its max_speed.
-            learning_rate: Of the optimiser; a number or a schedule. For ClipUp, 0.75 times its max_speed.
+            learning_rate: Learning rate of the optimiser: a number or a schedule. For ClipUp, 0.75 times its max_speed.
             sigma_learning_rate: Learning rate of the standard deviations; 0 keeps them fixed.
             sigma_max_change: Largest relative change of a standard deviation in one generation.
             fitness_shaping: How utilities are made from fitness.
-            optimizer: Of the centre: ClipUp, the name of a class in torch.optim, or an import path.
-            optimizer_args: Its further arguments, such as `{max_speed: 0.3}`.
+            optimizer: The optimiser of the centre: ClipUp, the name of a class in torch.optim, or an import path.
+            optimizer_args: Further arguments of the optimiser, such as `{max_speed: 0.3}`.
             timesteps_per_generation: Evaluate rounds of population_size members until they have taken this many
                 environment steps; null for one round.
             max_population: Start no round that would exceed this many members; null for no limit.

@@ -40,7 +40,7 @@ class RandomSearch(EliteSearch):
         Args:
             centre_P: The policy's own initial parameters.
             perturbation: Numbered directions.
-            seed: Of the run.
+            seed: The seed of the run.
             population_size: Members per generation.
             candidates: Number of policies evaluated again to choose the elite: the elite so far and the generation's
                 best.

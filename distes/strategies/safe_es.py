@@ -49,18 +49,18 @@ class SafeES(OpenAIES):
         sensitivity: Callable[[], Sensitivity] | None = None,
         *,
         mutation: Literal["sm_g_sum", "sm_g_abs"] = "sm_g_abs",
-        **as_openai_es: Any,
+        **arguments: Any,
     ) -> None:
-        """Starts at a centre.
+        """Starts in generation 0 at a centre.
 
         Args:
-            centre_P: Where to start, float32; copied.
+            centre_P: The initial centre, (P,) float32; copied.
             perturbation: Numbered directions; Dense ones, since each parameter has a sigma of its own.
-            seed: Of the run.
+            seed: The seed of the run.
             sensitivity: Measures the policy's sensitivity; called once, here.
             mutation: How sensitivity is measured: sm_g_sum, where opposing gradients cancel, with one backward pass per
                 number of an output; or sm_g_abs, where they do not, with one backward pass per output.
-            as_openai_es: The arguments of OpenAIES.
+            arguments: The arguments of `OpenAIES`.
         """
         require_dense(perturbation, type(self).__name__)
         if mutation not in KINDS:
@@ -70,7 +70,7 @@ class SafeES(OpenAIES):
             )
         self._measured = required(None if sensitivity is None else sensitivity())
         self._kind = KINDS[mutation]
-        super().__init__(centre_P, perturbation, seed, **as_openai_es)
+        super().__init__(centre_P, perturbation, seed, **arguments)
         self._settle()
 
     def _sigma(self) -> Floats:

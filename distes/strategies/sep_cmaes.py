@@ -65,12 +65,12 @@ class SepCMAES(AdaptiveES[Paths]):
         population_size: int | None = None,
         sigma: float = 0.1,
     ) -> None:
-        """Starts at a centre.
+        """Starts in generation 0 at a centre.
 
         Args:
-            centre_P: Where to start, float32; copied.
+            centre_P: The initial centre, (P,) float32; copied.
             perturbation: Numbered directions; Dense ones, since each parameter has a variance of its own.
-            seed: Of the run.
+            seed: The seed of the run.
             population_size: Members per generation; null for 4 + 3 ln P.
             sigma: Initial standard deviation, the same for all parameters.
         """

@@ -61,12 +61,12 @@ class SNES(AdaptiveES[Separable]):
         timesteps_per_generation: int | None = None,
         max_population: int | None = None,
     ) -> None:
-        """Starts at a centre.
+        """Starts in generation 0 at a centre.
 
         Args:
-            centre_P: Where to start, float32; copied.
+            centre_P: The initial centre, (P,) float32; copied.
             perturbation: Numbered directions; Dense ones, since each parameter has a sigma of its own.
-            seed: Of the run.
+            seed: The seed of the run.
             population_size: Members per generation; null for 4 + 3 ln P.
             sigma: Initial standard deviation, the same for all parameters.
             learning_rate: Learning rate of the centre, eta_mu in the paper.
