@@ -103,7 +103,7 @@ class NoveltyArchive:
     def _check(self, behaviour_BD: Floats) -> None:
         if len(self) and behaviour_BD.shape[1:] != self._behaviour_AD.shape[1:]:
             raise EvaluationError(
-                f"Behaviours must all have as many numbers: got {behaviour_BD.shape[-1]}, and those before have "
+                f"Behaviours must all have the same length: got {behaviour_BD.shape[-1]}, and those before have "
                 f"{self._behaviour_AD.shape[1]}."
             )
         bad = np.argwhere(~np.isfinite(behaviour_BD))
