@@ -25,11 +25,8 @@ from distes.strategies.update.optimizer import MEMORY, FlatOptimizer
 from distes.strategies.update.schedules import Schedule, schedule_of
 from distes.strategies.update.shaping import shaping
 
-SHAPINGS = (
-    "centered_rank",
-    "zscore",
-    "raw",
-)  # not sign: it gives a pair opposite utilities, whose mean says nothing of sigma
+# Without sign, which gives the members of a pair opposite utilities: their mean says nothing about sigma.
+ALLOWED_SHAPINGS = ("centered_rank", "zscore", "raw")
 
 
 class PGPE(GradientES):
@@ -98,7 +95,7 @@ class PGPE(GradientES):
             raise ConfigurationError(
                 f"sigma_max_change must lie between 0 and 1; got {sigma_max_change}.", argument="sigma_max_change"
             )
-        self._shape = shaping(fitness_shaping, SHAPINGS)
+        self._shape = shaping(fitness_shaping, ALLOWED_SHAPINGS)
         self._sigma_rate, self._max_change = sigma_learning_rate, np.float32(sigma_max_change)
         start = _initial_sigma(sigma, radius, len(centre_P))
         super().__init__(
