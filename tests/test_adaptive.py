@@ -34,7 +34,7 @@ def test_weights_and_mass_equal_the_twin_s() -> None:
         best, weights, mass = reference.parents(fitness_N1[:, 0].tolist())
         got = Recombination.of(members)
         np.testing.assert_allclose(got.weights_M, weights, rtol=1e-12)
-        assert got.best(fitness_N1).tolist() == best and got.effective == pytest.approx(mass)
+        assert got.best(fitness_N1).tolist() == best and got.mu_eff == pytest.approx(mass)
 
 
 def test_of_equals_the_first_are_the_parents() -> None:

@@ -28,12 +28,12 @@ from distes.population import Evaluation, Population
 from distes.runs.directory import RunDirectory
 from distes.runs.policy_files import load_policy
 from distes.strategies.novelty_es import NSES, NSRES
-from distes.strategies.novelty_search import NoveltyES
+from distes.strategies.novelty_search import NoveltySearch
 from distes.strategies.nsra_es import NSRAES
 from tests import reference
 from tests.small import Log, Parts, archive, drift, evaluate, sphere, trainer
 
-KINDS: dict[str, type[NoveltyES]] = {"NSES": NSES, "NSRES": NSRES, "NSRAES": NSRAES}
+KINDS: dict[str, type[NoveltySearch]] = {"NSES": NSES, "NSRES": NSRES, "NSRAES": NSRAES}
 # The weight of fitness in each generation, where nothing ever improves on the first.
 WEIGHTS = {"NSES": [0.0] * 40, "NSRES": [0.5] * 40, "NSRAES": reference.fitness_weights([0.0] * 40, 1, 0, 0.05, 3)}
 
@@ -43,7 +43,7 @@ def parts() -> Parts:
     return sphere(dimension=10, behaviour=True)
 
 
-def made(parts: Parts, kind: str = "NSRES", **arguments: Any) -> NoveltyES:
+def made(parts: Parts, kind: str = "NSRES", **arguments: Any) -> NoveltySearch:
     given = {"population_size": 12, "rollouts": 3, **({"patience": 3} if kind == "NSRAES" else {}), **arguments}
     return KINDS[kind](parts.centre_P, parts.perturbation, 3, **given)
 
@@ -367,9 +367,9 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("kind", "arguments", "message"),
         [
-            ("NSES", {"agents": 0}, r"strategy.agents must be at least 1; got 0"),
-            ("NSES", {"rollouts": 0}, r"strategy.rollouts must be at least 1; got 0"),
-            ("NSES", {"neighbours": 0}, r"strategy.neighbours must be at least 1; got 0"),
+            ("NSES", {"agents": 0}, r"^agents must be at least 1; got 0"),
+            ("NSES", {"rollouts": 0}, r"^rollouts must be at least 1; got 0"),
+            ("NSES", {"neighbours": 0}, r"^neighbours must be at least 1; got 0"),
             ("NSES", {"selection": "random"}, r"selection must be one of novelty, round_robin; got 'random'"),
             ("NSES", {"population_size": 7}, r"population_size must be even"),
             ("NSES", {"l2_coeff": -1.0}, r"l2_coeff must be a finite number at least 0"),

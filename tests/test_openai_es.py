@@ -184,7 +184,7 @@ def test_torch_s_optimisers_climb_and_resume(parts: Parts, name: str) -> None:
         ({"fitness_shaping": "centred_rank"}, "fitness_shaping must be one of .*Did you mean 'centered_rank'"),
         ({"optimizer": "adam"}, "optimizer must be one of .*got 'adam'. Did you mean 'Adam'?"),
         ({"optimizer": "LBFGS"}, "optimizer must be one of .*got 'LBFGS'"),
-        ({"optimizer_args": {"lr": 0.1}}, "optimizer_args must not hold lr: set strategy.learning_rate"),
+        ({"optimizer_args": {"lr": 0.1}}, "optimizer_args must not hold lr: set learning_rate"),
         ({"optimizer_args": {"momentum": 0.9}}, r"torch.optim.Adam refuses \{'momentum': 0.9\}: .*momentum"),
         ({"optimizer": "SGD", "optimizer_args": {"momentum": -1}}, "torch.optim.SGD refuses .*Invalid momentum value"),
     ],

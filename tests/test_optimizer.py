@@ -119,15 +119,15 @@ def test_goes_on_bit_for_bit(name: str) -> None:
     ("name", "arguments", "message"),
     [
         ("clipup", {}, r"must be one of ClipUp, torch.optim's .*Adam.*, or the import path .*got 'clipup'.*'ClipUp'\?"),
-        ("tests.test_optimizer.Nothing", {}, r"strategy.optimizer 'tests.test_optimizer.Nothing' cannot be imported"),
-        ("torch.nn.Linear", {}, r"strategy.optimizer 'torch.nn.Linear' must be a subclass of torch.optim.Optimizer"),
+        ("tests.test_optimizer.Nothing", {}, r"^optimizer 'tests.test_optimizer.Nothing' cannot be imported"),
+        ("torch.nn.Linear", {}, r"^optimizer 'torch.nn.Linear' must be a subclass of torch.optim.Optimizer"),
         ("torch.optim.LBFGS", {}, r"torch.optim.LBFGS refuses \{\}: .*closure"),
         ("ClipUp", {"max_speed": 0}, r"ClipUp refuses \{'max_speed': 0\}: Invalid max_speed, above 0: 0"),
         ("ClipUp", {"max_speed": math.nan}, "Invalid max_speed, above 0: nan"),
         ("ClipUp", {"momentum": 1.0}, "Invalid momentum, from 0 to below 1: 1.0"),
         ("ClipUp", {"momentum": -0.1}, "Invalid momentum, from 0 to below 1: -0.1"),
         ("ClipUp", {"speed": 1}, r"ClipUp refuses \{'speed': 1\}: .*unexpected keyword argument 'speed'"),
-        ("ClipUp", {"lr": 1}, "optimizer_args must not hold lr: set strategy.learning_rate"),
+        ("ClipUp", {"lr": 1}, "optimizer_args must not hold lr: set learning_rate"),
     ],
 )
 def test_what_is_refused_is_said(name: str, arguments: dict[str, Any], message: str) -> None:

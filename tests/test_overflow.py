@@ -103,7 +103,7 @@ def test_standard_deviations_of_pgpe_that_overflow_are_said() -> None:
             strategy.tell([3.0, 3.0, -1.0, -1.0])
             strategy.tell([-1.0, -1.0, 3.0, 3.0])
 
-    with pytest.raises(ConfigurationError, match="a sigma is no longer finite after generation"):
+    with pytest.raises(ConfigurationError, match="A sigma is no longer finite after generation"):
         grow()
     assert np.isfinite(strategy.state_dict()["sigma_P"]).all()
 

@@ -217,7 +217,7 @@ def test_what_was_asked_keeps_its_sigma(parts: Parts) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"sigma": 0.1, "radius": 2.0}, "sigma and strategy.radius say the same; got 0.1 and 2.0: give one"),
+        ({"sigma": 0.1, "radius": 2.0}, "sigma and radius say the same; got 0.1 and 2.0: give one"),
         ({"sigma": 0.0}, "sigma must be a finite number above 0; got 0"),
         ({"radius": -1.0}, "radius must be a finite number above 0; got -1"),
         ({"learning_rate": 0.0}, "learning_rate must be a finite number above 0; got 0"),

@@ -43,11 +43,11 @@ def test_begins_anew_at_its_end_and_takes_longer_each_time() -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        (-1, r"strategy\.sigma must be a finite number above 0; got -1"),
+        (-1, r"^sigma must be a finite number above 0; got -1"),
         ({"schedule": "sine", "start": 1}, r"schedule must be one of constant, linear.*got 'sine'.*mean 'cosine'"),
-        ({"start": 1, "end": 2}, r"strategy\.sigma\.generations is missing: a linear schedule has start, end, gener"),
-        ({"begin": 1}, r"strategy\.sigma\.begin is not a key: a schedule has schedule, start, end"),
-        ({"start": 1, "end": 0, "generations": 3}, r"strategy\.sigma\.end must be a finite number above 0; got 0"),
+        ({"start": 1, "end": 2}, r"^sigma\.generations is missing: a linear schedule has start, end, gener"),
+        ({"begin": 1}, r"^sigma\.begin is not a key: a schedule has schedule, start, end"),
+        ({"start": 1, "end": 0, "generations": 3}, r"^sigma\.end must be a finite number above 0; got 0"),
         ({"start": 1, "end": 2, "generations": 0}, r"generations must be a whole number from 1; got 0"),
         ({"start": 1, "end": 2, "generations": 1.5}, r"generations must be a whole number from 1; got 1.5"),
         ({"start": 1, "end": 2, "generations": 2, "lengthening": 0.5}, r"lengthening must be a number from 1; got 0.5"),

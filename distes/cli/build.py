@@ -70,7 +70,8 @@ def _build_around(task: Task, configuration: Configuration) -> tuple[Experiment,
     if not np.isfinite(centre_P).all():
         raise ConfigurationError(f"policy: the initial parameters of {type(policy).__name__} are not all finite.")
     forward = population_forward(policy, layout, shape)
-    noise = NoiseTable(**configuration["noise"])
+    with in_section("noise", NoiseTable):
+        noise = NoiseTable(**configuration["noise"])
     perturbation: Perturbation = construct("perturbation", configuration["perturbation"], noise=noise, layout=layout)
     strategy: Strategy = construct(
         "strategy",
@@ -228,10 +229,9 @@ def construct(section: str, part: Mapping[str, Any], **supplied: Any) -> Any:
 def _blame(section: str, component: type) -> Iterator[None]:
     """Turns an error of a constructor into a ConfigurationError about its part of the configuration."""
     try:
-        yield
-    except DistesError as error:
-        if str(error).partition(" ")[0] in arguments(component, section):
-            raise ConfigurationError(f"{section}.{error}") from error
+        with in_section(section, component):
+            yield
+    except DistesError:
         raise
     except (Exception, SystemExit) as error:
         own = component.__module__.startswith("distes.") and not is_users(error)
@@ -239,3 +239,22 @@ def _blame(section: str, component: type) -> Iterator[None]:
             raise
         reason = str(error) if own and isinstance(error, ValueError) else f"it {raised(error)}."
         raise ConfigurationError(f"{section}: {component.__name__} cannot be made: {reason}") from error
+
+
+@contextmanager
+def in_section(section: str, component: type) -> Iterator[None]:
+    """Adds the section to a message about an argument: "sigma must be ..." becomes "strategy.sigma must be ...".
+
+    Args:
+        section: The part of the configuration: task, policy, noise, perturbation or strategy.
+        component: The class whose arguments are meant.
+
+    Raises:
+        ConfigurationError: The same as within, with the section where the error names an argument of the class.
+    """
+    try:
+        yield
+    except ConfigurationError as error:
+        if error.argument in arguments(component, section):
+            raise ConfigurationError(f"{section}.{error}") from error
+        raise

@@ -4,7 +4,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-from distes.cli.build import build
+from distes.cli.build import build, in_section
 from distes.cli.configuration import Configuration
 from distes.cli.prepare import Run, as_text, prepare
 from distes.cli.result import forget_result, summary, write_result
@@ -33,7 +33,7 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
     trusting = " --trust" if foreign else ""
     with contextlib.closing(experiment.task):
         ready = prepare(configuration, experiment, policy, trusting, resumed=resumed, only_replays=replay is not None)
-        with ready as run, _named(run.resume):
+        with ready as run, _named(run.resume), in_section("strategy", type(experiment.strategy)):
             if replay is not None:
                 return replay_member(run, replay)
             result, problem = go(run)

@@ -30,7 +30,16 @@ class DistesError(Exception):
 
 
 class ConfigurationError(DistesError, ValueError):
-    """A value, key, class or combination in the configuration is not allowed. Raised before anything expensive."""
+    """A value, key, class or combination in the configuration is not allowed. Raised before anything expensive.
+
+    Attributes:
+        argument: The constructor's argument that is at fault, or None. The message then begins with its name, and the
+            command line adds the section in front: "sigma must be ..." becomes "strategy.sigma must be ...".
+    """
+
+    def __init__(self, message: str, argument: str | None = None) -> None:
+        super().__init__(message)
+        self.argument = argument
 
 
 class EvaluationError(DistesError):

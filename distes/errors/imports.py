@@ -14,7 +14,7 @@ def import_class(section: str, path: str, base_path: str) -> type:
     """Imports a class.
 
     Args:
-        section: The part of the configuration it is for, which messages begin with.
+        section: The part of the configuration, or the argument, that names the class; messages begin with it.
         path: Its import path.
         base_path: The import path of the class that it must be derived from.
 
@@ -26,9 +26,9 @@ def import_class(section: str, path: str, base_path: str) -> type:
     base_module, _, base_name = base_path.rpartition(".")
     base = getattr(importlib.import_module(base_module), base_name)
     if not (isinstance(found, type) and issubclass(found, base)):
-        raise ConfigurationError(f"{section} {path!r} must be a subclass of {base_path}, and is not.")
+        raise ConfigurationError(f"{section} {path!r} must be a subclass of {base_path}, and is not.", argument=section)
     if found is base or inspect.isabstract(found):
-        raise ConfigurationError(f"{section} {path!r} is abstract: choose a subclass of it.")
+        raise ConfigurationError(f"{section} {path!r} is abstract: choose a subclass of it.", argument=section)
     return found
 
 
@@ -40,7 +40,9 @@ def import_object(section: str, path: str) -> Any:
     """
     module_name, _, name = path.rpartition(".")
     if not module_name or not all(part.isidentifier() for part in path.split(".")):
-        raise ConfigurationError(f"{section} {path!r} is not the import path of a class, such as my_module.MyClass.")
+        raise ConfigurationError(
+            f"{section} {path!r} is not the import path of a class, such as my_module.MyClass.", argument=section
+        )
     start = f"{section} {path!r} cannot be imported"
     try:
         with torch_as_it_was():
@@ -48,12 +50,12 @@ def import_object(section: str, path: str) -> Any:
     except (Exception, SystemExit) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and f"{module_name}.".startswith(f"{missing}."):
-            raise ConfigurationError(f"{start}: there is no module {missing!r}.") from error
-        raise ConfigurationError(f"{start}: {module_name} {raised(error)}.") from error
+            raise ConfigurationError(f"{start}: there is no module {missing!r}.", argument=section) from error
+        raise ConfigurationError(f"{start}: {module_name} {raised(error)}.", argument=section) from error
     found = getattr(module, name, nothing := object())
     if found is nothing:
         hint = did_you_mean(name, [known for known in vars(module) if not known.startswith("_")])
-        raise ConfigurationError(f"{start}: the module {module_name} has no {name!r}.{hint}")
+        raise ConfigurationError(f"{start}: the module {module_name} has no {name!r}.{hint}", argument=section)
     return found
 
 

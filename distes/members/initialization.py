@@ -54,8 +54,9 @@ class Initialization:
         """
         if name not in INITIALIZATIONS:
             raise ConfigurationError(
-                f"strategy.initialization must be one of {', '.join(INITIALIZATIONS)}; got {name!r}."
-                f"{did_you_mean(name, INITIALIZATIONS)}"
+                f"initialization must be one of {', '.join(INITIALIZATIONS)}; got {name!r}."
+                f"{did_you_mean(name, INITIALIZATIONS)}",
+                argument="initialization",
             )
         self.name, self.size, self._perturbation = name, len(initial_P), perturbation
         slots = list(perturbation.row_layout.dense.values())
@@ -71,7 +72,8 @@ class Initialization:
                 else ("it has no layers whose weights are matrices", "policy")
             )
             raise ConfigurationError(
-                f"strategy.initialization {name} gives the same policy each time, since {reason}: use {others}."
+                f"initialization {name} gives the same policy each time, since {reason}: use {others}.",
+                argument="initialization",
             )
         self._scale_P, self._shift_P = torch.from_numpy(scale_P).to(device), torch.from_numpy(shift_P).to(device)
         self._factored = [slot for slot in slots if slot.matrix and name == "orthogonal"]

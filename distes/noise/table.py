@@ -52,11 +52,11 @@ class NoiseTable:
             seed: Of the table; experiments that share it share their noise.
         """
         if size < 2:
-            raise ConfigurationError(f"noise.size must be at least 2 numbers; got {size}.")
+            raise ConfigurationError(f"size must be at least 2 numbers; got {size}.", argument="size")
         if dtype not in ("float32", "float16"):
-            raise ConfigurationError(f"noise.dtype must be 'float32' or 'float16'; got {dtype!r}.")
+            raise ConfigurationError(f"dtype must be 'float32' or 'float16'; got {dtype!r}.", argument="dtype")
         if not 0 <= seed < 2**64:
-            raise ConfigurationError(f"noise.seed must be from 0 to 2**64 - 1; got {seed}.")
+            raise ConfigurationError(f"seed must be from 0 to 2**64 - 1; got {seed}.", argument="seed")
         self.size, self.dtype, self.seed = size, np.dtype(dtype), seed
 
     def __reduce__(self) -> tuple[Any, ...]:

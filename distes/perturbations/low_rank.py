@@ -56,7 +56,7 @@ class LowRank(Perturbation):
             ConfigurationError: If the rank is below 1, or the table has fewer than twice a direction's numbers.
         """
         if rank < 1:
-            raise ConfigurationError(f"rank must be at least 1; got {rank}.")
+            raise ConfigurationError(f"rank must be at least 1; got {rank}.", argument="rank")
         self.noise, self.layout, self.rank, self.size = noise, layout, rank, layout.size
         self._factored = tuple(slot for slot in layout.slots if _is_factored(slot, rank))
         self._rest = tuple(slot for slot in layout.slots if not _is_factored(slot, rank))

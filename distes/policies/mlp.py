@@ -52,9 +52,13 @@ class MLP(nn.Module):
         """
         super().__init__()
         if any(size < 1 for size in hidden_sizes):
-            raise ConfigurationError(f"hidden_sizes must all be at least 1; got {list(hidden_sizes)}.")
+            raise ConfigurationError(
+                f"hidden_sizes must all be at least 1; got {list(hidden_sizes)}.", argument="hidden_sizes"
+            )
         if activation not in ACTIVATIONS:
-            raise ConfigurationError(f"activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}.")
+            raise ConfigurationError(
+                f"activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}.", argument="activation"
+            )
         self.observation_size = observation_size
         sizes = [observation_size, *hidden_sizes]
         self.hidden = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(sizes))

@@ -1,1 +1,1 @@
-"""Evolution strategies: what to try next, and what to learn from how it went."""
+"""Evolution strategies and genetic algorithms, one a file, behind `Strategy.ask` and `Strategy.tell`."""

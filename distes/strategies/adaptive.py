@@ -1,11 +1,11 @@
-"""What strategies share that adapt the form of their distribution to the ranks of its members.
+"""Base class for strategies that adapt their search distribution to the ranking of its members.
 
 Axes: P parameters, N members (or antithetic pairs), S the signs.
 """
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
@@ -15,7 +15,8 @@ from distes.errors import ConfigurationError
 from distes.perturbations.base import Perturbation
 from distes.population import Evaluation, Floats
 from distes.strategies.arguments import require_dense, usual_population
-from distes.strategies.gaussian import OneCentre
+from distes.strategies.base import Part
+from distes.strategies.gaussian import GaussianSearch
 from distes.strategies.update.estimate import of_step
 from distes.strategies.update.optimizer import require_size
 from distes.strategies.update.recombination import Doubles
@@ -23,10 +24,10 @@ from distes.strategies.update.recombination import Doubles
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """All that changes from generation to generation, and from which the next is asked for; never written to.
+    """Everything that `tell` changes, apart from the generation. Its arrays are never written to.
 
     Attributes:
-        centre_P: In float64: near an optimum steps are shorter than what float32 can tell apart.
+        centre_P: The centre in float64, since steps near an optimum are shorter than float32 can resolve.
     """
 
     centre_P: Doubles
@@ -35,11 +36,11 @@ class State:
 S = TypeVar("S", bound=State)
 
 
-class AdaptiveES(OneCentre, Generic[S]):
-    """One centre, and around it members whose distribution is part of a state; a subclass says which state follows.
+class AdaptiveES(GaussianSearch, Generic[S]):
+    """Keeps its distribution in a `State`; a subclass implements `_after`, which returns the next state.
 
-    The driver works in float64; what travels is float32. Members are centre + sigma * direction rounded to float32, and
-    what is learned of is the direction itself, which the noise table has.
+    The state is float64; what travels to workers is float32. Members are rounded to float32, while the update uses the
+    exact directions from the noise table.
     """
 
     varying = ()
@@ -58,16 +59,16 @@ class AdaptiveES(OneCentre, Generic[S]):
         """Starts at generation 0.
 
         Args:
-            state: In which it starts.
-            perturbation: Numbered directions; Dense ones, since they are not of the same length in all directions.
-            seed: Of the run.
-            population_size: Members per generation; None for what is usual for so many parameters.
-            antithetic: Whether they come in pairs.
-            timesteps_per_generation: See `OneCentre`.
-            max_population: Likewise.
+            state: The initial state.
+            perturbation: Numbered directions; Dense ones, since the distribution is not isotropic.
+            seed: The seed of the run.
+            population_size: Members per round; None for 4 + 3 ln P.
+            antithetic: Whether members come in pairs.
+            timesteps_per_generation: See `GaussianSearch`.
+            max_population: See `GaussianSearch`.
 
         Raises:
-            ConfigurationError: Directions are thin, or a number is not allowed.
+            ConfigurationError: The perturbation is not dense, or a number is out of range.
         """
         require_dense(perturbation, type(self).__name__)
         usual = usual_population(len(state.centre_P))
@@ -83,7 +84,14 @@ class AdaptiveES(OneCentre, Generic[S]):
 
     @abstractmethod
     def _after(self, fitness_NS: Doubles) -> S:
-        """The state after a generation."""
+        """Returns the next state, from fitness (N, S); it may hold numbers that are not finite."""
+
+    @abstractmethod
+    def _sigma_of(self, state: S) -> float | Floats:
+        """Returns the standard deviation of a state: a number, or one per parameter, (P,) float32."""
+
+    def _sigma(self) -> float | Floats:
+        return self._sigma_of(self._state)
 
     @property
     def centre_P(self) -> Floats:
@@ -91,33 +99,44 @@ class AdaptiveES(OneCentre, Generic[S]):
         return to_float32(self._state.centre_P)
 
     def _tell(self, evaluation: Evaluation) -> dict[str, float]:
-        """Moves on, unless that led to numbers that are not finite."""
-        before_P = self.centre_P
-        sigma = np.asarray(self._sigma())
-        metrics = {"sigma": float(sigma.mean()), "sigma/min": float(sigma.min()), "sigma/max": float(sigma.max())}
-        with np.errstate(over="ignore", invalid="ignore"):  # looked for below
-            self._state = self._after(evaluation.fitness_N2)
-        after_P = self.centre_P
-        travels = after_P, to_float32(np.asarray(self._sigma(), np.float64))
-        if not all(np.isfinite(numbers).all() for numbers in (*travels, *(value for _, value in _items(self._state)))):
+        """Replaces the state, and returns metrics.
+
+        Raises:
+            ConfigurationError: The next state is not finite.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):  # checked below
+            state = self._after(evaluation.fitness_N2)
+        before_P, after_P = self.centre_P, to_float32(state.centre_P)
+        travels = after_P, to_float32(np.asarray(self._sigma_of(state), np.float64))
+        if not all(np.isfinite(numbers).all() for numbers in (*travels, *(value for _, value in _items(state)))):
             raise ConfigurationError(
-                f"strategy: the centre or a sigma is no longer finite after generation {self._generation + 1}, since "
+                f"The centre or a sigma is no longer finite after generation {self._generation + 1}, since "
                 "fitness goes on rising however far members go: give it a bound, such as a penalty on large parameters."
             )
-        self._generation += 1
-        return {**of_step(before_P, after_P), **metrics}
+        sigma = np.asarray(self._sigma())
+        metrics = {
+            **of_step(before_P, after_P),
+            "sigma": float(sigma.mean()),
+            "sigma/min": float(sigma.min()),
+            "sigma/max": float(sigma.max()),
+        }
+        self._state, self._generation = state, self._generation + 1
+        return metrics
 
-    def _taker_back(self) -> Callable[[], None]:
-        before = dict(vars(self))  # no copies of large arrays: all that changes is replaced, and never written to
-        return lambda: vars(self).update(before)
+    def _written_to(self) -> tuple[Part, ...]:
+        return ()
 
     def state_dict(self) -> dict[str, Any]:
-        """The generation's number, and the state; copied."""
+        """Returns the generation and the fields of the state, copied."""
         state = {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in _items(self._state)}
         return {"generation": self._generation, **state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Refuses a centre of another size."""
+        """Loads a state from `state_dict`.
+
+        Raises:
+            ConfigurationError: The stored centre has another size.
+        """
         require_size(np.asarray(state["centre_P"]), len(self._state.centre_P))
         values = {
             name: np.array(state[name], own.dtype) if isinstance(own, np.ndarray) else type(own)(state[name])
@@ -128,13 +147,13 @@ class AdaptiveES(OneCentre, Generic[S]):
 
 
 def to_float32(numbers: Doubles) -> Floats:
-    """Rounded; what is too large becomes infinite."""
+    """Rounds to float32. Numbers beyond its range become infinite."""
     with np.errstate(over="ignore"):
         return numbers.astype(np.float32)
 
 
 def exp(exponent: float) -> float:
-    """As `math.exp` to the last bit, but infinite where that overflows: `AdaptiveES` refuses such a state."""
+    """`math.exp`, but infinity where it overflows; `AdaptiveES` then refuses the state."""
     try:
         return math.exp(exponent)
     except OverflowError:

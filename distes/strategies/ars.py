@@ -22,7 +22,20 @@ from distes.strategies.update.schedules import schedule_of
 
 
 class ARS(GradientES):
-    """Raw returns of the best directions, over the standard deviation of those returns."""
+    """Augmented random search: the best directions, weighted by their returns (Mania, Guy and Recht 2018).
+
+    One generation of algorithms 1 and 2, with centre M, N pairs, and b = top_directions:
+
+        r_k+, r_k- = fitness(M + nu delta_k), fitness(M - nu delta_k)
+        keep the b directions with the largest max(r_k+, r_k-)
+        sigma_R = standard deviation of the 2b returns kept
+        M <- M + alpha / (b sigma_R) sum_k (r_k+ - r_k-) delta_k
+
+    The argument `sigma` is the paper's nu, not its sigma_R. Unlike `OpenAIES`, ARS does not rank returns, so a single
+    extreme return changes the step; the division by sigma_R only removes their scale.
+
+    Take it for linear policies on control tasks, with `task.normalize_observations` (the paper's V2).
+    """
 
     def __init__(
         self,
@@ -38,29 +51,30 @@ class ARS(GradientES):
         optimizer: str = "SGD",
         optimizer_args: dict[str, Any] | None = None,
     ) -> None:
-        """Starts at a centre.
+        """Starts in generation 0 at a centre.
 
         Args:
-            centre_P: Where to start, float32; copied.
+            centre_P: The initial centre, (P,) float32; copied.
             perturbation: Numbered directions.
-            seed: Of the run.
+            seed: The seed of the run.
             population_size: Members per generation, 2N in the paper; even, since they come in antithetic pairs.
             sigma: Standard deviation of the perturbation, nu in the paper: a number, or a schedule such as
                 {schedule: linear, start: 0.03, end: 0.01, generations: 300}.
-            learning_rate: alpha in the paper; a number or a schedule.
-            top_directions: How many pairs count (b in the paper): those whose better member is best; null for all.
-            reward_scaling: Whether the step is divided by the standard deviation of the returns that count.
+            learning_rate: Learning rate, alpha in the paper: a number or a schedule.
+            top_directions: Number of pairs that count, b in the paper: those with the best better member; null for all.
+            reward_scaling: Whether to divide the step by the standard deviation of the returns that count.
             optimizer: Name of a class in torch.optim, ClipUp, or an import path; the paper's is SGD.
-            optimizer_args: Its further arguments.
+            optimizer_args: Further arguments of the optimiser.
         """
         require_members(population_size)
         rate = schedule_of("learning_rate", learning_rate)
         if top_directions is not None and not 1 <= top_directions <= population_size // 2:
             raise ConfigurationError(
-                f"strategy.top_directions must be from 1 to {population_size // 2}, the pairs of a generation; got "
-                f"{top_directions}."
+                f"top_directions must be from 1 to {population_size // 2}, the pairs of a generation; got "
+                f"{top_directions}.",
+                argument="top_directions",
             )
-        self._top, self._scaled = top_directions or population_size // 2, reward_scaling
+        self._b, self._scaled = top_directions or population_size // 2, reward_scaling
         super().__init__(
             perturbation,
             seed,
@@ -71,11 +85,11 @@ class ARS(GradientES):
         )
 
     def _estimate(self, fitness_N2: NDArray[np.float64]) -> Estimate:
-        # Algorithm 2, lines 6 and 7. Of equals the first count; the released code keeps all, and so more than b.
-        best = np.argsort(-fitness_N2.max(axis=1), kind="stable")[: self._top]
-        deviation = float(fitness_N2[best].std())
+        # Algorithm 2, line 6: the b best directions. Of ties the first count; the released code keeps more than b.
+        best_b = np.argsort(-fitness_N2.max(axis=1), kind="stable")[: self._b]
+        sigma_R = float(fitness_N2[best_b].std())
         weights_N = np.zeros(len(fitness_N2))
-        if deviation > 0 or not self._scaled:  # where all returns are equal, there is nowhere to go
-            weights_N[best] = fitness_N2[best, 0] - fitness_N2[best, 1]
-        scale = deviation if self._scaled and deviation > 0 else 1.0
-        return Estimate(weights_N, self._top * scale, {"fitness/std_of_top": deviation})
+        if sigma_R > 0 or not self._scaled:  # if all returns are equal, there is no direction to follow
+            weights_N[best_b] = fitness_N2[best_b, 0] - fitness_N2[best_b, 1]
+        scale = sigma_R if self._scaled and sigma_R > 0 else 1.0
+        return Estimate(weights_N, self._b * scale, {"fitness/std_of_top": sigma_R})  # line 7

@@ -1,11 +1,11 @@
-"""What a strategy is. It sees flat vectors and numbers, and knows no environment.
+"""The interface of a strategy, which works on flat vectors and knows no environment.
 
 Axes: P parameters, N antithetic pairs (or members, where these come alone), S the signs.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,20 +17,34 @@ from distes.population import Evaluation, Floats, Population
 from distes.runs.state_check import change, misfit
 
 
+class Part(Protocol):
+    """A part of a strategy that saves and loads its own state, such as an optimiser."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state, copied."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Loads a state from `state_dict`."""
+
+
 class Strategy(ABC):
-    """Asks for a population to be evaluated, and is told how it went. Fitness is maximised.
+    """Proposes populations with `ask` and learns from their fitness with `tell`. Fitness is maximised.
 
-    What `ask` returns is a function of the seed and of what has been told; asking twice gives the same. Everything is
-    here for those who bring a loop of their own: `ask`, `parameters`, `tell`.
+    `Trainer` drives a strategy. A loop of your own needs three methods:
 
-    What it is told is read-only. It may write to arrays of its own, in a worker that follows it, too.
+        population = strategy.ask()
+        members = strategy.parameters(population)  # (N, S, P)
+        strategy.tell([[fitness(member_P) for member_P in pair] for pair in members])
+
+    The result of `ask` depends only on the seed and on what was told before. Asking twice returns the same population.
+    A strategy must not write to what it is told.
 
     Attributes:
-        needs_behaviour: Whether the task must describe what members do.
-        sensitivity: Of the policy, where it is measured: workers need it, too.
-        varying: Keys of `state_dict`, at any depth, whose values change their form from generation to generation, or
-            come later; all else keeps the form that it has at the start, which `restore` insists on. A class that
-            extends `state_dict` says so anew; None, or nothing said, lets everything vary.
+        needs_behaviour: Whether the task must describe the behaviour of members.
+        sensitivity: The policy's sensitivity where the strategy measures it, else None. Workers need it, too.
+        varying: The keys of `state_dict`, at any depth, whose values may change shape or appear later. `restore`
+            requires all other values to have the shape they have at the start. A class that extends `state_dict`
+            declares `varying` again. None, or no declaration, lets everything vary.
     """
 
     needs_behaviour: bool = False
@@ -42,21 +56,24 @@ class Strategy(ABC):
     @property
     @abstractmethod
     def centre_P(self) -> Floats:
-        """What it would show for its work: the centre of the search, or the best that it has; a copy."""
+        """The current solution, (P,) float32; a copy.
+
+        It is the centre of the search distribution or, for genetic algorithms, the elite.
+        """
 
     def all_centres(self) -> Iterator[Floats]:
-        """Everything that it searches around, one after the other; `params/sha256` is the digest of their bytes."""
+        """Yields every centre, each (P,) float32. The metric `params/sha256` is the digest of their bytes."""
         yield self.centre_P
 
     @abstractmethod
     def ask(self) -> Population:
-        """Returns the next generation, or the first round of it."""
+        """Returns the next generation, or its first round where a generation has several."""
 
     def more(self, evaluation: Evaluation) -> Population | None:
-        """A further round of the same generation, where what was evaluated of it is not enough; else None.
+        """Returns a further round of the same generation, or None if the generation is complete.
 
         Args:
-            evaluation: All rounds so far.
+            evaluation: All rounds of the generation so far.
         """
         return None
 
@@ -76,18 +93,19 @@ class Strategy(ABC):
 
     @abstractmethod
     def parameters(self, population: Population) -> Floats:
-        """Materialises the members of what `ask` returned: (N, S, P), float32."""
+        """Returns the parameters of all members of a population, (N, S, P) float32."""
 
     def tell(self, evaluation: Evaluation | ArrayLike) -> dict[str, float]:
-        """Learns from the generation that `ask` returned, and returns metrics.
+        """Updates the strategy from the generation that `ask` returned, and returns metrics.
 
-        Whatever goes wrong on the way, Ctrl-C included, the strategy is as it was before.
+        If anything is raised, including KeyboardInterrupt, the strategy keeps its previous state.
 
         Args:
-            evaluation: What a pool gave; or just the fitness of each member, in the order of `parameters`.
+            evaluation: An evaluation from a pool; or the fitness of each member, of shape (N, S) or (N * S,), in the
+                order of `parameters`.
 
         Raises:
-            EvaluationError: There are too many or too few of them, or one is not a finite number.
+            EvaluationError: The shape is wrong, or a fitness is not finite.
         """
         if not isinstance(evaluation, Evaluation):
             evaluation = self._evaluation(evaluation)
@@ -106,31 +124,55 @@ class Strategy(ABC):
             raise
 
     def _taker_back(self) -> Callable[[], None]:
-        """Returns what brings the strategy back to its present state."""
-        before = self.state_dict()
-        return lambda: self.load_state_dict(before)
+        """Returns a function that restores the present state."""
+        written_to = self._declared("_written_to")
+        if written_to is None:
+            state = self.state_dict()
+            return lambda: self.load_state_dict(state)
+        before = dict(vars(self))
+        copies = [(part, part.state_dict()) for part in written_to(self)]
+
+        def take_back() -> None:
+            vars(self).update(before)
+            for part, state in copies:
+                part.load_state_dict(state)
+
+        return take_back
+
+    def _written_to(self) -> Iterable[Part]:
+        """Returns the parts that the next `_tell` writes to, such as an optimiser; everything else it replaces.
+
+        A class that declares this spares `tell` a copy of the whole state. As with `varying`, a class that extends
+        `state_dict` declares it again, or `tell` makes that copy.
+        """
+        return ()
+
+    @classmethod
+    def _declared(cls, name: str) -> Any:
+        """Returns an attribute of the class that `state_dict` comes from, or of one derived from it; else None."""
+        says = next(one for one in cls.__mro__ if {name, "state_dict"} & vars(one).keys())
+        return vars(says).get(name)
 
     @abstractmethod
     def _tell(self, evaluation: Evaluation) -> dict[str, float]:
-        """Learns from a complete evaluation, which it must not write to; every fitness in it is finite."""
+        """Updates the state and returns metrics. The evaluation is complete, finite, and must not be written to."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Returns all that changes: nested dictionaries of arrays, tensors and numbers, copied."""
+        """Returns everything that `tell` changes: nested dictionaries of arrays, tensors and numbers, copied."""
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` gave; then goes on bit for bit."""
+        """Loads a state from `state_dict`. The strategy then continues bit for bit."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes over a state that was read from somewhere, once it has shown itself to be one of this strategy's.
+        """Checks a state that was read from a file, and loads it.
 
         Raises:
-            CheckpointError: It is not; the message begins with the place, such as `/memory/exp_avg`. The strategy is
-                as it was.
+            CheckpointError: The state does not fit this strategy, which keeps its previous state. The message begins
+                with the place of the fault, such as `/memory/exp_avg`.
         """
-        says = next(one for one in type(self).__mro__ if {"varying", "state_dict"} & vars(one).keys())
-        varying, before = vars(says).get("varying"), self.state_dict()
+        varying, before = self._declared("varying"), self.state_dict()
         problem = None if varying is None else misfit(state, before, varying)
         if problem is None:
             try:
@@ -152,22 +194,25 @@ class Strategy(ABC):
         shape, given = (len(asked.ids_N), len(asked.signs)), np.asarray(fitness, np.float64)
         if given.shape != shape and given.shape != (shape[0] * shape[1],):
             raise EvaluationError(
-                f"A generation of this strategy has {shape[0] * shape[1]} members, and so many numbers are its fitness "
-                f"(of shape {shape}, or in a row); got shape {given.shape}."
+                f"Expected one fitness per member, of shape {shape} or ({shape[0] * shape[1]},); got shape "
+                f"{given.shape}."
             )
         return Evaluation.of(given, shape[1])
 
 
 def require_population(strategy: Strategy, method: str, given: object) -> Population:
-    """Checks what a strategy asks for; a foreign one may return anything.
+    """Checks the return value of `ask` or `more`, since a user's strategy may return anything.
 
     Args:
-        strategy: Whose it is.
-        method: `ask` or `more`.
-        given: What it returned.
+        strategy: The strategy that returned it.
+        method: `ask` or `more`, for messages.
+        given: The returned value.
+
+    Returns:
+        The same value.
 
     Raises:
-        ConfigurationError: It is no population, or its parts do not fit each other.
+        ConfigurationError: The value is not a population, or its parts do not fit together.
     """
     start = f"{type(strategy).__name__}.{method} must return a distes.population.Population"
     if not isinstance(given, Population):

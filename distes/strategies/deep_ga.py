@@ -1,7 +1,7 @@
 """A genetic algorithm over genomes of a few integers (Such et al. 2017, arXiv:1712.06567, algorithm 1).
 
-It follows the paper, and the released code for GPUs, in that the elite is chosen by evaluating candidates again; the
-released code for CPUs keeps an elite with the one score that it once had. No crossover, as in both.
+The elite is chosen by evaluating candidates again, as in the paper and the released GPU code; the released CPU code
+keeps the elite's first score. There is no crossover, as in both.
 """
 
 from collections.abc import Callable
@@ -15,11 +15,25 @@ from distes.members.sensitivity import Sensitivity
 from distes.perturbations.base import Perturbation
 from distes.population import Evaluation, Genome
 from distes.strategies.arguments import require_finite
-from distes.strategies.elite import EliteSearch, best_first, unique
+from distes.strategies.elite import EliteSearch, EliteState, best_first, unique
 
 
 class DeepGA(EliteSearch):
-    """Truncation selection by one score, Gaussian mutation, and an elite that is always a parent."""
+    """Deep GA: truncation selection, mutation, and an elite that is always a parent (Such et al. 2017).
+
+    One generation of algorithm 1, with N = population_size and T = parents:
+
+        for each of N offspring: draw a parent uniformly; theta = parent + sigma eps
+        evaluate the offspring once
+        parents = the elite and the T - 1 best offspring
+        elite = the best of `candidates`, each over validation_episodes
+
+    A genome is a list of noise numbers, from which workers rebuild the parameters; no parameters travel. The search has
+    no centre and no gradient: `OpenAIES` is the counterpart with both. `GANS` selects by novelty, and `RandomSearch`
+    has no parents at all.
+
+    Take it for large populations and sparse or discontinuous fitness, where a gradient estimate says little.
+    """
 
     def __init__(
         self,
@@ -41,21 +55,20 @@ class DeepGA(EliteSearch):
         Args:
             centre_P: The policy's own initial parameters.
             perturbation: Numbered directions.
-            seed: Of the run.
-            sensitivity: Measures how sensitive the policy is, for safe mutations.
+            seed: The seed of the run.
+            sensitivity: Measures the policy's sensitivity, for safe mutations.
             population_size: Offspring per generation.
             sigma: Standard deviation of a mutation, the same in all generations: genomes are rebuilt with it. The
                 paper's 0.002 is for Atari; small policies want more.
-            parents: The elite, and so many less one of the best offspring, have the next generation's offspring
-                (truncation, T in the paper).
-            candidates: How many are evaluated again for the elite: the elite so far, and the best offspring.
-            validation_episodes: Of each candidate, along with the next generation. With 0 the best single score is
-                trusted: for fitness without noise.
-            initialization: How the first parameters are made. policy: each tensor with the standard deviation of the
+            parents: Number of parents, T in the paper: the elite and the T - 1 best offspring (truncation selection).
+            candidates: Number of genomes evaluated again to choose the elite: the elite so far and the best offspring.
+            validation_episodes: Episodes of each candidate, evaluated with the next generation. 0 trusts the best
+                single score, for fitness without noise.
+            initialization: How the first parameters are drawn. policy: each tensor with the standard deviation of the
                 policy's own; or glorot, he, orthogonal.
-            mutation: gaussian; or a safe one, for deep and recurrent policies (arXiv:1712.06563): sm_g_sum and sm_g_abs
-                divide each parameter's change by how much the answers depend on it, sm_r goes along a direction until
-                the answers have changed by sigma. Their sigma is about answers, and 0.01 to 1.
+            mutation: gaussian; or a safe mutation, for deep and recurrent policies (arXiv:1712.06563): sm_g_sum and
+                sm_g_abs divide each parameter's change by the outputs' sensitivity to it, sm_r moves along a direction
+                until the outputs have changed by sigma. Their sigma is a change of outputs, usually 0.01 to 1.
         """
         require_finite("sigma", sigma, above=0)
         super().__init__(
@@ -72,12 +85,14 @@ class DeepGA(EliteSearch):
         )
         if not 1 <= parents <= population_size:
             raise ConfigurationError(
-                f"strategy.parents must be from 1 to {population_size}, the population_size; got {parents}."
+                f"parents must be from 1 to {population_size}, the population_size; got {parents}.", argument="parents"
             )
         self._parent_count = parents
 
-    def _survivors(self, offspring: list[Genome], evaluation: Evaluation) -> tuple[list[Genome], dict[str, float]]:
+    def _survivors(
+        self, state: EliteState, offspring: list[Genome], evaluation: Evaluation
+    ) -> tuple[list[Genome], dict[str, float]]:
         fitness_N = evaluation.fitness_N2[:, 0]
-        parents = unique([self._elite, *best_first(offspring, fitness_N)])[: self._parent_count]
+        parents = unique([state.elite, *best_first(offspring, fitness_N)])[: self._parent_count]
         scores = dict(zip(offspring, fitness_N.tolist(), strict=True))
-        return parents, {"parents/worst": min(scores.get(parent, self._elite_fitness) for parent in parents)}
+        return parents, {"parents/worst": min(scores.get(parent, state.elite_fitness) for parent in parents)}

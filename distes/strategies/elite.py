@@ -1,4 +1,4 @@
-"""What strategies share that search among genomes: offspring evaluated once, and an elite that is evaluated again.
+"""Base class for strategies that search among genomes: offspring are evaluated once, elite candidates again.
 
 Such et al. 2017, "Deep Neuroevolution: Genetic Algorithms Are a Competitive Alternative for Training Deep Neural
 Networks for Reinforcement Learning", arXiv:1712.06567, algorithm 1.
@@ -6,9 +6,11 @@ Networks for Reinforcement Learning", arXiv:1712.06567, algorithm 1.
 Axes: P parameters, N offspring, E episodes, C candidates, T parents.
 """
 
+import dataclasses
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,17 +27,43 @@ from distes.perturbations.base import Perturbation
 from distes.population import SIGNS, Evaluation, Floats, Genome, Genomes, Population
 from distes.runs.state_check import below, require
 from distes.strategies.arguments import require_dense, require_members
-from distes.strategies.base import Strategy
+from distes.strategies.base import Part, Strategy
+
+
+@dataclass(frozen=True)
+class EliteState:
+    """Everything that `tell` changes, apart from the generation.
+
+    Attributes:
+        elite: The genome with the best mean fitness.
+        elite_fitness: Its mean fitness, or its single score if candidates are not evaluated again.
+        candidates: Genomes to be evaluated again with this generation, the elite first.
+        parents: Genomes whose mutations are this generation's offspring.
+    """
+
+    elite: Genome
+    elite_fitness: float = -math.inf
+    candidates: tuple[Genome, ...] = ()
+    parents: tuple[Genome, ...] = ()
 
 
 class EliteSearch(Strategy):
-    """A generation of offspring, one episode's luck each; of the best, the one that is best in many episodes.
+    """Evaluates each offspring once, and the best candidates over many episodes to choose the elite.
 
-    The paper evaluates the candidates for the elite (the best offspring, and the elite so far) when their generation is
-    done, while its offspring's workers wait. Here they are evaluated along with the next generation, all of them in the
-    same episodes: so the elite is known one generation late, and nobody waits. It is evaluated anew in every
-    generation, so no lucky score is kept. It is the first genome of a population, and what is shown as the centre; in
-    the first generation, where none is known, that is the first offspring, and in the second the one that did best.
+    A subclass implements `_survivors`, which selects the next parents. One generation:
+
+        offspring = mutations of uniformly drawn parents, or fresh genomes if there are no parents
+        evaluate each offspring once, and each candidate of the last generation over validation_episodes
+        elite = the candidate with the highest mean
+        candidates = the elite and the best offspring
+        parents = survivors of the offspring
+
+    The paper evaluates the candidates at the end of their own generation, while workers wait. Here they are evaluated
+    together with the next generation, all in the same episodes, so the elite is known one generation later. The elite
+    is evaluated again in every generation, so a lucky score is not kept.
+
+    `centre_P` is the elite. Before one is known, it is the first offspring in generation 0, and the best offspring of
+    generation 0 in generation 1.
     """
 
     varying: tuple[str, ...] = ("ids_G", "lengths_M")
@@ -58,69 +86,76 @@ class EliteSearch(Strategy):
 
         Args:
             centre_P: The policy's own initial parameters.
-            perturbation: Numbered directions.
-            seed: Of the run.
+            perturbation: Numbered directions; Dense ones.
+            seed: The seed of the run.
             population_size: Offspring per generation.
-            sigma: Of a mutation.
+            sigma: Standard deviation of a mutation.
             initialization: See `distes.members.initialization`.
-            candidates: For the elite.
-            validation_episodes: Of each candidate. With 0, one score is trusted: for fitness without noise.
+            candidates: Number of candidates for the elite.
+            validation_episodes: Episodes of each candidate. 0 trusts a single score, for fitness without noise.
             mutation: See `distes.members.mutations`.
-            sensitivity: Measures how sensitive the policy is, for mutations that look at it.
+            sensitivity: Measures the policy's sensitivity, for safe mutations.
         """
         require_dense(perturbation, type(self).__name__)
         require_members(population_size, antithetic=False)
         if not 1 <= candidates <= population_size:
             raise ConfigurationError(
-                f"strategy.candidates must be from 1 to {population_size}, the population_size; got {candidates}."
+                f"candidates must be from 1 to {population_size}, the population_size; got {candidates}.",
+                argument="candidates",
             )
         if validation_episodes < 0:
             raise ConfigurationError(
-                "strategy.validation_episodes must be at least 1, or 0 to trust a single score; got "
-                f"{validation_episodes}."
+                f"validation_episodes must be at least 1, or 0 to trust a single score; got {validation_episodes}.",
+                argument="validation_episodes",
             )
         if validation_episodes > MAX_EPISODES:
             raise ConfigurationError(
-                f"strategy.validation_episodes must be at most {MAX_EPISODES:,}; got {validation_episodes:,}."
+                f"validation_episodes must be at most {MAX_EPISODES:,}; got {validation_episodes:,}.",
+                argument="validation_episodes",
             )
         self._perturbation, self._seed, self._generation = perturbation, seed, 0
         self._offspring, self._sigma, self._mutation = population_size, sigma, mutation
         self._candidate_count, self._episodes = candidates, validation_episodes
         if mutation not in MUTATIONS:
             raise ConfigurationError(
-                f"strategy.mutation must be one of {', '.join(MUTATIONS)}; got {mutation!r}."
-                f"{did_you_mean(mutation, MUTATIONS)}"
+                f"mutation must be one of {', '.join(MUTATIONS)}; got {mutation!r}.{did_you_mean(mutation, MUTATIONS)}",
+                argument="mutation",
             )
         if mutation != "gaussian" and sensitivity is not None:
             self.sensitivity = sensitivity()
         first = Initialization(initialization, perturbation, np.asarray(centre_P, np.float32))
         self._decoder = Decoder(first, MUTATIONS[mutation](perturbation, sigma, self.sensitivity))
-        self._elite: Genome = (int(self._ids_N[0]),)
-        self._elite_fitness = -math.inf
-        self._candidates: list[Genome] = []
-        self._parents: list[Genome] = []
+        self._state = EliteState((int(self._ids_N[0]),))
 
     @abstractmethod
-    def _survivors(self, offspring: list[Genome], evaluation: Evaluation) -> tuple[list[Genome], dict[str, float]]:
-        """Who has offspring in the next generation, nobody for fresh initialisations; and metrics."""
+    def _survivors(
+        self, state: EliteState, offspring: list[Genome], evaluation: Evaluation
+    ) -> tuple[list[Genome], dict[str, float]]:
+        """Returns the parents of the next generation, none for fresh genomes, and metrics.
+
+        Args:
+            state: The next state, still without parents.
+            offspring: The genomes of this generation.
+            evaluation: Their evaluation.
+        """
 
     @property
     def centre_P(self) -> Floats:
-        """The elite's parameters; a copy."""
+        """The parameters of the elite, (P,) float32; a copy."""
         self._decoder.expect(self._genomes)
-        centre_P: Floats = self._decoder.vector(self._elite).numpy().copy()
+        centre_P: Floats = self._decoder.vector(self._state.elite).numpy().copy()
         return centre_P
 
     def ask(self) -> Population:
-        """Mutants of uniformly drawn parents, and further episodes of the candidates."""
-        genomes = self._genomes
+        """Returns mutations of uniformly drawn parents, and further episodes of the candidates."""
+        genomes, state = self._genomes, self._state
         place = {genome: index for index, genome in enumerate(genomes)}
         origins_N = np.full(self._offspring, -1, np.int32)
-        if self._parents:
+        if state.parents:
             drawn_N = draw(self._seed, self._generation, Stream.PARENTS, self._offspring)
-            places_T = np.array([place[parent] for parent in self._parents], np.int32)
+            places_T = np.array([place[parent] for parent in state.parents], np.int32)
             origins_N = places_T[(drawn_N % np.uint64(len(places_T))).astype(np.int64)]
-        seeds_E = draw(self._seed, self._generation, Stream.EVALUATION, self._episodes)
+        seeds_E = self.evaluation_seeds(self._episodes)
         return Population(
             generation=self._generation,
             centre_P=np.empty(0, np.float32),
@@ -128,14 +163,14 @@ class EliteSearch(Strategy):
             ids_N=self._ids_N,
             seeds_N=draw(self._seed, self._generation, Stream.EPISODES, self._offspring),
             signs=SIGNS[:1],
-            eval_seeds_E=np.tile(seeds_E, len(self._candidates)),
+            eval_seeds_E=np.tile(seeds_E, len(state.candidates)),
             genomes=Genomes.of(genomes, self._decoder.initialization.name, self._mutation),
             centres_N=origins_N,
-            eval_centres_E=np.array([place[one] for one in self._candidates], np.int32).repeat(self._episodes),
+            eval_centres_E=np.array([place[one] for one in state.candidates], np.int32).repeat(self._episodes),
         )
 
     def parameters(self, population: Population) -> Floats:
-        """Materialises the offspring: (N, 1, P)."""
+        """Returns the parameters of all offspring, (N, 1, P) float32."""
         assert population.genomes is not None and population.centres_N is not None
         genomes = population.genomes.tuples
         self._decoder.expect(genomes)
@@ -148,28 +183,33 @@ class EliteSearch(Strategy):
         assert asked.genomes is not None and asked.centres_N is not None
         origins: list[Genome] = [*asked.genomes.tuples, ()]  # -1, for none, is the last one
         offspring = [(*origins[i], id) for i, id in zip(asked.centres_N.tolist(), asked.ids_N.tolist(), strict=True)]
-        before = self._elite
-        self._elect(evaluation)
+        elite, elite_fitness = self._elect(evaluation)
         fitness_N = evaluation.fitness_N2[:, 0]
         ranked = best_first(offspring, fitness_N)
         best = float(fitness_N.max())
-        if self._generation == 0 or (not self._episodes and best > self._elite_fitness):
-            self._elite, self._elite_fitness = ranked[0], best
-        self._candidates = unique([self._elite, *ranked])[: self._candidate_count] if self._episodes else []
-        self._parents, metrics = self._survivors(offspring, evaluation)
-        self._generation += 1
-        return {
-            "elite/fitness": self._elite_fitness,
-            "elite/changed": float(self._elite != before),
-            "genome/length": float(len(self._elite)),
+        if self._generation == 0 or (not self._episodes and best > elite_fitness):
+            elite, elite_fitness = ranked[0], best
+        candidates = unique([elite, *ranked])[: self._candidate_count] if self._episodes else []
+        state = EliteState(elite, elite_fitness, tuple(candidates))
+        parents, metrics = self._survivors(state, offspring, evaluation)
+        metrics = {
+            "elite/fitness": elite_fitness,
+            "elite/changed": float(elite != self._state.elite),
+            "genome/length": float(len(elite)),
             **metrics,
         }
+        self._state, self._generation = dataclasses.replace(state, parents=tuple(parents)), self._generation + 1
+        return metrics
 
-    def _elect(self, evaluation: Evaluation) -> None:
-        """The candidate with the highest mean becomes the elite; of equals the elite so far, then the better one."""
-        count = len(self._candidates)
+    def _elect(self, evaluation: Evaluation) -> tuple[Genome, float]:
+        """Returns the candidate with the highest mean fitness, and that mean; of equals, the first candidate.
+
+        Without candidates, the elite stays.
+        """
+        candidates = self._state.candidates
+        count = len(candidates)
         if not count:
-            return
+            return self._state.elite, self._state.elite_fitness
         fitness_CE = evaluation.eval_fitness_E[: count * self._episodes]
         if len(fitness_CE) < count * self._episodes:
             raise EvaluationError(
@@ -179,59 +219,71 @@ class EliteSearch(Strategy):
         mean_C = fitness_CE.reshape(count, -1).mean(axis=1)
         mean_C = np.where(np.isfinite(mean_C), mean_C, np.finfo(np.float64).min)
         best = int(mean_C.argmax())
-        self._elite, self._elite_fitness = self._candidates[best], float(mean_C[best])
+        return candidates[best], float(mean_C[best])
 
     @property
     def _genomes(self) -> list[Genome]:
-        return unique([self._elite, *self._candidates, *self._parents])
+        return unique([self._state.elite, *self._state.candidates, *self._state.parents])
 
     @property
     def _ids_N(self) -> NDArray[np.int64]:
         return self._perturbation.choose(draw(self._seed, self._generation, Stream.DIRECTIONS, self._offspring))
 
+    def _written_to(self) -> tuple[Part, ...]:
+        return ()
+
     def state_dict(self) -> dict[str, Any]:
-        """All genomes, and how good the elite is."""
+        """Returns the generation, the elite's fitness, and the genomes of elite, candidates and parents."""
         return {
             "generation": self._generation,
             "parameters": self._decoder.initialization.size,
-            "elite_fitness": self._elite_fitness,
-            "elite": _packed([self._elite]),
-            "candidates": _packed(self._candidates),
-            "parents": _packed(self._parents),
+            "elite_fitness": self._state.elite_fitness,
+            "elite": _packed([self._state.elite]),
+            "candidates": _packed(self._state.candidates),
+            "parents": _packed(self._state.parents),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Refuses genomes of another policy."""
+        """Loads a state from `state_dict`.
+
+        Raises:
+            ConfigurationError: The stored state is of a policy of another size.
+            CheckpointError: Its genomes are not valid.
+        """
         size = self._decoder.initialization.size
         if state["parameters"] != size:
             raise ConfigurationError(f"The stored centre has {state['parameters']} parameters, this policy {size}.")
-        self._generation, self._elite_fitness = int(state["generation"]), float(state["elite_fitness"])
         lists = []
         for key in ("elite", "candidates", "parents"):
             with below(f"/{key}"):
                 lists.append(_unpacked(state[key], self._perturbation.number_of_directions))
-        (elite, *others), self._candidates, self._parents = lists
+        (elite, *others), candidates, parents = lists
         require(not others, "/elite", "a single genome")
-        self._elite = elite
+        loaded = EliteState(elite, float(state["elite_fitness"]), tuple(candidates), tuple(parents))
+        self._state, self._generation = loaded, int(state["generation"])
 
 
 def best_first(genomes: list[Genome], scores_N: NDArray[np.float64]) -> list[Genome]:
-    """Sorted by score; equals stay in their order."""
+    """Sorts genomes by score, the highest first; ties keep their order."""
     return [genomes[i] for i in np.argsort(-scores_N, kind="stable")]
 
 
 def unique(genomes: Iterable[Genome]) -> list[Genome]:
-    """Each once, in the order in which they first come."""
+    """Removes duplicates and keeps the order of first occurrence."""
     return list(dict.fromkeys(genomes))
 
 
-def _packed(genomes: list[Genome]) -> dict[str, NDArray[Any]]:
-    made = Genomes.of(genomes, "")
+def _packed(genomes: Sequence[Genome]) -> dict[str, NDArray[Any]]:
+    made = Genomes.of(list(genomes), "")
     return {"ids_G": made.ids_G, "lengths_M": made.lengths_M}
 
 
 def _unpacked(arrays: Mapping[str, NDArray[Any]], directions: int) -> list[Genome]:
-    """The genomes; refuses what `_packed` does not make of numbers below `directions`."""
+    """Returns the genomes from the arrays of `_packed`.
+
+    Raises:
+        CheckpointError: `_packed` gives no such arrays for numbers below `directions`.
+    """
     for key, array in arrays.items():
         is_integers = isinstance(array, np.ndarray) and array.dtype in (np.int32, np.int64) and array.ndim == 1
         require(is_integers, f"/{key}", "an array of integers")

@@ -1,4 +1,4 @@
-"""What strategies share that draw Gaussian members around a centre: how they ask, in one round or in several.
+"""Base class for strategies that sample a Gaussian around one centre, in one or several rounds.
 
 Axes: P parameters, N antithetic pairs (or members, where these come alone), S the signs.
 """
@@ -18,8 +18,12 @@ from distes.strategies.arguments import MAX_POPULATION, require_members
 from distes.strategies.base import Strategy
 
 
-class OneCentre(Strategy):
-    """Draws N directions and N episode seeds as functions of (seed, generation, pair); a subclass says around what."""
+class GaussianSearch(Strategy):
+    """Samples members around one centre; a subclass defines the centre, sigma, and the update.
+
+    A member is centre + sign * sigma * T z, with z a standard normal direction from the noise table. T is the identity
+    unless a subclass overrides `_spread`. Directions and episode seeds are functions of (seed, generation, pair).
+    """
 
     def __init__(
         self,
@@ -35,25 +39,27 @@ class OneCentre(Strategy):
 
         Args:
             perturbation: Numbered directions.
-            seed: Of the run.
-            population_size: Members per generation, or per round of it.
-            antithetic: Whether they come in pairs.
-            timesteps_per_generation: A generation has as many rounds as make up so many environment steps (Salimans et
-                al.'s and EvoTorch's rule). What counts are sums over whole rounds, never who is done first; None: one.
-            max_population: No further round begins that would lead beyond so many members; None: no limit.
+            seed: The seed of the run.
+            population_size: Members per round. A generation has one round unless `timesteps_per_generation` is set.
+            antithetic: Whether members come in pairs, centre + step and centre - step.
+            timesteps_per_generation: Add rounds until the generation has taken this many environment steps (the rule of
+                Salimans et al. and EvoTorch). Only whole rounds count, so timing plays no part. None for one round.
+            max_population: Start no round that would exceed this many members. None for no limit.
 
         Raises:
-            ConfigurationError: One of the numbers is not allowed.
+            ConfigurationError: A number is out of range.
         """
         require_members(population_size, antithetic)
         if timesteps_per_generation is not None and timesteps_per_generation < 1:
             raise ConfigurationError(
-                f"strategy.timesteps_per_generation must be at least 1, or null; got {timesteps_per_generation}."
+                f"timesteps_per_generation must be at least 1, or null; got {timesteps_per_generation}.",
+                argument="timesteps_per_generation",
             )
         if max_population is not None and max_population < population_size:
             raise ConfigurationError(
-                f"strategy.max_population must be at least the population_size, {population_size}, or null; got "
-                f"{max_population}."
+                f"max_population must be at least the population_size, {population_size}, or null; got "
+                f"{max_population}.",
+                argument="max_population",
             )
         self._perturbation, self._seed, self._generation = perturbation, seed, 0
         self._signs = SIGNS if antithetic else SIGNS[:1]
@@ -62,28 +68,28 @@ class OneCentre(Strategy):
 
     @abstractmethod
     def _sigma(self) -> float | Floats:
-        """Of this generation: a number, or one per parameter (P,), float32."""
+        """Returns the standard deviation for this generation: a number, or one per parameter, (P,) float32."""
 
     def _around(self) -> Floats:
-        """What this generation's members are drawn around."""
+        """Returns the centre of this generation's members, (P,) float32."""
         return self.centre_P
 
     def _spread(self) -> Spread | None:
-        """How directions are mapped before they are scaled by sigma, if at all."""
+        """Returns the linear map T of directions, or None for the identity."""
         return None
 
     def ask(self) -> Population:
-        """The first round."""
+        """Returns the first round of the generation."""
         return self._round(0)
 
     def more(self, evaluation: Evaluation) -> Population | None:
-        """A further round, as long as there are too few timesteps and not too many members."""
+        """Returns a further round while timesteps are missing and members may be added, else None."""
         done = len(evaluation.fitness_N2)
         enough = self._timesteps is None or int(evaluation.steps_N2.sum()) >= self._timesteps
         return None if enough or (done + self._pairs) * len(self._signs) > self._most else self._round(done)
 
     def parameters(self, population: Population) -> Floats:
-        """Materialises members: (N, S, P)."""
+        """Returns the parameters of all members, (N, S, P) float32."""
         pairs, signs = len(population.ids_N), len(population.signs)
         signs_B = np.tile(population.signs, pairs)
         ids_B = population.ids_N.repeat(signs)
@@ -91,7 +97,7 @@ class OneCentre(Strategy):
         return materialise(self._perturbation, population.centre_P, rows).reshape(pairs, signs, -1)
 
     def _ids(self, pairs: int, first: int = 0) -> NDArray[np.int64]:
-        """The directions of this generation's first pairs, of all rounds, from pair `first` on."""
+        """Returns the direction numbers of this generation's pairs from `first` to `pairs` - 1, across rounds."""
         return self._perturbation.choose(draw(self._seed, self._generation, Stream.DIRECTIONS, pairs)[first:])
 
     def _round(self, first: int) -> Population:

@@ -1,4 +1,4 @@
-"""What strategies share that estimate a gradient at one centre and take a step of an optimiser along it.
+"""Base class for strategies that estimate a gradient at one centre and follow it with an optimiser.
 
 Axes: P parameters, N antithetic pairs, 2 the signs (+, -).
 """
@@ -12,14 +12,21 @@ from numpy.typing import NDArray
 
 from distes.perturbations.base import Perturbation
 from distes.population import Evaluation, Floats
-from distes.strategies.gaussian import OneCentre
+from distes.strategies.base import Part
+from distes.strategies.gaussian import GaussianSearch
 from distes.strategies.update.estimate import Estimate, ascend
 from distes.strategies.update.optimizer import MEMORY, FlatOptimizer
 from distes.strategies.update.schedules import Schedule
 
 
-class GradientES(OneCentre):
-    """One centre, antithetic Gaussian pairs around it, and a torch optimiser; a subclass says what a pair counts."""
+class GradientES(GaussianSearch):
+    """Estimates a gradient from antithetic pairs and takes an optimiser's step along it.
+
+    A subclass implements `_estimate`, which gives each pair's direction a weight:
+
+        g = sum_i weights_i T eps_i / divisor
+        centre <- optimizer(centre, g - l2_coeff centre)
+    """
 
     varying: tuple[str, ...] = MEMORY
 
@@ -40,14 +47,14 @@ class GradientES(OneCentre):
 
         Args:
             perturbation: Numbered directions.
-            seed: Of the run.
+            seed: The seed of the run.
             optimizer: Holds the centre.
-            population_size: Members per generation, or per round of it.
-            sigma: Standard deviation of the perturbation.
-            learning_rate: Of the optimiser.
+            population_size: Members per round; even.
+            sigma: Standard deviation of the perturbation, by generation.
+            learning_rate: Learning rate of the optimiser, by generation.
             l2_coeff: Weight decay, added to the gradient before the optimiser sees it (not decoupled).
-            timesteps_per_generation: See `OneCentre`.
-            max_population: Likewise.
+            timesteps_per_generation: See `GaussianSearch`.
+            max_population: See `GaussianSearch`.
         """
         super().__init__(
             perturbation,
@@ -61,16 +68,16 @@ class GradientES(OneCentre):
 
     @abstractmethod
     def _estimate(self, fitness_N2: NDArray[np.float64]) -> Estimate:
-        """Says what each pair counts."""
+        """Returns the weight of each pair's direction, from fitness (N, 2)."""
 
     def _gradient(self, ids_N: NDArray[np.int64], estimate: Estimate) -> Floats:
-        """Puts it together; where directions are mapped, so is their sum, since the map is linear."""
+        """Returns the gradient, (P,) float32. T maps the sum of directions, which is the sum of mapped directions."""
         total_P = estimate.gradient(self._perturbation, ids_N)
         spread = self._spread()
         return total_P if spread is None else spread(total_P)
 
     def _learned(self, gradient_P: Floats) -> None:
-        """What a subclass keeps of a generation's estimate, once the step is taken."""
+        """Called with the gradient, (P,), after the step; a subclass may store it."""
         return
 
     @property
@@ -82,8 +89,8 @@ class GradientES(OneCentre):
         return self._sigma_schedule(self._generation)
 
     def _tell(self, evaluation: Evaluation) -> dict[str, float]:
-        """Moves the centre along the estimated gradient."""
-        with np.errstate(over="ignore", invalid="ignore"):  # looked for when the gradient is put together
+        """Moves the centre along the estimated gradient, and returns metrics."""
+        with np.errstate(over="ignore", invalid="ignore"):  # checked by `Estimate.gradient`
             estimate = self._estimate(evaluation.fitness_N2)
         ids_N = self._ids(len(evaluation.fitness_N2))
         gradient_P = self._gradient(ids_N, estimate)
@@ -97,11 +104,18 @@ class GradientES(OneCentre):
         self._learned(gradient_P)
         return metrics
 
+    def _written_to(self) -> tuple[Part, ...]:
+        return (self._optimizer,)
+
     def state_dict(self) -> dict[str, Any]:
-        """The generation's number, the centre, and the optimiser's memory."""
+        """Returns the generation, the centre, and the optimiser's memory."""
         return {"generation": self._generation, **self._optimizer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Refuses a centre of another size."""
+        """Loads a state from `state_dict`.
+
+        Raises:
+            ConfigurationError: The stored centre has another size.
+        """
         self._optimizer.load_state_dict(state)
         self._generation = int(state["generation"])

@@ -2,13 +2,15 @@
 
 Conti et al. 2018, "Improving Exploration in Evolution Strategies for Deep Reinforcement Learning via a Population of
 Novelty-Seeking Agents", arXiv:1712.06560, algorithms 1 and 2. A few agents, each with a centre and an optimiser of its
-own, take turns; what their centres did is kept in an archive, and novelty is the distance from it.
+own, take turns. An archive keeps the behaviour of their centres, and novelty is the distance to it.
 
-Two things are done in another order than there, so that no worker ever waits for the driver. An agent's centre is
-evaluated along with its population, and not once more after the update: what it did enters the archive just before the
-novelty of its members is computed. And who is asked next is chosen by what the agents' centres did when each was last
-asked; the first generations go through all of them. Statistics of observations are those of the whole run, not of
-single agents: behaviours, once in the archive, are compared with all that come later.
+Three details differ from the paper. The first two keep workers from waiting for the driver:
+
+- An agent's centre is evaluated with its population, not after the update. Its behaviour enters the archive just
+  before the novelty of its members is computed.
+- The next agent is drawn by the behaviours of all centres from each agent's last turn. The first generations give each
+  agent one turn.
+- Observation statistics are shared by all agents, since behaviours in the archive are compared across agents.
 
 Axes: P parameters, N antithetic pairs, 2 the signs (+, -), E episodes of the centre, D numbers of a behaviour, M
 agents.
@@ -19,20 +21,21 @@ import dataclasses
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, EvaluationError
 from distes.noise.draws import MAX_EPISODES, Stream, draw, in_proportion
-from distes.noise.splitmix import normal
 from distes.perturbations.base import Perturbation
 from distes.population import Evaluation, Floats, Population
-from distes.runs.state_check import below, is_floats, require
+from distes.runs.state_check import below
+from distes.strategies.agents import Turn, initial_centres, stored_turn
 from distes.strategies.arguments import require_finite
-from distes.strategies.gaussian import OneCentre
+from distes.strategies.base import Part
+from distes.strategies.gaussian import GaussianSearch
 from distes.strategies.update.estimate import Estimate, ascend
 from distes.strategies.update.novelty import NoveltyArchive
 from distes.strategies.update.optimizer import MEMORY, FlatOptimizer
@@ -42,44 +45,31 @@ from distes.strategies.update.shaping import centered_rank
 SELECTIONS = ("novelty", "round_robin")
 
 
-class Agent:
-    """One of the agents.
+@dataclass(frozen=True, eq=False)
+class NoveltyState:
+    """Everything that `tell` changes, apart from the generation and the agents' optimisers.
 
     Attributes:
-        optimizer: Holds its centre.
-        behaviour_D: What its centre did when it was last asked, the mean of its episodes; None before that.
-        fitness: The mean of these episodes; minus infinity before that.
+        turns: The last turn of each agent.
+        archive: The behaviours of the centres in all turns; never written to.
     """
 
-    def __init__(self, optimizer: FlatOptimizer) -> None:
-        """Has done nothing yet.
-
-        Args:
-            optimizer: Of its own.
-        """
-        self.optimizer = optimizer
-        self.behaviour_D: Floats | None = None
-        self.fitness = -math.inf
-
-    def state_dict(self) -> dict[str, Any]:
-        """All of it, copied."""
-        behaviour_D = None if self.behaviour_D is None else self.behaviour_D.copy()
-        return {**self.optimizer.state_dict(), "behaviour_D": behaviour_D, "fitness": self.fitness}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` gave."""
-        behaviour_D = state["behaviour_D"]
-        fits = behaviour_D is None or is_floats(behaviour_D, 1)
-        require(fits, "/behaviour_D", "None, or a behaviour in finite float32 numbers")
-        self.optimizer.load_state_dict(state)
-        self.behaviour_D = None if behaviour_D is None else behaviour_D.copy()
-        self.fitness = float(state["fitness"])
+    turns: tuple[Turn, ...]
+    archive: NoveltyArchive
 
 
-class NoveltyES(OneCentre):
-    """A generation is one agent's: its members' fitness and novelty, ranked and mixed, become a gradient at its centre.
+class NoveltySearch(GaussianSearch):
+    """Agents take turns and follow a mixture of fitness and novelty; a subclass weights the two.
 
-    `centre_P` is that of the agent whose centre had the best mean fitness when it was last asked.
+    One generation, with archive A and the agent's centre theta, w from `_fitness_weight`:
+
+        choose an agent in proportion to the novelty of its centre's behaviour
+        F, b = fitness and behaviour of theta + sigma eps_i and theta - sigma eps_i
+        add the behaviour of theta to A
+        u = w centred ranks of F + (1 - w) centred ranks of the novelty of b in A
+        theta <- optimizer(theta, 1 / 2N sum_i (u_i+ - u_i-) eps_i - l2_coeff theta)
+
+    `centre_P` is the centre of the agent with the best mean fitness in its last turn.
     """
 
     needs_behaviour = True
@@ -107,30 +97,32 @@ class NoveltyES(OneCentre):
         """Starts one agent at the centre, and the others at fresh initial parameters of its kind.
 
         Args:
-            centre_P: Where to start, float32; copied.
+            centre_P: The initial centre, (P,) float32; copied.
             perturbation: Numbered directions.
-            seed: Of the run.
+            seed: The seed of the run.
             population_size: Members per generation; even, since they come in antithetic pairs.
             sigma: Standard deviation of the perturbation: a number or a schedule.
-            learning_rate: Of each agent's optimiser; a number or a schedule.
+            learning_rate: Learning rate of each agent's optimiser: a number or a schedule.
             l2_coeff: Weight decay, added to the gradient before the optimiser sees it (not decoupled).
-            agents: How many take turns.
-            neighbours: Novelty is the mean distance to so many of the nearest behaviours in the archive.
-            rollouts: Episodes of an agent's centre per generation; the mean of what it did enters the archive.
-            selection: Whose turn it is: drawn with probabilities in proportion to novelty, or one after the other.
+            agents: Number of agents that take turns.
+            neighbours: Novelty is the mean distance to this many nearest behaviours in the archive.
+            rollouts: Episodes of an agent's centre per generation; their mean behaviour enters the archive.
+            selection: How the next agent is chosen: at random in proportion to novelty, or one after the other.
             optimizer: Name of a class in torch.optim.
-            optimizer_args: Its further arguments.
-            timesteps_per_generation: Rounds of population_size members are evaluated until they have taken so many
-                environment steps; null: one round.
-            max_population: No round begins that would lead beyond so many members; null: no limit.
+            optimizer_args: Further arguments of the optimiser.
+            timesteps_per_generation: Evaluate rounds of population_size members until they have taken this many
+                environment steps; null for one round.
+            max_population: Start no round that would exceed this many members; null for no limit.
         """
         for name, count in (("agents", agents), ("rollouts", rollouts)):
             if count < 1:
-                raise ConfigurationError(f"strategy.{name} must be at least 1; got {count}.")
+                raise ConfigurationError(f"{name} must be at least 1; got {count}.", argument=name)
             if count > MAX_EPISODES:
-                raise ConfigurationError(f"strategy.{name} must be at most {MAX_EPISODES:,}; got {count:,}.")
+                raise ConfigurationError(f"{name} must be at most {MAX_EPISODES:,}; got {count:,}.", argument=name)
         if selection not in SELECTIONS:
-            raise ConfigurationError(f"strategy.selection must be one of {', '.join(SELECTIONS)}; got {selection!r}.")
+            raise ConfigurationError(
+                f"selection must be one of {', '.join(SELECTIONS)}; got {selection!r}.", argument="selection"
+            )
         require_finite("l2_coeff", l2_coeff, at_least=0)
         super().__init__(
             perturbation,
@@ -143,78 +135,85 @@ class NoveltyES(OneCentre):
         self._rate_schedule = schedule_of("learning_rate", learning_rate)
         self._l2_coeff, self._rollouts, self._in_turn = l2_coeff, rollouts, selection == "round_robin"
         rate = self._rate_schedule.start
-        self._agents = [
-            Agent(FlatOptimizer(optimizer, start_P, rate, optimizer_args or {}))
+        self._optimizers = [
+            FlatOptimizer(optimizer, start_P, rate, optimizer_args or {})
             for start_P in initial_centres(centre_P, perturbation, seed, agents)
         ]
-        self._archive = NoveltyArchive(neighbours)
+        self._state = NoveltyState((Turn(),) * agents, NoveltyArchive(neighbours))
 
     @abstractmethod
     def _fitness_weight(self, fitness: float) -> float:
-        """How much the rank of fitness counts in this generation, from 0 to 1; that of novelty counts the rest.
+        """Returns the weight w of fitness ranks in this generation, from 0 to 1; novelty ranks have 1 - w.
 
         Args:
-            fitness: The mean of the centre's episodes; minus infinity where that is not finite.
+            fitness: The mean fitness of the centre's episodes; minus infinity if that is not finite.
         """
 
     @property
     def centre_P(self) -> Floats:
-        """That of the best agent; a copy."""
-        return max(self._agents, key=lambda agent: agent.fitness).optimizer.centre_P
+        """The centre of the agent with the best fitness, (P,) float32; a copy."""
+        best = max(range(len(self._optimizers)), key=lambda agent: self._state.turns[agent].fitness)
+        return self._optimizers[best].centre_P
 
     def all_centres(self) -> Iterator[Floats]:
-        """One agent's after the other's."""
-        return (agent.optimizer.centre_P for agent in self._agents)
+        """Yields the centre of each agent, (P,) float32."""
+        return (optimizer.centre_P for optimizer in self._optimizers)
 
     def ask(self) -> Population:
-        """One agent's population, or the first round of it, and episodes of its centre."""
-        seeds_E = draw(self._seed, self._generation, Stream.EVALUATION, self._rollouts)
+        """Returns the first round of one agent's population, with episodes of its centre."""
+        seeds_E = self.evaluation_seeds(self._rollouts)
         return dataclasses.replace(super().ask(), eval_seeds_E=seeds_E)
 
     def _around(self) -> Floats:
-        return self._agents[self._asked()].optimizer.centre_P
+        return self._optimizers[self._asked()].centre_P
 
     def _sigma(self) -> float | Floats:
         return self._sigma_schedule(self._generation)
 
     def _asked(self) -> int:
-        """Whose generation it is."""
-        if self._in_turn or self._generation < len(self._agents):
-            return self._generation % len(self._agents)
-        behaviour_MD = np.stack([agent.behaviour_D for agent in self._agents if agent.behaviour_D is not None])
+        """Returns the index of the agent whose turn it is."""
+        if self._in_turn or self._generation < len(self._optimizers):
+            return self._generation % len(self._optimizers)
+        behaviour_MD = np.stack([turn.behaviour_D for turn in self._state.turns if turn.behaviour_D is not None])
         drawn = int(draw(self._seed, self._generation, Stream.AGENTS, 1)[0])
-        return in_proportion(self._archive.novelty(behaviour_MD), drawn)
+        return in_proportion(self._state.archive.novelty(behaviour_MD), drawn)
 
     def _tell(self, evaluation: Evaluation) -> dict[str, float]:
-        """Moves the agent's centre."""
+        """Moves the centre of the agent whose turn it is, and returns metrics."""
         behaviour_N2D, did_D = self._behaviours(evaluation)
-        asked, archive = self._asked(), copy.copy(self._archive)
+        asked, archive = self._asked(), copy.copy(self._state.archive)
         of_centre = float(archive.novelty(did_D[None])[0])
         archive.add(did_D[None])
         pairs, signs = evaluation.fitness_N2.shape
         last_B = None if evaluation.last_N2 is None else evaluation.last_N2.ravel()
         novelty_N2 = archive.novelty(behaviour_N2D.reshape(pairs * signs, -1), last_B=last_B).reshape(pairs, signs)
-        weight = self._fitness_weight(self._fitness(evaluation))
+        fitness = self._fitness(evaluation)
+        weight = self._fitness_weight(fitness)
         utility_N2 = weight * centered_rank(evaluation.fitness_N2) + (1 - weight) * centered_rank(novelty_N2)
         estimate = Estimate(utility_N2[:, 0] - utility_N2[:, 1], utility_N2.size)
-        agent = self._agents[asked]
-        agent.optimizer.learning_rate = self._rate_schedule(self._generation)
+        optimizer = self._optimizers[asked]
+        optimizer.learning_rate = self._rate_schedule(self._generation)
         gradient_P = estimate.gradient(self._perturbation, self._ids(pairs))
-        metrics = ascend(agent.optimizer, gradient_P, self._l2_coeff, self._generation)
-        agent.behaviour_D, agent.fitness, self._archive = did_D, self._fitness(evaluation), archive
-        self._generation += 1
-        return {
-            **metrics,
-            "sigma": self._sigma_schedule(self._generation - 1),
+        metrics = {
+            **ascend(optimizer, gradient_P, self._l2_coeff, self._generation),
+            "sigma": self._sigma_schedule(self._generation),
             "agent": float(asked),
             "archive/size": float(len(archive)),
             "novelty/mean": float(novelty_N2.mean()),
             "novelty/max": float(novelty_N2.max()),
             "novelty/centre": of_centre,
         }
+        turns = list(self._state.turns)
+        turns[asked] = Turn(did_D, fitness)
+        self._state, self._generation = NoveltyState(tuple(turns), archive), self._generation + 1
+        return metrics
 
     def _behaviours(self, evaluation: Evaluation) -> tuple[Floats, Floats]:
-        """Of the members, and the centre's mean; refuses an evaluation that does not have them."""
+        """Returns the members' behaviour, (N, 2, D), and the centre's mean behaviour, (D,).
+
+        Raises:
+            EvaluationError: The evaluation lacks one of them.
+        """
         behaviour_N2D, did_ED = evaluation.behaviour_N2D, evaluation.eval_behaviour_ED
         episodes = 0 if did_ED is None else min(len(did_ED), len(evaluation.eval_fitness_E))
         if behaviour_N2D is None or did_ED is None or episodes < self._rollouts:
@@ -224,7 +223,7 @@ class NoveltyES(OneCentre):
                 f"{'no' if behaviour_N2D is None else 'the'} behaviour of members, and {episodes} such episodes."
             )
         did_ED, finite_E = did_ED[: self._rollouts], np.isfinite(evaluation.eval_fitness_E[: self._rollouts])
-        if finite_E.any():  # where numbers that are not finite are put up with, their episodes have the fitness NaN
+        if finite_E.any():  # an episode whose numbers are not finite has the fitness NaN, and does not count
             did_ED = did_ED[finite_E]
         return behaviour_N2D, did_ED.mean(axis=0, dtype=np.float64).astype(np.float32)
 
@@ -232,44 +231,42 @@ class NoveltyES(OneCentre):
         mean = float(evaluation.eval_fitness_E[: self._rollouts].mean())
         return mean if math.isfinite(mean) else -math.inf
 
+    def _written_to(self) -> tuple[Part, ...]:
+        return (self._optimizers[self._asked()],)
+
     def state_dict(self) -> dict[str, Any]:
-        """The generation's number, all agents, and the archive."""
+        """Returns the generation, all agents, and the archive."""
         return {
             "generation": self._generation,
-            "agents": [agent.state_dict() for agent in self._agents],
-            "archive": self._archive.state_dict(),
+            "agents": [
+                {
+                    **optimizer.state_dict(),
+                    "behaviour_D": None if turn.behaviour_D is None else turn.behaviour_D.copy(),
+                    "fitness": turn.fitness,
+                }
+                for optimizer, turn in zip(self._optimizers, self._state.turns, strict=True)
+            ],
+            "archive": self._state.archive.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Refuses another number of agents, and centres of another size."""
-        if len(state["agents"]) != len(self._agents):
+        """Loads a state from `state_dict`.
+
+        Raises:
+            ConfigurationError: The stored state has another number of agents, or centres of another size.
+            CheckpointError: An archive or a behaviour does not fit.
+        """
+        if len(state["agents"]) != len(self._optimizers):
             raise ConfigurationError(
-                f"The stored state has {len(state['agents'])} agents, this strategy {len(self._agents)}."
+                f"The stored state has {len(state['agents'])} agents, this strategy {len(self._optimizers)}."
             )
+        archive, generation, turns = copy.copy(self._state.archive), int(state["generation"]), []
         with below("/archive"):
-            self._archive.load_state_dict(state["archive"])
-        self._generation = int(state["generation"])
-        size = self._archive.behaviour_AD.shape[1]
-        for number, (agent, one) in enumerate(zip(self._agents, state["agents"], strict=True)):
+            archive.load_state_dict(state["archive"])
+        size = archive.behaviour_AD.shape[1]
+        for number, (optimizer, agent) in enumerate(zip(self._optimizers, state["agents"], strict=True)):
             with below(f"/agents/{number}"):
-                agent.load_state_dict(one)
-                known = None if agent.behaviour_D is None else len(agent.behaviour_D)
-                # in the first generations all are asked, one after the other
-                expected = size if number < self._generation else None
-                require(known == expected, "/behaviour_D", "None" if expected is None else f"of {size} numbers")
-
-
-def initial_centres(centre_P: Floats, perturbation: Perturbation, seed: int, count: int) -> Iterator[Floats]:
-    """The centre itself, and then fresh ones, functions of (seed, their number).
-
-    In each parameter tensor they have mean 0 and the standard deviation of the centre's values there; a tensor that is
-    constant (zeros, ones) stays as it is.
-    """
-    for number, drawn in enumerate(draw(seed, 0, Stream.AGENTS, count).astype(np.int64)):
-        start_P = centre_P.copy()
-        noise_P = normal(torch.tensor([drawn]), len(centre_P))[0].numpy()
-        for slot in perturbation.layout.slots if number else ():
-            own = centre_P[slot.span]
-            if own.min() < own.max():
-                start_P[slot.span] = noise_P[slot.span] * own.std(dtype=np.float64)
-        yield start_P
+                # In the first generations each agent has its first turn.
+                turns.append(stored_turn(agent, size if number < generation else None))
+                optimizer.load_state_dict(agent)
+        self._state, self._generation = NoveltyState(tuple(turns), archive), generation

@@ -21,7 +21,21 @@ from distes.strategies.update.shaping import shaping
 
 
 class OpenAIES(GradientES):
-    """Antithetic Gaussian perturbations of one centre, shaped fitness, and a torch optimiser on the estimate."""
+    """OpenAI-ES: antithetic Gaussian perturbations, shaped fitness, and a torch optimiser (Salimans et al. 2017).
+
+    One generation, with centre theta and N pairs:
+
+        eps_i ~ N(0, I)
+        F_i+, F_i- = fitness(theta + sigma eps_i), fitness(theta - sigma eps_i)
+        u = fitness_shaping(F)
+        g = 1 / 2N sum_i (u_i+ - u_i-) eps_i
+        theta <- optimizer(theta, g - l2_coeff theta)
+
+    All parameters share one sigma, which follows a schedule and does not adapt; `PGPE` and `SNES` adapt a sigma per
+    parameter. `ARS` weights pairs by raw returns in place of ranks.
+
+    Take it first: it has few arguments, and time and memory linear in the number of parameters.
+    """
 
     def __init__(
         self,
@@ -39,24 +53,24 @@ class OpenAIES(GradientES):
         timesteps_per_generation: int | None = None,
         max_population: int | None = None,
     ) -> None:
-        """Starts at a centre.
+        """Starts in generation 0 at a centre.
 
         Args:
-            centre_P: Where to start, float32; copied.
+            centre_P: The initial centre, (P,) float32; copied.
             perturbation: Numbered directions.
-            seed: Of the run.
+            seed: The seed of the run.
             population_size: Members per generation; even, since they come in antithetic pairs.
             sigma: Standard deviation of the perturbation: a number, or a schedule such as {schedule: cosine, start: 1,
-                end: 0.1, generations: 300} (or linear, exponential; `restarts: true` begins anew at the end).
-            learning_rate: Of the optimiser; a number or a schedule.
+                end: 0.1, generations: 300} (or linear, exponential; `restarts: true` starts again at the end).
+            learning_rate: Learning rate of the optimiser: a number or a schedule.
             l2_coeff: Weight decay, added to the gradient before the optimiser sees it (not decoupled).
-            fitness_shaping: How fitness becomes utility.
+            fitness_shaping: How utilities are made from fitness.
             optimizer: Name of a class in torch.optim: Adam, or SGD (with `optimizer_args: {momentum: 0.9}`); ClipUp; or
                 an import path.
-            optimizer_args: Its further arguments.
-            timesteps_per_generation: Rounds of population_size members are evaluated until they have taken so many
-                environment steps; null: one round.
-            max_population: No round begins that would lead beyond so many members; null: no limit.
+            optimizer_args: Further arguments of the optimiser.
+            timesteps_per_generation: Evaluate rounds of population_size members until they have taken this many
+                environment steps; null for one round.
+            max_population: Start no round that would exceed this many members; null for no limit.
         """
         rate = schedule_of("learning_rate", learning_rate)
         require_finite("l2_coeff", l2_coeff, at_least=0)

@@ -25,13 +25,30 @@ from distes.strategies.update.optimizer import MEMORY, FlatOptimizer
 from distes.strategies.update.schedules import Schedule, schedule_of
 from distes.strategies.update.shaping import shaping
 
-SHAPINGS = ("centered_rank", "zscore", "raw")  # sign gives a pair's members opposite utilities: no word about sigma
+# Without sign, which gives the members of a pair opposite utilities: their mean says nothing about sigma.
+ALLOWED_SHAPINGS = ("centered_rank", "zscore", "raw")
 
 
 class PGPE(GradientES):
-    """A gradient for the centre, and one for the standard deviation of each parameter; ClipUp on the former."""
+    """PGPE: gradients for the centre and for each parameter's standard deviation (Sehnke et al. 2010).
+
+    One generation in the form of Toklu et al. 2020, with N pairs:
+
+        eps_i ~ N(0, I)
+        F_i+, F_i- = fitness(mu + sigma * eps_i), fitness(mu - sigma * eps_i)
+        u = fitness_shaping(F), with mean zero
+        mu <- ClipUp(mu, 1 / 2N sum_i (u_i+ - u_i-) sigma * eps_i)
+        d = sigma_learning_rate / N sum_i (u_i+ + u_i-) / 2 (eps_i^2 - 1)
+        sigma <- sigma + sigma * clip(d, -sigma_max_change, sigma_max_change)
+
+    `OpenAIES` is the same with one fixed sigma and another optimiser. `SNES` also adapts a sigma per parameter, but
+    follows the natural gradient without an optimiser.
+
+    Take it for control tasks with large populations, in particular where a good sigma is not known.
+    """
 
     varying = MEMORY
+    _written_to = GradientES._written_to
 
     def __init__(
         self,
@@ -51,33 +68,34 @@ class PGPE(GradientES):
         timesteps_per_generation: int | None = None,
         max_population: int | None = None,
     ) -> None:
-        """Starts at a centre.
+        """Starts in generation 0 at a centre.
 
         Args:
-            centre_P: Where to start, float32; copied.
+            centre_P: The initial centre, (P,) float32; copied.
             perturbation: Numbered directions; Dense ones, since each parameter has a sigma of its own.
-            seed: Of the run.
+            seed: The seed of the run.
             population_size: Members per generation; even, since they come in antithetic pairs.
-            sigma: Standard deviation to begin with, the same for all parameters; 0.1 where neither it nor a radius is
-                given.
+            sigma: Initial standard deviation, the same for all parameters; 0.1 if neither sigma nor radius is given.
             radius: In place of sigma, the length of the vector of standard deviations, sigma * sqrt(P). For ClipUp, 15
                 times its max_speed.
-            learning_rate: Of the optimiser; a number or a schedule. For ClipUp, 0.75 times its max_speed.
-            sigma_learning_rate: Of the standard deviations; 0 keeps them as they are.
-            sigma_max_change: By which fraction of itself a standard deviation changes at most in a generation.
-            fitness_shaping: How fitness becomes utility.
-            optimizer: Of the centre: ClipUp, the name of a class in torch.optim, or an import path.
-            optimizer_args: Its further arguments, such as `{max_speed: 0.3}`.
-            timesteps_per_generation: Rounds of population_size members are evaluated until they have taken so many
-                environment steps; null: one round.
-            max_population: No round begins that would lead beyond so many members; null: no limit.
+            learning_rate: Learning rate of the optimiser: a number or a schedule. For ClipUp, 0.75 times its max_speed.
+            sigma_learning_rate: Learning rate of the standard deviations; 0 keeps them fixed.
+            sigma_max_change: Largest relative change of a standard deviation in one generation.
+            fitness_shaping: How utilities are made from fitness.
+            optimizer: The optimiser of the centre: ClipUp, the name of a class in torch.optim, or an import path.
+            optimizer_args: Further arguments of the optimiser, such as `{max_speed: 0.3}`.
+            timesteps_per_generation: Evaluate rounds of population_size members until they have taken this many
+                environment steps; null for one round.
+            max_population: Start no round that would exceed this many members; null for no limit.
         """
         require_dense(perturbation, "PGPE")
         rate = schedule_of("learning_rate", learning_rate)
         require_finite("sigma_learning_rate", sigma_learning_rate, at_least=0)
         if not 0 < sigma_max_change < 1:
-            raise ConfigurationError(f"strategy.sigma_max_change must lie between 0 and 1; got {sigma_max_change}.")
-        self._shape = shaping(fitness_shaping, SHAPINGS)
+            raise ConfigurationError(
+                f"sigma_max_change must lie between 0 and 1; got {sigma_max_change}.", argument="sigma_max_change"
+            )
+        self._shape = shaping(fitness_shaping, ALLOWED_SHAPINGS)
         self._sigma_rate, self._max_change = sigma_learning_rate, np.float32(sigma_max_change)
         start = _initial_sigma(sigma, radius, len(centre_P))
         super().__init__(
@@ -96,7 +114,7 @@ class PGPE(GradientES):
         return self._sigma_P
 
     def _tell(self, evaluation: Evaluation) -> dict[str, float]:
-        """Moves the centre, then the standard deviations, both by what the generation says of where it was."""
+        """Moves the centre and the standard deviations, both by gradients at the distribution that was sampled."""
         ids_N, sigma_P = self._ids(len(evaluation.fitness_N2)), self._sigma_P
         adapted_P = sigma_P
         if self._sigma_rate > 0:
@@ -104,7 +122,7 @@ class PGPE(GradientES):
                 adapted_P = self._adapted(ids_N, self._shape(evaluation.fitness_N2))
             if not np.isfinite(adapted_P).all():
                 raise ConfigurationError(
-                    f"strategy: a sigma is no longer finite after generation {self._generation + 1}; use a smaller "
+                    f"A sigma is no longer finite after generation {self._generation + 1}; use a smaller "
                     "sigma_learning_rate, or a fitness_shaping by ranks."
                 )
         metrics = super()._tell(evaluation)
@@ -112,11 +130,15 @@ class PGPE(GradientES):
         return {**metrics, "sigma/min": float(sigma_P.min()), "sigma/max": float(sigma_P.max())}
 
     def state_dict(self) -> dict[str, Any]:
-        """And the standard deviations."""
+        """Returns the state of `GradientES`, and the standard deviations."""
         return {**super().state_dict(), "sigma_P": self._sigma_P.copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Refuses a centre of another size."""
+        """Loads a state from `state_dict`.
+
+        Raises:
+            ConfigurationError: The stored centre has another size.
+        """
         super().load_state_dict(state)
         self._sigma_P = np.array(state["sigma_P"], np.float32)
 
@@ -129,8 +151,8 @@ class PGPE(GradientES):
         return self._sigma_P * super()._gradient(ids_N, estimate)
 
     def _adapted(self, ids_N: NDArray[np.int64], utility_N2: NDArray[np.float64]) -> Floats:
-        # The gradient is 1 / N sum_i u_i ((sigma eps_i)**2 - sigma**2) / sigma = sigma / N sum_i u_i (eps_i**2 - 1), of
-        # which the 1 goes, since the mean utilities u_i of pairs are made to sum to zero.
+        # Sehnke et al., section 3: 1 / N sum_i u_i ((sigma eps_i)**2 - sigma**2) / sigma, which is
+        # sigma / N sum_i u_i (eps_i**2 - 1). The 1 drops out, since the pairs' mean utilities u_i sum to zero.
         weights_N = utility_N2.mean(axis=1) - utility_N2.mean()
         squares_P = self._perturbation.weighted_sum_of_squares(ids_N, weights_N)
         change_P = np.float32(self._sigma_rate / len(ids_N)) * squares_P
@@ -145,7 +167,7 @@ def _initial_sigma(sigma: float | None, radius: float | None, size: int) -> floa
         return start
     if sigma is not None:
         raise ConfigurationError(
-            f"strategy.sigma and strategy.radius say the same; got {sigma} and {radius}: give one."
+            f"sigma and radius say the same; got {sigma} and {radius}: give one.", argument="sigma"
         )
     require_finite("radius", radius, above=0)
     return radius / math.sqrt(size)

@@ -1,7 +1,4 @@
-"""Random search: nothing but fresh initialisations (Such et al. 2017, arXiv:1712.06567, section 4.1, "RS").
-
-What a search among policies is worth must show beside it, with as many evaluations.
-"""
+"""Random search over initial parameters (Such et al. 2017, arXiv:1712.06567, section 4.1, "RS")."""
 
 from typing import Literal
 
@@ -10,11 +7,22 @@ from numpy.typing import NDArray
 
 from distes.perturbations.base import Perturbation
 from distes.population import Evaluation, Genome
-from distes.strategies.elite import EliteSearch
+from distes.strategies.elite import EliteSearch, EliteState
 
 
 class RandomSearch(EliteSearch):
-    """Each member is a fresh policy; the best of each generation are evaluated again beside the best so far."""
+    """Random search: every member is a freshly initialised policy (Such et al. 2017, "RS").
+
+    One generation:
+
+        draw population_size policies from the initialisation, and evaluate each once
+        elite = the best of `candidates`, each over validation_episodes
+
+    Not augmented random search, which estimates a gradient: that is `ARS`. Only the elite is kept from one generation
+    to the next.
+
+    Take it as a baseline: with the same number of evaluations, a search should do better.
+    """
 
     def __init__(
         self,
@@ -32,12 +40,13 @@ class RandomSearch(EliteSearch):
         Args:
             centre_P: The policy's own initial parameters.
             perturbation: Numbered directions.
-            seed: Of the run.
+            seed: The seed of the run.
             population_size: Members per generation.
-            candidates: How many are evaluated again for the elite: the elite so far, and the best of a generation.
-            validation_episodes: Of each candidate, along with the next generation. With 0 the best single score is
-                trusted: for fitness without noise.
-            initialization: How fresh parameters are made. policy: each tensor with the standard deviation of the
+            candidates: Number of policies evaluated again to choose the elite: the elite so far and the generation's
+                best.
+            validation_episodes: Episodes of each candidate, evaluated with the next generation. 0 trusts the best
+                single score, for fitness without noise.
+            initialization: How fresh parameters are drawn. policy: each tensor with the standard deviation of the
                 policy's own; or glorot, he, orthogonal.
         """
         super().__init__(
@@ -45,11 +54,13 @@ class RandomSearch(EliteSearch):
             perturbation,
             seed,
             population_size=population_size,
-            sigma=0.0,  # nobody has offspring
+            sigma=0.0,  # there are no mutations
             initialization=initialization,
             candidates=candidates,
             validation_episodes=validation_episodes,
         )
 
-    def _survivors(self, offspring: list[Genome], evaluation: Evaluation) -> tuple[list[Genome], dict[str, float]]:
+    def _survivors(
+        self, state: EliteState, offspring: list[Genome], evaluation: Evaluation
+    ) -> tuple[list[Genome], dict[str, float]]:
         return [], {}

@@ -1,7 +1,7 @@
-"""OpenAI-ES that perturbs each parameter as far as the policy's answers bear it.
+"""OpenAI-ES with a sigma per parameter, scaled by the sensitivity of the policy's outputs.
 
-Safe mutations (Lehman, Chen, Clune and Stanley 2018, arXiv:1712.06563, section 3.2) as the form of a search
-distribution: where a deep or recurrent policy's answers depend much on a parameter, its sigma is small.
+The scale is that of safe mutations: Lehman, Chen, Clune and Stanley 2018, "Safe Mutations for Deep and Recurrent Neural
+Networks through Output Gradients", arXiv:1712.06563, section 3.2.
 
 Axes: P parameters, N antithetic pairs.
 """
@@ -25,10 +25,20 @@ KINDS: dict[str, Kind] = {"sm_g_sum": "sum", "sm_g_abs": "abs"}
 
 
 class SafeES(OpenAIES):
-    """A parameter's sigma is inversely proportional to the answers' sensitivity to it, at the centre of the moment.
+    """OpenAI-ES with smaller steps in parameters that the policy's outputs are sensitive to (Lehman et al. 2018).
 
-    They are scaled so that a step from the centre to a member is as long as OpenAI-ES's of the same sigma. The estimate
-    is the sum of these steps, shaped fitness times step: the natural gradient of such a distribution, up to scale.
+    One generation, with s the sensitivity of the policy's outputs to each parameter at the centre theta:
+
+        form = 1 / s, scaled to a root mean square of 1
+        F_i+, F_i- = fitness(theta + sigma form * eps_i), fitness(theta - sigma form * eps_i)
+        g = 1 / 2N sum_i (u_i+ - u_i-) form * eps_i
+        theta <- optimizer(theta, g - l2_coeff theta)
+
+    A step is as long as a step of `OpenAIES` with the same sigma. g is the natural gradient of this distribution, up to
+    scale. The sensitivity comes from gradients of the policy, not from fitness: `PGPE` and `SNES` learn a sigma per
+    parameter from fitness. `DeepGA` has safe mutations for genetic algorithms.
+
+    Take it for deep or recurrent policies, where equal steps in all parameters change some outputs too much.
     """
 
     def __init__(
@@ -39,27 +49,28 @@ class SafeES(OpenAIES):
         sensitivity: Callable[[], Sensitivity] | None = None,
         *,
         mutation: Literal["sm_g_sum", "sm_g_abs"] = "sm_g_abs",
-        **as_openai_es: Any,
+        **arguments: Any,
     ) -> None:
-        """Starts at a centre.
+        """Starts in generation 0 at a centre.
 
         Args:
-            centre_P: Where to start, float32; copied.
+            centre_P: The initial centre, (P,) float32; copied.
             perturbation: Numbered directions; Dense ones, since each parameter has a sigma of its own.
-            seed: Of the run.
-            sensitivity: Measures how sensitive the policy is.
-            mutation: How sensitivity is measured: sm_g_sum, where opposing gradients cancel, in one backward pass per
-                number of an answer; or sm_g_abs, where they do not, in one for each answer.
-            as_openai_es: The arguments of OpenAIES.
+            seed: The seed of the run.
+            sensitivity: Measures the policy's sensitivity; called once, here.
+            mutation: How sensitivity is measured: sm_g_sum, where opposing gradients cancel, with one backward pass per
+                number of an output; or sm_g_abs, where they do not, with one backward pass per output.
+            arguments: The arguments of `OpenAIES`.
         """
         require_dense(perturbation, type(self).__name__)
         if mutation not in KINDS:
             raise ConfigurationError(
-                f"strategy.mutation must be one of {', '.join(KINDS)}; got {mutation!r}.{did_you_mean(mutation, KINDS)}"
+                f"mutation must be one of {', '.join(KINDS)}; got {mutation!r}.{did_you_mean(mutation, KINDS)}",
+                argument="mutation",
             )
         self._measured = required(None if sensitivity is None else sensitivity())
         self._kind = KINDS[mutation]
-        super().__init__(centre_P, perturbation, seed, **as_openai_es)
+        super().__init__(centre_P, perturbation, seed, **arguments)
         self._settle()
 
     def _sigma(self) -> Floats:
@@ -74,17 +85,21 @@ class SafeES(OpenAIES):
         self._settle()
 
     def _settle(self) -> None:
-        """Measures at the present centre; a function of it, so no state of its own."""
+        """Measures the sensitivity at the present centre. It depends on nothing else, so it is not saved."""
         form_P: Floats = np.reciprocal(safe(self._measured(self.centre_P, self._kind)))
         length = np.sqrt(np.square(form_P, dtype=np.float64).mean())
         if length == 0:
             raise ConfigurationError(
-                "strategy: the policy's answers have no finite derivative by any of its parameters at this centre; use "
+                "The policy's answers have no finite derivative by any of its parameters at this centre; use "
                 "another policy, or OpenAIES."
             )
         self._form_P: Floats = form_P / np.float32(length)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Refuses a centre of another size."""
+        """Loads a state from `state_dict`.
+
+        Raises:
+            ConfigurationError: The stored centre has another size.
+        """
         super().load_state_dict(state)
         self._settle()

@@ -1,7 +1,7 @@
 """Separable natural evolution strategies (SNES).
 
 Wierstra, Schaul, Glasmachers, Sun, Peters and Schmidhuber 2014, "Natural Evolution Strategies", JMLR 15, algorithm 6.
-Mirrored members are Brockhoff et al.'s (2010, doi:10.1007/978-3-642-15844-5_2), an option that algorithm 6 lacks.
+Mirrored sampling is not part of algorithm 6: Brockhoff et al. 2010, doi:10.1007/978-3-642-15844-5_2.
 
 Axes: P parameters, N members (or antithetic pairs), S the signs.
 """
@@ -25,14 +25,27 @@ class Separable(State):
     """A normal distribution with independent parameters.
 
     Attributes:
-        sigma_P: Standard deviations.
+        sigma_P: The standard deviation of each parameter.
     """
 
     sigma_P: Doubles
 
 
 class SNES(AdaptiveES[Separable]):
-    """Follows the natural gradient of the expected utility, in the centre and in a sigma of each parameter."""
+    """SNES: natural gradient ascent on the centre and on a sigma per parameter (Wierstra et al. 2014).
+
+    One generation of algorithm 6, with n members and rank utilities u that sum to zero:
+
+        s_k ~ N(0, I)
+        u = utilities of the ranks of fitness(mu + sigma * s_k)
+        mu <- mu + eta_mu sigma * sum_k u_k s_k
+        sigma <- sigma * exp(eta_sigma / 2 sum_k u_k (s_k^2 - 1))
+
+    Not xNES, which adapts a full covariance matrix. `SepCMAES` also adapts a variance per parameter, but with evolution
+    paths and a separate step size; `PGPE` uses an optimiser and ordinary gradients.
+
+    Take it where parameters need different sigmas, and where a small population must do: the default is 4 + 3 ln P.
+    """
 
     def __init__(
         self,
@@ -48,20 +61,21 @@ class SNES(AdaptiveES[Separable]):
         timesteps_per_generation: int | None = None,
         max_population: int | None = None,
     ) -> None:
-        """Starts at a centre.
+        """Starts in generation 0 at a centre.
 
         Args:
-            centre_P: Where to start, float32; copied.
+            centre_P: The initial centre, (P,) float32; copied.
             perturbation: Numbered directions; Dense ones, since each parameter has a sigma of its own.
-            seed: Of the run.
+            seed: The seed of the run.
             population_size: Members per generation; null for 4 + 3 ln P.
-            sigma: Standard deviation to begin with, the same for all parameters.
-            learning_rate: Of the centre, eta_mu in the paper.
-            sigma_learning_rate: Of the standard deviations, eta_sigma in the paper; null for (3 + ln P) / (5 sqrt P).
-            mirrored: Whether members come in antithetic pairs, population_size being even; in the paper they do not.
-            timesteps_per_generation: Rounds of population_size members are evaluated until they have taken so many
-                environment steps; null: one round.
-            max_population: No round begins that would lead beyond so many members; null: no limit.
+            sigma: Initial standard deviation, the same for all parameters.
+            learning_rate: Learning rate of the centre, eta_mu in the paper.
+            sigma_learning_rate: Learning rate of the standard deviations, eta_sigma in the paper; null for (3 + ln P) /
+                (5 sqrt P).
+            mirrored: Whether members come in antithetic pairs, which needs an even population_size; not in the paper.
+            timesteps_per_generation: Evaluate rounds of population_size members until they have taken this many
+                environment steps; null for one round.
+            max_population: Start no round that would exceed this many members; null for no limit.
         """
         size = len(centre_P)
         usual_rate = (3 + math.log(size)) / (5 * math.sqrt(size))
@@ -78,17 +92,17 @@ class SNES(AdaptiveES[Separable]):
             max_population=max_population,
         )
 
-    def _sigma(self) -> Floats:
-        return to_float32(self._state.sigma_P)
+    def _sigma_of(self, state: Separable) -> Floats:
+        return to_float32(state.sigma_P)
 
     def _after(self, fitness_NS: Doubles) -> Separable:
         utility_NS, ids_N = log_rank(fitness_NS), self._ids(len(fitness_NS))
-        # Of a mirrored member the direction counts with its sign, the square without.
+        # Algorithm 6, its gradients of mu and of sigma. The square of a mirrored member's direction has no sign.
         gradient_P = self._perturbation.weighted_sum(ids_N, utility_NS @ np.array(self._signs))
         squares_P = self._perturbation.weighted_sum_of_squares(ids_N, utility_NS.sum(axis=1))
         sigma_P = self._state.sigma_P
         return Separable(
             self._state.centre_P + self._rate * sigma_P * gradient_P,
-            # The paper's s ** 2 - 1; the 1 goes, since utilities sum to zero.
+            # The paper's s_k ** 2 - 1; the 1 drops out, since utilities sum to zero.
             sigma_P * np.exp(self._sigma_rate / 2 * squares_P.astype(np.float64)),
         )

@@ -155,7 +155,8 @@ def action_of(space: spaces.Space[Any], rescale: bool) -> Action:
         low, high = space.low.ravel(), space.high.ravel()
         if rescale and not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise ConfigurationError(
-                "action_mode 'rescale' needs finite bounds; the environment's are not. Use 'clip'."
+                "action_mode 'rescale' needs finite bounds; the environment's are not. Use 'clip'.",
+                argument="action_mode",
             )
         return BoxAction(low, high, space.shape, rescale)
     raise ConfigurationError(

@@ -46,7 +46,8 @@ class Behaviour:
             if "." not in what:
                 raise ConfigurationError(
                     f"behaviour must be {FINAL_OBSERVATION}, {INFO}KEY (such as {INFO}position), or the import path of "
-                    f"a callable (observation, info); got {what!r}."
+                    f"a callable (observation, info); got {what!r}.",
+                    argument="behaviour",
                 )
             foreign(what, "task.behaviour")
             self._call = import_object("behaviour", what)

@@ -155,14 +155,18 @@ def choose(description: Description, spec: Any, why_no_twin: Callable[[], str]) 
     original = name.removeprefix(OURS)
     hint = f": name it {original!r}" if original in TWINS else ""
     if one_by_one and kind != "one_by_one":
-        raise ConfigurationError(f"stepping 'one_by_one' is not possible for {name!r}, which is batched{hint}.")
+        raise ConfigurationError(
+            f"stepping 'one_by_one' is not possible for {name!r}, which is batched{hint}.", argument="stepping"
+        )
     if kind == "batched" and description.wrappers:
         raise ConfigurationError(
-            f"wrappers stand around environments that are stepped one by one; {name!r} is batched{hint}."
+            f"wrappers stand around environments that are stepped one by one; {name!r} is batched{hint}.",
+            argument="wrappers",
         )
     if kind == "one_by_one" and description.stepping == "batched":
         raise ConfigurationError(
-            f"stepping 'batched' needs a callable with an argument num_envs; {name!r} has none. Use 'auto'."
+            f"stepping 'batched' needs a callable with an argument num_envs; {name!r} has none. Use 'auto'.",
+            argument="stepping",
         )
     return kind, None
 
@@ -183,7 +187,8 @@ def _twin_or_not(description: Description, why_no_twin: Callable[[], str]) -> tu
     if stepping == "batched":
         raise ConfigurationError(
             f"stepping 'batched' is not possible for {name!r}: {reason}. Use 'auto' or 'one_by_one'; batched are "
-            f"{', '.join(TWINS)}."
+            f"{', '.join(TWINS)}.",
+            argument="stepping",
         )
     return "one_by_one", reason
 

@@ -79,10 +79,14 @@ class Function(Task):
         """
         if name not in FUNCTIONS:
             known = ", ".join(FUNCTIONS)
-            raise ConfigurationError(f"name must be one of {known}; got {name!r}.{did_you_mean(name, FUNCTIONS)}")
+            raise ConfigurationError(
+                f"name must be one of {known}; got {name!r}.{did_you_mean(name, FUNCTIONS)}", argument="name"
+            )
         least = 2 if name == "rosenbrock" else 1
         if dimension < least:
-            raise ConfigurationError(f"dimension must be at least {least} for {name}; got {dimension}.")
+            raise ConfigurationError(
+                f"dimension must be at least {least} for {name}; got {dimension}.", argument="dimension"
+            )
         self.function, self.dimension, self._behaviour = name, dimension, behaviour
 
     @property

@@ -83,30 +83,45 @@ class Gym(Task):
         """
         for name, value, least in (("episodes_per_member", episodes_per_member, 1), ("slots", slots, 1)):
             if value < least:
-                raise ConfigurationError(f"{name} must be at least {least}; got {value}.")
+                raise ConfigurationError(f"{name} must be at least {least}; got {value}.", argument=name)
         if episodes_per_member > MAX_EPISODES:
             raise ConfigurationError(
-                f"episodes_per_member must be at most {MAX_EPISODES:,}; got {episodes_per_member:,}."
+                f"episodes_per_member must be at most {MAX_EPISODES:,}; got {episodes_per_member:,}.",
+                argument="episodes_per_member",
             )
         if isinstance(env, gymnasium.Env | gymnasium.vector.VectorEnv) or not (isinstance(env, str) or callable(env)):
             raise ConfigurationError(
                 "env must be an id, an import path, or a callable that makes environments, since several are needed: "
-                f"give the class, or a lambda; got an instance of {type(env).__name__}."
+                f"give the class, or a lambda; got an instance of {type(env).__name__}.",
+                argument="env",
             )
         if retries < 0:
-            raise ConfigurationError(f"retries must be at least 0; got {retries}.")
+            raise ConfigurationError(f"retries must be at least 0; got {retries}.", argument="retries")
         if max_steps is not None and max_steps < 1:
-            raise ConfigurationError(f"max_steps must be at least 1, or null for the environment's; got {max_steps}.")
+            raise ConfigurationError(
+                f"max_steps must be at least 1, or null for the environment's; got {max_steps}.", argument="max_steps"
+            )
         if not 0 <= action_noise < np.inf:
-            raise ConfigurationError(f"action_noise must be a number from 0; got {action_noise}.")
+            raise ConfigurationError(
+                f"action_noise must be a number from 0; got {action_noise}.", argument="action_noise"
+            )
         if not np.isfinite(reward_shift):
-            raise ConfigurationError(f"reward_shift must be a finite number; got {reward_shift}.")
+            raise ConfigurationError(
+                f"reward_shift must be a finite number; got {reward_shift}.", argument="reward_shift"
+            )
         if not 0 < observation_fraction <= 1:
-            raise ConfigurationError(f"observation_fraction must be above 0 and at most 1; got {observation_fraction}.")
+            raise ConfigurationError(
+                f"observation_fraction must be above 0 and at most 1; got {observation_fraction}.",
+                argument="observation_fraction",
+            )
         if action_mode not in ("clip", "rescale"):
-            raise ConfigurationError(f"action_mode must be 'clip' or 'rescale'; got {action_mode!r}.")
+            raise ConfigurationError(
+                f"action_mode must be 'clip' or 'rescale'; got {action_mode!r}.", argument="action_mode"
+            )
         if stepping not in ("auto", "one_by_one", "batched"):
-            raise ConfigurationError(f"stepping must be 'auto', 'one_by_one' or 'batched'; got {stepping!r}.")
+            raise ConfigurationError(
+                f"stepping must be 'auto', 'one_by_one' or 'batched'; got {stepping!r}.", argument="stepping"
+            )
         self._behaviour = None if behaviour is None else Behaviour(behaviour)
         wants_info = self._behaviour is not None and self._behaviour.needs_info
         description = Description(env, dict(env_kwargs or {}), tuple(wrappers), stepping, slots, max_steps, wants_info)
@@ -225,14 +240,18 @@ class Gym(Task):
                 Gymnasium's interface.
         """
         if self._normalize and len(self.observation_shape) != 1:
-            raise ConfigurationError("normalize_observations is for vectors; images are scaled to [0, 1] already.")
+            raise ConfigurationError(
+                "normalize_observations is for vectors; images are scaled to [0, 1] already.",
+                argument="normalize_observations",
+            )
         _ = self.observation_shape, self.action_size
         if self._environments.kind != "one_by_one":
             most = self._environments.simulation(torch.device("cpu")).most_rows
             if most is not None and most < self._settings.episodes_per_member:
                 raise ConfigurationError(
                     f"slots must be at least episodes_per_member ({self._settings.episodes_per_member}), since a "
-                    f"member's episodes run at once; the environment has {most}."
+                    f"member's episodes run at once; the environment has {most}.",
+                    argument="slots",
                 )
         self._memory = notice_of_memory(self._environments, self._action, self._retries, self.close)
 

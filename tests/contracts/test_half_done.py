@@ -1,9 +1,10 @@
 """Whatever goes wrong within a call, a strategy is as it was before: an error at every line that the call reaches."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,3 +91,31 @@ def test_behaviours_that_cannot_be_compared_change_nothing(name: str, parts: Par
         strategy.tell(WRONG[wrong](answer(strategy.ask(), GENERATION)))
     assert change(strategy.state_dict(), before) is None
     assert go_on(strategy, GENERATION) == go_on(other, GENERATION)
+
+
+class Careless(distes.DeepGA):
+    """Writes to what it keeps, and says nothing of it."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.seen: list[int] = []
+
+    def _tell(self, evaluation: Evaluation) -> dict[str, float]:
+        self.seen.append(len(self.seen))
+        super()._tell(evaluation)
+        raise RuntimeError("injected")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "seen": list(self.seen)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.seen = list(state["seen"])
+
+
+def test_a_class_that_extends_the_state_may_write_to_it(parts: Parts) -> None:
+    strategy = Careless(np.arange(10, dtype=np.float32), parts.perturbation, population_size=8, parents=2, candidates=2)
+    before = strategy.state_dict()
+    with pytest.raises(RuntimeError, match="injected"):
+        strategy.tell(answer(strategy.ask(), 0))
+    assert change(strategy.state_dict(), before) is None and not strategy.seen

@@ -1,1 +1,1 @@
-"""What a strategy's update is made of: fitness shaping, schedules, optimisers, novelty."""
+"""The parts of an update: fitness shaping, gradient estimates, recombination, optimisers, schedules, novelty."""

@@ -1,4 +1,4 @@
-"""ClipUp: the gradient's direction alone counts, and the step's length has a limit.
+"""ClipUp: normalised gradients, momentum, and a limit on the length of a step.
 
 Toklu, Liskowski and Srivastava 2020, "ClipUp: A Simple and Powerful Optimizer for Distribution-based Policy Evolution",
 arXiv:2008.02387, algorithm 2.
@@ -14,9 +14,16 @@ from torch import Tensor
 
 
 class ClipUp(torch.optim.Optimizer):
-    """velocity <- momentum * velocity + lr * gradient / |gradient|, shortened to max_speed; the step is the velocity.
+    """An optimiser that uses only the gradient's direction, with momentum (Toklu et al. 2020, algorithm 2).
 
-    Minimises, as torch's optimisers do. All parameters of a group are one vector. Its bits depend on no thread.
+    One step, for the vector x of all parameters of a group:
+
+        velocity <- momentum * velocity + lr * gradient / |gradient|
+        velocity <- velocity * min(1, max_speed / |velocity|)
+        x <- x - velocity
+
+    It minimises, as torch's optimisers do. Its bits do not depend on the number of threads. The limit is on the
+    velocity, not on the gradient, unlike in gradient clipping.
     """
 
     def __init__(
@@ -29,14 +36,14 @@ class ClipUp(torch.optim.Optimizer):
         """Starts at rest.
 
         Args:
-            params: As for any optimiser of torch.
-            lr: How far a gradient moves, whatever its length. The authors' rule: 0.75 times max_speed.
-            momentum: What is kept of the velocity.
-            max_speed: The longest step; None for twice the lr of the moment. The authors' rule for a search
-                distribution: a fifteenth of its radius.
+            params: Parameters or parameter groups, as for any torch optimiser.
+            lr: Length that a gradient adds to the velocity. The authors' rule is 0.75 times max_speed.
+            momentum: Share of the velocity that is kept, from 0 to below 1.
+            max_speed: Length of the longest step; None for twice the current lr. The authors' rule is a fifteenth of
+                the radius of the search distribution.
 
         Raises:
-            ValueError: One of them is out of range.
+            ValueError: An argument is out of range.
         """
         if not (math.isfinite(lr) and lr >= 0):
             raise ValueError(f"Invalid learning rate: {lr}")
@@ -48,7 +55,7 @@ class ClipUp(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Takes one step. A gradient of zero has no direction, and leaves the velocity to its momentum."""
+        """Takes one step. A zero gradient adds nothing to the velocity, which then only decays by its momentum."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -74,6 +81,6 @@ class ClipUp(torch.optim.Optimizer):
 
 
 def _length(parts: Iterable[Tensor]) -> float:
-    """Of the vector that the parts make up; added up in float64 by one thread."""
+    """Returns the Euclidean norm of all parts together, summed in float64 by one thread."""
     squares = (np.square(part.detach().cpu().numpy(), dtype=np.float64) for part in parts)
     return math.sqrt(sum(float(square.sum()) for square in squares))

@@ -1,4 +1,7 @@
-"""A gradient estimate from the fitness of pairs, and the step that an optimiser takes along it."""
+"""A gradient estimate from weighted directions, and the optimiser's step along it.
+
+Salimans et al. 2017, arXiv:1703.03864, algorithm 2, lines 10 and 11. Axes: P parameters, N antithetic pairs.
+"""
 
 import math
 from collections.abc import Mapping
@@ -14,12 +17,12 @@ from distes.strategies.update.optimizer import FlatOptimizer
 
 
 class Estimate(NamedTuple):
-    """How a gradient is put together: the sum of weights_N[i] * direction i, over a divisor.
+    """A gradient as weights of directions: sum_i weights_N[i] * direction_i / divisor.
 
     Attributes:
-        weights_N: What each pair's direction counts, float64.
-        divisor: Of the sum.
-        metrics: What is worth seeing of it.
+        weights_N: The weight of each pair's direction, float64.
+        divisor: The divisor of the sum.
+        metrics: Metrics of the estimate, by name.
     """
 
     weights_N: NDArray[np.float64]
@@ -27,32 +30,36 @@ class Estimate(NamedTuple):
     metrics: Mapping[str, float] = {}
 
     def gradient(self, perturbation: Perturbation, ids_N: NDArray[np.int64]) -> Floats:
-        """The gradient, (P,), from the numbers of the directions.
+        """Returns the gradient, (P,) float32.
+
+        Args:
+            perturbation: Numbered directions.
+            ids_N: The direction number of each pair.
 
         Raises:
-            EvaluationError: What a pair counts, or the divisor, is beyond single precision.
+            EvaluationError: A weight or the divisor is not finite in single precision.
         """
-        with np.errstate(over="ignore"):  # looked for here
+        with np.errstate(over="ignore"):  # checked below
             numbers = np.append(self.weights_N, self.divisor).astype(np.float32)
         if not np.isfinite(numbers).all():
             raise EvaluationError(
                 "The fitness of some members is so large that no step follows from it in single precision: scale "
-                "rewards down, or use a strategy or a strategy.fitness_shaping that goes by ranks."
+                "rewards down, or use a strategy or a fitness_shaping that goes by ranks."
             )
         return perturbation.weighted_sum(ids_N, self.weights_N) / np.float32(self.divisor)
 
 
 def ascend(optimizer: FlatOptimizer, gradient_P: Floats, l2_coeff: float, generation: int) -> dict[str, float]:
-    """Takes an optimiser's step along an estimated gradient, and returns metrics of it.
+    """Takes an optimiser's step along a gradient of fitness, and returns its metrics.
 
     Args:
-        optimizer: With the learning rate of this step.
-        gradient_P: Of fitness, which is maximised.
+        optimizer: Holds the centre, and the learning rate of this step.
+        gradient_P: The gradient of fitness, which is maximised.
         l2_coeff: Weight decay, added to the gradient before the optimiser sees it (not decoupled).
-        generation: Its number.
+        generation: The generation, from 0, for messages.
 
     Raises:
-        ConfigurationError: The step leads to a centre, or to a memory of the optimiser, that is not finite.
+        ConfigurationError: The centre or the optimiser's memory is no longer finite; the step has been taken.
     """
     before_P = optimizer.centre_P
     # The one minus sign: torch's optimisers minimise, and fitness is maximised.
@@ -68,14 +75,14 @@ def ascend(optimizer: FlatOptimizer, gradient_P: Floats, l2_coeff: float, genera
 
 
 def not_finite(generation: int) -> ConfigurationError:
-    """What is said where a step led to a centre that is not finite."""
+    """Returns the error for a step after which the centre is not finite."""
     return ConfigurationError(
-        f"strategy: the centre is no longer finite after generation {generation + 1}; use a smaller learning_rate."
+        f"The centre is no longer finite after generation {generation + 1}; use a smaller learning_rate."
     )
 
 
 def of_step(before_P: Floats, after_P: Floats) -> dict[str, float]:
-    """How far the centre went, beside how long it is."""
+    """Returns the Euclidean norms of a step and of the centre after it, and their ratio, as metrics."""
     step, centre = norm(after_P - before_P), norm(after_P)
     return {
         "norm/centre": centre,
@@ -85,5 +92,5 @@ def of_step(before_P: Floats, after_P: Floats) -> dict[str, float]:
 
 
 def norm(vector: Floats) -> float:
-    """Euclidean, summed in float64."""
+    """Returns the Euclidean norm, summed in float64."""
     return float(np.sqrt(np.sum(vector.astype(np.float64) ** 2)))

@@ -1,4 +1,4 @@
-"""How new a behaviour is: the mean distance to the nearest of those that are known (Lehman and Stanley 2011).
+"""The novelty of a behaviour: its mean distance to the nearest known behaviours (Lehman and Stanley 2011).
 
 "Abandoning Objectives: Evolution Through the Search for Novelty Alone", Evolutionary Computation 19(2), equation 1; and
 Conti et al. 2018, arXiv:1712.06560, section 3.1.
@@ -18,23 +18,23 @@ from distes.errors import ConfigurationError, EvaluationError
 from distes.population import Floats, just_below
 from distes.runs.state_check import is_floats, require
 
-DISTANCES = 2**22  # computed at a time: 32 MB
+DISTANCES = 2**22  # distances computed at a time, 32 MB
 
 
 class NoveltyArchive:
-    """Behaviours in the order in which they came, float32. It only grows."""
+    """A growing list of behaviours, (A, D) float32, and the novelty of others with respect to it."""
 
     def __init__(self, neighbours: int = 10) -> None:
         """Starts empty.
 
         Args:
-            neighbours: How many of the nearest count.
+            neighbours: Number of nearest behaviours that novelty is the mean distance to, K.
 
         Raises:
-            ConfigurationError: Fewer than one.
+            ConfigurationError: The number is below 1.
         """
         if neighbours < 1:
-            raise ConfigurationError(f"strategy.neighbours must be at least 1; got {neighbours}.")
+            raise ConfigurationError(f"neighbours must be at least 1; got {neighbours}.", argument="neighbours")
         self._neighbours = neighbours
         self._behaviour_AD: Floats = np.empty((0, 0), np.float32)
 
@@ -43,14 +43,14 @@ class NoveltyArchive:
 
     @property
     def behaviour_AD(self) -> Floats:
-        """All of them; a copy."""
+        """All behaviours, (A, D) float32; a copy."""
         return self._behaviour_AD.copy()
 
     def add(self, behaviour_BD: Floats) -> None:
-        """Appends some.
+        """Appends behaviours, (B, D).
 
         Raises:
-            EvaluationError: They have another number of components than those before, or one that is not finite.
+            EvaluationError: D differs from the archive's, or a number is not finite.
         """
         behaviour_BD = np.asarray(behaviour_BD, np.float32)
         self._check(behaviour_BD)
@@ -59,18 +59,19 @@ class NoveltyArchive:
     def novelty(
         self, behaviour_BD: Floats, *, among: bool = False, last_B: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float64]:
-        """The mean Euclidean distance of each to its nearest neighbours, (B,).
+        """Returns the mean Euclidean distance of each behaviour to its K nearest neighbours, (B,) float64.
 
-        To fewer where fewer are known, and 0 where nothing is. What a behaviour gets depends neither on threads nor on
-        which others are asked about along with it, unless they are neighbours.
+        If fewer than K are known, all of them count; if none is known, novelty is 0. The result for a behaviour depends
+        neither on threads nor on the other rows, unless `among` makes them neighbours.
 
         Args:
-            behaviour_BD: Whose novelty is wanted, float32.
-            among: Whether they are each other's neighbours, too, besides those in the archive.
-            last_B: Which of them are nobody's neighbours, and less novel than any other; their behaviour may be NaN.
+            behaviour_BD: The behaviours, (B, D) float32.
+            among: Whether the given behaviours are neighbours of each other, besides those in the archive.
+            last_B: Marks behaviours, (B,), that are ranked below all others and are nobody's neighbours; they may be
+                NaN.
 
         Raises:
-            EvaluationError: As for `add`.
+            EvaluationError: D differs from the archive's, or a number is not finite.
         """
         behaviour_BD = np.asarray(behaviour_BD, np.float32)
         if last_B is not None:
@@ -81,16 +82,20 @@ class NoveltyArchive:
         known_AD = behaviour_BD[:0] if not len(self) else self._behaviour_AD
         if among:
             known_AD = np.concatenate([known_AD, behaviour_BD])
-        # Who is among them is its own nearest neighbour, at distance 0, and does not count.
+        # With `among`, each behaviour is its own nearest neighbour at distance 0, which does not count.
         nearest_BK = _nearest(behaviour_BD, known_AD, self._neighbours + among)[:, int(among) :]
         return nearest_BK.mean(axis=1) if nearest_BK.shape[1] else np.zeros(len(behaviour_BD))
 
     def state_dict(self) -> dict[str, Any]:
-        """All behaviours, copied."""
+        """Returns all behaviours, copied."""
         return {"behaviour_AD": self.behaviour_AD}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` gave."""
+        """Loads a state from `state_dict`.
+
+        Raises:
+            CheckpointError: It is not an array of finite float32 behaviours.
+        """
         behaviour_AD = state["behaviour_AD"]
         require(is_floats(behaviour_AD, 2), "/behaviour_AD", "an array of behaviours in finite float32 numbers")
         self._behaviour_AD = behaviour_AD.copy()
@@ -98,7 +103,7 @@ class NoveltyArchive:
     def _check(self, behaviour_BD: Floats) -> None:
         if len(self) and behaviour_BD.shape[1:] != self._behaviour_AD.shape[1:]:
             raise EvaluationError(
-                f"Behaviours must all have as many numbers: got {behaviour_BD.shape[-1]}, and those before have "
+                f"Behaviours must all have the same length: got {behaviour_BD.shape[-1]}, and those before have "
                 f"{self._behaviour_AD.shape[1]}."
             )
         bad = np.argwhere(~np.isfinite(behaviour_BD))
@@ -110,9 +115,10 @@ class NoveltyArchive:
 
 
 def _nearest(behaviour_BD: Floats, known_AD: Floats, count: int) -> NDArray[np.float64]:
-    """The distances to the nearest of those that are known, in ascending order: (B, K), K = min(count, A).
+    """Returns the distances to the nearest known behaviours in ascending order, (B, K) with K = min(count, A).
 
-    From differences, in float64: |a|^2 + |b|^2 - 2ab, which is a matrix product, would make equal points differ.
+    Distances are computed from differences in float64. The matrix product |a|^2 + |b|^2 - 2ab would give equal points a
+    distance above 0.
     """
     behaviours, known = (torch.tensor(array, dtype=torch.float64) for array in (behaviour_BD, known_AD))
     kept = min(count, len(known))

@@ -1,4 +1,4 @@
-"""An optimiser in the form of `torch.optim` on one flat parameter."""
+"""An optimiser with the interface of `torch.optim` on one flat parameter."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -16,36 +16,36 @@ from distes.runs.state_check import misfit, require, same
 from distes.runs.state_encoding import decode, encode, pack, unpack
 from distes.strategies.update.clipup import ClipUp
 
-MEMORY = ("memory", "group", "beside")  # keys of a state whose form depends on the optimiser and on its steps so far
+MEMORY = ("memory", "group", "beside")  # keys of `state_dict` whose values depend on the optimiser and its steps
 NOT_FOR_ONE_VECTOR = ("Optimizer", "LBFGS", "SparseAdam", "Muon")
 
 
 class FlatOptimizer:
-    """Minimises over one float32 vector of P, as torch's optimisers do; bits do not depend on the process.
+    """Holds a centre of P float32 numbers and minimises, as torch's optimisers do; bits are the same in any process.
 
-    An optimiser named by its import path may keep what it likes in its `state` and in its parameter group: tensors of
-    any shape and dtype, numbers, None, lists and dicts of these. One with two modes (`train` and `eval`, as those
-    without a schedule have) is kept in the first: members are drawn where it wants gradients, and the centre is there.
+    An optimiser named by its import path may keep tensors of any shape and dtype, numbers, None, and lists and dicts of
+    these in its `state` and in its parameter group. An optimiser with two modes, `train` and `eval`, as schedule-free
+    ones have, stays in `train`: the centre is where it wants gradients.
     """
 
     def __init__(
         self, name: str, centre_P: NDArray[np.float32], learning_rate: float, arguments: Mapping[str, Any]
     ) -> None:
-        """Builds the optimiser and tries it on a few numbers, so that no later step can be refused.
+        """Builds the optimiser and takes a trial step, so that bad arguments show early.
 
         Args:
-            name: ClipUp, a class in `torch.optim`, or the import path of one in their form.
-            centre_P: Where to start; copied.
+            name: ClipUp, a class in `torch.optim`, or the import path of a `torch.optim.Optimizer`.
+            centre_P: The initial centre, (P,); copied.
             learning_rate: Its `lr`.
             arguments: Its further arguments.
 
         Raises:
-            ConfigurationError: There is no such class, it refuses the arguments, or (where it is named by its import
-                path) it would go on otherwise after a resume than without.
+            ConfigurationError: There is no such class, it refuses the arguments, or an optimiser named by its import
+                path does not continue bit for bit after a resume.
         """
         build = _chosen(name)
         if "lr" in arguments:
-            raise ConfigurationError("strategy.optimizer_args must not hold lr: set strategy.learning_rate.")
+            raise ConfigurationError("optimizer_args must not hold lr: set learning_rate.", argument="optimizer_args")
         spare_the_compiler()
         self._title = name if name == "ClipUp" or "." in name else f"torch.optim.{name}"
         # A part, not a function of its own, since strategies are sent to workers.
@@ -54,7 +54,7 @@ class FlatOptimizer:
             self._make(np.zeros(1, np.float32)).step(np.ones(1, np.float32))
         except Exception as error:
             raise ConfigurationError(
-                f"strategy.optimizer_args: {self._title} refuses {dict(arguments)}: {error}."
+                f"optimizer_args: {self._title} refuses {dict(arguments)}: {error}.", argument="optimizer_args"
             ) from error
         if "." in name:
             _require_resumable(self._make, self._title)
@@ -62,7 +62,7 @@ class FlatOptimizer:
 
     @property
     def centre_P(self) -> NDArray[np.float32]:
-        """Where it stands; a copy."""
+        """The centre, (P,) float32; a copy."""
         return self._optimizer.centre_P
 
     @property
@@ -75,10 +75,10 @@ class FlatOptimizer:
         self._optimizer.group["lr"] = value
 
     def step(self, gradient_P: NDArray[np.float32]) -> None:
-        """Takes one step against a gradient.
+        """Takes one step against a gradient, (P,).
 
         Raises:
-            ConfigurationError: An optimiser that is not torch's own raises something. The step may be half done.
+            ConfigurationError: An optimiser that is not torch's own raises an exception. The step may be incomplete.
         """
         if self._optimizer.is_torchs:
             self._optimizer.step(gradient_P)
@@ -87,23 +87,23 @@ class FlatOptimizer:
             self._optimizer.step(gradient_P)
         except Exception as error:
             raise ConfigurationError(
-                f"strategy.optimizer: a step of {self._title} raised {type(error).__name__}: {error}."
+                f"optimizer: a step of {self._title} raised {type(error).__name__}: {error}.", argument="optimizer"
             ) from error
 
     def is_finite(self) -> bool:
-        """Whether the centre and the optimiser's memory of it hold neither NaN nor infinity."""
+        """Returns whether the centre and all tensors of the optimiser's memory are finite."""
         return self._optimizer.is_finite()
 
     def state_dict(self) -> dict[str, Any]:
-        """The centre, the optimiser's memory of it, and what else it keeps, if it does; copied."""
+        """Returns the centre, the optimiser's memory, and anything else it keeps; copied."""
         return {"centre_P": self.centre_P, **self._optimizer.memory()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` gave.
+        """Loads a state from `state_dict`.
 
         Raises:
             ConfigurationError: The stored centre has another size.
-            CheckpointError: It is not the memory of such an optimiser. This one is then as it was.
+            CheckpointError: The memory does not fit this optimiser, which keeps its previous state.
         """
         centre_P = np.asarray(state["centre_P"], np.float32)
         require_size(centre_P, self._optimizer.centre_P.size)
@@ -124,7 +124,7 @@ class FlatOptimizer:
 
 
 class _OnOneVector:
-    """An optimiser of torch's form whose only parameter is one vector of P."""
+    """A torch optimiser whose only parameter is one vector of P."""
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ class _OnOneVector:
 
     @property
     def centre_P(self) -> NDArray[np.float32]:
-        """Where it stands; a copy."""
+        """The centre, (P,) float32; a copy."""
         centre_P: NDArray[np.float32] = self._centre.detach().numpy().copy()
         return centre_P
 
@@ -154,7 +154,7 @@ class _OnOneVector:
         return group
 
     def step(self, gradient_P: NDArray[np.float32]) -> None:
-        """Takes one step; of torch's own optimisers without the decorator that imports torch's compiler (see below)."""
+        """Takes one step; torch's own optimisers without the decorator that imports torch's compiler, see below."""
         self._centre.grad = torch.from_numpy(gradient_P)
         with torch.no_grad():
             if self.is_torchs:
@@ -163,13 +163,13 @@ class _OnOneVector:
                 self._optimizer.step()
 
     def is_finite(self) -> bool:
-        """Whether the vector and what is kept of it hold neither NaN nor infinity."""
+        """Returns whether the vector and all tensors of its memory are finite."""
         memory = self._optimizer.state.get(self._centre, {}).values()
         tensors = [self._centre, *(value for value in memory if isinstance(value, torch.Tensor))]
         return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
     def memory(self) -> dict[str, Any]:
-        """What it keeps of the vector, what it keeps beside, and what of its group has changed since it was made."""
+        """Returns the state of the vector, other entries of `state`, and changed entries of the parameter group."""
         beside = dict(self._optimizer.state)
         memory = beside.pop(self._centre, {})
         group = {key: value for key, value in self.group.items() if key != "params"}
@@ -183,10 +183,7 @@ class _OnOneVector:
         return copied
 
     def remember(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `memory` gave.
-
-        torch's `load_state_dict` would cast all tensors to the dtype of the parameter.
-        """
+        """Loads what `memory` returned. torch's `load_state_dict` would cast all tensors to the parameter's dtype."""
         if state["memory"]:
             self._optimizer.state[self._centre] = _copied(state["memory"])
         for key, value in state.get("beside", {}).items():
@@ -195,10 +192,10 @@ class _OnOneVector:
 
 
 def _require_resumable(make: Callable[[NDArray[np.float32]], _OnOneVector], title: str) -> None:
-    """Tries whether an optimiser goes on from its memory, through the bytes of a file, as it would have without.
+    """Checks that an optimiser continues bit for bit from a saved state.
 
     Raises:
-        ConfigurationError: It does not: it keeps something elsewhere, or what no file can hold, or it is random.
+        ConfigurationError: It does not. It keeps state elsewhere, or state that cannot be saved, or it is random.
     """
     gradients = np.random.default_rng(0).standard_normal((12, 3), np.float32)
     try:
@@ -215,39 +212,43 @@ def _require_resumable(make: Callable[[NDArray[np.float32]], _OnOneVector], titl
                 resumed.step(gradient_P)
             resumes = resumes and same(resumed.centre_P, whole.centre_P)
     except Exception as error:
-        raise ConfigurationError(f"strategy.optimizer: {title} cannot be saved and resumed: {error}.") from error
+        raise ConfigurationError(
+            f"optimizer: {title} cannot be saved and resumed: {error}.", argument="optimizer"
+        ) from error
     if not resumes:
         raise ConfigurationError(
-            f"strategy.optimizer: {title} would go on otherwise after a resume than without: it draws random numbers, "
-            "or keeps its memory elsewhere than in `state` and `param_groups`, from where it is saved."
+            f"optimizer: {title} would go on otherwise after a resume than without: it draws random numbers, "
+            "or keeps its memory elsewhere than in `state` and `param_groups`, from where it is saved.",
+            argument="optimizer",
         )
 
 
 def _chosen(name: str) -> Callable[..., torch.optim.Optimizer]:
     if "." in name:
-        return import_class("strategy.optimizer", name, "torch.optim.Optimizer")
+        return import_class("optimizer", name, "torch.optim.Optimizer")
     known = {n: c for n, c in vars(torch.optim).items() if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer)}
     known = {"ClipUp": ClipUp, **{n: c for n, c in known.items() if n not in NOT_FOR_ONE_VECTOR}}
     if name not in known:
         raise ConfigurationError(
-            f"strategy.optimizer must be one of ClipUp, torch.optim's {', '.join(list(known)[1:])}, or the import path "
-            f"of a class; got {name!r}.{did_you_mean(name, known)}"
+            f"optimizer must be one of ClipUp, torch.optim's {', '.join(list(known)[1:])}, or the import path "
+            f"of a class; got {name!r}.{did_you_mean(name, known)}",
+            argument="optimizer",
         )
     return known[name]
 
 
 def require_size(stored_P: NDArray[Any], parameters: int) -> None:
-    """Refuses the centre of another policy.
+    """Checks the size of a stored centre.
 
     Raises:
-        ConfigurationError: It has another size.
+        ConfigurationError: It is of another policy, with another number of parameters.
     """
     if stored_P.shape != (parameters,):
         raise ConfigurationError(f"The stored centre has {stored_P.size} parameters, this policy {parameters}.")
 
 
 def _copied(value: Any) -> Any:
-    """A private copy of data; what is none (a function, a class) stays what it is."""
+    """Returns a deep copy of tensors, arrays, lists, tuples and mappings; other objects are not copied."""
     if isinstance(value, torch.Tensor):
         return value.detach().clone()
     if isinstance(value, np.ndarray):

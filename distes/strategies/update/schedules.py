@@ -1,6 +1,6 @@
-"""Numbers that change from generation to generation: of sigma, of the learning rate.
+"""Schedules of sigma and of the learning rate.
 
-A schedule is a function of the generation's number alone, so a run that is resumed in its midst goes on exactly.
+A schedule is a function of the generation alone, so a resumed run continues exactly.
 """
 
 import math
@@ -15,13 +15,13 @@ SHAPES: dict[str, Callable[[float, float, float], float]] = {
     "exponential": lambda t, start, end: start * (end / start) ** t,
     "cosine": lambda t, start, end: end + (start - end) * (1 + math.cos(math.pi * t)) / 2,
 }
-LARGEST = 3.4028234663852886e38  # in single precision, in which members and steps are made
-MAX_GENERATIONS = 2**53  # beyond it, a float counts no longer
+LARGEST = 3.4028234663852886e38  # largest number in float32, the type of members and steps
+MAX_GENERATIONS = 2**53  # floats above it skip whole numbers
 KEYS = ("schedule", "start", "end", "generations", "restarts", "lengthening")
 
 
 class Schedule:
-    """A number per generation."""
+    """A number as a function of the generation, such as a cosine from `start` to `end`."""
 
     def __init__(
         self,
@@ -33,22 +33,23 @@ class Schedule:
         restarts: bool = False,
         lengthening: float = 1.0,
     ) -> None:
-        """Describes it.
+        """Stores the arguments, which `schedule_of` checks.
 
         Args:
-            start: In generation 0.
-            end: From generation `generations` on; None for `start`.
-            generations: How many it takes to get there.
+            start: The value in generation 0.
+            end: The value from generation `generations` on; None for `start`.
+            generations: Number of generations from `start` to `end`.
             schedule: constant, linear, exponential or cosine.
-            restarts: Whether it begins anew when it gets there (warm restarts, Loshchilov and Hutter 2017, section 3).
-            lengthening: Each time by so much longer.
+            restarts: Whether to begin again at `start` after each period (warm restarts, Loshchilov and Hutter 2017,
+                section 3).
+            lengthening: Factor by which each restart's period grows.
         """
         self.start, self.end = float(start), float(start if end is None else end)
         self._generations, self._shape = generations, SHAPES.get(schedule)
         self._restarts, self._lengthening = restarts, lengthening
 
     def __call__(self, generation: int) -> float:
-        """Of this generation, from 0."""
+        """Returns the value in a generation, counted from 0."""
         if self._shape is None:
             return self.start
         length, since = float(self._generations), float(generation)
@@ -61,9 +62,9 @@ def schedule_of(name: str, given: float | Mapping[str, Any], at_least: float | N
     """Reads an argument of a strategy: a number, or a mapping such as {schedule: cosine, start: 1, end: 0}.
 
     Args:
-        name: Of the argument, for messages.
-        given: What was configured.
-        at_least: Its numbers must not lie below; None: they must lie above 0.
+        name: The argument's name, for messages.
+        given: The argument.
+        at_least: Lower limit of its numbers; None if they must be above 0.
 
     Raises:
         ConfigurationError: A key, a shape or a number is not allowed.
@@ -73,31 +74,39 @@ def schedule_of(name: str, given: float | Mapping[str, Any], at_least: float | N
     for key in given:
         if key not in KEYS:
             raise ConfigurationError(
-                f"strategy.{name}.{key} is not a key: a schedule has {', '.join(KEYS)}.{did_you_mean(str(key), KEYS)}"
+                f"{name}.{key} is not a key: a schedule has {', '.join(KEYS)}.{did_you_mean(str(key), KEYS)}",
+                argument=name,
             )
     shape = given.get("schedule", "linear")
     if shape not in ("constant", *SHAPES):
         raise ConfigurationError(
-            f"strategy.{name}.schedule must be one of constant, {', '.join(SHAPES)}; got {shape!r}."
-            + did_you_mean(str(shape), SHAPES)
+            f"{name}.schedule must be one of constant, {', '.join(SHAPES)}; got {shape!r}."
+            + did_you_mean(str(shape), SHAPES),
+            argument=name,
         )
     needed = ["start"] if shape == "constant" else ["start", "end", "generations"]
     for key in needed:
         if key not in given:
-            raise ConfigurationError(f"strategy.{name}.{key} is missing: a {shape} schedule has {', '.join(needed)}.")
+            raise ConfigurationError(
+                f"{name}.{key} is missing: a {shape} schedule has {', '.join(needed)}.", argument=name
+            )
     start = _number(f"{name}.start", given["start"], at_least)
     end = _number(f"{name}.end", given.get("end", start), at_least)
     if shape == "exponential" and min(start, end) <= 0:
-        raise ConfigurationError(f"strategy.{name}: an exponential schedule needs numbers above 0; got {start}, {end}.")
+        raise ConfigurationError(
+            f"{name}: an exponential schedule needs numbers above 0; got {start}, {end}.", argument=name
+        )
     if shape == "exponential" and not 0 < end / start < math.inf:
-        raise ConfigurationError(f"strategy.{name}: end / start must be a positive number; got {end} / {start}.")
+        raise ConfigurationError(f"{name}: end / start must be a positive number; got {end} / {start}.", argument=name)
     generations, lengthening = given.get("generations", 1), given.get("lengthening", 1.0)
     if not isinstance(generations, int | float) or not 1 <= generations <= MAX_GENERATIONS or generations % 1:
-        raise ConfigurationError(f"strategy.{name}.generations must be a whole number from 1; got {generations!r}.")
+        raise ConfigurationError(
+            f"{name}.generations must be a whole number from 1; got {generations!r}.", argument=name
+        )
     if not isinstance(given.get("restarts", False), bool):
-        raise ConfigurationError(f"strategy.{name}.restarts must be true or false; got {given['restarts']!r}.")
+        raise ConfigurationError(f"{name}.restarts must be true or false; got {given['restarts']!r}.", argument=name)
     if not isinstance(lengthening, int | float) or not 1 <= lengthening < math.inf:
-        raise ConfigurationError(f"strategy.{name}.lengthening must be a number from 1; got {lengthening!r}.")
+        raise ConfigurationError(f"{name}.lengthening must be a number from 1; got {lengthening!r}.", argument=name)
     return Schedule(
         start, end, int(generations), shape, restarts=bool(given.get("restarts")), lengthening=float(lengthening)
     )
@@ -107,10 +116,12 @@ def _number(name: str, value: Any, at_least: float | None) -> float:
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
     if not abs(number) <= LARGEST or (number <= 0 if at_least is None else number < at_least):
         bound = "above 0" if at_least is None else f"at least {at_least:g}"
-        raise ConfigurationError(f"strategy.{name} must be a finite number {bound}; got {value}.{too_large(number)}")
+        raise ConfigurationError(
+            f"{name} must be a finite number {bound}; got {value}.{too_large(number)}", argument=name.partition(".")[0]
+        )
     return float(number)
 
 
 def too_large(number: float) -> str:
-    """A further sentence where a finite number is infinite in single precision, else nothing."""
+    """Returns a sentence on the limit of float32 if a finite number exceeds it, else an empty text."""
     return f" Single precision ends at {LARGEST:.2g}." if LARGEST < abs(number) != math.inf else ""

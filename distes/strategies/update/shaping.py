@@ -1,4 +1,4 @@
-"""Fitness shaping: from fitness to utilities. Pure functions; fitness is maximised.
+"""Fitness shaping: pure functions from fitness to utilities. Fitness is maximised.
 
 Axes: N antithetic pairs, 2 the signs (+, -). Each maps (N, 2) to (N, 2), over all 2N members jointly.
 """
@@ -15,10 +15,10 @@ HUGE = 1e140
 
 
 def centered_rank(fitness_N2: Fitness) -> Fitness:
-    """Ranks scaled to [-0.5, 0.5] (Salimans et al. 2017, section 2.1; Wierstra et al. 2014).
+    """Returns ranks scaled to [-0.5, 0.5], with sum zero (Salimans et al. 2017, section 2.1; Wierstra et al. 2014).
 
-    Equal fitness gets equal utility, the mean of the ranks it covers (the released code breaks ties by position, which
-    on tasks with many ties, such as CartPole near its limit, is noise). Sums to zero.
+    Members of equal fitness share the mean of their ranks. The released code breaks ties by position, which adds noise
+    on tasks with many ties, such as CartPole near its limit.
     """
     flat = fitness_N2.ravel()
     if flat.size < 2:
@@ -30,7 +30,7 @@ def centered_rank(fitness_N2: Fitness) -> Fitness:
 
 
 def zscore(fitness_N2: Fitness) -> Fitness:
-    """Zero mean and unit variance; zeros where all members are equal."""
+    """Returns fitness with mean 0 and variance 1, or zeros if all members are equal."""
     largest = float(np.abs(fitness_N2).max(initial=0))
     if largest > HUGE:  # the sum of its squares would overflow
         fitness_N2 = fitness_N2 / largest
@@ -40,26 +40,28 @@ def zscore(fitness_N2: Fitness) -> Fitness:
 
 
 def sign(fitness_N2: Fitness) -> Fitness:
-    """+1 for the better member of a pair, -1 for the worse, 0 for both where they are equal."""
+    """Returns +1 for the better member of a pair and -1 for the worse, or 0 for both if they are equal."""
     better = np.sign(fitness_N2[:, 0] - fitness_N2[:, 1])
     return np.stack([better, -better], axis=1)
 
 
 def raw(fitness_N2: Fitness) -> Fitness:
-    """Fitness as it is."""
+    """Returns fitness unchanged, in float64."""
     return fitness_N2.astype(np.float64)
 
 
 def log_rank(fitness_N2: Fitness) -> Fitness:
-    """Utilities of natural evolution: of the k-th best max(0, ln(n / 2 + 1) - ln k), over their sum, less 1 / n.
+    """Returns the utilities of natural evolution strategies (Wierstra et al. 2014, JMLR 15, section 3.1).
 
-    Wierstra et al. 2014, JMLR 15, section 3.1. Equal fitness gets equal utility, the mean of what the ranks it covers
-    get. They sum to zero.
+    The k-th best of n members has u_k = max(0, ln(n / 2 + 1) - ln k) / sum_j max(0, ln(n / 2 + 1) - ln j) - 1 / n.
+    Members of equal fitness share the mean of their utilities. The sum is zero.
     """
     n = fitness_N2.size
     by_rank = np.maximum(0, np.log(n / 2 + 1) - np.log(np.arange(1, n + 1)))
-    until = np.concatenate([[0.0], np.cumsum(by_rank / by_rank.sum() - 1 / n)])  # of the ranks before each
-    until[-1] = 0  # and no rounding error: where all are equal, there is nothing to learn
+    until = np.concatenate(
+        [[0.0], np.cumsum(by_rank / by_rank.sum() - 1 / n)]
+    )  # sums of the utilities before each rank
+    until[-1] = 0  # without rounding error: if all members are equal, all utilities are 0
     _, place, counts = np.unique(-fitness_N2.ravel(), return_inverse=True, return_counts=True)
     end = np.cumsum(counts)
     shared = (until[end] - until[end - counts]) / counts
@@ -76,13 +78,18 @@ SHAPINGS: dict[str, Callable[[Fitness], Fitness]] = {
 
 
 def shaping(name: str, allowed: Collection[str] = tuple(SHAPINGS)) -> Callable[[Fitness], Fitness]:
-    """The function of that name.
+    """Returns the shaping function of a name.
+
+    Args:
+        name: A key of `SHAPINGS`.
+        allowed: The names that the strategy accepts.
 
     Raises:
-        ConfigurationError: There is none, or it is not allowed here.
+        ConfigurationError: The name is not one of them.
     """
     if name not in allowed:
         raise ConfigurationError(
-            f"strategy.fitness_shaping must be one of {', '.join(allowed)}; got {name!r}.{did_you_mean(name, allowed)}"
+            f"fitness_shaping must be one of {', '.join(allowed)}; got {name!r}.{did_you_mean(name, allowed)}",
+            argument="fitness_shaping",
         )
     return SHAPINGS[name]
