@@ -11,7 +11,9 @@ import ray
 from distes.errors import ConfigurationError
 from distes.policies.linear import Linear
 from distes.pools.experiment import Experiment
-from distes.pools.on_ray.pool import RayPool, _Actor
+from distes.pools.on_ray import sync as on_ray_sync
+from distes.pools.on_ray.actor import _Actor
+from distes.pools.on_ray.pool import RayPool
 from distes.pools.on_ray.sync import HISTORY, Broadcast, Replay, Sync, how_to_send
 from distes.pools.replica import StateMessage, TellMessage
 from distes.pools.serial import SerialPool
@@ -185,8 +187,8 @@ def test_without_a_strategy_nobody_can_follow() -> None:
 def test_decides_by_size_and_device(
     monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, pays_from: int, sync: str, expected: type[Sync]
 ) -> None:
-    monkeypatch.setattr(sync, "visible_gpus", lambda: gpus)
-    monkeypatch.setattr(sync, "REPLAY_PARAMETERS", pays_from)
+    monkeypatch.setattr(on_ray_sync, "visible_gpus", lambda: gpus)
+    monkeypatch.setattr(on_ray_sync, "REPLAY_PARAMETERS", pays_from)
     made, said = sphere(10), list[str]()
     experiment = replace(following(made, made.strategy()), device=device)
     how, settled = how_to_send(sync, experiment, put, put, said.append)

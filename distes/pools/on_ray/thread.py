@@ -19,7 +19,7 @@ class Thread:
     """A call in a thread that stays until it is told to end: Ray's processes end with the thread that started them."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
-        """Begins.
+        """Starts nothing yet: whoever is interrupted while the thread starts must have it already, to end it.
 
         Args:
             call: What to do.
@@ -27,6 +27,9 @@ class Thread:
         self._answer: futures.Future[None] = futures.Future()
         self._told = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(call,), daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
         self._thread.start()
 
     @property
@@ -56,6 +59,8 @@ class Thread:
     def end(self) -> None:
         """Ends the thread, and with it all that it has started. If it waits for Ray even then, it is left to itself."""
         self._told.set()
+        if self._thread.ident is None:  # it was never started
+            return
         self._thread.join(0 if not self.finished else 5)
         for _ in range(5):
             if not self._thread.is_alive():
