@@ -31,7 +31,7 @@ class Experiment:
         perturbation: Numbered directions over a noise table, whose numbers are made, or found, on the worker's node.
         noise: That table.
         fingerprint: What the driver's table looks like.
-        device: Where members are evaluated: `cpu`, `cuda`, or `auto`, which a pool settles when it sees its GPUs.
+        device: Where members are evaluated: `cpu`, `cuda`, or `auto`, which a pool decides once it knows its GPUs.
         strategy: The driver's, for workers that follow it by themselves; None where the centre is sent.
         sensitivity: Of the policy, for strategies with safe mutations; None for others.
     """
@@ -79,14 +79,14 @@ class Experiment:
         return cls(task, forward, perturbation, noise, noise.fingerprint, device, strategy, sensitivity)
 
     def with_device(self, gpus: int, where: str = "this machine") -> Self:
-        """The same with `auto` decided.
+        """Returns a copy whose device is `cpu` or `cuda`, see `choose_device`.
 
         Args:
-            gpus: How many GPUs there are.
-            where: They were looked for.
+            gpus: Number of GPUs.
+            where: Where they were counted, for messages.
 
         Raises:
-            ConfigurationError: The device is `cuda`, and there are none.
+            ConfigurationError: The device is `cuda`, and there is no GPU.
         """
         size, on_tensors = self.forward.layout.size, self.task.on_device
         return dataclasses.replace(
