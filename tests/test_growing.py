@@ -13,7 +13,8 @@ from ray.cluster_utils import Cluster
 from distes.noise.table import NoiseTable
 from distes.pools.experiment import Experiment
 from distes.pools.on_ray import cluster
-from distes.pools.on_ray.pool import RayPool, _Actor
+from distes.pools.on_ray.actor import _Actor
+from distes.pools.on_ray.pool import RayPool
 from tests.small import Parts
 from tests.test_elastic import same, slow
 

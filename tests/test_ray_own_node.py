@@ -49,6 +49,7 @@ class TestAThreadThatStays:
         monkeypatch.setattr("distes.pools.on_ray.thread.NOTICE_SECONDS", 0.05)
         said, gate = list[str](), threading.Event()
         thread = Thread(gate.wait)
+        thread.start()
         with pytest.raises(TimeoutError, match="no answer for 0 seconds"):
             thread.wait(0.1, said.append, "Ray is still starting")
         assert said == ["Ray is still starting; it is given up after 0 seconds (--start_timeout)."]
@@ -59,6 +60,7 @@ class TestAThreadThatStays:
 
     def test_whatever_it_raises_arrives(self) -> None:
         thread = Thread(lambda: sys.exit(15))
+        thread.start()
         with pytest.raises(SystemExit):
             thread.wait(10, print, "")
         thread.end()
@@ -66,6 +68,7 @@ class TestAThreadThatStays:
     def test_what_a_call_that_hangs_has_started_ends_with_it(self) -> None:
         started = list[subprocess.Popen[bytes]]()
         thread = Thread(lambda: started.append(subprocess.Popen(["sleep", "600"])) or started[0].wait())
+        thread.start()
         while not started:
             time.sleep(0.01)
         thread.end()

@@ -18,8 +18,9 @@ from distes.policies.linear import Linear
 from distes.pools.device import WorkerPlace
 from distes.pools.experiment import Experiment
 from distes.pools.on_ray import pool as on_ray_pool
+from distes.pools.on_ray.actor import _Actor
 from distes.pools.on_ray.environment import SETTINGS, set_variables
-from distes.pools.on_ray.pool import RayPool, _Actor
+from distes.pools.on_ray.pool import RayPool
 from distes.pools.serial import SerialPool
 from distes.tasks.base import ChunkPairs
 from distes.tasks.functions import Function

@@ -12,7 +12,8 @@ from distes.errors import ConfigurationError
 from distes.policies.linear import Linear
 from distes.pools.experiment import Experiment
 from distes.pools.on_ray import sync as on_ray_sync
-from distes.pools.on_ray.pool import RayPool, _Actor
+from distes.pools.on_ray.actor import _Actor
+from distes.pools.on_ray.pool import RayPool
 from distes.pools.on_ray.sync import HISTORY, Broadcast, Replay, Sync, how_to_send
 from distes.pools.replica import StateMessage, TellMessage
 from distes.pools.serial import SerialPool

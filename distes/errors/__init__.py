@@ -26,7 +26,7 @@ LONGEST_MESSAGE = 1000  # characters; an exception may show a whole array
 
 
 class DistesError(Exception):
-    """The base of all errors that a user can act on."""
+    """Base class of all errors that a user can act on."""
 
 
 class ConfigurationError(DistesError, ValueError):
@@ -59,7 +59,7 @@ class ClusterError(DistesError):
 
 
 class DistesWarning(UserWarning):
-    """Something that goes on, but not as the user may think."""
+    """The run continues, but not in the way the user may expect."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

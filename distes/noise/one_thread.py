@@ -1,4 +1,4 @@
-"""Arithmetic by one thread: the bits of a product, a sum or a factorisation must not depend on how many share it."""
+"""Runs torch on one thread, so that the bits of a product or a sum do not depend on the number of threads."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch's own threads are left out meanwhile."""
+    """Sets torch to one thread within the block, and restores its number of threads afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

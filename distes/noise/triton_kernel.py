@@ -39,7 +39,7 @@ _compiled = triton.jit(_add_slices, do_not_specialize=["n", "length"], do_not_sp
 
 
 def add_slices(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor, squared: bool) -> None:
-    """As in `noise_sum.cpu`, to the last bit: squares, products and sums are rounded one by one, never fused."""
+    """The same bits as `sum_cpu.add_slices`: squares, products and sums are rounded one by one, never fused."""
     programs = triton.cdiv(len(out), BLOCK)
     _compiled[(programs,)](
         table,

@@ -1,4 +1,4 @@
-"""What a pool is."""
+"""The interface of pools, which evaluate populations."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -8,21 +8,21 @@ from distes.population import Evaluation, Population
 
 
 class Interrupted(Exception):
-    """Somebody asked to stop while a generation was being evaluated; what was evaluated of it is dropped."""
+    """Raised when a generation is stopped while it is evaluated. Its results are dropped."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """How the workers are.
+    """The state of the workers, and totals of the run.
 
     Attributes:
         alive: Workers ready to evaluate.
         restarted: Workers that died and were replaced, since the pool was made.
-        reissued: Chunks given out again since the pool was made, for whatever reason.
-        late: Of these, those that an idle worker got while another still had them.
-        duplicate: Answers to chunks that were done already.
-        bytes_down: Arrays sent to a node for the last generation, whatever the number of workers there.
-        bytes_up: Arrays that all workers have sent for it.
+        reissued: Chunks given out again since the pool was made, for any reason.
+        late: Of these, chunks that an idle worker was given while another still had them.
+        duplicate: Results for chunks that were done already.
+        bytes_down: Bytes of arrays sent to each node for the last generation, for any number of workers there.
+        bytes_up: Bytes of arrays that all workers have sent for it.
     """
 
     alive: int
@@ -45,31 +45,31 @@ class Pool(ABC):
 
     @abstractmethod
     def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
-        """Evaluates all members, and the centre's episodes with them.
+        """Evaluates all members, and the episodes of the centre.
 
         Args:
-            population: The generation.
-            stop: Asked now and then; once it says True, the evaluation is given up.
+            population: The generation, or a round of one.
+            stop: Called now and then; if it returns True, the evaluation is stopped.
 
         Raises:
-            Interrupted: If `stop` said so.
-            EvaluationError: If a member cannot be evaluated.
-            ClusterError: If no worker is left.
+            Interrupted: `stop` returned True.
+            EvaluationError: A member cannot be evaluated.
+            ClusterError: No worker is left.
         """
 
     def told(self, generation: int, evaluation: Evaluation) -> None:
-        """Takes note of what the strategy is told; who sends the centre itself need not.
+        """Passes on what the strategy is told, for pools whose workers replay its steps. Others do nothing.
 
         Args:
-            generation: After this one.
-            evaluation: Without moments.
+            generation: Number of the generation that was evaluated, from 0.
+            evaluation: Its results, without observation moments.
         """
         return
 
     @abstractmethod
     def status(self) -> Status:
-        """Returns how the workers are."""
+        """Returns the state of the workers, and totals of the run."""
 
     @abstractmethod
     def close(self) -> None:
-        """Lets the workers go."""
+        """Ends the workers, and releases what the pool holds."""

@@ -1,10 +1,10 @@
-"""The sentences for work that costs workers, and for workers that nothing comes back from."""
+"""Messages for chunks that end workers, and for workers that send no results."""
 
 from distes.pools.chunks import Chunk
 
 
 def named(part: Chunk, first_pair: int) -> str:
-    """Which pairs, members or episodes these are, by their numbers in the whole generation.
+    """Returns which pairs, members or episodes a chunk has, by their numbers in the whole generation.
 
     Args:
         part: A chunk of a round, or a part of one.
@@ -19,14 +19,14 @@ def named(part: Chunk, first_pair: int) -> str:
 
 
 def verdict(part: Chunk, losses: int, generation: int, first_pair: int, cause: str) -> str:
-    """That a part of a generation is to blame.
+    """Returns the message that blames a chunk, or a part of one, for the death of workers.
 
     Args:
-        part: Which.
+        part: The chunk.
         losses: Workers that died over it in a row.
-        generation: Its number, as people count.
-        first_pair: As above.
-        cause: Of the last death.
+        generation: Number of the generation from 1.
+        first_pair: Number of the round's first pair.
+        cause: Cause of the last death.
     """
     sentence = (
         f"{losses} workers in a row died or hung over {named(part, first_pair)} of generation {generation}, while "
@@ -45,13 +45,27 @@ def verdict(part: Chunk, losses: int, generation: int, first_pair: int, cause: s
     return f"{sentence} To evaluate it alone: {command} {' or '.join(signs)}"
 
 
-def nothing_comes_back(deaths: int, seconds: float, cause: str) -> str:
-    """That workers die so fast that none evaluates anything, whatever it is.
+def interrupted(part: Chunk, generation: int, first_pair: int) -> str:
+    """Returns the message for a KeyboardInterrupt that a worker raised; Ctrl-C never reaches workers.
 
     Args:
-        deaths: How many of them.
-        seconds: Since something came back.
-        cause: Of the last death.
+        part: The chunk that it was evaluating.
+        generation: Number of the generation from 1.
+        first_pair: Number of the round's first pair.
+    """
+    return (
+        f"Something in the task raised KeyboardInterrupt in a worker, over {named(part, first_pair)} of generation "
+        f"{generation}. To see where: python scripts/launch.py --resume RUN_DIR --workers 0"
+    )
+
+
+def nothing_comes_back(deaths: int, seconds: float, cause: str) -> str:
+    """Returns the message for workers that die before they send any result.
+
+    Args:
+        deaths: Number of deaths.
+        seconds: Seconds since the last result.
+        cause: Cause of the last death.
     """
     return (
         f"{deaths} workers died or hung in {seconds:.0f} seconds, and none of them evaluated anything. The last one: "

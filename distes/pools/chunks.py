@@ -1,4 +1,4 @@
-"""Cuts a generation into chunks, and puts their results together in the order of its pairs."""
+"""Cuts a generation into chunks, and puts their results together in the order of pairs."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs
 
 @dataclass(frozen=True)
 class Chunk:
-    """A share of a generation's work: pairs [start, stop), or episodes [start, stop) of the centre.
+    """A part of a generation: pairs [start, stop), or episodes [start, stop) of the centre.
 
     Attributes:
-        index: Its slot; results are reduced in the order of this number.
+        index: Number of the chunk; results are reduced in this order.
         start: First pair (or episode of the centre).
         stop: One past the last.
         of_centre: True where the centre is evaluated.
@@ -29,7 +29,7 @@ class Chunk:
 
     @property
     def evaluations(self) -> int:
-        """Members, or episodes of the centre."""
+        """Number of members, or of episodes of the centre."""
         return (self.stop - self.start) * (1 if self.of_centre else self.each)
 
 
@@ -70,18 +70,18 @@ def chunk_size_to_occupy(workers: int, population: Population, usual: ChunkPairs
 
 @dataclass(frozen=True, eq=False)
 class ChunkResult:
-    """What travels up: a few scalars per member.
+    """The results of a chunk, which workers send to the driver: a few scalars per member.
 
     Attributes:
-        index: The chunk's slot.
+        index: Index of the chunk.
         fitness: float64, (pairs, signs) or, for the centre, (episodes,).
         steps: int64, of the same shape: environment steps.
-        episodes: Episodes lived through.
+        episodes: Number of episodes.
         moments: Of the observed pairs' observations, or None.
         seconds: Time spent by the worker.
-        behaviour: What the members did, (pairs, signs, D) or (episodes, D), float32; None where nobody
-            describes it.
-        retried: How often it was begun anew, in fresh environments, after one had raised.
+        behaviour: Behaviour of the members, (pairs, signs, D) or (episodes, D), float32; None if the task describes
+            none.
+        retried: How often the chunk was begun again in new environments, after one had raised.
     """
 
     index: int
@@ -95,7 +95,7 @@ class ChunkResult:
 
 
 def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk]) -> Evaluation:
-    """Puts results into slots by pair number; neither arrival nor worker plays a part.
+    """Puts results into the order of pairs, whichever worker sent them, and whenever.
 
     Args:
         population: The generation that was evaluated.
@@ -128,5 +128,5 @@ def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk])
 
 
 def _gathered(behaviours: list[tuple[int, Floats]]) -> Floats | None:
-    """One after the other, if there are any; each comes with the number of its first pair or episode."""
+    """Joins behaviours, each with the number of its first pair or episode; None if there are none."""
     return joined_behaviours([behaviour for _, behaviour in behaviours], [first for first, _ in behaviours])

@@ -1,4 +1,4 @@
-"""On what members are evaluated: the processor, or an NVIDIA GPU through CUDA."""
+"""The device on which members are evaluated: the CPU, or an NVIDIA GPU through CUDA."""
 
 import os
 import socket
@@ -12,17 +12,17 @@ from torch import Tensor
 from distes.errors import ConfigurationError, EvaluationError
 
 DEVICES = ("auto", "cpu", "cuda")
-# From so many parameters on, products outweigh what it costs to launch them and to carry observations to and fro.
+# Parameters from which on a GPU pays: products then outweigh launches and transfers of observations.
 GPU_PARAMETERS = 300_000
 
 
 @dataclass(frozen=True)
 class WorkerPlace:
-    """Where a worker is.
+    """Where a worker runs.
 
     Attributes:
-        node: The name of its machine.
-        pid: Its process there.
+        node: Host name of its machine.
+        pid: Process number.
         device: `cpu`, or the name of a GPU.
         gpu: Which GPU of the node, as CUDA_VISIBLE_DEVICES has it; empty on a processor.
     """
@@ -37,13 +37,13 @@ class WorkerPlace:
 
 
 class DeviceCopy:
-    """A host vector's copy on a device: sent when the vector has changed, and always at the same place in memory."""
+    """A copy of a host vector on a device, updated when the vector changes, at a fixed address."""
 
     def __init__(self, device: torch.device) -> None:
-        """Sends nothing yet.
+        """Copies nothing yet.
 
         Args:
-            device: Where the copy lives.
+            device: The device of the copy.
         """
         self._device = device
         self._sent_P: NDArray[np.float32] | None = None
@@ -52,14 +52,14 @@ class DeviceCopy:
     def of(self, vector_P: NDArray[np.float32]) -> Tensor:
         """Returns the copy, (P,), float32; read-only by convention.
 
-        Bits are compared, which takes a thousandth of a second for millions of numbers, since a population that Ray
-        hands over is another object in every chunk.
+        The bits are compared (a millisecond for millions of numbers), since Ray passes a population as a new object
+        with every chunk.
 
         Args:
             vector_P: float32, of the length of the first one.
 
         Raises:
-            ValueError: It has another length. The copy stays what it was.
+            ValueError: The vector has another length. The copy is unchanged.
         """
         if self._sent_P is None:
             self._copy_P = torch.empty(len(vector_P), device=self._device)
@@ -73,26 +73,26 @@ class DeviceCopy:
 
 
 def visible_gpus() -> int:
-    """How many GPUs there are for this process; starts nothing on them, nor CUDA itself.
+    """Returns the number of GPUs that this process sees, without starting CUDA.
 
-    Asks the driver's management library, where `torch.cuda.is_available` starts CUDA: a process that has done so cannot
-    be forked any more. Whether torch can use them shows in `configure_torch`.
+    It asks the driver's management library. `torch.cuda.is_available` would start CUDA, after which a process can no
+    longer fork. Whether torch can use the GPUs shows in `configure_torch`.
     """
     return torch.cuda.device_count()
 
 
 def choose_device(asked: str, gpus: int, *, on_tensors: bool, parameters: int, where: str = "this machine") -> str:
-    """Decides between `cpu` and `cuda`. The answer depends on the experiment, and on whether there is a GPU at all.
+    """Returns `cpu` or `cuda`. It depends on the experiment, and on whether there is a GPU.
 
-    `auto` takes a GPU where there is one and it pays: for environments that live on tensors, and for large policies. A
-    small policy in environments that are stepped one by one on the processor is faster there.
+    `auto` takes a GPU, if there is one, for environments that run on tensors and for large policies. A small policy in
+    environments that are stepped one by one on the CPU is faster there.
 
     Args:
         asked: `auto`, `cpu` or `cuda`.
-        gpus: How many there are.
-        on_tensors: Whether the task's environments can live on a GPU.
-        parameters: Of the policy.
-        where: They were looked for; for the message.
+        gpus: Number of GPUs.
+        on_tensors: Whether the task's environments can run on a GPU.
+        parameters: Number of the policy's parameters.
+        where: Where the GPUs were counted, for the message.
 
     Raises:
         ConfigurationError: `cuda` is asked for, and there is no GPU.
@@ -107,12 +107,12 @@ def choose_device(asked: str, gpus: int, *, on_tensors: bool, parameters: int, w
 
 
 def configure_torch(device: str) -> torch.device:
-    """Makes this process ready to compute on a device: in float32 throughout, and the same bits every time.
+    """Sets torch to compute in full float32 and reproducibly; returns the device.
 
-    Ray shows a worker its own GPU alone (CUDA_VISIBLE_DEVICES), so that is always number 0.
+    Ray shows a worker its own GPU only (CUDA_VISIBLE_DEVICES), which is therefore number 0.
 
     Raises:
-        EvaluationError: There is no GPU for it.
+        EvaluationError: This process sees no GPU, or cannot use it.
     """
     if device == "cpu":
         return torch.device("cpu")
@@ -138,7 +138,7 @@ def configure_torch(device: str) -> torch.device:
 
 
 def place_of(device: torch.device) -> WorkerPlace:
-    """Where this process is, and what it computes on."""
+    """Returns where this process runs, and its device."""
     node, pid = socket.gethostname(), os.getpid()
     if device.type == "cpu":
         return WorkerPlace(node, pid, "cpu")
@@ -147,5 +147,5 @@ def place_of(device: torch.device) -> WorkerPlace:
 
 
 def _reason() -> str:
-    """Why torch sees none, where it is torch itself."""
+    """Why torch sees no GPU, if it was built without CUDA."""
     return "" if torch.version.cuda else f" that torch {torch.__version__} could use, which was built without CUDA"

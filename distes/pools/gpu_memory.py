@@ -1,4 +1,4 @@
-"""What a chunk takes of its worker's memory, and how many members would fit where it takes too much."""
+"""Measures the GPU memory of chunks, and estimates how many members fit after a chunk did not."""
 
 import gc
 
@@ -11,36 +11,39 @@ MOST_FIXED = 2**30
 
 
 class GpuMemory:
-    """Watches the chunks of one worker. On a processor it measures nothing."""
+    """Measures the chunks of one worker. On a CPU it measures nothing."""
 
     def __init__(self, device: torch.device) -> None:
-        """Starts with no chunk seen.
+        """Starts without measurements.
 
         Args:
-            device: The worker's.
+            device: Device of the worker.
         """
         self._device = device if device.type == "cuda" else None
         self._stays: int | None = None  # bytes that were taken before the first chunk: noise, policy
         self._taken: dict[int, int] = {}  # by the number of members of a chunk, the most bytes beyond that
 
     def begin(self) -> None:
-        """A chunk begins."""
+        """Starts to measure a chunk."""
         if self._device is not None:
             if self._stays is None:
                 self._stays = torch.cuda.memory_allocated(self._device)
             torch.cuda.reset_peak_memory_stats(self._device)
 
     def end(self, members: int, failed_bytes: int = 0) -> None:
-        """A chunk has ended, or could not have `failed_bytes` more."""
+        """Ends the measurement of a chunk, which ran out of memory if it asked for `failed_bytes` more."""
         if self._device is not None:
             taken = torch.cuda.max_memory_allocated(self._device) - (self._stays or 0) + failed_bytes
             self._taken[members] = max(self._taken.get(members, 0), taken)
 
     def members_that_fit(self, members: int) -> int:
-        """How many members of a chunk would fit, given that so many did not; even, and 0 where not even one pair would.
+        """Returns how many members of a chunk would fit: an even number, 0 if not even one pair would.
 
-        Gives what is cached back to the GPU first; whoever asks has let go of the chunk's own memory. Where nothing is
-        measured, it is half as many.
+        The caller has released the chunk's memory; cached memory is given back to the GPU first. On a CPU, where
+        nothing is measured, the answer is half of `members`.
+
+        Args:
+            members: Members of the chunk that did not fit.
         """
         gc.collect()
         if self._device is None:
@@ -52,13 +55,13 @@ class GpuMemory:
 
 
 def costs(taken: dict[int, int]) -> tuple[float, float]:
-    """Splits what chunks have taken into bytes that any chunk takes, and bytes for each of its members.
+    """Returns the bytes that any chunk takes, and the bytes that each member adds.
 
-    A chunk that ran out of memory says at least how much it needs, and may say little. So each member costs the most
-    that any chunk says, once the smallest chunk's bytes are taken off, as far as these can be fixed costs.
+    The smallest chunk's bytes, up to `MOST_FIXED`, count as fixed. A chunk that ran out of memory gives a lower bound
+    only, so a member costs the most that any chunk suggests.
 
     Args:
-        taken: Bytes, by the number of members.
+        taken: Bytes of chunks, by their number of members.
     """
     if not taken:
         return 0.0, 0.0

@@ -1,8 +1,8 @@
-"""A worker's own copy of the strategy, which is told what the driver's is told: a large centre then need not travel.
+"""A worker's copy of the strategy, which takes the same steps as the driver's, so that the parameters need not travel.
 
-This is how Salimans et al. 2017 (arXiv:1703.03864, algorithm 2) put it: everybody gets all fitnesses, knows all
-directions, and takes the same step by itself. What travels does not depend on the number of parameters. A digest of the
-centre, compared in every generation, shows who has come to other bits; that one, and a newcomer, gets the whole state.
+This is algorithm 2 of Salimans et al. 2017 (arXiv:1703.03864): each worker receives all fitnesses, knows all
+directions, and takes the step itself. What travels does not depend on the number of parameters. In every generation
+a digest of the centre is compared. A worker whose bits differ, and a new one, receives the whole state.
 """
 
 import copy
@@ -21,17 +21,17 @@ from distes.strategies.base import Strategy
 
 
 class OutOfStep(DistesError):
-    """A copy has missed something, or has come to other bits than the driver: it needs the whole state."""
+    """A copy has missed a message, or its bits differ from the driver's: it needs the whole state."""
 
 
 @dataclass(frozen=True, eq=False)
 class TellMessage:
-    """What the driver's strategy is told.
+    """What the driver's strategy was told, for workers that take the same step.
 
     Attributes:
-        generation: After this one.
-        evaluation: Without the moments, which are no business of a strategy.
-        device: Where the driver forms weighted sums; another kind of device may round them differently.
+        generation: Number of the generation that was evaluated, from 0.
+        evaluation: Its results, without observation moments, which strategies do not use.
+        device: Where the driver computes weighted sums; other kinds of devices may round differently.
     """
 
     generation: int
@@ -41,10 +41,10 @@ class TellMessage:
 
 @dataclass(frozen=True, eq=False)
 class StateMessage:
-    """All that a strategy knows.
+    """The whole state of the driver's strategy.
 
     Attributes:
-        generation: Which it asks for next.
+        generation: Number of the generation that it asks for next.
         state: Its `state_dict`.
     """
 
@@ -54,11 +54,11 @@ class StateMessage:
 
 @dataclass(frozen=True, eq=False)
 class PopulationOutline:
-    """A population without what grows with the number of parameters.
+    """A population without its search distribution, whose size grows with the number of parameters.
 
     Attributes:
-        rest: All but the search distribution (see `SearchDistribution.without`).
-        digest: Of the search distribution.
+        rest: The population without the search distribution, see `SearchDistribution.without`.
+        digest: SHA-256 of the search distribution.
     """
 
     rest: Population
@@ -66,7 +66,7 @@ class PopulationOutline:
 
     @classmethod
     def of(cls, population: Population) -> "PopulationOutline":
-        """Takes the search distribution out."""
+        """Makes the outline of a population."""
         return cls(SearchDistribution.without(population), digest(population))
 
 
@@ -74,11 +74,11 @@ class Replica:
     """Follows the driver's strategy. Axes: P parameters."""
 
     def __init__(self, strategy: Strategy, perturbation: Perturbation) -> None:
-        """Takes over a strategy.
+        """Copies a strategy.
 
         Args:
-            strategy: As the driver's was when workers were first started.
-            perturbation: Its own, which this worker has.
+            strategy: The driver's strategy as it was when the pool started.
+            perturbation: The perturbation of that strategy, which this worker uses, too; it is not copied.
         """
         # What Ray has brought lies in memory that cannot be written to; a strategy may write to its own arrays.
         self._strategy, self._perturbation = copy.deepcopy(strategy, {id(perturbation): perturbation}), perturbation
@@ -96,7 +96,7 @@ class Replica:
         return digest(self._asked)
 
     def follow(self, messages: Iterable[TellMessage | StateMessage]) -> None:
-        """Takes the steps that the driver has taken, in their order. What is known already is passed over."""
+        """Takes the steps that the driver has taken, in their order. Messages that are known already are ignored."""
         for item in messages:
             if isinstance(item, StateMessage):
                 if self._generation is None or item.generation > self._generation:
@@ -120,11 +120,11 @@ class Replica:
             raise
 
     def complete(self, outline: PopulationOutline) -> Population:
-        """Puts in what the outline left out.
+        """Returns the population of an outline, with the search distribution of this copy.
 
         Raises:
-            OutOfStep: This copy is elsewhere, or its bits are not the driver's.
-            EvaluationError: They are not, though the whole state has just come.
+            OutOfStep: This copy is at another generation, or its bits differ from the driver's.
+            EvaluationError: The bits differ although the whole state has just been received.
         """
         if self._failure is not None:
             error, traceback = self._failure
@@ -143,7 +143,7 @@ class Replica:
         return SearchDistribution.of(made).put_into(outline.rest)
 
     def _made(self, wanted: str) -> Population | None:
-        """What has this digest: what the strategy asks for, or (in the final evaluation) what it shows; else None."""
+        """The population with this digest: what the strategy asks for, or its final centre; otherwise None."""
         if self._digest == wanted:
             return self._asked
         shown = dataclasses.replace(self._asked, centre_P=self._strategy.centre_P)
@@ -156,5 +156,5 @@ class Replica:
 
 
 def digest(population: Population) -> str:
-    """SHA-256 of a population's search distribution; two copies of a strategy that are in step have the same one."""
+    """Returns the SHA-256 of a population's search distribution, which is equal for copies of a strategy in step."""
     return SearchDistribution.of(population).digest

@@ -32,19 +32,19 @@ class SearchDistribution:
 
     @classmethod
     def of(cls, population: Population) -> Self:
-        """Takes it from a population; nothing is copied."""
+        """Returns the search distribution of a population; its arrays are not copied."""
         sigma_P = population.sigma if isinstance(population.sigma, np.ndarray) and population.sigma.ndim else None
         return cls(population.centre_P, sigma_P, population.spread, population.genomes)
 
     @staticmethod
     def without(population: Population) -> Population:
-        """The same population with an empty centre, and no vector sigma, spread or genomes."""
+        """Returns the population with an empty centre, and without vector sigma, spread and genomes."""
         sigma = 0.0 if np.ndim(population.sigma) else population.sigma
         nothing_P = np.empty(0, np.float32)
         return dataclasses.replace(population, centre_P=nothing_P, sigma=sigma, spread=None, genomes=None)
 
     def put_into(self, rest: Population) -> Population:
-        """Undoes `without`."""
+        """Returns the population whose rest `without` gave."""
         return dataclasses.replace(
             rest,
             centre_P=self.centre_P,

@@ -1,4 +1,4 @@
-"""The in-process pool: one worker, this process. It is what one debugs with, and no second implementation."""
+"""The pool with one worker, in this process. Use it to debug: the worker is the same as on Ray."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,30 +13,30 @@ from distes.tasks.base import Stopped
 
 
 class SerialPool(Pool):
-    """Evaluates chunk after chunk."""
+    """Evaluates chunks one after the other."""
 
     def __init__(self, experiment: Experiment, *, pairs_per_chunk: int | None = None) -> None:
         """Makes the worker.
 
         Args:
-            experiment: What it is made of.
+            experiment: What the worker is made of.
             pairs_per_chunk: As in `distes.pools.chunks.chunks`.
 
         Raises:
-            ConfigurationError: If the device is `cuda`, and there is no GPU.
+            ConfigurationError: The device is `cuda`, and there is no GPU.
         """
         experiment = experiment.with_device(visible_gpus())
-        alone = dataclasses.replace(experiment, strategy=None)  # nobody has to follow the one that is here
+        alone = dataclasses.replace(experiment, strategy=None)  # the strategy itself is in this process
         self._worker, self._pairs_per_chunk = Worker(alone), pairs_per_chunk
         self.device, self._usual = experiment.device, experiment.pairs_per_chunk
 
     @property
     def place(self) -> WorkerPlace:
-        """Where this process is, and what it computes on."""
+        """Where this process runs, and its device."""
         return self._worker.place
 
     def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
-        """In the order of chunks."""
+        """Evaluates the population in the order of chunks, see `Pool.evaluate`."""
         cut = chunks(population, self._pairs_per_chunk, self._usual)
         results = []
         self._worker.stop = stop
@@ -50,7 +50,7 @@ class SerialPool(Pool):
         return reduce(population, results, cut)
 
     def status(self) -> Status:
-        """One worker, always."""
+        """Returns the state of the one worker, which is always alive."""
         return Status(alive=1)
 
     def close(self) -> None:

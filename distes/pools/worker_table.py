@@ -1,25 +1,58 @@
-"""Who sits where: the share of a GPU that a worker asks for, and the table of workers that a run begins with."""
+"""How many workers a run starts, which share of a GPU each has, and the table that shows where they are."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from distes.errors import ClusterError
 from distes.pools.device import WorkerPlace
 
 SINGLY = 8  # workers of which each has a row of its own
 COLUMNS = ("worker", "node", "process", "device")
 
 
-def gpu_share(workers: int, gpus: int) -> float:
-    """The part of a GPU that each worker asks for, so that all find a place wherever the GPUs are.
+def worker_count(
+    workers: int | None, cpus: int, gpus: int, *, oversubscribe: bool, may_grow: bool, say: Callable[[str], None]
+) -> int:
+    """Returns how many workers to start, and says so.
 
-    That is one over the largest number of workers that meet on a GPU, rounded down to the four decimals that Ray counts
-    in. Fewer workers than GPUs get a whole one each.
+    Args:
+        workers: How many are asked for; None takes one per GPU, or one per CPU without GPUs.
+        cpus: Free CPUs.
+        gpus: Free GPUs for the workers; 0 where they evaluate on CPUs.
+        oversubscribe: Whether to start more workers than there are free CPUs.
+        may_grow: Whether the cluster may get further nodes, on which workers that were asked for start later.
+        say: Takes a line for the user.
+
+    Raises:
+        ClusterError: There is no free CPU.
+    """
+    patient = may_grow and workers is not None
+    if not oversubscribe and not cpus and not patient:
+        raise ClusterError("The cluster has no free CPU for a worker: wait, add nodes, or set --oversubscribe true.")
+    wanted = workers or gpus or max(cpus, 1)
+    count = wanted if oversubscribe or patient else min(wanted, cpus)
+    if wanted > cpus and not oversubscribe:
+        fit = f"{min(wanted, cpus)} of {wanted} workers fit on {cpus} free CPUs"
+        rest = "the others start as nodes join" if patient else f"--oversubscribe true starts all {wanted}"
+        say(f"{fit}; {rest}.")
+    on = f" on {gpus} {'GPU' if gpus == 1 else 'GPUs'}" if gpus else ""
+    say(f"Starting {count} {'worker' if count == 1 else 'workers'}{on} ...")
+    if gpus and count > gpus and count % gpus:
+        say(f"The GPUs get unequal numbers of workers; a multiple of {gpus} would serve them alike.")
+    return count
+
+
+def gpu_share(workers: int, gpus: int) -> float:
+    """Returns the share of a GPU that each worker asks for, such that all workers fit, however GPUs lie on nodes.
+
+    That is one over the largest number of workers that share a GPU, rounded down to Ray's four decimals. Fewer workers
+    than GPUs get a whole one each.
     """
     return math.floor(10_000 / math.ceil(workers / gpus)) / 10_000
 
 
 def table(places: Mapping[int, WorkerPlace]) -> list[tuple[str, str, str, str]]:
-    """Rows of COLUMNS, by worker; where workers are many, one for those that a node has of one kind."""
+    """Returns rows of COLUMNS: one per worker, or, for many workers, one per node and kind of device."""
     if len(places) <= SINGLY:
         return [(str(number), one.node, str(one.pid), str(one)) for number, one in sorted(places.items())]
     alike: dict[tuple[str, str], list[int]] = {}
@@ -35,7 +68,7 @@ def table(places: Mapping[int, WorkerPlace]) -> list[tuple[str, str, str, str]]:
 
 
 def spans(numbers: Sequence[int]) -> str:
-    """Rising numbers in short: `0-3, 7`."""
+    """Returns rising numbers in short, such as `0-3, 7`."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:
@@ -46,7 +79,7 @@ def spans(numbers: Sequence[int]) -> str:
 
 
 def mixed(places: Iterable[WorkerPlace]) -> str | None:
-    """A warning where the workers' GPUs are of different kinds, or None."""
+    """Returns a warning if the workers' devices are of different kinds, otherwise None."""
     kinds = sorted({place.device for place in places})
     if len(kinds) < 2:
         return None

@@ -1,4 +1,4 @@
-"""Writing without keeping anybody waiting."""
+"""Writes files in a background thread."""
 
 import threading
 from collections.abc import Callable

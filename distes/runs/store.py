@@ -1,4 +1,4 @@
-"""What a run leaves on the disk besides its metrics: checkpoints and policies, written without stalling the workers."""
+"""Saves and restores checkpoints and policies of a run, in a background thread."""
 
 import copy
 import time
@@ -19,7 +19,7 @@ from distes.runs.state_encoding import encode
 
 
 class RunStore:
-    """Saves and restores one run. A disk that is full or gone is said, and does not end the training.
+    """Saves and restores one run. A full or missing disk is reported, and does not end the training.
 
     Attributes:
         saved: The generation of the newest checkpoint that this process has written; None as long as there is none.
@@ -36,10 +36,10 @@ class RunStore:
         keep_checkpoints: int = 3,
         experiment: Mapping[str, str] | None = None,
     ) -> None:
-        """Opens the archive of a run directory.
+        """Opens the store of a run directory.
 
         Args:
-            run_directory: Where it lies.
+            run_directory: The directory.
             policy: The module whose parameters are the centre.
             description: `policy` and `task` as `{class_path, init_args}`, `observation_shape` and `action_size`.
             say: Takes a line for the user.
@@ -131,10 +131,10 @@ class RunStore:
 
         Args:
             which: `best` or `last`.
-            centre_P: The centre.
-            normalization: What observations were normalised with, or None.
-            generation: Whose centre it is.
-            best: The evaluation that makes it the best, or None.
+            centre_P: The parameters of the policy, (P,), float32.
+            normalization: Mean and standard deviation that observations were normalised with, or None.
+            generation: Number of generations after which the centre had these parameters.
+            best: The evaluation by which it is the best, or None.
         """
         self._layout.load(self._module, centre_P)
         state = {name: tensor.detach().clone() for name, tensor in self._module.state_dict().items()}
@@ -148,7 +148,7 @@ class RunStore:
         self._hand_over(which, lambda: save_policy(self._directory.policy, which, state, normalization, meta))
 
     def close(self) -> None:
-        """Waits until everything is written; says what could not be."""
+        """Waits until everything is written, and reports what could not be."""
         try:
             self._writer.close()
         except CheckpointError as error:

@@ -1,4 +1,4 @@
-"""Words for a person. A terminal that is closed, full, or knows few letters never ends a run."""
+"""Writes to the terminal. A stream that is closed, full or limited to few letters never ends a run."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ def tell(text: str, stream: TextIO | None) -> None:
 
 
 def write(text: str, stream: TextIO | None) -> None:
-    """The same, and says when it is not possible.
+    """Writes a text at once, see `tell`.
 
     Raises:
         OSError: The terminal, pipe or disk is gone or full.

@@ -1,4 +1,4 @@
-"""Calls to workers and their answers, one for each chunk; `relay.py` bundles them where workers are many."""
+"""Calls to workers, one for each chunk, and their answers. `relay.py` bundles them for many workers."""
 
 import enum
 from abc import ABC, abstractmethod
@@ -17,24 +17,24 @@ from distes.tasks.base import Stopped
 
 
 class CallStatus(enum.Enum):
-    """What became of a call."""
+    """How a call ended."""
 
     DONE = enum.auto()
     FAILED = enum.auto()
-    CANCELLED = enum.auto()  # before it was begun, or within an episode
+    CANCELLED = enum.auto()  # before it was begun, or within an episode of it
     LOST = enum.auto()  # with the worker, its node, or the link to it
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The end of a call.
+    """The answer to a call.
 
     Attributes:
-        assignment: What was asked of whom.
-        status: How it ended; who is lost does not answer.
-        result: Where it is DONE.
-        error: Where it FAILED.
-        death: The worker's, where the call is LOST.
+        assignment: The worker and its chunk.
+        status: How the call ended.
+        result: The chunk's result if DONE.
+        error: What the worker raised if FAILED.
+        death: Death of the worker if LOST.
     """
 
     assignment: Assignment
@@ -45,51 +45,62 @@ class Answer:
 
 
 class Calls(ABC):
-    """What is in flight. Workers are named by number."""
+    """The calls that are not answered yet. Workers are integers."""
 
     @abstractmethod
     def joined(self, worker: int, actor: Any, node: str) -> None:
-        """A worker is ready, on a node of that identity."""
+        """Adds a worker that is ready.
+
+        Args:
+            worker: Number of the worker.
+            actor: Its Ray handle.
+            node: Identity of its node.
+        """
 
     @abstractmethod
     def send(self, calls: Sequence[tuple[Assignment, Any, Sequence[Any]]]) -> None:
-        """Hands out chunks: each with a reference to the population, and with references to messages for its worker."""
+        """Sends chunks to workers.
+
+        Args:
+            calls: For each, the assignment, a reference to the population (or what stands for it), and references to
+                further messages for the worker.
+        """
 
     @abstractmethod
     def tell(self, messages: Any) -> None:
-        """Has all workers follow a reference to messages; nobody waits for that."""
+        """Sends a reference to a message to all workers, and does not wait for them."""
 
     @abstractmethod
     def cancel(self, assignments: Collection[Assignment]) -> None:
-        """Asks for what is not begun yet; each of them is still answered."""
+        """Cancels calls. Each of them is still answered."""
 
     @abstractmethod
     def in_flight(self) -> list[Assignment]:
-        """What is not answered yet."""
+        """Returns the assignments that are not answered yet."""
 
     @abstractmethod
     def pending(self) -> list[Any]:
-        """References to wait for."""
+        """Returns the references to wait for."""
 
     @abstractmethod
     def collect(self, ready: Sequence[Any]) -> tuple[list[Answer], dict[int, Death]]:
-        """Takes answers from those of these references that are its own, and names workers that were found dead."""
+        """Returns the answers behind those references that are its own, and the workers that were found dead."""
 
     @abstractmethod
     def drop(self, worker: int) -> None:
-        """It is given up, and what it has will not be answered."""
+        """Removes a worker; its calls will not be answered."""
 
 
 class DirectCalls(Calls):
-    """Each chunk is a call of the driver's, which costs it a third of a millisecond, and as much again its answer."""
+    """Makes one call per chunk, which takes the driver a third of a millisecond, and its answer another one."""
 
     def __init__(self) -> None:
-        """Nothing in flight."""
+        """Starts without calls."""
         self._actors: dict[int, Any] = {}
         self._flying: dict[Any, Assignment] = {}
 
     def joined(self, worker: int, actor: Any, node: str) -> None:
-        """Remembers its handle."""
+        """Adds a worker that is ready, see `Calls.joined`."""
         self._actors[worker] = actor
 
     def send(self, calls: Sequence[tuple[Assignment, Any, Sequence[Any]]]) -> None:
@@ -105,12 +116,12 @@ class DirectCalls(Calls):
             actor.follow.remote(messages)
 
     def cancel(self, assignments: Collection[Assignment]) -> None:
-        """A call that runs is left to end."""
+        """Cancels calls; a worker is told so within an episode."""
         for reference in [reference for reference, assignment in self._flying.items() if assignment in assignments]:
             ray.cancel(reference)
 
     def in_flight(self) -> list[Assignment]:
-        """In the order in which they were handed out."""
+        """Returns the assignments that are not answered yet, in the order in which they were sent."""
         return list(self._flying.values())
 
     def pending(self) -> list[Any]:
@@ -118,7 +129,7 @@ class DirectCalls(Calls):
         return list(self._flying)
 
     def collect(self, ready: Sequence[Any]) -> tuple[list[Answer], dict[int, Death]]:
-        """All at once, if nothing went wrong with any of them."""
+        """Gets all answers in one call of Ray if none of them is an error."""
         mine = {reference: self._flying.pop(reference) for reference in ready if reference in self._flying}
         try:
             results = ray.get(list(mine))
@@ -132,7 +143,7 @@ class DirectCalls(Calls):
         return sift(answers)
 
     def drop(self, worker: int) -> None:
-        """Forgets its handle and its calls."""
+        """Removes a worker and its calls."""
         self._actors.pop(worker, None)
         self._flying = {
             reference: assignment for reference, assignment in self._flying.items() if assignment.worker != worker
@@ -140,7 +151,7 @@ class DirectCalls(Calls):
 
 
 def sift(answers: Sequence[Answer]) -> tuple[list[Answer], dict[int, Death]]:
-    """Tells those that answer from workers that are lost, each with its death."""
+    """Separates answers from the deaths of lost workers."""
     lost = {answer.assignment.worker: answer.death for answer in answers if answer.death is not None}
     return [answer for answer in answers if answer.status is not CallStatus.LOST], lost
 

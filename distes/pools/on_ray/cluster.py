@@ -30,6 +30,33 @@ def inventory() -> str:
     return ", ".join(parts)
 
 
+def free_resources(on_gpus: bool) -> tuple[int, int]:
+    """Returns the numbers of free CPUs, and of free GPUs if workers are to use GPUs, otherwise 0.
+
+    Raises:
+        ClusterError: Workers are to use GPUs, and none is free.
+    """
+    free = {name: int(ray.available_resources().get(name, 0)) for name in ("CPU", "GPU")}
+    if on_gpus and not free["GPU"]:
+        raise ClusterError("All GPUs of the cluster are in use: wait, add nodes, or set --device cpu.")
+    return free["CPU"], free["GPU"] if on_gpus else 0
+
+
+def too_few_workers(seconds: float, minimum: int, ready: int, count: int) -> str:
+    """Returns the message for a run that has waited for workers too long.
+
+    Args:
+        seconds: How long it has waited.
+        minimum: Workers that it needs.
+        ready: Workers that it has.
+        count: Workers that there are to be.
+    """
+    return (
+        f"For {seconds:.0f} seconds there were fewer than {minimum} workers ({ready} of {count}); the cluster has "
+        f"{inventory()}. Add nodes, or ask for less (--workers, --min_workers), or wait for longer (--start_timeout)."
+    )
+
+
 class Watch:
     """Looks now and then whether the cluster's head still answers.
 

@@ -95,6 +95,7 @@ class Connection:
         where = local.folder(say)
         self._thread = Thread(lambda: local.start(where, gpus, parameters))
         try:
+            self._thread.start()
             self._thread.wait(seconds, say, "Ray is still starting")
         except KeyboardInterrupt:
             self._thread.wait_briefly()
@@ -119,6 +120,7 @@ class Connection:
         ray_internals.forget_token()
         self._thread = Thread(lambda: ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False))
         try:
+            self._thread.start()
             self._thread.wait(seconds, say, f"The Ray cluster at {address} is still waited for")
         except KeyboardInterrupt:
             self._thread.wait_briefly()

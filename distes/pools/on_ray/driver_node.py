@@ -1,4 +1,4 @@
-"""The node that this process itself is connected to: it may die or freeze like any other, and Ray then says nothing."""
+"""The Ray node of the driver: it may die or freeze like any other, and Ray then does not raise an error."""
 
 import socket
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import Any
 import ray
 
 from distes.errors import ClusterError
+from distes.pools.on_ray.cluster import HEAD_TIMEOUT
 from distes.pools.on_ray.ray_internals import socket_of
 from distes.pools.on_ray.thread import within
 
@@ -14,8 +15,8 @@ from distes.pools.on_ray.thread import within
 class DriverNode:
     """The Ray node (its raylet) that this process is connected to, and without which Ray does not let it live.
 
-    Where the node has died, Ray ends this process without a word at the next touch of the object store; where it is
-    frozen, most calls of Ray wait for ever. So it is asked before, and what may wait does so in a thread.
+    If the node has died, Ray ends this process without a message at the next access to the object store. If it is
+    frozen, most calls of Ray never return. So the node is checked before, and such calls are made in a thread.
     """
 
     def __init__(self, local: bool) -> None:
@@ -29,10 +30,10 @@ class DriverNode:
         self._socket = socket_of(self._name)
 
     def require(self, ask_head: bool = False) -> None:
-        """Asks whether anybody listens at its socket; where it is frozen, somebody still does.
+        """Checks that its socket accepts connections; that of a frozen node still does.
 
         Args:
-            ask_head: Also whether the cluster's head has given it up.
+            ask_head: Whether to ask, too, whether the cluster's head has given it up.
 
         Raises:
             ClusterError: It is dead.
@@ -56,7 +57,7 @@ class DriverNode:
             return False
         return not any(node["NodeID"] == self._name and node["Alive"] for node in nodes)
 
-    def put(self, value: Any, seconds: float) -> Any:
+    def put(self, value: Any, seconds: float = HEAD_TIMEOUT) -> Any:
         """`ray.put`, if the node lives and answers in time.
 
         Raises:
@@ -64,7 +65,7 @@ class DriverNode:
         """
         return self._ask(lambda: ray.put(value), seconds)
 
-    def get(self, reference: Any, seconds: float) -> Any:
+    def get(self, reference: Any, seconds: float = HEAD_TIMEOUT) -> Any:
         """`ray.get`, if the node lives and answers in time.
 
         Raises:

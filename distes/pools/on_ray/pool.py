@@ -1,97 +1,43 @@
-"""The pool on Ray (Moritz et al. 2018, arXiv:1712.05889): carries out what `schedule.py` decides.
+"""The pool on Ray (Moritz et al. 2018, arXiv:1712.05889): carries out what `Dispatch` decides.
 
-The population goes into the object store once, and from there once to each node, where all workers read the same
-memory. A worker gets the number of a chunk, and returns scalars.
+The population is put into the object store once and fetched once by each node, whose workers read the same memory. A
+worker is given the number of a chunk, and returns scalars.
 """
 
-import dataclasses
-import gc
-import signal
 import time
 from collections.abc import Callable, Sequence
 
 import ray
-import torch
 
-from distes.errors import ClusterError, ConfigurationError, EvaluationError, raised
+from distes.errors import ClusterError, ConfigurationError, EvaluationError
 from distes.pools.base import Interrupted, Pool, Status
-from distes.pools.blame import named
-from distes.pools.chunks import Chunk, ChunkResult, chunk_size_to_occupy, chunks, reduce
-from distes.pools.device import WorkerPlace, visible_gpus
+from distes.pools.blame import interrupted
+from distes.pools.chunks import ChunkResult, chunk_size_to_occupy, chunks, reduce
+from distes.pools.device import visible_gpus
 from distes.pools.dispatch import Dispatch
 from distes.pools.experiment import Experiment
 from distes.pools.on_ray import relay
+from distes.pools.on_ray.actor import _Actor
 from distes.pools.on_ray.calls import Answer, Calls, CallStatus, DirectCalls
-from distes.pools.on_ray.cluster import HEAD_TIMEOUT, Watch, inventory
+from distes.pools.on_ray.cluster import Watch, free_resources, too_few_workers
 from distes.pools.on_ray.connection import Connection
 from distes.pools.on_ray.deaths import Death
 from distes.pools.on_ray.driver_node import DriverNode
 from distes.pools.on_ray.relay import RelayedCalls
 from distes.pools.on_ray.sendable import require_sendable
-from distes.pools.on_ray.sync import SYNCS, array_bytes, how_to_send
+from distes.pools.on_ray.sync import array_bytes, how_to_send, require_sync
 from distes.pools.on_ray.workers import RayWorkers
-from distes.pools.replica import OutOfStep, PopulationOutline, StateMessage, TellMessage
-from distes.pools.search_distribution import SearchDistribution
-from distes.pools.worker import Worker
-from distes.pools.worker_table import gpu_share
+from distes.pools.replica import OutOfStep
+from distes.pools.worker_table import gpu_share, worker_count
 from distes.population import Evaluation, Population
 
 POLL = 0.5  # seconds between looks at whether to stop
-CANCEL_POLL = 0.1  # seconds between a worker's questions whether its chunk has been taken back
-
-
-class _Actor(Worker):
-    """A worker that can say that it is ready, and where."""
-
-    def __init__(self, experiment: Experiment) -> None:
-        # A node that does not hear SIGTERM (see `local.py`) has children that do not, and so would an environment's.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        super().__init__(experiment)
-
-    def evaluate(
-        self,
-        population: Population | PopulationOutline,
-        chunk: Chunk,
-        *messages: TellMessage | StateMessage | SearchDistribution,
-    ) -> ChunkResult:
-        """As any worker does.
-
-        Raises:
-            EvaluationError: Also where something asks for the end of the process. Ray would take KeyboardInterrupt for
-                a chunk that was taken back, and hand it out again for ever; and others for the death of a worker.
-        """
-        try:
-            return super().evaluate(population, chunk, *messages)
-        except Exception:
-            raise
-        except BaseException as error:
-            raise EvaluationError(_interrupted(chunk, error)) from None  # which Ray could not send
-
-    def ready(self, with_address: bool) -> tuple[WorkerPlace, str]:
-        gc.freeze()  # what is imported stays; looking through it again and again costs two per cent of the time
-        torch.set_default_dtype(torch.float32)  # a module that came with the experiment may have set another
-        context = ray.get_runtime_context()
-        self.stop = _at_intervals(context.is_canceled)  # whether the chunk that is evaluated has been taken back
-        place, node = self.place, context.get_node_id()
-        if with_address:
-            place = dataclasses.replace(place, node=f"{place.node} ({ray.util.get_node_ip_address()})")
-        return place, node
-
-
-def _interrupted(chunk: Chunk, error: BaseException) -> str:
-    """The sentence for a wish to end the process that looks like Ctrl-C, which workers do not hear."""
-    what = "An episode of the centre" if chunk.of_centre else "A member"
-    return (
-        f"{what} could not be evaluated: the environment, the policy or what they call {raised(error)}. It may raise "
-        "errors, but must not end the process. To see it in one process: python scripts/launch.py --resume RUN_DIR "
-        "--workers 0"
-    )
 
 
 class RayPool(Pool):
-    """Workers are actors, of this machine's embedded cluster or of the cluster at an address.
+    """Evaluates populations by Ray actors, on a cluster that it starts on this machine or on the cluster at an address.
 
-    On GPUs each worker asks for a whole one, or for an equal share where there are more workers than GPUs.
+    With GPUs, each worker has a whole one, or an equal share of one if there are more workers than GPUs.
     """
 
     worker: type[_Actor] = _Actor
@@ -111,37 +57,33 @@ class RayPool(Pool):
         say: Callable[[str], None] = print,
         show: Callable[[Sequence[str], Sequence[Sequence[str]]], None] | None = None,
     ) -> None:
-        """Connects, and starts workers; they join as they get ready, and as a cluster has room for them.
+        """Connects to the cluster and starts workers, which join as they get ready and as the cluster has room.
 
         Args:
             experiment: What workers are made of; sent once to each node.
-            workers: How many; None takes one per GPU of the cluster, on CPUs one per CPU, and more as it grows.
-            min_workers: How many must be ready before the first generation begins.
+            workers: Number of workers; None takes one per GPU of the cluster, or one per CPU, and more as it grows.
+            min_workers: Number of workers that must be ready before the first generation begins.
             address: HOST:PORT of a running cluster, or `auto`; None starts one on this machine, on loopback.
             oversubscribe: Whether to start all of them even where there are fewer CPUs.
             pairs_per_chunk: As in `distes.pools.chunks.chunks`.
-            start_timeout: Seconds for which fewer than `min_workers` are put up with, for which workers may go on dying
-                before anything has come back, and that Ray may take to start.
-            chunk_timeout: Seconds after which a chunk's worker counts as hung; None decides by how long others took.
-            sync: `broadcast` sends the centre to each node, `replay` has workers take the experiment's strategy's steps
-                by themselves, `auto` decides by size and device.
+            start_timeout: Seconds that Ray may take to start, that there may be fewer than `min_workers`, and that
+                workers may die without any result.
+            chunk_timeout: Seconds after which a chunk's worker counts as hung; None derives it from past chunks.
+            sync: `broadcast` sends the centre to each node, `replay` has workers take the strategy's steps themselves,
+                `auto` decides by size and device.
             say: Takes a line for the user.
             show: Takes the names of columns and rows, for a table of the workers; None says them line by line.
 
         Raises:
-            ConfigurationError: If more workers must be ready than there are to be, a part of the experiment cannot be
-                pickled, or the device is `cuda`, and the cluster has no GPU.
-            ClusterError: If the cluster cannot be reached, or has no CPU or GPU for a worker.
+            ConfigurationError: `min_workers` exceeds `workers`, a part of the experiment cannot be pickled, or the
+                device is `cuda` and the cluster has no GPU.
+            ClusterError: The cluster cannot be reached, or has no CPU or GPU for a worker.
         """
-        if sync not in SYNCS:
-            raise ConfigurationError(f"sync must be one of {', '.join(SYNCS)}; got {sync!r}.")
-        if sync == "replay" and experiment.strategy is None:
-            raise ConfigurationError("sync is replay, but the experiment has no strategy that workers could follow.")
+        require_sync(sync, experiment)
         if workers and min_workers > workers:
             raise ConfigurationError(f"min_workers is {min_workers}, and workers {workers}: ask for at most as many.")
         require_sendable(experiment)
-        self._pairs_per_chunk, self._hinted = pairs_per_chunk, False
-        self._say = say
+        self._pairs_per_chunk, self._hinted, self._say = pairs_per_chunk, False, say
         elsewhere = address is not None
         if not elsewhere:
             experiment = experiment.with_device(visible_gpus())
@@ -171,10 +113,11 @@ class RayPool(Pool):
         show: Callable[[Sequence[str], Sequence[Sequence[str]]], None] | None,
         elsewhere: bool,
     ) -> None:
-        """What is done on the cluster to begin with."""
+        """Decides device and number of workers, and starts the workers."""
         if elsewhere:
             experiment = experiment.with_device(int(ray.cluster_resources().get("GPU", 0)), "the Ray cluster")
-        count, gpus = self._how_many(workers, experiment.device == "cuda", elsewhere, oversubscribe)
+        cpus, gpus = free_resources(on_gpus=experiment.device == "cuda")
+        count = worker_count(workers, cpus, gpus, oversubscribe=oversubscribe, may_grow=elsewhere, say=self._say)
         self._elsewhere = elsewhere
         self._grows = elsewhere and workers is None and not gpus
         # A cluster may still grow to it; on this machine it was said how many workers fit.
@@ -184,20 +127,14 @@ class RayPool(Pool):
         share = gpu_share(count, gpus) if gpus else 0
         actor = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
         self._node = DriverNode(local=not elsewhere)
-        self._sync, experiment = how_to_send(
-            sync,
-            experiment,
-            lambda value: self._node.put(value, HEAD_TIMEOUT),
-            lambda reference: self._node.get(reference, HEAD_TIMEOUT),
-            self._say,
-        )
-        reference = self._node.put(experiment, HEAD_TIMEOUT)
+        self._sync, experiment = how_to_send(sync, experiment, self._node.put, self._node.get, self._say)
+        reference = self._node.put(experiment)
         self._workers = RayWorkers(actor, reference, count, with_address=elsewhere, say=self._say, show=show)
         self._calls: Calls = RelayedCalls() if count >= relay.RELAY_WORKERS else DirectCalls()
         self._watch = Watch(local=not elsewhere)
 
     def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
-        """Keeps two chunks in flight per worker; what a dead, hung or slow worker has is done again elsewhere."""
+        """Keeps two chunks in flight per worker; chunks of dead, hung or slow workers are evaluated again by others."""
         cut = chunks(population, self._pairs_per_chunk, self._usual)
         self._hint(population)
         self._numbers = population.generation + 1, population.first_pair  # people count from 1
@@ -216,69 +153,36 @@ class RayPool(Pool):
                 raise Interrupted from None
             raise
         finally:
-            # what is not begun yet; a chunk that runs is left to end
+            # what is not begun yet, and on an error all of it
             finished = self._dispatch.finished
-            self._calls.cancel(
-                [assignment for assignment in self._calls.in_flight() if assignment.since is None or not finished]
-            )
+            self._calls.cancel([one for one in self._calls.in_flight() if one.since is None or not finished])
             self._sync.end()
         self._workers.show()  # those that have a place; others wait for one
         self._bytes_up = array_bytes(list(results.values()))
         return reduce(population, [results[chunk.index] for chunk in cut], cut)
 
     def told(self, generation: int, evaluation: Evaluation) -> None:
-        """Workers that follow the strategy take their step while the driver takes its own."""
-        messages = self._sync.told(generation, evaluation)
-        if messages is not None:
+        """Has workers that replay the strategy take their step while the driver takes its own."""
+        if (messages := self._sync.told(generation, evaluation)) is not None:
             self._calls.tell(messages)
 
     def status(self) -> Status:
-        """Workers that are ready, and what was lost so far."""
-        counts = self._dispatch.counts
+        """Returns the number of workers that are ready, and the totals of the run."""
         return Status(
             alive=len(self._workers.ready),
             restarted=self._workers.restarted,
-            reissued=counts.reissued,
-            late=counts.late,
-            duplicate=counts.duplicate,
+            **vars(self._dispatch.counts),
             bytes_down=self._sync.bytes_down,
             bytes_up=self._bytes_up,
         )
 
     def close(self) -> None:
-        """Has workers close their environments, kills them, and ends the embedded cluster."""
+        """Closes the environments of the workers, ends the workers, and stops the cluster if this pool started it."""
         self._sync.close()
-        self._connection.close(self._let_go)
-
-    def _let_go(self) -> None:
-        self._workers.close()
-        self._workers.kill()
-
-    def _how_many(self, workers: int | None, on_gpus: bool, elsewhere: bool, oversubscribe: bool) -> tuple[int, int]:
-        """How many workers to start, and on how many GPUs."""
-        free = {name: int(ray.available_resources().get(name, 0)) for name in ("CPU", "GPU")}
-        gpus = free["GPU"] if on_gpus else 0
-        patient = elsewhere and workers is not None  # for nodes that are still to come
-        if on_gpus and not gpus:
-            raise ClusterError("All GPUs of the cluster are in use: wait, add nodes, or set --device cpu.")
-        if not oversubscribe and not free["CPU"] and not patient:
-            raise ClusterError(
-                "The cluster has no free CPU for a worker: wait, add nodes, or set --oversubscribe true."
-            )
-        wanted = workers or gpus or max(free["CPU"], 1)
-        count = wanted if oversubscribe or patient else min(wanted, free["CPU"])
-        if wanted > free["CPU"] and not oversubscribe:
-            fit = f"{min(wanted, free['CPU'])} of {wanted} workers fit on {free['CPU']} free CPUs"
-            rest = "the others start as nodes join" if patient else f"--oversubscribe true starts all {wanted}"
-            self._say(f"{fit}; {rest}.")
-        on = f" on {gpus} {'GPU' if gpus == 1 else 'GPUs'}" if gpus else ""
-        self._say(f"Starting {count} {'worker' if count == 1 else 'workers'}{on} ...")
-        if gpus and count > gpus and count % gpus:
-            self._say(f"The GPUs get unequal numbers of workers; a multiple of {gpus} would serve them alike.")
-        return count, gpus
+        self._connection.close(self._workers.end)
 
     def _bring_back(self, worker: int) -> None:
-        """A worker whose copy of the strategy is not where the driver's is."""
+        """Has the whole state sent to a worker whose copy of the strategy differs from the driver's."""
         self._sync.forget(worker)
         if worker not in self._astray:
             self._astray.add(worker)
@@ -288,13 +192,14 @@ class RayPool(Pool):
             )
 
     def _hint(self, population: Population) -> None:
+        """Says once which chunk size would occupy all workers."""
         size = chunk_size_to_occupy(self._workers.count, population, self._usual)
         if size and not self._pairs_per_chunk and not self._hinted:
             self._hinted = True
             self._say(f"There are fewer chunks than workers; a new run with --chunk_size {size} would occupy all.")
 
     def _hand_out(self) -> None:
-        """To begin with, only once there are enough workers."""
+        """Sends new assignments and cancels redundant ones, once enough workers are ready to begin."""
         if not self._open and len(self._workers.ready) < self._minimum:
             return
         if not self._open and self._minimum > 1 and self._workers.joining:
@@ -307,7 +212,7 @@ class RayPool(Pool):
             self._calls.cancel(redundant)
 
     def _wait(self, results: dict[int, ChunkResult]) -> None:
-        """For an answer or a worker, and takes in whatever has come."""
+        """Waits for an answer or a new worker, and handles all that have arrived."""
         pending = [*self._calls.pending(), *self._workers.joining]
         if not pending:  # no worker at all, and none on its way
             time.sleep(POLL)
@@ -329,9 +234,10 @@ class RayPool(Pool):
             raise failures[0]
 
     def _take(self, answer: Answer, results: dict[int, ChunkResult]) -> Exception | None:
-        """A result; or none, where the chunk was taken back before it was begun, or could not be evaluated.
+        """Handles one answer: a result, a cancelled chunk or an error.
 
-        Returns why it could not, if nobody else has evaluated it.
+        Returns:
+            Why the chunk could not be evaluated, if it still must be; otherwise None.
         """
         assignment, now = answer.assignment, time.monotonic()
         if answer.result is not None:
@@ -344,22 +250,17 @@ class RayPool(Pool):
             return None
         if answer.status is CallStatus.CANCELLED and not assignment.named_redundant:
             # nobody has cancelled it: this is how Ray reports a KeyboardInterrupt
-            generation, first_pair = self._numbers
-            work = named(assignment.chunk, first_pair)
-            return EvaluationError(
-                f"Something in the task raised KeyboardInterrupt in a worker, over {work} of generation {generation}. "
-                "To see where: python scripts/launch.py --resume RUN_DIR --workers 0"
-            )
+            return EvaluationError(interrupted(assignment.chunk, *self._numbers))
         if isinstance(answer.error, OutOfStep):
             self._bring_back(assignment.worker)
             return None
         return answer.error
 
     def _lose(self, worker: int, death: Death, how: str = "died") -> None:
-        """What it had is done again, and another one starts in its place.
+        """Replaces a dead or hung worker, and has its chunks evaluated again.
 
         Raises:
-            EvaluationError: What it had is to blame.
+            EvaluationError: The chunk that it was evaluating is to blame.
         """
         if worker not in self._workers.ready:
             return
@@ -371,12 +272,11 @@ class RayPool(Pool):
         self._dispatch.lost(worker, time.monotonic(), death.cause, outside=death.outside)
 
     def _look_after(self) -> None:
-        """Are there enough workers? Has the cluster grown? Does it still answer?
+        """Every `POLL` seconds, looks for hung workers, too few workers, and a cluster that has grown or is gone.
 
         Raises:
-            ClusterError: If there were too few workers for too long, or all of them died, or the cluster's head is
-                gone.
-            EvaluationError: If what a hung worker had is to blame.
+            ClusterError: There were too few workers for too long, all of them died, or the cluster's head is gone.
+            EvaluationError: The chunk of a hung worker is to blame.
         """
         now = time.monotonic()
         if now < self._next_look:
@@ -393,25 +293,7 @@ class RayPool(Pool):
         if len(self._workers.ready) >= max(self._minimum, 1):
             self._enough = now
         elif now - self._enough > self._start_timeout:
-            raise ClusterError(
-                f"For {self._start_timeout:.0f} seconds there were fewer than {max(self._minimum, 1)} workers "
-                f"({len(self._workers.ready)} of {self._workers.count}); the cluster has {inventory()}. Add nodes, or "
-                "ask for less (--workers, --min_workers), or wait for longer (--start_timeout)."
-            )
+            ready, count = len(self._workers.ready), self._workers.count
+            raise ClusterError(too_few_workers(self._start_timeout, max(self._minimum, 1), ready, count))
         if heard and self._elsewhere and not self._workers.joining:
             self._workers.fill(int(ray.available_resources().get("CPU", 0)), more=self._grows)
-
-
-def _at_intervals(ask: Callable[[], bool]) -> Callable[[], bool]:
-    """Asks every `CANCEL_POLL` seconds at most, and returns False in between: asking Ray is slower than a clock."""
-    due = 0.0
-
-    def answer() -> bool:
-        nonlocal due
-        now = time.monotonic()
-        if now < due:
-            return False
-        due = now + CANCEL_POLL
-        return ask()
-
-    return answer

@@ -1,8 +1,7 @@
 """Calls in bundles: on each node a relay hands chunks to its workers, so that the driver makes a call per bundle.
 
 With some dozens of workers the driver would spend a tenth of its time, and with a thousand all of it, on Ray's own cost
-per call. A relay has no opinions: who gets what is decided by `schedule.py`, as everywhere. If it dies, its workers are
-given up, as with their node.
+per call. A relay decides nothing: `Dispatch` does. If it dies, its workers are given up, as with their node.
 """
 
 import asyncio
@@ -20,16 +19,16 @@ from distes.pools.chunks import Chunk
 from distes.pools.on_ray.calls import Answer, Calls, CallStatus, ending, sift, what_became
 from distes.pools.on_ray.deaths import Death
 
-RELAY_WORKERS = 32  # workers, from which on relays pay
-EXCHANGE_SECONDS = 2.0  # seconds after which a relay says something even if there is nothing to be said
-RELAY_TIMEOUT = 60.0  # seconds after which a relay that says nothing counts as dead, and its workers with it
+RELAY_WORKERS = 32  # number of workers from which on relays pay
+EXCHANGE_SECONDS = 2.0  # seconds after which a relay answers the driver even without results
+RELAY_TIMEOUT = 60.0  # seconds of silence after which a relay counts as dead, and its workers with it
 
 Call = tuple[int, int, Any, Chunk, list[Any]]  # key, worker, population, chunk, messages
 Word = tuple[int, CallStatus, Any]  # key, status, result or error or death
 
 
 class _Relay:
-    """Hands calls on to the workers of its node, and gathers their answers."""
+    """Passes calls on to the workers of its node, and gathers their answers."""
 
     def __init__(self) -> None:
         self._workers: dict[int, asyncio.Future[Any]] = {}  # its handle, None once it is dropped
@@ -67,7 +66,7 @@ class _Relay:
             task.add_done_callback(self._waiting.discard)
 
     async def exchange(self, calls: Sequence[Call]) -> list[Word]:
-        """Hands out, waits for an answer, though not for long, and returns all that have come."""
+        """Sends calls, waits up to `EXCHANGE_SECONDS` for an answer, and returns all answers that have arrived."""
         await self.hand(calls)
         try:
             words = [await asyncio.wait_for(self._words.get(), EXCHANGE_SECONDS)]

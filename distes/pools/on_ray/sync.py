@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from distes.errors import ConfigurationError
 from distes.perturbations.base import Perturbation
 from distes.pools.device import visible_gpus
 from distes.pools.experiment import Experiment
@@ -176,6 +177,18 @@ class Replay(Sync):
     def forget(self, worker: int) -> None:
         """It gets the whole state, should it come again."""
         self._at[worker] = None
+
+
+def require_sync(sync: str, experiment: Experiment) -> None:
+    """Checks the choice of how a generation travels.
+
+    Raises:
+        ConfigurationError: It is unknown, or the experiment has no strategy to replay.
+    """
+    if sync not in SYNCS:
+        raise ConfigurationError(f"sync must be one of {', '.join(SYNCS)}; got {sync!r}.")
+    if sync == "replay" and experiment.strategy is None:
+        raise ConfigurationError("sync is replay, but the experiment has no strategy that workers could follow.")
 
 
 def how_to_send(

@@ -1,4 +1,4 @@
-"""Calls of Ray that may never return: made in threads, so that nobody has to wait for them."""
+"""Runs calls of Ray that may never return in threads, with a limit of time."""
 
 import contextlib
 import os
@@ -11,15 +11,15 @@ from typing import Any
 
 from distes.pools.on_ray.ray_internals import forget_at_exit
 
-NOTICE_SECONDS = 20.0  # seconds until it is said that Ray is still waited for
-ABORT_SECONDS = 10.0  # seconds that a start which was interrupted may go on
+NOTICE_SECONDS = 20.0  # seconds until the user is told that Ray is still waited for
+ABORT_SECONDS = 10.0  # seconds that an interrupted start may go on
 
 
 class Thread:
     """A call in a thread that stays until it is told to end: Ray's processes end with the thread that started them."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
-        """Begins.
+        """Starts nothing yet: whoever is interrupted while the thread starts must have it already, to end it.
 
         Args:
             call: What to do.
@@ -27,6 +27,9 @@ class Thread:
         self._answer: futures.Future[None] = futures.Future()
         self._told = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(call,), daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
         self._thread.start()
 
     @property
@@ -47,15 +50,17 @@ class Thread:
         self._answer.result()
 
     def wait_briefly(self) -> None:
-        """Gives a call that nobody waits for any more a moment to return.
+        """Gives an interrupted call a few seconds to return.
 
-        Where Ray's processes end while it is still connecting to them, it aborts this one (ray 2.60).
+        If Ray's processes end while it is still connecting to them, Ray aborts this process (ray 2.60).
         """
         self._has_finished_in(ABORT_SECONDS)
 
     def end(self) -> None:
         """Ends the thread, and with it all that it has started. If it waits for Ray even then, it is left to itself."""
         self._told.set()
+        if self._thread.ident is None:  # it was never started
+            return
         self._thread.join(0 if not self.finished else 5)
         for _ in range(5):
             if not self._thread.is_alive():
@@ -89,7 +94,7 @@ def _children(thread: threading.Thread) -> list[int]:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Has SIGTERM do what Ctrl-C does, where nobody else listens to it."""
+    """Makes SIGTERM raise KeyboardInterrupt, as Ctrl-C does, unless it has a handler."""
     if threading.current_thread() is not threading.main_thread() or (
         signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     ):
@@ -121,7 +126,7 @@ def within(seconds: float, call: Callable[[], Any]) -> Any:
 
 
 def leave(close: Callable[[], None], seconds: float) -> None:
-    """Closes a connection; if that takes longer, the process will end without what Ray does then.
+    """Closes the connection. On timeout, registers that Ray must not shut down at exit.
 
     Args:
         close: Does it.

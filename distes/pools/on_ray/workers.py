@@ -124,6 +124,11 @@ class RayWorkers:
         if not self._shown and time.monotonic() - self._began > TABLE_SECONDS:
             self._show_places()
 
+    def end(self) -> None:
+        """Closes the environments of the workers, and ends the workers."""
+        self.close()
+        self.kill()
+
     def close(self) -> None:
         """Has them close their environments; whoever is busy for longer is not waited for."""
         closing = [actor.close.remote() for actor in self.ready.values()]

@@ -1,4 +1,4 @@
-"""Monitors: what a person sees of a run. They watch; they never decide, compute or stop anything."""
+"""The interface of monitors, which show or record the metrics of a run and never influence it."""
 
 import contextlib
 import traceback
@@ -16,11 +16,11 @@ Metrics = Mapping[str, float | int | str]
 
 
 class Monitor(ABC):
-    """Is told of every generation."""
+    """Receives the metrics of every generation."""
 
     @abstractmethod
     def record(self, metrics: Metrics, fitness_N2: NDArray[Any]) -> None:
-        """Takes note of one generation.
+        """Shows or records one generation.
 
         Args:
             metrics: The generation's metrics by name, such as `fitness/mean`.
@@ -32,7 +32,7 @@ class Monitor(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Finishes; called once, also after an error or Ctrl-C."""
+        """Releases what the monitor holds; called once, also after an error or Ctrl-C."""
 
 
 class Monitors(Monitor):
@@ -58,13 +58,13 @@ class Monitors(Monitor):
         self._broken: list[Monitor] = []
 
     def record(self, metrics: Metrics, fitness_N2: NDArray[Any]) -> None:
-        """Tells all of them."""
+        """Passes one generation to all monitors."""
         for monitor in self.monitors:
             if not _among(monitor, self._broken):
                 self._attempt(monitor, lambda monitor=monitor: monitor.record(metrics, fitness_N2))  # type: ignore[misc]
 
     def close(self) -> None:
-        """Closes all of them."""
+        """Closes all monitors."""
         for monitor in self.monitors:
             self._attempt(monitor, lambda monitor=monitor: monitor.close())  # type: ignore[misc]
 
