@@ -23,7 +23,7 @@ SIGNS = (1, -1)
 
 
 @dataclass(frozen=True, eq=False)
-class Spread:
+class Transform:
     """A low-rank linear map T that stretches a search distribution along a few directions.
 
     T z = scale * z + basis^T (mixing (basis z)): components outside the span of the basis are scaled, components inside
@@ -119,8 +119,8 @@ class Genomes(ReadOnly):
 class Population(ReadOnly):
     """How workers make the members of one generation from the shared noise; travels down once per node.
 
-    Member (i, s) is centre_P + s * sigma * T direction(ids_N[i]) for s in signs, with T the spread, or the identity.
-    With genomes it is the mutation ids_N[i] of genome centres_N[i] or, where centres_N[i] is -1, the initialisation
+    Member (i, s) is centre_P + s * sigma * T direction(ids_N[i]) for s in signs, with T the transform, or the identity.
+    With genomes it is the mutation ids_N[i] of genome genome_N[i] or, where genome_N[i] is -1, the initialisation
     ids_N[i]. Both members of a pair get the same episode seeds (common random numbers).
 
     All arrays are read-only.
@@ -136,10 +136,10 @@ class Population(ReadOnly):
         observed_N: Which pairs report the moments of their observations; None where nobody asks.
         normalization: Of observations, or None.
         first_pair: Number of the first pair; not 0 only where a member is replayed alone, or in a further round.
-        spread: A linear map of directions, or None.
+        transform: A linear map of directions, or None.
         genomes: The genomes of members' parents and of the centre's episodes, or None; the first is the centre.
-        centres_N: Index of each member's genome, int32; -1 for a member without one.
-        eval_centres_E: Index of the genome of each episode of the centre, int32.
+        genome_N: Index of each member's genome, int32; -1 for a member without one.
+        eval_genome_E: Index of the genome of each episode of the centre, int32.
         refuses_non_finite: Whether a member ends the run that sees, answers or gets a number that is not finite.
     """
 
@@ -153,10 +153,10 @@ class Population(ReadOnly):
     observed_N: NDArray[np.bool_] | None = None
     normalization: Normalization | None = None
     first_pair: int = 0
-    spread: Spread | None = None
+    transform: Transform | None = None
     genomes: Genomes | None = None
-    centres_N: NDArray[np.int32] | None = None
-    eval_centres_E: NDArray[np.int32] | None = None
+    genome_N: NDArray[np.int32] | None = None
+    eval_genome_E: NDArray[np.int32] | None = None
     refuses_non_finite: bool = True
 
 

@@ -22,7 +22,7 @@ from distes.policies.mlp import MLP
 from distes.pools.base import Pool
 from distes.pools.experiment import Experiment
 from distes.pools.serial import SerialPool
-from distes.population import Evaluation, Population, Spread
+from distes.population import Evaluation, Population, Transform
 from distes.runs.directory import RunDirectory
 from distes.runs.monitors.base import Metrics, Monitor
 from distes.runs.store import RunStore
@@ -66,10 +66,10 @@ def gaussian_members(
     ids_B: NDArray[np.int64],
     signs_B: NDArray[np.int64],
     device: str | torch.device = "cpu",
-    spread: Spread | None = None,
+    transform: Transform | None = None,
 ) -> Members:
     """Members around a centre: centre_P + signs_B[b] * sigma * T direction(ids_B[b])."""
-    rows = GaussianRows(perturbation, sigma, ids_B, signs_B, spread)
+    rows = GaussianRows(perturbation, sigma, ids_B, signs_B, transform)
     return Members(forward, perturbation, centre_P, rows, device)
 
 

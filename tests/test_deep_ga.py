@@ -57,11 +57,11 @@ def scores(strategy: EliteSearch, asked: Population) -> Evaluation:
     """Luck for offspring; candidates have it in each episode, too, but all of them the same."""
     vectors_NP = strategy.parameters(asked)[:, 0]
     fitness_N = [goodness(x) + luck(asked.generation, i) for i, x in enumerate(vectors_NP)]
-    assert asked.genomes is not None and asked.eval_centres_E is not None
+    assert asked.genomes is not None and asked.eval_genome_E is not None
     decoder = strategy._decoder
     vectors = [decoder.vector(genome).numpy() for genome in asked.genomes.tuples]
     luck_E = [luck(1000 + asked.generation, episode % 3) for episode in range(len(asked.eval_seeds_E))]
-    fitness_E = [goodness(vectors[i]) + extra for i, extra in zip(asked.eval_centres_E, luck_E, strict=True)]
+    fitness_E = [goodness(vectors[i]) + extra for i, extra in zip(asked.eval_genome_E, luck_E, strict=True)]
     return replace(Evaluation.of(fitness_N, 1), eval_fitness_E=np.array(fitness_E))
 
 
@@ -106,19 +106,19 @@ def test_elites_are_those_of_the_plain_loop(parts: Parts, kind: type) -> None:
 class TestWhatIsAsked:
     def test_the_first_generation_is_fresh(self, parts: Parts) -> None:
         asked = ga(parts).ask()
-        assert asked.centres_N is not None and asked.genomes is not None
-        assert (asked.centres_N == -1).all() and len(asked.eval_seeds_E) == 0 and asked.signs == (1,)
+        assert asked.genome_N is not None and asked.genomes is not None
+        assert (asked.genome_N == -1).all() and len(asked.eval_seeds_E) == 0 and asked.signs == (1,)
         assert asked.genomes.tuples == [(asked.ids_N[0],)]  # nobody is known to be good: the first one is shown
 
     def test_candidates_live_through_the_same_episodes(self, parts: Parts) -> None:
         strategy = ga(parts)
         for _ in elites(strategy, 2):
             asked = strategy.ask()
-            assert asked.eval_centres_E is not None
+            assert asked.eval_genome_E is not None
             seeds_E = draw(3, asked.generation, Stream.EVALUATION, 3)
             np.testing.assert_array_equal(asked.eval_seeds_E, np.tile(seeds_E, 4))
-            assert asked.eval_centres_E[:3].tolist() == [0, 0, 0]  # the elite is one of them
-            assert len(np.unique(asked.eval_centres_E)) == 4
+            assert asked.eval_genome_E[:3].tolist() == [0, 0, 0]  # the elite is one of them
+            assert len(np.unique(asked.eval_genome_E)) == 4
 
     def test_offspring_are_of_the_elite_and_of_the_best(self, parts: Parts) -> None:
         strategy = ga(parts, population_size=400)
@@ -126,9 +126,9 @@ class TestWhatIsAsked:
         fitness_N = np.random.default_rng(0).permutation(400).astype(float)
         metrics = strategy.tell(fitness_N)
         further = strategy.ask()
-        assert further.genomes is not None and further.centres_N is not None
+        assert further.genomes is not None and further.genome_N is not None
         best = [(int(asked.ids_N[i]),) for i in np.argsort(-fitness_N)[:5]]
-        chosen = [further.genomes.tuples[i] for i in further.centres_N]
+        chosen = [further.genomes.tuples[i] for i in further.genome_N]
         assert set(chosen) == set(best) and further.genomes.tuples[0] == best[0]
         shares = [chosen.count(parent) / 400 for parent in best]
         assert shares == pytest.approx([0.2] * 5, abs=0.07)  # uniformly: 3.5 standard deviations
@@ -156,15 +156,15 @@ class TestElite:
         fitness_N[7] = 1000
         assert strategy.tell(fitness_N)["elite/fitness"] == 1000
         asked = strategy.ask()
-        assert asked.genomes is not None and asked.eval_centres_E is not None
+        assert asked.genomes is not None and asked.eval_genome_E is not None
         assert asked.genomes.tuples[0] == (first.ids_N[7],)
-        again_E = np.where(asked.eval_centres_E == 2, 5.0, 1.0)
+        again_E = np.where(asked.eval_genome_E == 2, 5.0, 1.0)
         metrics = strategy.tell(replace(Evaluation.of(np.zeros(24), 1), eval_fitness_E=again_E))
         assert metrics["elite/fitness"] == 5 and metrics["elite/changed"] == 1
         further = strategy.ask()
-        assert further.genomes is not None and further.centres_N is not None
+        assert further.genomes is not None and further.genome_N is not None
         assert further.genomes.tuples[0] == asked.genomes.tuples[2] == (first.ids_N[1],)
-        assert 0 in further.centres_N  # and it has offspring
+        assert 0 in further.genome_N  # and it has offspring
 
     def test_of_equals_the_elite_stays(self, parts: Parts) -> None:
         strategy = ga(parts)

@@ -37,15 +37,15 @@ def gans(parts: Parts, seed: int = 3, **arguments: Any) -> GANS:
 
 def parents(strategy: GANS) -> set[Genome]:
     asked = strategy.ask()
-    assert asked.genomes is not None and asked.centres_N is not None
-    return {asked.genomes.tuples[i] for i in asked.centres_N}
+    assert asked.genomes is not None and asked.genome_N is not None
+    return {asked.genomes.tuples[i] for i in asked.genome_N}
 
 
 def offspring(strategy: GANS) -> list[Genome]:
     asked = strategy.ask()
-    assert asked.genomes is not None and asked.centres_N is not None
+    assert asked.genomes is not None and asked.genome_N is not None
     origins: list[Genome] = [*asked.genomes.tuples, ()]
-    return [(*origins[i], int(id)) for i, id in zip(asked.centres_N, asked.ids_N, strict=True)]
+    return [(*origins[i], int(id)) for i, id in zip(asked.genome_N, asked.ids_N, strict=True)]
 
 
 def test_the_most_novel_have_offspring(parts: Parts) -> None:

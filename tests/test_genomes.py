@@ -227,8 +227,8 @@ def a_population(made: Parts, generation: int = 3, **changes: Any) -> Population
             "signs": (1,),
             "eval_seeds_E": seeds[:4],
             "genomes": Genomes.of(GENOMES, "he"),
-            "centres_N": ORIGINS_B,
-            "eval_centres_E": np.array([1, 1, 0, 2], np.int32),
+            "genome_N": ORIGINS_B,
+            "eval_genome_E": np.array([1, 1, 0, 2], np.int32),
             **changes,
         }
     )
@@ -276,7 +276,7 @@ class TestWorker:
         assert set(memory._parents) >= set(GENOMES)
         mutation = memory.mutation = Counting(memory.mutation)
         child = (*GENOMES[0], 9)
-        further = a_population(parts, 4, genomes=Genomes.of([child], "he"), centres_N=np.zeros(8, np.int32))
+        further = a_population(parts, 4, genomes=Genomes.of([child], "he"), genome_N=np.zeros(8, np.int32))
         worker.evaluate(further, Chunk(0, 0, 8, each=1))
         assert worker._decoders == {("he", "gaussian", SIGMA): memory}
         assert mutation.children == 1 + 8  # the one new parent, and its offspring

@@ -42,9 +42,9 @@ def test_members_have_the_paper_s_covariance(small: Parts, alpha: float) -> None
     strategy = guided(small, alpha=alpha, **SGD)
     last = estimates(small, strategy, 5)[-3:]
     covariance_PP = SIZE * np.array(reference.guided_covariance([g.tolist() for g in last], alpha))
-    spread = strategy.ask().spread
-    assert spread is not None
-    map_PP = np.stack([spread(e_P) for e_P in np.eye(SIZE, dtype=np.float32)]).astype(float)
+    transform = strategy.ask().transform
+    assert transform is not None
+    map_PP = np.stack([transform(e_P) for e_P in np.eye(SIZE, dtype=np.float32)]).astype(float)
     np.testing.assert_allclose(map_PP.T @ map_PP, covariance_PP, atol=2e-4)
     assert np.trace(covariance_PP) == pytest.approx(SIZE)
 
@@ -54,9 +54,9 @@ def test_an_estimate_is_the_sum_over_members_that_were_mapped(small: Parts) -> N
     strategy = guided(small, **SGD)
     estimates(small, strategy, 4)
     population = strategy.ask()
-    assert population.spread is not None
+    assert population.transform is not None
     table = small.noise.numbers
-    directions = [population.spread(table[i : i + SIZE].astype(np.float32)).tolist() for i in population.ids_N]
+    directions = [population.transform(table[i : i + SIZE].astype(np.float32)).tolist() for i in population.ids_N]
     members_N2P = strategy.parameters(population).astype(float)
     offsets_NP = (members_N2P[:, 0] - population.centre_P) / 0.3
     np.testing.assert_allclose(offsets_NP, directions, atol=1e-5)
@@ -82,7 +82,7 @@ def test_an_estimate_of_nothing_is_not_kept(small: Parts) -> None:
     strategy = guided(small)
     for _ in range(4):
         strategy.tell(np.zeros(8))
-    assert strategy.ask().spread is None and len(strategy.state_dict()["estimates_KP"]) == 0
+    assert strategy.ask().transform is None and len(strategy.state_dict()["estimates_KP"]) == 0
 
 
 def test_the_last_estimates_make_the_subspace(small: Parts) -> None:

@@ -61,11 +61,11 @@ def test_the_map_is_the_product_of_the_paper_s_maps(small: Parts) -> None:
         through(small, strategy, generations)
         twin = reference.LMMAES([0.0] * SIZE, 1.0, 15, 15)
         twin.m, twin.t = strategy.state_dict()["vectors_KP"].tolist(), generations
-        spread = strategy.ask().spread
-        assert spread is not None and len(spread.basis_KP) == min(generations, 15)
+        transform = strategy.ask().transform
+        assert transform is not None and len(transform.basis_KP) == min(generations, 15)
         for z_P in np.random.default_rng(1).standard_normal((5, SIZE)):
-            np.testing.assert_allclose(spread(z_P.astype(np.float32)), twin.mapped(z_P), atol=1e-5)
-    assert LMMAES(np.ones(SIZE, np.float32), small.perturbation).ask().spread is None
+            np.testing.assert_allclose(transform(z_P.astype(np.float32)), twin.mapped(z_P), atol=1e-5)
+    assert LMMAES(np.ones(SIZE, np.float32), small.perturbation).ask().transform is None
 
 
 def test_inner_products_are_followed_for_long(small: Parts) -> None:

@@ -15,7 +15,7 @@ from distes.pools.on_ray.pool import RayPool
 from distes.pools.on_ray.sync import Broadcast
 from distes.pools.search_distribution import SearchDistribution
 from distes.pools.serial import SerialPool
-from distes.population import Genomes, Population, Spread
+from distes.population import Genomes, Population, Transform
 from distes.strategies.pgpe import PGPE
 from distes.tasks.functions import Function
 from distes.training.centre import centre_alone, one_alone
@@ -112,17 +112,17 @@ def populations() -> st.SearchStrategy[Population]:
     """Of three parameters and two pairs, each part there or not, with zeros of both signs and NaN."""
     numbers = st.sampled_from([0.0, -0.0, 1.0, -1.5, float("nan")])
     vectors = st.lists(numbers, min_size=3, max_size=3).map(lambda row: np.array(row, np.float32))
-    spreads = st.builds(
-        lambda row, scale: Spread(scale, row[None], np.ones((1, 1))), vectors, st.sampled_from([0.5, 2.0])
+    transforms = st.builds(
+        lambda row, scale: Transform(scale, row[None], np.ones((1, 1))), vectors, st.sampled_from([0.5, 2.0])
     )
     genomes = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=2).map(tuple), min_size=1, max_size=2)
     return st.builds(
-        lambda centre_P, sigma, spread, of: Population(
-            0, centre_P, sigma, np.arange(2), np.arange(2, dtype=np.uint64), spread=spread, genomes=of
+        lambda centre_P, sigma, transform, of: Population(
+            0, centre_P, sigma, np.arange(2), np.arange(2, dtype=np.uint64), transform=transform, genomes=of
         ),
         vectors,
         st.one_of(st.sampled_from([0.1, 0.2]), vectors),
-        st.none() | spreads,
+        st.none() | transforms,
         st.none() | st.builds(lambda names: Genomes.of(names, "policy"), genomes),
     )
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distes.perturbations.base import Perturbation
-from distes.population import Floats, Spread
+from distes.population import Floats, Transform
 
 VECTORS = 16  # members at a time whose scale is a vector of P
 
@@ -28,7 +28,7 @@ class GaussianRows:
         sigma: float | Floats,
         ids_B: NDArray[np.int64],
         signs_B: NDArray[np.int64],
-        spread: Spread | None = None,
+        transform: Transform | None = None,
     ) -> None:
         """Keeps the numbers of the members; nothing is computed yet.
 
@@ -37,9 +37,9 @@ class GaussianRows:
             sigma: A number, or float32 (P,).
             ids_B: Number of each member's direction, (B,).
             signs_B: +1, -1, or 0 for the centre itself, (B,).
-            spread: The linear map T of directions, or None for the identity.
+            transform: The linear map T of directions, or None for the identity.
         """
-        self._perturbation, self._sigma, self._ids_B, self._spread = perturbation, sigma, ids_B, spread
+        self._perturbation, self._sigma, self._ids_B, self._transform = perturbation, sigma, ids_B, transform
         self._scale_B = torch.from_numpy((signs_B * np.float32(1 if np.ndim(sigma) else sigma)).astype(np.float32))
         self._basis_KP: Tensor | None = None
 
@@ -58,8 +58,8 @@ class GaussianRows:
             ConfigurationError: `sigma` is a vector, and the perturbation takes one sigma for all parameters.
         """
         scale_b, ids_b = self._scale_B[torch.from_numpy(members)].to(out_bQ.device), self._ids_B[members]
-        if self._spread is not None:
-            self._write_spread(self._spread, centre_P, scale_b, ids_b, out_bQ)
+        if self._transform is not None:
+            self._write_transformed(self._transform, centre_P, scale_b, ids_b, out_bQ)
         elif np.ndim(self._sigma) == 0:
             self._perturbation.perturb(centre_P, scale_b, ids_b, out_bQ)
         else:
@@ -69,18 +69,18 @@ class GaussianRows:
                 scale_bP = scale_b[some].unsqueeze(1) * sigma_P
                 self._perturbation.perturb(centre_P, scale_bP, ids_b[some], out_bQ[some])
 
-    def _write_spread(
-        self, spread: Spread, centre_P: Tensor, scale_b: Tensor, ids_b: NDArray[np.int64], out_bP: Tensor
+    def _write_transformed(
+        self, transform: Transform, centre_P: Tensor, scale_b: Tensor, ids_b: NDArray[np.int64], out_bP: Tensor
     ) -> None:
         """Applies T in float32, one member at a time and always in the same memory.
 
-        So a member's bits depend neither on the other members nor on the alignment of its row. `Spread.__call__`
+        So a member's bits depend neither on the other members nor on the alignment of its row. `Transform.__call__`
         differs in the last bits, since it sums inner products in float64.
         """
         device = out_bP.device
         if self._basis_KP is None:
-            self._basis_KP = torch.tensor(spread.basis_KP, device=device)
-            self._mixing_KK = torch.tensor(spread.mixing_KK, dtype=torch.float32, device=device)
+            self._basis_KP = torch.tensor(transform.basis_KP, device=device)
+            self._mixing_KK = torch.tensor(transform.mixing_KK, dtype=torch.float32, device=device)
             self._sigma_P = torch.tensor(self._sigma, dtype=torch.float32, device=device) if np.ndim(self._sigma) else 1
         zero_P, one_1 = torch.zeros_like(centre_P), torch.ones(1, device=device)
         mapped_1P, last = torch.empty(1, len(centre_P), device=device), -1
@@ -88,7 +88,7 @@ class GaussianRows:
             if id != last:  # the two members of a pair follow each other
                 self._perturbation.perturb(zero_P, one_1, np.array([id]), mapped_1P)
                 inner_K = self._mixing_KK @ (self._basis_KP @ mapped_1P[0])
-                mapped_1P.mul_(spread.scale)
+                mapped_1P.mul_(transform.scale)
                 mapped_1P[0].addmv_(self._basis_KP.T, inner_K)
                 mapped_1P.mul_(self._sigma_P)
                 last = id

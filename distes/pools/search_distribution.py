@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from distes.population import Floats, Genomes, Population, Spread
+from distes.population import Floats, Genomes, Population, Transform
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,27 +21,27 @@ class SearchDistribution:
     Attributes:
         centre_P: The centre, float32; empty where there are genomes.
         sigma_P: A standard deviation for each parameter, float32; None where a single number serves all.
-        spread: A linear map of directions, or None.
+        transform: A linear map of directions, or None.
         genomes: What members start from, or None.
     """
 
     centre_P: Floats
     sigma_P: Floats | None = None
-    spread: Spread | None = None
+    transform: Transform | None = None
     genomes: Genomes | None = None
 
     @classmethod
     def of(cls, population: Population) -> Self:
         """Returns the search distribution of a population; its arrays are not copied."""
         sigma_P = population.sigma if isinstance(population.sigma, np.ndarray) and population.sigma.ndim else None
-        return cls(population.centre_P, sigma_P, population.spread, population.genomes)
+        return cls(population.centre_P, sigma_P, population.transform, population.genomes)
 
     @staticmethod
     def without(population: Population) -> Population:
-        """Returns the population with an empty centre, and without vector sigma, spread and genomes."""
+        """Returns the population with an empty centre, and without vector sigma, transform and genomes."""
         sigma = 0.0 if np.ndim(population.sigma) else population.sigma
         nothing_P = np.empty(0, np.float32)
-        return dataclasses.replace(population, centre_P=nothing_P, sigma=sigma, spread=None, genomes=None)
+        return dataclasses.replace(population, centre_P=nothing_P, sigma=sigma, transform=None, genomes=None)
 
     def put_into(self, rest: Population) -> Population:
         """Returns the population whose rest `without` gave."""
@@ -49,7 +49,7 @@ class SearchDistribution:
             rest,
             centre_P=self.centre_P,
             sigma=rest.sigma if self.sigma_P is None else self.sigma_P,
-            spread=self.spread,
+            transform=self.transform,
             genomes=self.genomes,
         )
 
@@ -72,14 +72,14 @@ class SearchDistribution:
 
     def _kind(self) -> tuple[Any, ...]:
         of_genomes = None if self.genomes is None else (self.genomes.initialization, self.genomes.mutation)
-        return self.sigma_P is None, self.spread is None, of_genomes
+        return self.sigma_P is None, self.transform is None, of_genomes
 
     def _arrays(self) -> list[NDArray[Any]]:
         arrays: list[NDArray[Any]] = [self.centre_P]
         if self.sigma_P is not None:
             arrays.append(self.sigma_P)
-        if self.spread is not None:
-            arrays += [self.spread.basis_KP, self.spread.mixing_KK, np.array(self.spread.scale)]
+        if self.transform is not None:
+            arrays += [self.transform.basis_KP, self.transform.mixing_KK, np.array(self.transform.scale)]
         if self.genomes is not None:
             arrays += [self.genomes.ids_G, self.genomes.lengths_M]
         return arrays

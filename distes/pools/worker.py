@@ -165,13 +165,13 @@ class Worker:
         span, count = slice(chunk.start, chunk.stop), chunk.stop - chunk.start
         if chunk.of_centre:
             ids_B, signs_B = np.zeros(count, np.int64), np.zeros(count, np.int64)
-            each, which = 1, population.eval_centres_E
+            each, which = 1, population.eval_genome_E
         else:
             each = len(population.signs)
             ids_B, signs_B = population.ids_N[span].repeat(each), np.tile(population.signs, count)
-            which = population.centres_N
+            which = population.genome_N
         if population.genomes is None:
-            return GaussianRows(self._perturbation, population.sigma, ids_B, signs_B, population.spread)
+            return GaussianRows(self._perturbation, population.sigma, ids_B, signs_B, population.transform)
         assert which is not None
         alive = population.genomes.tuples
         decoder = self._decoder(population.genomes, float(population.sigma))

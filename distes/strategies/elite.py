@@ -165,24 +165,24 @@ class EliteSearch(Strategy):
             signs=SIGNS[:1],
             eval_seeds_E=np.tile(seeds_E, len(state.candidates)),
             genomes=Genomes.of(genomes, self._decoder.initialization.name, self._mutation),
-            centres_N=origins_N,
-            eval_centres_E=np.array([place[one] for one in state.candidates], np.int32).repeat(self._episodes),
+            genome_N=origins_N,
+            eval_genome_E=np.array([place[one] for one in state.candidates], np.int32).repeat(self._episodes),
         )
 
     def parameters(self, population: Population) -> Floats:
         """Returns the parameters of all offspring, (N, 1, P) float32."""
-        assert population.genomes is not None and population.centres_N is not None
+        assert population.genomes is not None and population.genome_N is not None
         genomes = population.genomes.tuples
         self._decoder.expect(genomes)
         mutated_N = np.ones(len(population.ids_N), np.bool_)
-        rows = GenomeRows(self._decoder, genomes, population.centres_N, population.ids_N, mutated_N)
+        rows = GenomeRows(self._decoder, genomes, population.genome_N, population.ids_N, mutated_N)
         return materialise(self._perturbation, population.centre_P, rows)[:, None]
 
     def _tell(self, evaluation: Evaluation) -> dict[str, float]:
         asked = self.ask()
-        assert asked.genomes is not None and asked.centres_N is not None
+        assert asked.genomes is not None and asked.genome_N is not None
         origins: list[Genome] = [*asked.genomes.tuples, ()]  # -1, for none, is the last one
-        offspring = [(*origins[i], id) for i, id in zip(asked.centres_N.tolist(), asked.ids_N.tolist(), strict=True)]
+        offspring = [(*origins[i], id) for i, id in zip(asked.genome_N.tolist(), asked.ids_N.tolist(), strict=True)]
         elite, elite_fitness = self._elect(evaluation)
         fitness_N = evaluation.fitness_N2[:, 0]
         ranked = best_first(offspring, fitness_N)

@@ -13,7 +13,7 @@ from distes.members.gaussian import GaussianRows
 from distes.members.members import materialise
 from distes.noise.draws import Stream, draw
 from distes.perturbations.base import Perturbation
-from distes.population import SIGNS, Evaluation, Floats, Population, Spread
+from distes.population import SIGNS, Evaluation, Floats, Population, Transform
 from distes.strategies.arguments import MAX_POPULATION, require_members
 from distes.strategies.base import Strategy
 
@@ -22,7 +22,7 @@ class GaussianSearch(Strategy):
     """Samples members around one centre; a subclass defines the centre, sigma, and the update.
 
     A member is centre + sign * sigma * T z, with z a standard normal direction from the noise table. T is the identity
-    unless a subclass overrides `_spread`. Directions and episode seeds are functions of (seed, generation, pair).
+    unless a subclass overrides `_transform`. Directions and episode seeds are functions of (seed, generation, pair).
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class GaussianSearch(Strategy):
         """Returns the centre of this generation's members, (P,) float32."""
         return self.centre_P
 
-    def _spread(self) -> Spread | None:
+    def _transform(self) -> Transform | None:
         """Returns the linear map T of directions, or None for the identity."""
         return None
 
@@ -93,7 +93,7 @@ class GaussianSearch(Strategy):
         pairs, signs = len(population.ids_N), len(population.signs)
         signs_B = np.tile(population.signs, pairs)
         ids_B = population.ids_N.repeat(signs)
-        rows = GaussianRows(self._perturbation, population.sigma, ids_B, signs_B, population.spread)
+        rows = GaussianRows(self._perturbation, population.sigma, ids_B, signs_B, population.transform)
         return materialise(self._perturbation, population.centre_P, rows).reshape(pairs, signs, -1)
 
     def _ids(self, pairs: int, first: int = 0) -> NDArray[np.int64]:
@@ -110,5 +110,5 @@ class GaussianSearch(Strategy):
             seeds_N=draw(self._seed, self._generation, Stream.EPISODES, pairs)[first:],
             signs=self._signs,
             first_pair=first,
-            spread=self._spread(),
+            transform=self._transform(),
         )

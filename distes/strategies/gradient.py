@@ -73,8 +73,8 @@ class GradientES(GaussianSearch):
     def _gradient(self, ids_N: NDArray[np.int64], estimate: Estimate) -> Floats:
         """Returns the gradient, (P,) float32. T maps the sum of directions, which is the sum of mapped directions."""
         total_P = estimate.gradient(self._perturbation, ids_N)
-        spread = self._spread()
-        return total_P if spread is None else spread(total_P)
+        transform = self._transform()
+        return total_P if transform is None else transform(total_P)
 
     def _learned(self, gradient_P: Floats) -> None:
         """Called with the gradient, (P,), after the step; a subclass may store it."""

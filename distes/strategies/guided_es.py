@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
 from distes.perturbations.base import Perturbation
-from distes.population import Floats, Spread
+from distes.population import Floats, Transform
 from distes.runs.state_check import is_floats, require
 from distes.strategies.arguments import require_dense
 from distes.strategies.openai_es import OpenAIES
@@ -81,10 +81,10 @@ class GuidedES(OpenAIES):
             )
         self._alpha, self._size = alpha, subspace
         self._estimates_KP = np.empty((0, size), np.float32)  # the oldest first; never written to
-        self._guide: Spread | None = None
+        self._guide: Transform | None = None
         super().__init__(centre_P, perturbation, seed, **arguments)
 
-    def _spread(self) -> Spread | None:
+    def _transform(self) -> Transform | None:
         return self._guide
 
     def _learned(self, gradient_P: Floats) -> None:
@@ -99,7 +99,7 @@ class GuidedES(OpenAIES):
             basis_KP = orthonormal(estimates_KP)
             outside = math.sqrt(self._alpha)
             inside = math.sqrt(self._alpha + (1 - self._alpha) * basis_KP.shape[1] / len(basis_KP))
-            self._guide = Spread(outside, basis_KP, (inside - outside) * np.eye(len(basis_KP)))
+            self._guide = Transform(outside, basis_KP, (inside - outside) * np.eye(len(basis_KP)))
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state of `OpenAIES`, and the last estimates."""

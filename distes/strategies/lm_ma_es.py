@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
 from distes.perturbations.base import Perturbation
-from distes.population import Floats, Spread
+from distes.population import Floats, Transform
 from distes.strategies.adaptive import AdaptiveES, State, exp
 from distes.strategies.arguments import initial_sigma, usual_population
 from distes.strategies.update.recombination import Doubles, Recombination, path_after
@@ -104,7 +104,7 @@ class LMMAES(AdaptiveES[Memory]):
     def _sigma_of(self, state: Memory) -> float:
         return state.sigma
 
-    def _spread(self) -> Spread | None:
+    def _transform(self) -> Transform | None:
         """Returns algorithm 1's loop over the vectors as one map, d = scale z + M^T C M z, with rows m_1 to m_K of M.
 
         The step d <- (1 - c) d + c m_j (m_j . d) multiplies scale and C by 1 - c. Row j of C then gains
@@ -120,13 +120,13 @@ class LMMAES(AdaptiveES[Memory]):
             mixing_KK *= 1 - c_d
             mixing_KK[j] += c_d * row_K
             scale *= 1 - c_d
-        return Spread(scale, self._state.vectors_KP[:used], mixing_KK)
+        return Transform(scale, self._state.vectors_KP[:used], mixing_KK)
 
     def _after(self, fitness_NS: Doubles) -> Memory:
-        state, spread = self._state, self._spread()
+        state, transform = self._state, self._transform()
         ids_M = self._ids(self._pairs)[self._recombination.best(fitness_NS)]
         z_P = self._perturbation.weighted_sum(ids_M, self._recombination.weights_M)  # sum_i w_i z_i
-        d_P = z_P if spread is None else spread(z_P)  # sum_i w_i d_i, since the map is linear
+        d_P = z_P if transform is None else transform(z_P)  # sum_i w_i d_i, since the map is linear
         mu_w = self._recombination.mu_eff
         p_sigma_P = path_after(state.sigma_path_P, self._c_sigma, mu_w, z_P.astype(np.float64))
         squared_length = float(np.square(p_sigma_P).sum())

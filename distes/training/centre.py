@@ -55,14 +55,14 @@ class CentreEvaluation:
 
         Episodes of the centre that the strategy itself asks for come first, and count as those asked for here.
         """
-        asked_E, centres_E = population.eval_seeds_E, population.eval_centres_E
+        asked_E, genome_E = population.eval_seeds_E, population.eval_genome_E
         due = self._episodes if population.generation % self._every == 0 else 0
-        of_centre = len(asked_E) if centres_E is None else int(np.count_nonzero(centres_E == 0))
+        of_centre = len(asked_E) if genome_E is None else int(np.count_nonzero(genome_E == 0))
         further_E = self._strategy.evaluation_seeds(max(due, of_centre))[of_centre:]
-        if centres_E is not None:
-            centres_E = np.concatenate([centres_E, np.zeros(len(further_E), np.int32)])
+        if genome_E is not None:
+            genome_E = np.concatenate([genome_E, np.zeros(len(further_E), np.int32)])
         return dataclasses.replace(
-            population, eval_seeds_E=np.concatenate([asked_E, further_E]), eval_centres_E=centres_E
+            population, eval_seeds_E=np.concatenate([asked_E, further_E]), eval_genome_E=genome_E
         )
 
     def judge(self, population: Population, evaluation: Evaluation, stop: Callable[[], bool]) -> NDArray[np.float64]:
@@ -79,8 +79,8 @@ class CentreEvaluation:
             Interrupted: `stop` returned True.
         """
         fitness_E = evaluation.eval_fitness_E
-        if population.eval_centres_E is not None:
-            fitness_E = fitness_E[population.eval_centres_E == 0]
+        if population.eval_genome_E is not None:
+            fitness_E = fitness_E[population.eval_genome_E == 0]
         if self.final_episodes and self.reaches_target(fitness_E):
             return self.final(population, stop)
         return fitness_E
@@ -122,11 +122,9 @@ def centre_alone(population: Population, eval_seeds_E: NDArray[np.uint64] | None
     """
     nobody = _some(population, slice(0, 0))
     if eval_seeds_E is None:
-        return dataclasses.replace(
-            nobody, eval_seeds_E=population.eval_seeds_E, eval_centres_E=population.eval_centres_E
-        )
-    centres_E = None if population.genomes is None else np.zeros(len(eval_seeds_E), np.int32)
-    return dataclasses.replace(nobody, eval_seeds_E=eval_seeds_E, eval_centres_E=centres_E)
+        return dataclasses.replace(nobody, eval_seeds_E=population.eval_seeds_E, eval_genome_E=population.eval_genome_E)
+    genome_E = None if population.genomes is None else np.zeros(len(eval_seeds_E), np.int32)
+    return dataclasses.replace(nobody, eval_seeds_E=eval_seeds_E, eval_genome_E=genome_E)
 
 
 def one_alone(population: Population, pair: int, sign: int) -> Population:
@@ -147,8 +145,8 @@ def _some(population: Population, pairs: slice) -> Population:
         population,
         ids_N=population.ids_N[pairs],
         seeds_N=population.seeds_N[pairs],
-        centres_N=None if population.centres_N is None else population.centres_N[pairs],
+        genome_N=None if population.genome_N is None else population.genome_N[pairs],
         eval_seeds_E=population.eval_seeds_E[:0],
-        eval_centres_E=None if population.eval_centres_E is None else population.eval_centres_E[:0],
+        eval_genome_E=None if population.eval_genome_E is None else population.eval_genome_E[:0],
         observed_N=None,
     )

@@ -13,7 +13,7 @@ from distes.errors import EvaluationError
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.on_ray.pool import RayPool
 from distes.pools.serial import SerialPool
-from distes.population import Evaluation, Genomes, Normalization, Population, Spread
+from distes.population import Evaluation, Genomes, Normalization, Population, Transform
 from tests.reference import episode_seed
 from tests.small import Parts, drift, evaluate, population, train
 
@@ -83,7 +83,7 @@ def populations(parts: Parts) -> dict[str, Population]:
     seeds_E = np.arange(20, dtype=np.uint64)
     normalization = Normalization(np.array([7, 0, -20], np.float32), np.array([3, 0.5, 2], np.float32))
     basis_KP = parts.perturbation.directions(np.arange(3))
-    spread = Spread(0.5, basis_KP, np.array([[0.1, 0, 0], [0.2, 0.3, 0], [-0.1, 0, 0.2]]))
+    transform = Transform(0.5, basis_KP, np.array([[0.1, 0, 0], [0.2, 0.3, 0], [-0.1, 0, 0.2]]))
     nobody = {"ids_N": np.empty(0, np.int64), "seeds_N": np.empty(0, np.uint64)}
     return {
         "pairs": population(strategy),
@@ -93,16 +93,16 @@ def populations(parts: Parts) -> dict[str, Population]:
             strategy, sigma=np.linspace(0, 1, parts.layout.size, dtype=np.float32)
         ),
         "members that come alone": population(strategy, signs=(1,)),
-        "a linear map of directions": population(strategy, spread=spread),
+        "a linear map of directions": population(strategy, transform=transform),
         "a further round": population(strategy, first_pair=11),
         "genomes": population(
             strategy,
             signs=(1,),
             centre_P=np.empty(0, np.float32),
             genomes=Genomes.of([(1, 2, 3), (4,), (1, 2, 5)], "orthogonal"),
-            centres_N=np.array([0, 1, 2, -1, 0, -1, 2, 1, 1, 0, 0], np.int32),
+            genome_N=np.array([0, 1, 2, -1, 0, -1, 2, 1, 1, 0, 0], np.int32),
             eval_seeds_E=seeds_E,
-            eval_centres_E=np.arange(20, dtype=np.int32) % 3,
+            eval_genome_E=np.arange(20, dtype=np.int32) % 3,
         ),
         "the centre alone": population(strategy, **nobody, eval_seeds_E=seeds_E),
         "nobody": population(strategy, **nobody),
