@@ -20,7 +20,7 @@ from distes.cli import main as launch
 from distes.tasks.base import Request, Stopped
 from distes.tasks.gym import Gym
 from tests.contracts import registry, test_envs, test_policies, test_strategies, test_tasks
-from tests.small import ROOT, parts
+from tests.support.small import ROOT, parts
 
 PAGE = (ROOT / "docs" / "extend.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.DOTALL | re.M)

@@ -13,7 +13,7 @@ from ray.exceptions import ActorDiedError, RayActorError
 from distes.cli.jsonargparse_internals import typed_actions
 from distes.members.torch_internals import has_hooks, spare_the_compiler
 from distes.pools.on_ray import ray_internals
-from tests.small import ROOT
+from tests.support.small import ROOT
 
 HOMES = {
     "ray._private": "pools/on_ray/ray_internals.py",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.small import ROOT
+from tests.support.small import ROOT
 
 # From the bottom up; what stands in one line knows nothing of each other.
 FLOORS = [

@@ -38,7 +38,7 @@ from distes.strategies.snes import SNES
 from distes.tasks.base import Task
 from distes.tasks.functions import Function
 from distes.tasks.gym import Gym
-from tests.small import DRIFT
+from tests.support.small import DRIFT
 
 PERTURBATIONS: Mapping[str, Callable[[NoiseTable, Layout], Perturbation]] = {
     "Dense": Dense,
@@ -208,14 +208,14 @@ TASKS: Mapping[str, Callable[[], Task]] = {
     "Gym, CartPole": lambda: Gym("CartPole-v1", max_steps=60, slots=5, stepping="one_by_one"),
     "Gym, batched CartPole": lambda: Gym("CartPole-v1", max_steps=60),
     "Gym, batched Drift": lambda: Gym(
-        "tests.environments.Drifts",
+        "tests.support.environments.Drifts",
         episodes_per_member=2,
         action_noise=0.3,
         reward_shift=0.1,
         normalize_observations=True,
     ),
     "Gym, vectors of Drift": lambda: Gym(
-        "tests.environments.vector_drift",
+        "tests.support.environments.vector_drift",
         slots=7,
         action_noise=0.3,
         reward_shift=0.1,

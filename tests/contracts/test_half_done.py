@@ -17,8 +17,8 @@ from distes.runs.state_check import change
 from distes.strategies.base import Strategy
 from tests.contracts.registry import STRATEGIES
 from tests.contracts.test_strategies import answer, go_on, make
-from tests.lines import Lines
-from tests.small import Parts, sphere
+from tests.support.lines import Lines
+from tests.support.small import Parts, sphere
 
 WATCHED = str(Path(distes.__file__).parent), str(Path(torch.optim.__file__).parent)
 GENERATION = 3  # by then every strategy has parents, an archive, a memory

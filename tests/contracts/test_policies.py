@@ -18,8 +18,8 @@ from distes.noise.table import NoiseTable
 from distes.policies.base import StatefulPolicy
 from distes.policies.layout import Layout
 from tests.contracts.registry import PERTURBATIONS, POLICIES
-from tests.policies import OF_KNOWN_LAYERS, THROUGH_VMAP
-from tests.small import gaussian_members
+from tests.support.policies import OF_KNOWN_LAYERS, THROUGH_VMAP
+from tests.support.small import gaussian_members
 
 # torch on its own many-member form of nn.GRUCell; ours says what the user needs to know
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")

@@ -15,7 +15,7 @@ from distes.pools.on_ray.pool import RayPool
 from distes.pools.serial import SerialPool
 from distes.population import Evaluation, Genomes, Normalization, Population, Transform
 from tests.reference import episode_seed
-from tests.small import Parts, drift, evaluate, population, train
+from tests.support.small import Parts, drift, evaluate, population, train
 
 PAIRS_PER_CHUNK = 2
 UNBEARABLE = 666  # a pair's draw whose episode makes the environment raise

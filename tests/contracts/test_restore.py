@@ -16,8 +16,8 @@ from distes.runs.state_check import change
 from distes.strategies.base import Strategy
 from tests.contracts.registry import STRATEGIES
 from tests.contracts.test_strategies import answer, make
-from tests.small import Parts, sphere
-from tests.strategies import Counter
+from tests.support.small import Parts, sphere
+from tests.support.strategies import Counter
 
 GENERATIONS = 4
 ODD = [

@@ -22,7 +22,7 @@ from distes.population import Evaluation, Population
 from distes.runs.state_encoding import decode, encode, pack, unpack
 from distes.strategies.base import Strategy
 from tests.contracts.registry import FOR_MOST, LEFT_ON_A_SPHERE, STRATEGIES
-from tests.small import Parts, evaluate, sphere
+from tests.support.small import Parts, evaluate, sphere
 
 pytestmark = pytest.mark.parametrize("name", STRATEGIES)
 

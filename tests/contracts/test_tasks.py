@@ -20,7 +20,7 @@ from distes.population import Normalization
 from distes.tasks.base import Outcome, Request, Task
 from distes.tasks.gym import Gym
 from tests.contracts.registry import TASKS
-from tests.small import DRIFT, Parts, parts
+from tests.support.small import DRIFT, Parts, parts
 
 B = 16
 IDS = np.arange(8).repeat(2) * 1000  # pairs, as in a chunk

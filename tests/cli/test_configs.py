@@ -1,0 +1,68 @@
+"""Every file in configs/ is loaded, built and run for one tiny generation, played, and resumed."""
+
+import json
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from distes.cli.command import main
+from distes.cli.flags import configure, read_flags
+from distes.cli.play import play
+
+CONFIGS = sorted(Path(__file__).resolve().parents[2].glob("configs/*.yaml"))
+NOISE = 2**19  # numbers: more than any of the policies without a CNN has parameters
+NEEDS = {"(extra: mujoco)": "mujoco", "(extra: box2d)": "Box2D", "(extra: atari)": "ale_py"}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_one_tiny_generation(path: Path, tmp_path: Path) -> None:
+    text = path.read_text()
+    for extra, module in NEEDS.items():
+        if extra in text and find_spec(module) is None:
+            pytest.skip(f"needs {extra}")
+    tiny = {
+        "workers": 0,
+        "run_dir": tmp_path / "run",
+        "generations": 1,
+        "eval_episodes": 1,
+        "final_episodes": 0,
+        "strategy.population_size": 4,
+        "task.max_steps": 5,
+        "task.slots": 2,
+        "task.episodes_per_member": 1,
+        "target_fitness": ".inf",
+        "noise.size": NOISE if "CNN" not in text else 2**22,
+    }
+    if "top_directions" in text:
+        tiny["strategy.top_directions"] = 1  # of two
+    if "candidates:" in text:
+        tiny |= {"strategy.candidates": 2, "strategy.parents": 2}  # of four
+    if "timesteps_per_generation" in text:
+        tiny["strategy.timesteps_per_generation"] = "null"  # one round
+    flags = [str(part) for key, value in tiny.items() for part in (f"--{key}", value)]
+    assert main(["--config", str(path), *flags]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 1
+    assert rows[0]["episodes"] == 4
+    assert 4 <= rows[0]["timesteps"] <= 20
+    lengths = [length for _, length in play(str(tmp_path / "run"), policy="last", episodes=1)]
+    assert 1 <= lengths[0] <= 5
+    assert main(["--resume", str(tmp_path / "run"), "--generations", "2"]) == 0
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_default_is_cartpole() -> None:
+    default = configure(read_flags([]))
+    assert configure(read_flags(["--config", str(CONFIGS[0].parent / "cartpole.yaml")])) == default
+    assert default["task"]["init_args"]["env"] == "CartPole-v1"
+
+
+def test_there_is_every_configuration_that_is_named() -> None:
+    """In the README and the pages of docs/, in messages and in docstrings."""
+    root = CONFIGS[0].parents[1]
+    patterns = ("README.md", "docs/*.md", "distes/**/*.py", "scripts/**/*.py")
+    texts = [path.read_text() for pattern in patterns for path in root.glob(pattern)]
+    named = {name for text in texts for name in re.findall(r"configs/(\w+)\.yaml", text)}
+    assert named and named <= {path.stem for path in CONFIGS}

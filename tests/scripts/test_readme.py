@@ -1,0 +1,274 @@
+"""What the README and the pages of docs/ show works as it stands there."""
+
+import ast
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+import torch
+
+from distes.cli import main as launch
+from distes.cli.flags import configure, read_flags
+from distes.cli.keys import CLASSES
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+}
+LINKING = {**PAGES, **{name: (ROOT / name).read_text() for name in ("CHANGELOG.md", "CONTRIBUTING.md")}}
+ACTIVATION = "source .venv/bin/activate"
+# What only the environment has: a name at the beginning of a command.
+NEEDS_ACTIVATION = re.compile(r"(?:python|pip|ray|tensorboard|distes|pytest)(?= )")
+
+
+def blocks(page: str, kind: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return [
+        text
+        for language, text in re.findall(r"^```(\w*)\n(.*?)^```", PAGES[page], re.DOTALL | re.M)
+        if language == kind
+    ]
+
+
+def commands(page: str) -> list[str]:
+    """The lines of a page's shell blocks, continued ones joined."""
+    return [line for text in blocks(page, "bash") for line in text.replace("\\\n", " ").splitlines() if line]
+
+
+def program(page: str, what: str) -> str:
+    """The one Python program of a page that has this in it."""
+    (found,) = (text for text in blocks(page, "python") if what in text)
+    return found
+
+
+LAUNCHES = {
+    f"{page}: {line}": shlex.split(line.partition("scripts/launch.py")[2], comments=True)
+    for page in PAGES
+    if page != "docs/extend.md"  # whose classes are elsewhere: test_extend.py runs its commands
+    for line in commands(page)
+    if re.search(r"python scripts/launch\.py", line.partition(" #")[0]) and not re.search(r"--resume|--help|\$", line)
+}
+
+
+def test_the_ten_lines_of_python_give_what_make_run_gives(tmp_path: Path) -> None:
+    text = program("README.md", "distes.Trainer")
+    assert len([line for line in text.splitlines() if line]) <= 10
+    run = tmp_path / "run"
+    assert launch(["--workers", "0", "--run_dir", str(run)]) == 0
+    digest = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["params/sha256"]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{text}\nimport hashlib; print(hashlib.sha256(strategy.centre_P.data).hexdigest())"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "reason='target_fitness'" in done.stdout
+    assert float(re.search(r"eval_mean=([\d.]+)", done.stdout)[1]) >= 475
+    assert "eval_episodes=100" in done.stdout
+    assert done.stdout.splitlines()[-1] == digest
+
+
+def test_a_loop_of_one_s_own_finds_the_top_of_a_sphere() -> None:
+    names: dict[str, Any] = {}
+    exec(program("docs/strategies.md", "strategy.ask()"), names)
+    assert np.square(names["strategy"].centre_P).sum() < 1e-6
+    assert torch.cat([parameter.flatten() for parameter in names["policy"].parameters()]).abs().max() < 1e-3
+
+
+def test_every_program_is_run_by_a_test() -> None:
+    assert {page: len(blocks(page, "python")) for page in PAGES if blocks(page, "python")} == {
+        "README.md": 1,
+        "docs/extend.md": 4,  # by test_extend.py
+        "docs/strategies.md": 1,
+    }
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/reproducibility.md"])
+def test_the_check_of_the_promise_finds_two_runs_identical(page: str, tmp_path: Path) -> None:
+    (text,) = (text for text in blocks(page, "bash") if "echo identical" in text)
+    shown = text[text.index("python scripts/launch.py") :]
+    script = shown.replace("python scripts/", f"{shlex.quote(sys.executable)} {shlex.quote(str(ROOT))}/scripts/")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "identical"
+    lines = (tmp_path / "runs" / "on-ray" / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) > 1 and all('"params/sha256": "' in line for line in lines)  # what the command looks for is there
+
+
+@pytest.mark.parametrize("flags", LAUNCHES.values(), ids=LAUNCHES)
+def test_the_commands_are_understood(flags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert configure(read_flags(flags))["task"]["class_path"] in CLASSES["task"]
+
+
+def test_there_are_commands() -> None:
+    assert len(LAUNCHES) >= 12
+    assert {name.partition(":")[0] for name in LAUNCHES} >= {"README.md", "docs/train.md", "docs/clusters.md"}
+
+
+def test_the_readme_is_short() -> None:
+    assert len(PAGES["README.md"].splitlines()) <= 150
+
+
+def test_what_two_pages_show_is_the_same() -> None:
+    """The picture of one generation, the order of the packages, and the commands of the learning curves."""
+    first, second = (blocks(page, "") for page in ("README.md", "docs/design.md"))
+    for what in ("strategy.ask():", "cli > training"):
+        (here,), (there,) = ([text for text in texts if what in text] for texts in (first, second))
+        assert here == there
+    curves = [
+        [text for text in blocks(page, "bash") if "for seed in" in text]
+        for page in ("README.md", "docs/results/README.md")
+    ]
+    assert curves[0] == curves[1] and len(curves[0]) == 1
+
+
+@pytest.mark.parametrize("page", LINKING)
+def test_files_that_are_named_exist(page: str) -> None:
+    for name in re.findall(
+        r"(?<![\w/.])(?:distes|configs|scripts|docker|tests|docs)/[\w./]+\w\b(?![*-])", LINKING[page]
+    ):
+        assert (ROOT / name).exists(), name
+
+
+def test_a_paper_leads_to_files() -> None:
+    """Every algorithm is named, and each row of the table ends with files, not with folders."""
+    table = PAGES["docs/design.md"].partition("## With a paper in hand")[2].partition("\n## ")[0]
+    rows = [cells(line) for line in table.splitlines() if line.startswith("| ")][2:]
+    assert all(re.fullmatch(r" `distes/[\w/]+\.py`(, `distes/[\w/]+\.py`)* ", row[-1]) for row in rows)
+    bases = {"__init__", "base", "arguments", "adaptive", "gaussian", "gradient", "safe_es"}
+    for path in (ROOT / "distes" / "strategies").glob("*.py"):
+        assert path.stem in bases or f"distes/strategies/{path.name}" in table, path.name
+
+
+def anchors(text: str) -> set[str]:
+    """What a heading is linked by: its words in lower case, joined by hyphens, without punctuation."""
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.M)
+    titles = re.findall(r"^#+ (.*)", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", LINKING)
+def test_links_lead_somewhere(page: str) -> None:
+    text = re.sub(r"^```.*?^```", "", LINKING[page], flags=re.DOTALL | re.M)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = unquote(target).partition("#")
+        path = ((ROOT / page).parent / name) if name else ROOT / page
+        assert path.resolve().is_relative_to(ROOT) and path.exists(), target
+        assert not anchor or anchor in anchors(path.read_text()), target
+
+
+@pytest.mark.parametrize("index", ["docs", "docs/results"])
+def test_an_index_names_every_page_of_its_folder(index: str) -> None:
+    names = {Path(page).name for page in PAGES if str(Path(page).parent) == index} - {"README.md"}
+    linked = set(re.findall(r"\]\((\w+\.md)\)", PAGES[f"{index}/README.md"]))
+    assert linked == names
+    if index == "docs":
+        assert set(re.findall(r"\]\(docs/(\w+\.md)\)", PAGES["README.md"])) == names
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_begins_with_a_title_and_a_sentence(page: str) -> None:
+    title, empty, sentence = PAGES[page].splitlines()[:3]
+    assert re.match(r"# \w", title) and not empty and re.match(r"\w", sentence)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_needs_the_environment_comes_after_its_activation(page: str) -> None:
+    """In shell blocks as well as within a line; a name that `make` runs, or a path into .venv, needs none."""
+    text = PAGES[page]
+    if page.startswith("docs/results/"):
+        assert ACTIVATION in PAGES["docs/results/README.md"]  # once for all pages of the folder
+        return
+    places = [
+        block.start(1) + line.start()
+        for block in re.finditer(r"^```bash\n(.*?)^```", text, re.DOTALL | re.M)
+        for line in re.finditer(r"^[ \t]*(?=\S)", block[1], re.M)
+        if NEEDS_ACTIVATION.match(block[1], line.end())
+    ]
+    within = re.sub(r"^```.*?^```", lambda block: " " * len(block[0]), text, flags=re.DOTALL | re.M)
+    places += [match.start() for match in re.finditer("`", within) if NEEDS_ACTIVATION.match(within, match.end())]
+    if places:
+        assert ACTIVATION in text, "no activation"
+        early = [place for place in places if place < text.index(ACTIVATION)]
+        assert not early, text[early[0] : early[0] + 60]
+
+
+@pytest.mark.parametrize("page", LINKING)
+def test_tables_are_rendered_as_tables(page: str) -> None:
+    """A table ends at an empty line; whatever else follows it becomes a row. Rows have as many cells as the head."""
+    lines = re.sub(r"^```.*?^```", "", LINKING[page], flags=re.DOTALL | re.M).splitlines()
+    for before, after in pairwise(lines):
+        if before.startswith("|") != after.startswith("|"):
+            assert not (before.strip() and after.strip()), (before, after)
+        elif before.startswith("|"):
+            assert len(cells(before)) == len(cells(after)), (before, after)
+
+
+def cells(row: str) -> list[str]:
+    return re.split(r"(?<!\\)\|", row.strip().strip("|"))
+
+
+def test_a_script_beside_the_clone_finds_what_is_installed(tmp_path: Path) -> None:
+    """A clone in a folder named distes must not hide the package in it."""
+    (tmp_path / "distes").mkdir()
+    (tmp_path / "mine.py").write_text("import distes; print(distes.NoiseTable)")
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "mine.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100
+    )
+    assert done.stdout == "<class 'distes.noise.table.NoiseTable'>\n", done.stderr
+
+
+@pytest.mark.parametrize("script", ["launch", "play"])
+def test_another_interpreter_is_told_what_works(tmp_path: Path, script: str) -> None:
+    (tmp_path / "scripts").mkdir()
+    for name in (script, "instead"):
+        (tmp_path / "scripts" / f"{name}.py").write_bytes((ROOT / "scripts" / f"{name}.py").read_bytes())
+    bare = [sys.executable, "-S", "-E", f"scripts/{script}.py"]  # as an interpreter without any package
+    done = subprocess.run(bare, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: \w+ is not installed for .*: run `make setup` in .*activate`\n", done.stderr)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").touch()
+    done = subprocess.run(bare, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert f": use .venv/bin/python scripts/{script}.py, or first `source .venv/bin/activate`" in done.stderr
+
+
+SCRIPTS = sorted(path for path in (ROOT / "scripts").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_explains_itself_without_the_peers_it_measures(path: Path) -> None:
+    """What is imported at once is declared; peers are imported after the command line has been read."""
+    allowed = {"distes", "scripts", "torch", "numpy", "ray", "gymnasium", "mujoco", "psutil", "yaml", "rich"}
+    allowed |= {file.stem for file in [*SCRIPTS, *SCRIPTS[0].parent.iterdir()]} | set(sys.stdlib_module_names)
+    roots = set()
+    for statement in ast.parse(path.read_text()).body:
+        for node in ast.walk(statement) if isinstance(statement, ast.Try) else [statement]:
+            if isinstance(node, ast.Import):
+                roots |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                roots.add((node.module or "").partition(".")[0])
+    assert roots <= allowed

@@ -1,0 +1,115 @@
+"""What `cuda_graph.py` needs of torch.cuda, on the processor: streams, graphs, and what a failed recording leaves."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.support.pointer_graphs import PointerGraphs
+
+
+class Stream:
+    def __init__(self, device: Any = None) -> None:
+        self.waited_for: list[Stream] = []
+
+    def wait_stream(self, other: "Stream") -> None:
+        self.waited_for.append(other)
+
+
+class Graph:
+    replay: Callable[[], None]
+
+
+class FakeCuda:
+    """Behaves as torch 2.11 does.
+
+    A recording in which something has waited for the GPU, or been refused, is invalid: its end raises, whatever was
+    raised before, and then neither the stream nor the allocator is what it was.
+
+    Attributes:
+        stream: The current one.
+        recording: Whether the allocator believes that a recording goes on.
+        mode: Of `torch.cuda.set_sync_debug_mode`.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stream = self.default = Stream()
+        self.recording = self.invalid = False
+        self.mode = self.recorded = 0
+        for name in ("current_stream", "set_stream", "get_sync_debug_mode", "set_sync_debug_mode"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, f"_{name}"))
+        monkeypatch.setattr(torch.cuda, "stream", self._on_stream)
+        monkeypatch.setattr(torch.cuda, "device", self._on_device)
+        monkeypatch.setattr(torch.cuda, "graph", self._graph)
+        monkeypatch.setattr(torch.cuda, "Stream", Stream)
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+        monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 1))
+        monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", self._end, raising=False)
+        monkeypatch.setattr("distes.members.cuda_graph._on_gpu", lambda x: True)
+        monkeypatch.setattr("distes.members.cuda_graph._STREAMS", {})
+
+    def item(self, x: Tensor) -> float:
+        """Waits for the GPU, as `.item()` does."""
+        if self.recording:
+            self.invalid = True
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+        if self.mode == 1:
+            warnings.warn("called a synchronizing CUDA operation (Triggered internally at ...)", stacklevel=1)
+        elif self.mode == 2:
+            raise RuntimeError("called a synchronizing CUDA operation")
+        return float(x)
+
+    def _current_stream(self, device: Any = None) -> Stream:
+        return self.stream
+
+    def _set_stream(self, stream: Stream) -> None:
+        self.stream = stream
+
+    def _get_sync_debug_mode(self) -> int:
+        return self.mode
+
+    def _set_sync_debug_mode(self, mode: int | str) -> None:
+        self.mode = {"default": 0, "warn": 1, "error": 2}.get(mode, mode)  # type: ignore[arg-type,assignment]
+
+    @contextmanager
+    def _on_stream(self, stream: Stream) -> Iterator[None]:
+        before, self.stream = self.stream, stream
+        yield
+        self.stream = before
+
+    @contextmanager
+    def _on_device(self, device: Any) -> Iterator[None]:
+        yield
+
+    def _graph(self, graph: Graph, pool: Any = None, stream: Any = None, capture_error_mode: str = "global") -> Any:
+        return _Recording(self, graph, stream)
+
+    def _end(self, device: Any, pool: Any) -> None:
+        if not self.recording:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        self.recording = False
+
+
+class _Recording:
+    def __init__(self, cuda: FakeCuda, graph: Graph, stream: Stream) -> None:
+        self.cuda, self.graph, self.given = cuda, graph, stream
+
+    def __enter__(self) -> None:
+        self.before, self.cuda.stream = self.cuda.stream, self.given
+        self.cuda.recording, self.cuda.invalid = True, False
+        self.pointers = PointerGraphs()
+        self.pointers.begin()
+
+    def __exit__(self, *error: Any) -> None:
+        self.pointers.end()
+        if self.cuda.invalid:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+        self.cuda.recording = False
+        self.cuda.stream = self.before
+        if error[0] is None:
+            self.cuda.recorded += 1
+            self.graph.replay = self.pointers.replay
