@@ -147,7 +147,7 @@ def tests(case: Case) -> Figures:
     """Those marked `gpu`, but for the slow ones."""
     if case.name == "cpu":
         raise Skip("needs a GPU")
-    files = [f"tests/test_{name}.py" for name in TESTS]
+    files = [str(path) for name in TESTS for path in ROOT.glob(f"tests/**/test_{name}.py")]
     options = ["-m", "gpu and not slow", "-q", "-p", "no:cacheprovider", "--tb=short", "--timeout=60"]
     done = subprocess.run([sys.executable, "-u", "-m", "pytest", *options, *files], cwd=ROOT)
     assert done.returncode == 0, f"pytest ends with {done.returncode}"

@@ -53,7 +53,8 @@ HERE = "tests.support.users_classes"
         (
             f"--task {HERE}.Broken",
             "error: Pairs 0 to 1 of generation 1 could not be evaluated: "
-            "tests.support.users_classes.Broken.evaluate, which is not part of distes, raised KeyError: \"no column 'price'\" (",
+            "tests.support.users_classes.Broken.evaluate, which is not part of distes, "
+            "raised KeyError: \"no column 'price'\" (",
         ),
         (f"--task {HERE}.Broken --task.what assert", "raised AssertionError in 'assert where is None' ("),
         (f"--task {HERE}.Broken --task.where init", 'error: task: Broken cannot be made: it raised KeyError: "no col'),

@@ -109,7 +109,7 @@ def test_a_crash_is_told_with_the_line_that_is_no_library_s() -> None:
 @pytest.mark.parametrize(
     ("workers", "how", "cause"),
     [
-        (1, "segmentation fault", r"its process crashed: Segmentation fault at .*tests/killers\.py:\d+ in end"),
+        (1, "segmentation fault", r"its process crashed: Segmentation fault at .*tests/support/killers\.py:\d+ in end"),
         (2, "os._exit", re.escape(SILENTLY)),
     ],
 )
