@@ -1,7 +1,7 @@
 """distes: neural networks trained with evolution strategies, on one machine or on many.
 
-Importing it is cheap: each name below is imported when it is first used, and Ray, Gymnasium and TensorBoard only by
-those who need them.
+The import is cheap: each name below is loaded on first use, and Ray, Gymnasium and TensorBoard are imported only by
+the modules that need them.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The command line as a program of its own: `python -m distes`, `scripts/launch.py` and the command `distes`."""
+"""The entry point of `python -m distes`, `scripts/launch.py` and the command `distes`."""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""The frozen records that travel: a `Population` from the driver down to its workers, an `Evaluation` up.
+"""Frozen records that travel between driver and workers: a `Population` goes down, an `Evaluation` comes back.
 
-Axes: P parameters, K vectors of a basis, N antithetic pairs (or members, where these come alone, and the axis of signs
-has length 1), 2 the signs (+, -), E episodes of the centre, O observation, D numbers of a behaviour, M genomes, G their
-numbers.
+Axes: P parameters, K vectors of a basis, N antithetic pairs, 2 the signs (+, -), E episodes of the centre,
+O observation, D numbers of a behaviour, M genomes, G numbers of all genomes. Without antithetic pairs, N counts members
+and the axis of signs has length 1.
 """
 
 import dataclasses
@@ -49,13 +49,13 @@ class Transform:
 
 
 class ReadOnly:
-    """Base of records whose arrays cannot be written to: in this process, in a worker and after they have travelled.
+    """Base class of records with read-only arrays, in this process and after unpickling in another.
 
-    The record holds views: who made an array may go on writing to it.
+    A record holds views, so the owner of an array may still write to it.
     """
 
     def __post_init__(self) -> None:
-        """Seals the arrays that the constructor was given."""
+        """Makes the arrays given to the constructor read-only."""
         for name, value in vars(self).items():
             if isinstance(value, np.ndarray) and value.flags.writeable:
                 sealed = value.view()
@@ -63,18 +63,18 @@ class ReadOnly:
                 self.__dict__[name] = sealed
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Seals the arrays that pickle has made."""
+        """Restores the record and makes the unpickled arrays read-only."""
         self.__dict__.update(state)
         ReadOnly.__post_init__(self)
 
 
 @dataclass(frozen=True, eq=False)
 class Normalization(ReadOnly):
-    """Frozen for a generation: a policy sees clip((observation - mean) / std, -5, 5).
+    """Normalisation of observations, fixed for a generation: a policy sees clip((observation - mean) / std, -5, 5).
 
     Attributes:
-        mean_O: float32.
-        std_O: float32, positive.
+        mean_O: Mean of the observations, float32.
+        std_O: Their standard deviation, float32, positive.
     """
 
     mean_O: Floats
@@ -83,16 +83,16 @@ class Normalization(ReadOnly):
 
 @dataclass(frozen=True, eq=False)
 class Genomes(ReadOnly):
-    """Centres that are made from the shared noise, each from a few integers (Such et al. 2017, arXiv:1712.06567).
+    """Centres encoded as a few integers each, decoded with the shared noise (Such et al. 2017, arXiv:1712.06567).
 
-    The first number of a genome gives the initialisation, each further one a mutation of what was there before, with
-    the sigma of the population.
+    The first number of a genome selects the initial parameters. Each further number selects a mutation of the
+    parameters so far, with the sigma of the population.
 
     Attributes:
-        ids_G: The numbers of all genomes, one genome after the other; int32 where the noise table allows it.
-        lengths_M: How many numbers each has.
+        ids_G: The numbers of all genomes, one genome after the other; int32 if they fit, otherwise int64.
+        lengths_M: Numbers per genome, int32.
         initialization: How the first number becomes parameters; see `distes.members.initialization`.
-        mutation: How further ones change them; see `distes.members.mutations`.
+        mutation: How further numbers change the parameters; see `distes.members.mutations`.
     """
 
     ids_G: NDArray[np.integer[Any]]
@@ -102,7 +102,7 @@ class Genomes(ReadOnly):
 
     @classmethod
     def of(cls, genomes: Sequence[Genome], initialization: str, mutation: str = "gaussian") -> Self:
-        """Of genomes as tuples, each with at least one number."""
+        """Packs genomes given as tuples, each with at least one number."""
         ids_G = np.fromiter(itertools.chain.from_iterable(genomes), np.int64)
         narrow = ids_G.max(initial=0) <= np.iinfo(np.int32).max
         lengths_M = np.array([len(genome) for genome in genomes], np.int32)
@@ -110,14 +110,14 @@ class Genomes(ReadOnly):
 
     @property
     def tuples(self) -> list[Genome]:
-        """All of them."""
+        """All genomes as tuples."""
         ids, ends = self.ids_G.tolist(), np.cumsum(self.lengths_M).tolist()
         return [tuple(ids[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 @dataclass(frozen=True, eq=False)
 class Population(ReadOnly):
-    """How workers make the members of one generation from the shared noise; travels down once per node.
+    """What workers need to make the members of one generation from the shared noise; sent once to each node.
 
     Member (i, s) is centre_P + s * sigma * T direction(ids_N[i]) for s in signs, with T the transform, or the identity.
     With genomes it is the mutation ids_N[i] of genome genome_N[i] or, where genome_N[i] is -1, the initialisation
@@ -126,21 +126,21 @@ class Population(ReadOnly):
     All arrays are read-only.
 
     Attributes:
-        generation: Its number, from 0.
-        centre_P: The centre of the search distribution, float32; empty where there are genomes.
-        sigma: Standard deviation of the perturbation, a number or a float32 vector of P.
+        generation: Number of the generation, from 0.
+        centre_P: The centre of the search distribution, float32; empty if there are genomes.
+        sigma: Standard deviation of the perturbation, a number or float32 (P,).
         ids_N: Numbers of the directions in the shared noise, int64.
-        seeds_N: A 64-bit draw per pair, from which its episodes are seeded.
-        signs: (1, -1) for antithetic pairs, (1,) where each member comes alone.
-        eval_seeds_E: A 64-bit draw per episode of the noiseless centre, which travels with the population.
-        observed_N: Which pairs report the moments of their observations; None where nobody asks.
-        normalization: Of observations, or None.
-        first_pair: Number of the first pair; not 0 only where a member is replayed alone, or in a further round.
-        transform: A linear map of directions, or None.
-        genomes: The genomes of members' parents and of the centre's episodes, or None; the first is the centre.
+        seeds_N: A 64-bit draw per pair that seeds its episodes.
+        signs: (1, -1) for antithetic pairs, (1,) without pairs.
+        eval_seeds_E: A 64-bit draw per episode of the unperturbed centre, evaluated along with the members.
+        observed_N: Which pairs report the moments of their observations; None if none does.
+        normalization: Normalisation of observations, or None.
+        first_pair: Number of the first pair; 0 except in further rounds and when a member is replayed alone.
+        transform: A linear map of directions, or None for the identity.
+        genomes: Genomes of the members' parents and of the centre's episodes, or None; the first is the centre.
         genome_N: Index of each member's genome, int32; -1 for a member without one.
         eval_genome_E: Index of the genome of each episode of the centre, int32.
-        refuses_non_finite: Whether a member ends the run that sees, answers or gets a number that is not finite.
+        refuses_non_finite: Whether a non-finite observation, output, return or behaviour of a member ends the run.
     """
 
     generation: int
@@ -165,9 +165,9 @@ class Moments(ReadOnly):
     """Count, mean and sum of squared deviations of observations.
 
     Attributes:
-        count: How many observations.
-        mean_O: Their mean, float64.
-        m2_O: The sum of squared deviations from the mean, float64.
+        count: Number of observations.
+        mean_O: Mean of the observations, float64.
+        m2_O: Sum of squared deviations from the mean, float64.
     """
 
     count: int
@@ -175,7 +175,7 @@ class Moments(ReadOnly):
     m2_O: NDArray[np.float64]
 
     def require_finite(self) -> None:
-        """Refuses moments that would spoil all statistics they are merged into.
+        """Checks that the moments are finite; others would spoil the statistics they are merged into.
 
         Raises:
             EvaluationError: A mean or a sum of squares is NaN or infinite.
@@ -191,22 +191,22 @@ class Moments(ReadOnly):
 
 @dataclass(frozen=True, eq=False)
 class Evaluation(ReadOnly):
-    """A generation's results in the order of its pairs, whoever computed them and whenever they came.
+    """The results of a generation, ordered by pair, whichever worker computed them and whenever they arrived.
 
     All arrays are read-only.
 
     Attributes:
-        fitness_N2: float64; column 0 is the sign +, column 1 the sign -; one column where members come alone.
-        steps_N2: int64.
-        episodes: Episodes of the population.
-        eval_fitness_E: float64, of the centre.
-        eval_steps_E: int64, of the centre.
-        moments: One entry per chunk that has them, in chunk order.
-        busy_seconds: Worker time, summed over chunks.
-        behaviour_N2D: What each member did, float32; None where the task describes none.
-        eval_behaviour_ED: What the centre did in each episode.
-        last_N2: Which members are ranked last, see `ranked_last`; None where none is.
-        retried: How often a chunk was begun anew, in fresh environments, after one had raised.
+        fitness_N2: Fitness, float64; column 0 is the sign +, column 1 the sign -. One column without pairs.
+        steps_N2: Environment steps, int64.
+        episodes: Number of episodes of the members.
+        eval_fitness_E: Fitness of the centre in each episode, float64.
+        eval_steps_E: Environment steps of the centre in each episode, int64.
+        moments: Moments of observations in chunk order, for the chunks that report them.
+        busy_seconds: Worker time in seconds, summed over chunks.
+        behaviour_N2D: Behaviour of each member, float32; None if the task describes none.
+        eval_behaviour_ED: Behaviour of the centre in each episode, float32; None if the task describes none.
+        last_N2: Which members are ranked last, see `ranked_last`; None if none is.
+        retried: How often a chunk was begun again in new environments, after one had raised.
     """
 
     fitness_N2: NDArray[np.float64]
@@ -231,14 +231,14 @@ class Evaluation(ReadOnly):
         eval_fitness: ArrayLike = (),
         eval_behaviour: ArrayLike | None = None,
     ) -> Self:
-        """Of members that somebody else has evaluated.
+        """Makes an evaluation from results computed outside distes. Each member counts as one episode of one step.
 
         Args:
-            fitness: One number per member, in the order of pairs, the member of the sign + first; of any shape.
-            signs: Members of a pair.
-            behaviour: As many rows, what each member did; only where a strategy wants to know.
-            eval_fitness: One number per episode of the centre that `ask` wants (`eval_seeds_E`).
-            eval_behaviour: As many rows, what the centre did in each.
+            fitness: One number per member, of any shape, ordered by pair with the sign + first.
+            signs: Members per pair.
+            behaviour: One row per member, its behaviour; None for strategies that do not use behaviours.
+            eval_fitness: One number per episode of the centre that `ask` requested (`eval_seeds_E`).
+            eval_behaviour: One row per episode of the centre, its behaviour, or None.
         """
         fitness_N2 = np.asarray(fitness, np.float64).reshape(-1, signs).copy()
         steps_N2, fitness_E = np.ones(fitness_N2.shape, np.int64), np.array(eval_fitness, np.float64)
@@ -253,7 +253,7 @@ class Evaluation(ReadOnly):
         )
 
     def and_then(self, other: Self) -> Self:
-        """With a further round of the same generation; the centre's episodes are those of the first."""
+        """Returns this evaluation joined with a further round of its generation; `eval_*` are those of `self`."""
         behaviour = None
         if self.behaviour_N2D is not None and other.behaviour_N2D is not None:
             behaviour = joined_behaviours([self.behaviour_N2D, other.behaviour_N2D], [0, len(self.behaviour_N2D)])
@@ -274,10 +274,10 @@ class Evaluation(ReadOnly):
         return np.zeros(self.fitness_N2.shape, np.bool_) if self.last_N2 is None else self.last_N2
 
     def ranked_last(self) -> Self:
-        """Ranks members last that have a fitness or a behaviour with NaN or infinity in it; unchanged without any.
+        """Ranks members with a non-finite fitness or behaviour last; returns `self` if there are none.
 
-        Their fitness becomes the next float64 below the worst finite one. Strategies that compare behaviours leave
-        theirs out, and count them as less novel than anybody else (`last_N2`).
+        Their fitness becomes the next float64 below the worst finite fitness. Strategies that compare behaviours ignore
+        theirs and treat them as less novel than all other members (`last_N2`).
         """
         last_N2 = ~np.isfinite(self.fitness_N2)
         if self.behaviour_N2D is not None:
@@ -288,20 +288,20 @@ class Evaluation(ReadOnly):
 
     @property
     def ranked_last_count(self) -> int:
-        """How many members `ranked_last` has ranked last."""
+        """Number of members that `ranked_last` has ranked last."""
         return 0 if self.last_N2 is None else int(np.count_nonzero(self.last_N2))
 
     def without_moments(self) -> Self:
-        """What a strategy is told: the moments of observations are for who keeps their statistics."""
+        """Returns a copy without observation moments, as strategies receive it."""
         return dataclasses.replace(self, moments=())
 
 
 def just_below(scores: NDArray[np.float64], last: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Scores in which some are replaced by the next number below the worst of the others.
+    """Returns scores in which some are replaced by the next float64 below the worst of the others.
 
     Args:
-        scores: Of any shape; the others' are finite.
-        last: Which to replace, of the same shape. Where that is all, they become equal.
+        scores: float64 of any shape; finite where `last` is False.
+        last: Which scores to replace, of the same shape. If that is all of them, they become equal.
     """
     worst = scores[~last].min() if not last.all() else 0.0
     return np.where(last, max(np.nextafter(worst, -math.inf), np.finfo(np.float64).min), scores)
@@ -313,10 +313,14 @@ def _rows(numbers: ArrayLike, *shape: int) -> Floats:
 
 
 def joined_behaviours(behaviours: Sequence[Floats], first: Sequence[int]) -> Floats | None:
-    """Behaviours one after the other.
+    """Concatenates behaviours along their first axis; returns None if there are none.
+
+    Args:
+        behaviours: float32, each (..., D).
+        first: Number of the first pair of each, for the message.
 
     Raises:
-        EvaluationError: They are of different lengths.
+        EvaluationError: The behaviours have different lengths D.
     """
     sizes = {behaviour.shape[-1]: place for place, behaviour in zip(first, behaviours, strict=True)}
     if len(sizes) > 1:

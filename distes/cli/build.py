@@ -28,7 +28,7 @@ from distes.tasks.base import Task
 
 # What a constructor raises about its arguments; anything else that a class of distes raises is a bug.
 REFUSALS = (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, MemoryError)
-REFERENCE_EPISODES = 5  # that a policy's sensitivity is measured in
+REFERENCE_EPISODES = 5  # episodes in which a policy's sensitivity is measured
 
 
 def build(configuration: Configuration) -> tuple[Experiment, nn.Module]:
@@ -50,7 +50,7 @@ def build(configuration: Configuration) -> tuple[Experiment, nn.Module]:
 
 
 def identity(experiment: Experiment, policy: nn.Module) -> dict[str, str]:
-    """What a run's results depend on beside its configuration, as text by name. Makes the noise table."""
+    """Returns what a run's results depend on besides its configuration, as text by name. Makes the noise table."""
     names = ", ".join(f"{name} {tuple(one.shape)}" for name, one in policy.named_parameters())
     found = {"noise/fingerprint": experiment.noise.fingerprint, "policy/parameters": names}
     if experiment.strategy is not None and experiment.strategy.ask().genomes is not None:

@@ -65,7 +65,7 @@ def surroundings() -> Iterator[None]:
     try:
         try:
             here = str(Path.cwd())
-        except OSError as error:  # oneMKL, too, would end the process, with words of its own
+        except OSError as error:  # oneMKL would also end the process, with a message of its own
             raise RunDirectoryError("The current directory has been removed: change to one that exists.") from error
         if here not in sys.path:
             sys.path.append(here)  # last, so it hides nothing

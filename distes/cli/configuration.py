@@ -24,8 +24,8 @@ from distes.runs import atomic_files
 
 Configuration = dict[str, Any]
 
-MAX_BYTES = 2**20  # of a file: PyYAML takes seconds for that much
-PIPE_SECONDS = 10.0  # without a byte from it
+MAX_BYTES = 2**20  # size limit of a file, which takes PyYAML seconds to read
+PIPE_SECONDS = 10.0  # seconds without a byte after which reading a pipe fails
 
 
 @dataclass
@@ -89,7 +89,7 @@ def read_file(path: str | Path) -> Layer:
         raise ConfigurationError(f"{path}, {error}") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"The configuration {path} is not a text in UTF-8.") from error
-    except ValueError as error:  # of a path: a character that none may have
+    except ValueError as error:  # the path contains a character that paths cannot have
         raise ConfigurationError(f"The configuration {str(path)!r} cannot be read: {error}.") from error
     if not isinstance(content, dict | None):
         raise ConfigurationError(f"The configuration {path} must be a mapping of keys to values.")

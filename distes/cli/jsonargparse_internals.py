@@ -1,6 +1,6 @@
-"""Everything that distes uses of jsonargparse without jsonargparse promising it, as seen in jsonargparse 4.53.
+"""All uses of private interfaces of jsonargparse, as of jsonargparse 4.53.
 
-`tests/test_internals.py` fails when a part is gone, and says which.
+`tests/test_internals.py` fails when a private part is gone, and says which.
 """
 
 from collections.abc import Iterator

@@ -90,7 +90,7 @@ BUDGET_AND_PLACE = {
     *("eval_episodes", "eval_every", "final_episodes"),
     *("device", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug"),
 }
-# The least and the greatest value of top-level keys.
+# Minimum and maximum of top-level keys.
 RANGES = {
     "seed": (0, 2**64 - 1),
     "workers": (0, 2**20),
@@ -111,7 +111,7 @@ RANGES = {
 
 
 def short_name(section: str, path: str) -> str:
-    """The short name of a class of distes, given that or its import path; the path of any other class.
+    """Returns the short name of a distes class, given either its short name or its import path; other paths unchanged.
 
     Files hold short names, so that they stay valid if a class moves.
     """

@@ -124,7 +124,7 @@ def require_display() -> None:
 
 
 def draw_without_a_screen() -> None:
-    """Has simulators render off-screen, unless the user chose otherwise. To be called before one is imported."""
+    """Makes simulators render off-screen, unless the user chose otherwise. Call it before a simulator is imported."""
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     if not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"} and ctypes.util.find_library("EGL"):
         os.environ.setdefault("MUJOCO_GL", "egl")

@@ -17,7 +17,7 @@ def decide_device(configuration: Configuration, experiment: Experiment) -> Exper
     If that depends on the GPUs of a cluster, the experiment stays as it is, and the pool decides once it is connected.
 
     Raises:
-        ConfigurationError: The device is `cuda`, and this machine, which is to do the work, has no GPU.
+        ConfigurationError: The device is `cuda`, and members would be evaluated on this machine, which has no GPU.
     """
     if configuration["workers"] != 0 and _address(configuration):
         return experiment
@@ -66,10 +66,10 @@ def start_pool(configuration: Configuration, experiment: Experiment, console: Co
 
 
 def sum_on(perturbation: Perturbation, device: str, say: Callable[[str], None]) -> None:
-    """Has the driver compute the update on the device that members are evaluated on, if it has such a device.
+    """Makes the driver compute the update on the device that members are evaluated on, if it has such a device.
 
-    In a run on GPUs, a driver without a GPU computes the update on its processor, and says so: a perturbation's sums
-    on the two may be rounded differently.
+    In a run on GPUs, a driver without a GPU computes the update on its CPU, and says so: a perturbation's sums may be
+    rounded differently on the two.
 
     Args:
         perturbation: Computes the update's sums.

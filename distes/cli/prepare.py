@@ -87,7 +87,7 @@ def prepare(
         policy: The policy that was built from it.
         trusting: The flag that commands need if the run names code that is not part of distes.
         resumed: Whether the run directory holds a run to continue.
-        only_replays: Whether a member is to be replayed. The directory is then only read, and somebody else may hold
+        only_replays: Whether a member is to be replayed. The directory is then only read, and another process may hold
             it.
 
     Raises:
@@ -109,11 +109,11 @@ def prepare(
         console = _console(configuration, task, path, budget, target)
         _say_notices(configuration, task, directory, console)
         archive = _archive(configuration, task, policy, directory, console, determined_by)
-        state = archive.restore() if resumed else None  # refused before anything starts, if it is another run's
+        state = archive.restore() if resumed else None  # another run's state is refused before anything starts
         keep = stack.enter_context(contextlib.ExitStack())
         if not resumed:
             keep.callback(_discard, directory)
-        # a member that is replayed alone is not a generation that a strategy has asked for
+        # the strategy has not asked for a member that is replayed alone
         pool = start_pool(configuration, experiment, console, "broadcast" if only_replays else configuration["sync"])
         stack.enter_context(contextlib.closing(pool))
         if resumed:

@@ -19,7 +19,7 @@ from distes.cli.jsonargparse_internals import typed_actions
 from distes.errors import ConfigurationError, did_you_mean
 
 MISSING = inspect.Parameter.empty
-LARGEST = 2**64  # whole numbers are smaller, and not below -LARGEST / 2: a seed takes 64 bits, a size 63
+LARGEST = 2**64  # integers must lie in [-LARGEST / 2, LARGEST): a seed takes 64 bits, a size 63
 
 
 class Text(str):
@@ -80,7 +80,7 @@ class Argument:
                 return self._within_reach(self._parse(value))
             except ConfigurationError:
                 raise
-            except Exception:  # whatever jsonargparse, or a class that it makes of the value, has against it
+            except Exception:  # any objection of jsonargparse, or of a class that it constructs
                 continue
         names = [name for name in get_args(self.hint) if isinstance(name, str)]
         raise ConfigurationError(
@@ -183,7 +183,7 @@ def _of_yaml(hint: Any) -> Any:
     """A type without its callables, which a configuration gives by name."""
     if get_origin(hint) in (Union, types.UnionType):
         kept = [_of_yaml(part) for part in get_args(hint) if get_origin(part) is not Callable]
-        return Union[tuple(kept)]  # noqa: UP007, of parts that are not known
+        return Union[tuple(kept)]  # noqa: UP007, since the parts are not known statically
     if get_origin(hint) is Sequence:
         return Sequence[_of_yaml(get_args(hint)[0])]  # type: ignore[misc]
     return hint

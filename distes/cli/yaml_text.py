@@ -11,9 +11,9 @@ import yaml
 
 from distes.errors import ConfigurationError
 
-MAX_DEPTH = 50  # mappings and lists within each other
-MAX_NODES = 200_000  # values, with those counted again that an alias repeats
-MAX_BITS = 1023  # of a whole number: it is then finite as a float, too
+MAX_DEPTH = 50  # nested mappings and lists
+MAX_NODES = 200_000  # values; those that an alias repeats are counted again
+MAX_BITS = 1023  # of an integer, so that it is finite as a float
 
 _FLOAT = re.compile(
     r"""^(?: [-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
@@ -32,7 +32,7 @@ _READ = {
     first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(_TEXTS)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_WRITE = dict(yaml.SafeLoader.yaml_implicit_resolvers)  # so that a text is quoted that another reader would misread
+_WRITE = dict(yaml.SafeLoader.yaml_implicit_resolvers)  # quotes strings that another reader would misread
 for _first in "-+0123456789.":
     _READ[_first] = [*_NUMBERS, *_READ.get(_first, [])]
     _WRITE[_first] = [*_NUMBERS, *_WRITE.get(_first, [])]

@@ -1,1 +1,1 @@
-"""Pools: hand chunks to workers, and collect what they return by slot."""
+"""Pools evaluate populations: they hand chunks to workers and collect the results in a fixed order."""

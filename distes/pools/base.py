@@ -22,7 +22,7 @@ class Status:
         late: Of these, chunks that an idle worker was given while another still had them.
         duplicate: Results for chunks that were done already.
         bytes_down: Bytes of arrays sent to each node for the last generation, for any number of workers there.
-        bytes_up: Bytes of arrays that all workers have sent for it.
+        bytes_up: Bytes of arrays that all workers have sent for the last generation.
     """
 
     alive: int
@@ -35,7 +35,7 @@ class Status:
 
 
 class Pool(ABC):
-    """Evaluates populations. Every pool returns what the serial one returns, bit for bit.
+    """Evaluates populations. Every pool returns the same results as the serial pool, bit for bit.
 
     Attributes:
         device: Where members are evaluated, `cpu` or `cuda`.
@@ -49,7 +49,7 @@ class Pool(ABC):
 
         Args:
             population: The generation, or a round of one.
-            stop: Called now and then; if it returns True, the evaluation is stopped.
+            stop: Called repeatedly during the evaluation, which ends once it returns True.
 
         Raises:
             Interrupted: `stop` returned True.
@@ -58,11 +58,11 @@ class Pool(ABC):
         """
 
     def told(self, generation: int, evaluation: Evaluation) -> None:
-        """Passes on what the strategy is told, for pools whose workers replay its steps. Others do nothing.
+        """Passes on what the strategy was told, for pools whose workers replay its steps. Other pools do nothing.
 
         Args:
             generation: Number of the generation that was evaluated, from 0.
-            evaluation: Its results, without observation moments.
+            evaluation: The results of that generation, without observation moments.
         """
         return
 

@@ -1,4 +1,4 @@
-"""Cuts a generation into chunks, and puts their results together in the order of pairs."""
+"""Cuts a generation into chunks and joins their results in the order of pairs."""
 
 from dataclasses import dataclass
 
@@ -17,8 +17,8 @@ class Chunk:
         index: Number of the chunk; results are reduced in this order.
         start: First pair (or episode of the centre).
         stop: One past the last.
-        of_centre: True where the centre is evaluated.
-        each: Members of a pair.
+        of_centre: Whether the chunk evaluates the centre.
+        each: Members per pair.
     """
 
     index: int
@@ -40,16 +40,16 @@ def chunks(population: Population, pairs_per_chunk: int | None, usual: ChunkPair
     the last one to start.
 
     Args:
-        population: What is to be evaluated.
-        pairs_per_chunk: Pairs in a chunk; None takes as many as is usual: enough members for a batched step to be
-            cheap, and chunks enough for many workers.
-        usual: What the task has found best (`Task.pairs_per_chunk`).
+        population: The population to evaluate.
+        pairs_per_chunk: Pairs per chunk. None takes the usual number, which gives enough members for a batched step
+            to be cheap, and enough chunks for many workers.
+        usual: The task's usual range of pairs per chunk (`Task.pairs_per_chunk`).
     """
     pairs, episodes = len(population.ids_N), len(population.eval_seeds_E)
     each = len(population.signs)
     size = pairs_per_chunk or usual.pairs(pairs * each // 2)
     size = size * 2 // each
-    # Of the centre, half as many as the members of a large chunk; what must fit into memory, members or episodes, fits.
+    # A chunk of the centre has half as many episodes as a large chunk has members, so it fits into memory, too.
     alone = min(usual.most, 2 * pairs_per_chunk) if pairs_per_chunk else usual.most
     spans = [(start, min(start + alone, episodes), True) for start in range(0, episodes, alone)]
     spans += [(start, min(start + size, pairs), False) for start in range(0, pairs, size)]
@@ -57,12 +57,14 @@ def chunks(population: Population, pairs_per_chunk: int | None, usual: ChunkPair
 
 
 def chunk_size_to_occupy(workers: int, population: Population, usual: ChunkPairs) -> int | None:
-    """Members in a chunk that would give each worker one, or None if the usual chunks do, or would become too small.
+    """Returns the members per chunk that would give each worker a chunk.
+
+    None if the usual chunks do so already, or if chunks would become too small.
 
     Args:
-        workers: How many there are.
-        population: Of pairs, or of members that come alone.
-        usual: What the task has found best.
+        workers: Number of workers.
+        population: The population, with or without antithetic pairs.
+        usual: The task's usual range of pairs per chunk.
     """
     fair = usual.to_occupy(workers, len(population.ids_N) * len(population.signs) // 2)
     return None if fair is None else 2 * fair
@@ -77,8 +79,8 @@ class ChunkResult:
         fitness: float64, (pairs, signs) or, for the centre, (episodes,).
         steps: int64, of the same shape: environment steps.
         episodes: Number of episodes.
-        moments: Of the observed pairs' observations, or None.
-        seconds: Time spent by the worker.
+        moments: Moments of the observations of the observed pairs, or None.
+        seconds: Time that the worker spent on the chunk, in seconds.
         behaviour: Behaviour of the members, (pairs, signs, D) or (episodes, D), float32; None if the task describes
             none.
         retried: How often the chunk was begun again in new environments, after one had raised.
@@ -95,12 +97,12 @@ class ChunkResult:
 
 
 def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk]) -> Evaluation:
-    """Puts results into the order of pairs, whichever worker sent them, and whenever.
+    """Joins the results of chunks in the order of pairs, whichever worker sent them and whenever they arrived.
 
     Args:
         population: The generation that was evaluated.
-        results: One per chunk, in the order of `cut`.
-        cut: The chunks.
+        results: One result per chunk, in the order of `cut`.
+        cut: The chunks of the generation.
     """
     shape, episodes = (len(population.ids_N), len(population.signs)), len(population.eval_seeds_E)
     fitness_N2, steps_N2 = np.empty(shape), np.empty(shape, np.int64)

@@ -12,7 +12,7 @@ from torch import Tensor
 from distes.errors import ConfigurationError, EvaluationError
 
 DEVICES = ("auto", "cpu", "cuda")
-# Parameters from which on a GPU pays: products then outweigh launches and transfers of observations.
+# Policy size from which a GPU pays off: products then outweigh kernel launches and transfers of observations.
 GPU_PARAMETERS = 300_000
 
 
@@ -24,7 +24,7 @@ class WorkerPlace:
         node: Host name of its machine.
         pid: Process number.
         device: `cpu`, or the name of a GPU.
-        gpu: Which GPU of the node, as CUDA_VISIBLE_DEVICES has it; empty on a processor.
+        gpu: The GPU of the node, as CUDA_VISIBLE_DEVICES names it; empty on a CPU.
     """
 
     node: str
@@ -37,7 +37,7 @@ class WorkerPlace:
 
 
 class DeviceCopy:
-    """A copy of a host vector on a device, updated when the vector changes, at a fixed address."""
+    """A copy of a host vector on a device, at a fixed address; updated when the vector changes."""
 
     def __init__(self, device: torch.device) -> None:
         """Copies nothing yet.
@@ -131,7 +131,7 @@ def configure_torch(device: str) -> torch.device:
             f"The worker on {socket.gethostname()} cannot use its GPU: {reason}. Set --device cpu, or mend its driver "
             "or its torch."
         ) from error
-    torch.set_float32_matmul_precision("highest")  # no TF32, whose ten bits would drown small perturbations
+    torch.set_float32_matmul_precision("highest")  # no TF32: ten bits of mantissa lose small perturbations
     torch.backends.cudnn.allow_tf32 = False  # torch allows it in convolutions
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     return torch.device("cuda", 0)

@@ -20,10 +20,10 @@ from distes.pools.chunks import Chunk
 from distes.pools.trials import Trials
 
 IN_FLIGHT = 2  # chunks of a worker
-# With more workers than this, searching all assignments after each result is slow, so it is done at intervals: of
-# SEARCH_INTERVAL times the duration of a typical chunk for 1000 workers, and in proportion for fewer.
+# With more than FEW_WORKERS workers, searching all assignments after each result is slow. They are then searched at
+# intervals: SEARCH_INTERVAL times the duration of a typical chunk for 1000 workers, and in proportion for fewer.
 FEW_WORKERS, SEARCH_INTERVAL = 64, 0.05
-STANDSTILL = 10.0  # seconds between two calls of `hung` from which on the driver itself counts as suspended
+STANDSTILL = 10.0  # seconds between two calls of `hung` from which the driver itself counts as suspended
 
 
 class Dispatch:
@@ -70,7 +70,7 @@ class Dispatch:
     def begin(self, cut: Iterable[Chunk], number: int = 0, first_pair: int = 0) -> None:
         """Starts a generation, or a further round of one.
 
-        A worker that still evaluates a chunk of the last one is given nothing until it answers.
+        A worker that still evaluates a chunk of the previous one is given nothing until it answers.
 
         Args:
             cut: The chunks.
@@ -120,7 +120,7 @@ class Dispatch:
         return assignments
 
     def done(self, assignment: Assignment, now: float) -> bool:
-        """Records a result; returns whether it is the chunk's first in its generation, and counts."""
+        """Records a result; returns whether it counts, as the first result of a chunk of this generation."""
         chunk = assignment.chunk
         if assignment.since is not None:
             self.times.add(chunk, now - assignment.since)
@@ -140,7 +140,7 @@ class Dispatch:
     def is_open(self, assignment: Assignment) -> bool:
         """Returns whether a result is still needed.
 
-        It is for a chunk of this generation that is not done, and for a part on trial that is not acquitted.
+        It is needed for a chunk of this generation that is not done, and for a part on trial that is not acquitted.
         """
         chunk = assignment.chunk
         if assignment.generation != self._generation or chunk.index not in self._open:
@@ -150,7 +150,8 @@ class Dispatch:
     def redundant(self, now: float) -> list[Assignment]:
         """Returns assignments that are worth cancelling, each of them once.
 
-        They are queued behind another one, and their chunk is done, or another worker is evaluating it in time.
+        These assignments are queued behind another one, and their chunk is done or is evaluated in time by another
+        worker.
         """
         if not self._duplicated or now < self._next_redundant:
             return []
@@ -176,11 +177,11 @@ class Dispatch:
             worker: Number of the worker.
             now: The time.
             cause: Cause of the death, for messages.
-            outside: Whether the chunk that it was evaluating certainly has nothing to do with that, as when its node
-                died.
+            outside: Whether the death certainly has nothing to do with the chunk that the worker was evaluating, as
+                when its node died.
 
         Raises:
-            EvaluationError: The chunk that it was evaluating, or a part of that, is to blame.
+            EvaluationError: The chunk that the worker was evaluating, or a part of it, is to blame.
         """
         its = self.assigned.get(worker, [])
         proven = bool(its) and self._trials.is_proven(worker, its[0].chunk)
@@ -225,7 +226,7 @@ class Dispatch:
         raise ClusterError(nothing_comes_back(len(self._causes), silent, self._causes[-1]))
 
     def _give_back(self, assignments: list[Assignment]) -> None:
-        """Puts chunks that are needed and that no worker has at the head of the queue."""
+        """Moves chunks that are still needed and that no worker has to the head of the queue."""
         elsewhere = {one.chunk for one in self._all() if self.is_open(one)}
         again = [one.chunk for one in assignments if self.is_open(one) and one.chunk not in elsewhere]
         for chunk in reversed(again):
@@ -236,7 +237,7 @@ class Dispatch:
         self.counts.reissued += len(again)
 
     def _may_queue_behind(self, first: Assignment) -> bool:
-        """Whether a chunk may be queued behind this one: of this generation, and not one that may kill the worker."""
+        """Whether a chunk may be queued behind this one, which must be of this generation and not for a trial."""
         return first.generation == self._generation and not first.for_trial
 
     def _made_progress(self, now: float | None) -> None:
@@ -280,7 +281,7 @@ class Dispatch:
                 its[0].since = now
 
     def _sort_by_load(self, worker: int, before: int) -> None:
-        """Keeps `_by_load`, since looking through a thousand workers for an idle one is slow."""
+        """Updates `_by_load`, an index that avoids searching a thousand workers for an idle one."""
         if before < IN_FLIGHT:
             self._by_load[before].pop(worker, None)
         if len(self.assigned[worker]) < IN_FLIGHT:

@@ -1,4 +1,4 @@
-"""What is evaluated, and how: all that a worker is made of."""
+"""The experiment: all that is needed to make a worker."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ from distes.pools.device import choose_device
 from distes.strategies.base import Strategy
 from distes.tasks.base import ChunkPairs, Task
 
-# Pairs in a chunk whose environments live on a GPU: it takes thousands of rows to fill one.
+# Pairs per chunk for environments that run on a GPU: it takes thousands of rows to fill one.
 GPU_PAIRS_PER_CHUNK = ChunkPairs(256, 4096)
-GPU_ROWS = 2**30  # floats of parameters that a chunk's members may have together
+GPU_ROWS = 2**30  # parameters that the members of a chunk may have in total
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """All that a worker is made of. A pool sends it once.
+    """All that is needed to make a worker; a pool sends it once.
 
     Attributes:
         task: The task; each worker makes environments of its own.
         forward: The policy's forward for many members.
         perturbation: Numbered directions over the noise table.
-        noise: The noise table, whose numbers each node makes for itself.
-        strategy: The driver's strategy, for workers that take its steps themselves; None where the centre is sent.
+        noise: The noise table, whose numbers each node generates for itself.
+        strategy: The driver's strategy, for workers that take its steps themselves; None if the centre is sent.
         device: The device that members are evaluated on: `cpu`, `cuda`, or `auto`, which `with_device` decides.
         sensitivity: The policy's sensitivity, for strategies with safe mutations; None for others.
-        fingerprint: The fingerprint of the driver's table, which a worker's must have; `with_device` takes it.
+        fingerprint: Fingerprint of the driver's noise table, which a worker's must match; set by `with_device`.
     """
 
     task: Task
@@ -55,7 +55,7 @@ class Experiment:
         device: str = "cpu",
         strategy: Strategy | None = None,
     ) -> Self:
-        """An experiment with a policy, which is prepared for many members. Makes the noise table.
+        """Makes an experiment: prepares the policy for many members, and generates the noise table.
 
         Args:
             task: The task that members are evaluated on.
@@ -86,11 +86,11 @@ class Experiment:
         )
 
     def with_device(self, gpus: int, where: str = "this machine") -> Self:
-        """The same experiment with `auto` decided and the fingerprint of this process's noise table.
+        """Returns the experiment with `auto` decided and with the fingerprint of this process's noise table.
 
         Args:
             gpus: Number of GPUs.
-            where: Where they were counted; for the message.
+            where: Where the GPUs were counted, for the message.
 
         Raises:
             ConfigurationError: The device is `cuda`, and there is no GPU.

@@ -4,9 +4,9 @@ import gc
 
 import torch
 
-SAFETY = 0.9  # of the free memory that a chunk may be told to take: it comes in blocks, and not all of them fit
-# Bytes that a chunk may take whatever its size: cuBLAS keeps 32 MiB for each stream, a gather of noise takes up to
-# 256 MiB, cuDNN's workspace some hundred. More than that is its members'.
+SAFETY = 0.9  # fraction of the free memory that a chunk may plan for: allocation in blocks wastes some of it
+# Greatest number of bytes that a chunk takes regardless of its size: cuBLAS keeps 32 MiB per stream, gathering noise
+# takes up to 256 MiB, cuDNN's workspace some hundred. Memory beyond that is counted as its members'.
 MOST_FIXED = 2**30
 
 
@@ -20,8 +20,8 @@ class GpuMemory:
             device: Device of the worker.
         """
         self._device = device if device.type == "cuda" else None
-        self._stays: int | None = None  # bytes that were taken before the first chunk: noise, policy
-        self._taken: dict[int, int] = {}  # by the number of members of a chunk, the most bytes beyond that
+        self._stays: int | None = None  # bytes in use before the first chunk: noise, policy
+        self._taken: dict[int, int] = {}  # greatest number of bytes beyond that, by members of the chunk
 
     def begin(self) -> None:
         """Starts to measure a chunk."""
@@ -50,7 +50,7 @@ class GpuMemory:
             return members // 4 * 2
         torch.cuda.empty_cache()
         free, _ = torch.cuda.mem_get_info(self._device)
-        kept = max(0, torch.cuda.memory_allocated(self._device) - (self._stays or 0))  # which the next chunk has, too
+        kept = max(0, torch.cuda.memory_allocated(self._device) - (self._stays or 0))  # the next chunk has it, too
         return fitting(free + kept, *costs(self._taken), members)
 
 
@@ -71,7 +71,7 @@ def costs(taken: dict[int, int]) -> tuple[float, float]:
 
 
 def fitting(free_bytes: int, fixed_bytes: float, bytes_per_member: float, members: int) -> int:
-    """The largest even number of members below `members` that safely fits into the free memory."""
+    """Returns the largest even number of members below `members` that safely fits into the free memory."""
     room = SAFETY * free_bytes - fixed_bytes
     fit = int(room / bytes_per_member) if bytes_per_member else members // 2
     return max(0, min(fit, members - 1) // 2 * 2)

@@ -1,8 +1,8 @@
-"""A worker's copy of the strategy, which takes the same steps as the driver's, so that the parameters need not travel.
+"""A worker's copy of the strategy, which takes the same steps as the driver's, so that parameters need not be sent.
 
 This is algorithm 2 of Salimans et al. 2017 (arXiv:1703.03864): each worker receives all fitnesses, knows all
-directions, and takes the step itself. What travels does not depend on the number of parameters. In every generation
-a digest of the centre is compared. A worker whose bits differ, and a new one, receives the whole state.
+directions, and takes the step itself. The size of the messages does not depend on the number of parameters. In every
+generation a digest of the centre is compared. A new worker, or one whose bits differ, receives the whole state.
 """
 
 import copy
@@ -21,7 +21,7 @@ from distes.strategies.base import Strategy
 
 
 class OutOfStep(DistesError):
-    """A copy has missed a message, or its bits differ from the driver's: it needs the whole state."""
+    """Raised by a copy that has missed a message or whose bits differ from the driver's. It needs the whole state."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +44,8 @@ class StateMessage:
     """The whole state of the driver's strategy.
 
     Attributes:
-        generation: Number of the generation that it asks for next.
-        state: Its `state_dict`.
+        generation: Number of the generation that the strategy asks for next.
+        state: The strategy's `state_dict`.
     """
 
     generation: int
@@ -71,21 +71,21 @@ class PopulationOutline:
 
 
 class Replica:
-    """Follows the driver's strategy. Axes: P parameters."""
+    """A copy of the driver's strategy, kept in step with it."""
 
     def __init__(self, strategy: Strategy, perturbation: Perturbation) -> None:
         """Copies a strategy.
 
         Args:
             strategy: The driver's strategy as it was when the pool started.
-            perturbation: The perturbation of that strategy, which this worker uses, too; it is not copied.
+            perturbation: The strategy's perturbation, which this worker also evaluates with; not copied.
         """
-        # What Ray has brought lies in memory that cannot be written to; a strategy may write to its own arrays.
+        # Arrays received through Ray are read-only; a strategy may write to its own arrays.
         self._strategy, self._perturbation = copy.deepcopy(strategy, {id(perturbation): perturbation}), perturbation
-        # Of a foreign strategy's tell, with the traceback from there on; it is shown when a chunk comes.
+        # An error raised by the `tell` of a user's strategy, with its traceback; reported when a chunk comes.
         self._failure: tuple[Exception, TracebackType | None] | None = None
         self._generation: int | None = self._asked.generation
-        self._restored: int | None = None  # the generation for which the whole state came
+        self._restored: int | None = None  # the generation for which the whole state was received
 
     @cached_property
     def _asked(self) -> Population:
@@ -96,7 +96,7 @@ class Replica:
         return digest(self._asked)
 
     def follow(self, messages: Iterable[TellMessage | StateMessage]) -> None:
-        """Takes the steps that the driver has taken, in their order. Messages that are known already are ignored."""
+        """Takes the driver's steps in their order. Messages that are known already are ignored."""
         for item in messages:
             if isinstance(item, StateMessage):
                 if self._generation is None or item.generation > self._generation:
@@ -105,7 +105,7 @@ class Replica:
                     self._restored = item.generation
                     self._moved(item.generation)
             elif item.generation == self._generation:
-                self._generation = None  # what fails in between has no state that could be relied on
+                self._generation = None  # if the step fails, the state is undefined
                 self._perturbation.device = item.device
                 self._tell(item.evaluation)
                 self._moved(item.generation + 1)
@@ -124,7 +124,7 @@ class Replica:
 
         Raises:
             OutOfStep: This copy is at another generation, or its bits differ from the driver's.
-            EvaluationError: The bits differ although the whole state has just been received.
+            EvaluationError: The bits differ even though the whole state has just been received.
         """
         if self._failure is not None:
             error, traceback = self._failure
@@ -143,7 +143,7 @@ class Replica:
         return SearchDistribution.of(made).put_into(outline.rest)
 
     def _made(self, wanted: str) -> Population | None:
-        """The population with this digest: what the strategy asks for, or its final centre; otherwise None."""
+        """The population with this digest if the strategy asks for it or it is its final centre, otherwise None."""
         if self._digest == wanted:
             return self._asked
         shown = dataclasses.replace(self._asked, centre_P=self._strategy.centre_P)

@@ -1,4 +1,4 @@
-"""The part of a population that grows with the number of parameters, apart from the directions that are drawn from it.
+"""The part of a population, besides its directions, whose size grows with the number of parameters.
 
 Axes: P parameters.
 """
@@ -16,13 +16,13 @@ from distes.population import Floats, Genomes, Population, Transform
 
 @dataclass(frozen=True, eq=False)
 class SearchDistribution:
-    """What the members of a generation are drawn from. All rounds of a generation have it in common.
+    """The distribution that members of a generation are drawn from; all rounds of a generation share it.
 
     Attributes:
-        centre_P: The centre, float32; empty where there are genomes.
-        sigma_P: A standard deviation for each parameter, float32; None where a single number serves all.
-        transform: A linear map of directions, or None.
-        genomes: What members start from, or None.
+        centre_P: The centre, float32; empty if there are genomes.
+        sigma_P: A standard deviation per parameter, float32; None if all parameters share one.
+        transform: A linear map of directions, or None for the identity.
+        genomes: Genomes that members start from, or None.
     """
 
     centre_P: Floats
@@ -44,7 +44,7 @@ class SearchDistribution:
         return dataclasses.replace(population, centre_P=nothing_P, sigma=sigma, transform=None, genomes=None)
 
     def put_into(self, rest: Population) -> Population:
-        """Returns the population whose rest `without` gave."""
+        """Returns a population made of this search distribution and the rest that `without` returned."""
         return dataclasses.replace(
             rest,
             centre_P=self.centre_P,
@@ -62,7 +62,7 @@ class SearchDistribution:
         return hashed.hexdigest()
 
     def has_same_bits(self, other: Self) -> bool:
-        """Whether members drawn from the other are the same to the last bit; 0.0 and -0.0 differ."""
+        """Returns whether members drawn from the other are equal to the last bit; 0.0 and -0.0 differ."""
         mine, others = self._arrays(), other._arrays()
         return (
             self._kind() == other._kind()
@@ -86,5 +86,5 @@ class SearchDistribution:
 
 
 def _bits(array: NDArray[Any]) -> NDArray[Any]:
-    """The same memory as integers, for numbers compare 0.0 and -0.0 as equal, and NaN and NaN as different."""
+    """A view as integers: as floats, 0.0 and -0.0 would compare equal, and NaN unequal to itself."""
     return np.ascontiguousarray(array).view(f"u{array.itemsize}")

@@ -1,4 +1,4 @@
-"""The pool with one worker, in this process. Use it to debug: the worker is the same as on Ray."""
+"""A pool with one worker in this process, for debugging; the worker is the same as on Ray."""
 
 import dataclasses
 from collections.abc import Callable

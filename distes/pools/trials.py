@@ -1,6 +1,6 @@
-"""The trials of one generation: which chunks are suspected of ending workers, and which worker may test which part.
+"""The trials of one generation: which chunks are suspected of killing workers, and which worker may test which part.
 
-`chunk_trial.py` has the trial of a single chunk. Here, the evidence of all workers is collected and handed to it.
+`chunk_trial.py` holds the trial of a single chunk. This module collects the evidence of all workers for it.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ class Trials:
 
     def __init__(self) -> None:
         """Starts without workers and without chunks."""
-        self._numbers = (0, 0)  # the generation's, and its first pair's
+        self._numbers = (0, 0)  # of the generation and of its first pair
         self._losses = Counter[int]()  # deaths before a trial, by index of the chunk
         self._trials: dict[int, Trial] = {}  # by index of the chunk
         self._evaluated: dict[int, Counter[int]] = {}  # worker -> sizes of the chunks that it has evaluated, counted
@@ -81,7 +81,7 @@ class Trials:
         return trial is not None and part in trial.open
 
     def returned(self, part: Chunk) -> None:
-        """Has a part wait again that its worker gave back for a reason of its own."""
+        """Puts a part back that its worker returned for a reason unrelated to the part."""
         self._trials[part.index].returned(part)
 
     def died(self, chunk: Chunk, cause: str, *, is_open: bool, proven: bool, fresh: bool) -> bool:
@@ -90,7 +90,7 @@ class Trials:
         Args:
             chunk: The chunk, or a part of one.
             cause: Cause of the death, for messages.
-            is_open: Whether the chunk still needed to be evaluated; otherwise the death only counts as one elsewhere.
+            is_open: Whether the chunk still needed to be evaluated; if not, the death counts as one over other work.
             proven: Whether the worker was qualified to test this chunk, see `is_proven`.
             fresh: Whether the worker had evaluated nothing else.
 
@@ -117,9 +117,9 @@ class Trials:
     def is_proven(self, worker: int, part: Chunk) -> bool:
         """Returns whether a worker is qualified to test a part.
 
-        It is once it has evaluated a chunk `PROOF` times the part's size, or the largest chunk available. Every second
-        worker must do so twice. Otherwise, something that ends each worker after a fixed time or a fixed amount of work
-        would always strike at the part.
+        A worker qualifies by evaluating a chunk of `PROOF` times the part's size, or the largest chunk available.
+        Every second worker must do so twice. Otherwise, a fault that ends each worker after a fixed time or a fixed
+        amount of work would always strike at the part.
         """
         sample = self._sample(part) or part
         enough = min(PROOF * part.evaluations, sample.evaluations)
@@ -139,14 +139,14 @@ class Trials:
         return taken
 
     def take_qualifying_work(self, idle: Sequence[int], busy: int) -> list[tuple[int, Chunk]]:
-        """Returns work by which idle workers qualify for the parts that wait: copies of what has been evaluated.
+        """Returns work by which idle workers qualify for waiting parts: copies of chunks that were evaluated before.
 
-        Where nothing has been evaluated, a worker is given the part itself. One in three new workers is given it, too,
-        where a trial drags on: workers that die after a fixed amount of work would never qualify.
+        If nothing has been evaluated, a worker is given the part itself. So is one in three new workers if a trial
+        drags on, since workers that die after a fixed amount of work would never qualify.
 
         Args:
-            idle: Numbers of the workers.
-            busy: How many workers qualify already.
+            idle: Numbers of the idle workers.
+            busy: Number of workers that are qualifying already.
         """
         parts = [trial for trial in self._trials.values() for part in trial.waiting if not trial.needs_fresh(part)]
         taken = []

@@ -1,4 +1,4 @@
-"""Evaluates one chunk. Plain Python that knows no Ray: a pool makes it an actor, or just calls it."""
+"""The worker, which evaluates one chunk at a time. It does not depend on Ray: a pool makes it an actor or calls it."""
 
 import contextlib
 import copy
@@ -32,15 +32,19 @@ from distes.tasks.checks import checked
 class Worker:
     """Holds a task, a policy and the noise; evaluates chunks of any generation.
 
-    It computes with one thread of torch's: workers share the cores, and a product's bits must not depend on how many
-    threads made it.
+    It computes with a single torch thread: workers share the cores, and the bits of a product must not depend on the
+    number of threads.
     """
 
     def __init__(self, experiment: Experiment) -> None:
-        """Checks its noise against the driver's.
+        """Sets up the device, and checks the noise table against the driver's.
+
+        Args:
+            experiment: What the worker is made of.
 
         Raises:
-            EvaluationError: If its noise table differs from the driver's, or its GPU is missing or too small for it.
+            EvaluationError: The noise table differs from the driver's, the GPU is missing, or the table does not fit
+                on it.
         """
         got = experiment.noise.fingerprint
         if got != experiment.fingerprint:
@@ -53,22 +57,22 @@ class Worker:
         self._device = configure_torch(experiment.device)
         self.place: WorkerPlace = place_of(self._device)
         self._memory = GpuMemory(self._device)
-        self._members: Members | None = None  # of the last chunk
+        self._members: Members | None = None  # those of the last chunk
         self._forward = experiment.forward
-        self._centre: DeviceCopy | None = None  # on a processor the centre is taken as it comes
-        self._decoders: dict[tuple[str, str, float], Decoder] = {}  # with the vectors of genomes; see `_decoder`
+        self._centre: DeviceCopy | None = None  # None on a CPU, where the centre is used as received
+        self._decoders: dict[tuple[str, str, float], Decoder] = {}  # hold the vectors of genomes; see `_decoder`
         self._replica = None if experiment.strategy is None else Replica(experiment.strategy, experiment.perturbation)
-        self.stop: Callable[[], bool] = never  # asked by tasks between steps
+        self.stop: Callable[[], bool] = never  # called by tasks between steps
         if self._device.type == "cuda":
             self._settle_on_gpu(experiment)
 
     def close(self) -> None:
-        """Lets go of what the task holds, such as environments; a further evaluation makes it anew."""
+        """Releases what the task holds, such as environments; a later evaluation makes them again."""
         self._task.close()
 
     @one_thread()
     def follow(self, *messages: TellMessage | StateMessage) -> None:
-        """Takes the driver's step along with it; what goes wrong shows when a chunk comes."""
+        """Takes the driver's steps in the copy of the strategy; errors are reported with the next chunk."""
         if self._replica is not None:
             self._replica.follow(messages)
 
@@ -82,14 +86,15 @@ class Worker:
         """Evaluates pairs (both members of each, + first) or episodes of the centre.
 
         Args:
-            population: The generation; or its outline, for a worker that has a copy of the strategy.
-            chunk: Which part of it.
-            messages: What such a worker may not know yet; or the search distribution of a population that has none.
+            population: The generation, or its outline for a worker with a copy of the strategy.
+            chunk: The part of the generation to evaluate.
+            messages: Messages that a worker with a copy may not have received yet; for others, the search
+                distribution if the population comes without it.
 
         Raises:
-            OutOfStep: The copy is not where the outline is.
-            EvaluationError: If a member cannot be evaluated; names it, and says how to replay it alone. Or if the chunk
-                does not fit into memory; says how many members would.
+            OutOfStep: The copy of the strategy does not match the outline.
+            EvaluationError: A member cannot be evaluated; the message names it and says how to replay it alone. Or the
+                chunk does not fit into memory; the message says how many members would.
         """
         if isinstance(population, PopulationOutline):
             with users_code("A worker could not take the strategy's step along with the driver"):
@@ -112,9 +117,9 @@ class Worker:
             release(error)
             self._forward.free()
             if self._members is not None:
-                self._members.free()  # which a task may hold until the next ones come
+                self._members.free()  # a task may hold them until it gets the next ones
         except BaseException as error:
-            # Such as SystemExit, by which an environment would end this process, and the run.
+            # For example SystemExit, with which an environment would end this process and the run.
             if isinstance(error, KeyboardInterrupt) and is_ctrl_c():
                 raise
             raise EvaluationError(_ended(population, chunk, error)) from None
@@ -185,7 +190,7 @@ class Worker:
             initial_P = self._forward.layout.flatten(self._forward.module)
             first = Initialization(genomes.initialization, self._perturbation, initial_P, self._device)
             mutation = MUTATIONS[genomes.mutation](self._perturbation, sigma, self._sensitivity)
-            self._decoders = {key: Decoder(first, mutation, self._device)}  # of one experiment at a time
+            self._decoders = {key: Decoder(first, mutation, self._device)}  # keeps one decoder at a time
         return self._decoders[key]
 
     def _completed(self, outline: PopulationOutline) -> Population:
@@ -194,13 +199,13 @@ class Worker:
         return self._replica.complete(outline)
 
     def _settle_on_gpu(self, experiment: Experiment) -> None:
-        """Brings to the GPU what stays there: the policy's own buffers, the noise, and in each generation the centre.
+        """Moves what stays on the GPU to it: the policy's buffers and the noise. The centre follows in each generation.
 
         Raises:
-            EvaluationError: They do not fit.
+            EvaluationError: The GPU's memory is too small.
         """
         try:
-            self._forward = copy.deepcopy(experiment.forward).to(self._device)  # the driver's may stay where it is
+            self._forward = copy.deepcopy(experiment.forward).to(self._device)  # the driver's may stay on its device
             experiment.noise.tensor(self._device)
             self._centre = DeviceCopy(self._device)
         except Exception as error:
@@ -213,7 +218,7 @@ class Worker:
             ) from error
 
     def _failed(self, chunk: Chunk, count: int, reason: str) -> str:
-        """The sentence for a GPU that has failed: nobody can tell for whom it was working."""
+        """The message for a GPU that has failed; which member is to blame is unknown."""
         what = "episodes of the centre" if chunk.of_centre else "members"
         return (
             f"The GPU of the worker on {self.place.node} ({self.place}, process {self.place.pid}) failed while "
@@ -224,7 +229,7 @@ class Worker:
         )
 
     def _does_not_fit(self, chunk: Chunk, count: int) -> str:
-        """The sentence for a chunk that takes more memory than there is."""
+        """The message for a chunk that does not fit into memory."""
         where = "on the GPU" if self._device.type == "cuda" else "into the memory"
         what = "episodes of the centre" if chunk.of_centre else "members of the chunk"
         start = (
@@ -241,11 +246,11 @@ class Worker:
 
 
 def _finite(outcome: Outcome, refuses: bool) -> Outcome:
-    """Looks at what a task reports. A member with a number that is not finite is refused, or has the fitness NaN.
+    """Checks that a task's outcome is finite; otherwise refuses the member, or sets its fitness to NaN.
 
     Raises:
-        MemberError: It is refused.
-        EvaluationError: The moments of observations are not finite; they are of many members.
+        MemberError: A member's fitness or behaviour is not finite, and `refuses` is set.
+        EvaluationError: The moments of observations, which cover many members, are not finite.
     """
     if outcome.moments is not None:
         outcome.moments.require_finite()
@@ -264,14 +269,14 @@ def _finite(outcome: Outcome, refuses: bool) -> Outcome:
 
 
 def _named(population: Population, chunk: Chunk) -> str:
-    """The chunk at the beginning of a sentence."""
+    """The beginning of a message: the chunk's pairs or episodes, and the generation from 1."""
     first = chunk.start if chunk.of_centre else population.first_pair + chunk.start
     what = "The centre's episodes" if chunk.of_centre else "Pairs"
     return f"{what} {first} to {first + chunk.stop - chunk.start - 1} of generation {population.generation + 1}"
 
 
 def _ended(population: Population, chunk: Chunk, error: BaseException) -> str:
-    """The sentence for an exception that is no error of one member, but the wish to end the process."""
+    """The message for an exception that asks for the end of the process, such as SystemExit."""
     return (
         f"{_named(population, chunk)} could not be evaluated: the environment, the policy or what they call "
         f"{raised(error)}. It may raise errors, but must not end the process. To see it in one process: python "
@@ -280,7 +285,7 @@ def _ended(population: Population, chunk: Chunk, error: BaseException) -> str:
 
 
 def _sentence(population: Population, chunk: Chunk, error: MemberError) -> str:
-    generation = population.generation + 1  # people count from 1
+    generation = population.generation + 1  # messages count from 1
     if chunk.of_centre:
         who, where = f"The centre's episode {chunk.start + error.member}", f"--replay {generation}"
     else:
@@ -299,7 +304,7 @@ def _sentence(population: Population, chunk: Chunk, error: MemberError) -> str:
 
 
 def _pair_and_sign(population: Population, chunk: Chunk, member: int) -> tuple[int, str]:
-    """The pair's number in its generation, and the sign by which a member is replayed."""
-    turned = bool(np.any(np.asarray(population.sigma) < 0))  # a member of sign - that is replayed as +
+    """The pair's number in its generation, and the sign with which `--replay` evaluates the member."""
+    turned = bool(np.any(np.asarray(population.sigma) < 0))  # the member of sign - is then replayed as +
     sign = "+-"[(member % len(population.signs) + turned) % 2]
     return population.first_pair + chunk.start + member // len(population.signs), sign

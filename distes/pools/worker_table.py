@@ -1,4 +1,4 @@
-"""How many workers a run starts, which share of a GPU each has, and the table that shows where they are."""
+"""The number of workers of a run, the share of a GPU that each has, and the table that shows where they run."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from distes.errors import ClusterError
 from distes.pools.device import WorkerPlace
 
-SINGLY = 8  # workers of which each has a row of its own
+SINGLY = 8  # up to this number, each worker has a row of its own
 COLUMNS = ("worker", "node", "process", "device")
 
 
@@ -16,11 +16,11 @@ def worker_count(
     """Returns how many workers to start, and says so.
 
     Args:
-        workers: How many are asked for; None takes one per GPU, or one per CPU without GPUs.
+        workers: The requested number; None takes one per GPU, or one per CPU without GPUs.
         cpus: Free CPUs.
-        gpus: Free GPUs for the workers; 0 where they evaluate on CPUs.
+        gpus: Free GPUs for the workers; 0 if they evaluate on CPUs.
         oversubscribe: Whether to start more workers than there are free CPUs.
-        may_grow: Whether the cluster may get further nodes, on which workers that were asked for start later.
+        may_grow: Whether the cluster may get further nodes, on which missing workers start later.
         say: Takes a line for the user.
 
     Raises:
@@ -43,10 +43,10 @@ def worker_count(
 
 
 def gpu_share(workers: int, gpus: int) -> float:
-    """Returns the share of a GPU that each worker asks for, such that all workers fit, however GPUs lie on nodes.
+    """Returns the share of a GPU that each worker requests, so that all workers fit however GPUs are spread over nodes.
 
-    That is one over the largest number of workers that share a GPU, rounded down to Ray's four decimals. Fewer workers
-    than GPUs get a whole one each.
+    The share is one over the largest number of workers that share a GPU, rounded down to Ray's four decimals. If there
+    are no more workers than GPUs, each gets a whole one.
     """
     return math.floor(10_000 / math.ceil(workers / gpus)) / 10_000
 
@@ -68,7 +68,7 @@ def table(places: Mapping[int, WorkerPlace]) -> list[tuple[str, str, str, str]]:
 
 
 def spans(numbers: Sequence[int]) -> str:
-    """Returns rising numbers in short, such as `0-3, 7`."""
+    """Returns increasing numbers as ranges, such as `0-3, 7`."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:
@@ -79,7 +79,7 @@ def spans(numbers: Sequence[int]) -> str:
 
 
 def mixed(places: Iterable[WorkerPlace]) -> str | None:
-    """Returns a warning if the workers' devices are of different kinds, otherwise None."""
+    """Returns a warning if the workers have different kinds of devices, otherwise None."""
     kinds = sorted({place.device for place in places})
     if len(kinds) < 2:
         return None

@@ -1,1 +1,1 @@
-"""A pool whose workers are Ray actors. Ray is imported here only."""
+"""A pool whose workers are Ray actors. Only this package imports Ray."""

@@ -18,14 +18,14 @@ from distes.pools.search_distribution import SearchDistribution
 from distes.pools.worker import Worker
 from distes.population import Population
 
-CANCEL_POLL = 0.1  # seconds between two questions of a worker whether its chunk has been cancelled
+CANCEL_POLL = 0.1  # seconds between a worker's checks whether its chunk has been cancelled
 
 
 class _Actor(Worker):
     """A worker as a Ray actor. Its name is that of the process: `ray::_Actor`."""
 
     def __init__(self, experiment: Experiment) -> None:
-        # The node of an embedded cluster blocks SIGTERM, and so would its children and those of an environment.
+        # The node of an embedded cluster blocks SIGTERM. Its children, and those of an environment, would inherit that.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         super().__init__(experiment)
 
@@ -46,7 +46,7 @@ class _Actor(Worker):
         except Exception:
             raise
         except BaseException as error:
-            raise EvaluationError(_interrupted(chunk, error)) from None  # which Ray could not send
+            raise EvaluationError(_interrupted(chunk, error)) from None  # Ray cannot send a BaseException
 
     def ready(self, with_address: bool) -> tuple[WorkerPlace, str]:
         """Finishes the start; returns the worker's place, and the identity of its node.
@@ -54,10 +54,10 @@ class _Actor(Worker):
         Args:
             with_address: Whether the place's node is shown with its IP address.
         """
-        gc.freeze()  # what is imported stays; collecting it again and again costs two per cent of the time
+        gc.freeze()  # imported modules stay; collecting them again and again costs two per cent of the time
         torch.set_default_dtype(torch.float32)  # a module that came with the experiment may have set another
         context = ray.get_runtime_context()
-        self.stop = _at_intervals(context.is_canceled)  # whether the chunk that is evaluated has been taken back
+        self.stop = _at_intervals(context.is_canceled)  # whether the current chunk has been cancelled
         place, node = self.place, context.get_node_id()
         if with_address:
             place = dataclasses.replace(place, node=f"{place.node} ({ray.util.get_node_ip_address()})")

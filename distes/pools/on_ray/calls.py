@@ -21,8 +21,8 @@ class CallStatus(enum.Enum):
 
     DONE = enum.auto()
     FAILED = enum.auto()
-    CANCELLED = enum.auto()  # before it was begun, or within an episode of it
-    LOST = enum.auto()  # with the worker, its node, or the link to it
+    CANCELLED = enum.auto()  # before the chunk was begun, or between steps of an episode
+    LOST = enum.auto()  # the worker, its node, or the link to it was lost
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Answer:
 
 
 class Calls(ABC):
-    """The calls that are not answered yet. Workers are integers."""
+    """The calls to workers that are not answered yet. Workers are integers."""
 
     @abstractmethod
     def joined(self, worker: int, actor: Any, node: str) -> None:
@@ -84,7 +84,7 @@ class Calls(ABC):
 
     @abstractmethod
     def collect(self, ready: Sequence[Any]) -> tuple[list[Answer], dict[int, Death]]:
-        """Returns the answers behind those references that are its own, and the workers that were found dead."""
+        """Returns the answers behind those references that belong to this object, and the workers found dead."""
 
     @abstractmethod
     def drop(self, worker: int) -> None:
@@ -92,7 +92,7 @@ class Calls(ABC):
 
 
 class DirectCalls(Calls):
-    """Makes one call per chunk, which takes the driver a third of a millisecond, and its answer another one."""
+    """Makes one call per chunk. The call takes the driver a third of a millisecond, and so does its answer."""
 
     def __init__(self) -> None:
         """Starts without calls."""
@@ -104,19 +104,19 @@ class DirectCalls(Calls):
         self._actors[worker] = actor
 
     def send(self, calls: Sequence[tuple[Assignment, Any, Sequence[Any]]]) -> None:
-        """One after the other."""
+        """Sends each chunk in a call of its own."""
         for assignment, shared, messages in calls:
             self._flying[self._actors[assignment.worker].evaluate.remote(shared, assignment.chunk, *messages)] = (
                 assignment
             )
 
     def tell(self, messages: Any) -> None:
-        """One after the other."""
+        """Sends the reference to each worker in a call of its own."""
         for actor in self._actors.values():
             actor.follow.remote(messages)
 
     def cancel(self, assignments: Collection[Assignment]) -> None:
-        """Cancels calls; a worker is told so within an episode."""
+        """Cancels calls; a worker notices this even within an episode."""
         for reference in [reference for reference, assignment in self._flying.items() if assignment in assignments]:
             ray.cancel(reference)
 
@@ -125,11 +125,11 @@ class DirectCalls(Calls):
         return list(self._flying.values())
 
     def pending(self) -> list[Any]:
-        """One for each call."""
+        """Returns one reference per call."""
         return list(self._flying)
 
     def collect(self, ready: Sequence[Any]) -> tuple[list[Answer], dict[int, Death]]:
-        """Gets all answers in one call of Ray if none of them is an error."""
+        """Returns answers and deaths, see `Calls.collect`; a single call of Ray unless one of them is an error."""
         mine = {reference: self._flying.pop(reference) for reference in ready if reference in self._flying}
         try:
             results = ray.get(list(mine))
@@ -164,20 +164,20 @@ def _answer_to(assignment: Assignment, reference: Any) -> Answer:
 
 
 def ending(assignment: Assignment, status: CallStatus, what: Any) -> Answer:
-    """The answer to a call with that status, and what came with it: a result, an error, a death or nothing."""
+    """Returns the answer to a call, given its status and the result, error or death that came with it."""
     names: Mapping[CallStatus, str] = {CallStatus.DONE: "result", CallStatus.FAILED: "error", CallStatus.LOST: "death"}
     return Answer(assignment, status, **({names[status]: what} if status in names else {}))
 
 
 def what_became(error: RayError) -> tuple[CallStatus, Exception | Death | None]:
-    """The status of a call that ended with an error of Ray's, and the error or the death behind it."""
+    """Returns the status of a call that ended with an error of Ray, and the underlying error or death."""
     if isinstance(error, TaskCancelledError):
         return CallStatus.CANCELLED, None
     if isinstance(error, RayTaskError):
-        if isinstance(error.cause, Stopped):  # it had begun, and heeded that it was taken back
+        if isinstance(error.cause, Stopped):  # it had begun, and stopped when it was cancelled
             return CallStatus.CANCELLED, None
         if not isinstance(error.cause, DistesError):
             return CallStatus.FAILED, RuntimeError(str(error))
-        error.cause.add_note(str(error))  # for --debug: the worker's traceback, which is lost when an error travels
+        error.cause.add_note(str(error))  # for --debug: the worker's traceback, which pickling loses
         return CallStatus.FAILED, error.cause
     return CallStatus.LOST, Death.of(error)

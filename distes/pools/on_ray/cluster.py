@@ -1,4 +1,4 @@
-"""Ray clusters: what one has, and whether it still answers."""
+"""The resources of a Ray cluster, and whether its head still answers."""
 
 import socket
 import time
@@ -7,20 +7,20 @@ import ray
 
 from distes.errors import ClusterError
 
-LOOK_SECONDS = 10.0  # seconds between looks at the head
-LOCAL_LOOK_SECONDS = 2.0  # seconds between looks at one that this process has started
-HEAD_TIMEOUT = 25.0  # seconds for which it may be silent; after 60, Ray ends this process by itself
+LOOK_SECONDS = 10.0  # seconds between checks of the head
+LOCAL_LOOK_SECONDS = 2.0  # seconds between checks of a head that this process has started
+HEAD_TIMEOUT = 25.0  # seconds for which the head may be silent; after 60, Ray itself ends this process
 
 
 def last_line(error: BaseException) -> str:
-    """Of what an error says, or of its cause: what matters of a worker's traceback."""
+    """Returns the last line of an error's cause, or of the error itself: the message below a worker's traceback."""
     cause = getattr(error, "cause", None)
     lines = [line.strip() for line in str(cause or error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
 
 def inventory() -> str:
-    """What the cluster has, part of a sentence."""
+    """Returns what the cluster has, as part of a sentence: `2 nodes, 8 CPUs, 6 of them free`."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
     total, free = ray.cluster_resources(), ray.available_resources()
     parts = [f"{len(nodes)} {'node' if len(nodes) == 1 else 'nodes'}"]
@@ -46,10 +46,10 @@ def too_few_workers(seconds: float, minimum: int, ready: int, count: int) -> str
     """Returns the message for a run that has waited for workers too long.
 
     Args:
-        seconds: How long it has waited.
-        minimum: Workers that it needs.
-        ready: Workers that it has.
-        count: Workers that there are to be.
+        seconds: Seconds that the run has waited.
+        minimum: Number of workers that it needs.
+        ready: Number of workers that are ready.
+        count: Number of workers that were to be started.
     """
     return (
         f"For {seconds:.0f} seconds there were fewer than {minimum} workers ({ready} of {count}); the cluster has "
@@ -58,24 +58,25 @@ def too_few_workers(seconds: float, minimum: int, ready: int, count: int) -> str
 
 
 class Watch:
-    """Looks now and then whether the cluster's head still answers.
+    """Checks at intervals whether the cluster's head still answers.
 
     Attributes:
-        answers: Whether it did the last time.
+        answers: Whether the head answered the last check.
     """
 
     def __init__(self, local: bool) -> None:
-        """It has just answered.
+        """Starts as if the head had just answered.
 
         Args:
-            local: Whether the head is a child of this process: then nobody starts another, and it needs no patience.
+            local: Whether the head is a child of this process. Such a head is never restarted, so a refused connection
+                ends the run at once.
         """
         self._looked = self._heard = time.monotonic()
         self._local, self._every = local, LOCAL_LOOK_SECONDS if local else LOOK_SECONDS
         self.answers = True
 
     def look(self) -> bool:
-        """Knocks, if it is time to; returns whether it has, and was heard.
+        """Checks the head if the interval has passed; returns True if it checked and the head answered.
 
         Raises:
             ClusterError: The head is dead, or has been silent for too long.
@@ -83,7 +84,7 @@ class Watch:
         now = time.monotonic()
         if now - self._looked < self._every:
             return False
-        if now - self._looked > 2 * self._every:  # nobody has looked for a while, which is not the head's fault
+        if now - self._looked > 2 * self._every:  # the checks were delayed, which is not the head's fault
             self._heard = now
         self._looked = now
         try:
@@ -111,7 +112,7 @@ def _check_reachable() -> None:
     """Connects to the cluster's head.
 
     Raises:
-        OSError: It does not accept the connection.
+        OSError: The head does not accept the connection.
     """
     host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
     socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()

@@ -1,4 +1,4 @@
-"""This process's connection to a Ray cluster: how it comes about, and what it leaves behind."""
+"""This process's connection to a Ray cluster: how it is made and closed."""
 
 import faulthandler
 import logging
@@ -14,16 +14,16 @@ from distes.pools.on_ray.cluster import HEAD_TIMEOUT, last_line
 from distes.pools.on_ray.environment import Environment, check_token, set_variables
 from distes.pools.on_ray.thread import Thread, leave, terminable
 
-# What a client of HTTP/2 begins with, and an empty SETTINGS frame (RFC 9113, section 3.4): Ray speaks gRPC over it.
+# The HTTP/2 client preface with an empty SETTINGS frame (RFC 9113, section 3.4), since Ray speaks gRPC over HTTP/2.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 SETTINGS_FRAME = 4
-GREETING_SECONDS = 5.0  # seconds within which a head must have answered to it
+GREETING_SECONDS = 5.0  # seconds within which a head must answer the preface
 
 
 class Connection:
-    """This process's connection to a cluster. Once it is closed, the process is as it was before.
+    """This process's connection to a cluster. Closing it leaves the process as it was before.
 
-    Ray starts and joins in a thread: so there is a limit to its waiting, and it leaves the signal handlers alone.
+    Ray starts and joins in a thread, so that there is a time limit and Ray does not replace signal handlers.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class Connection:
         """Joins the cluster at the address, or starts one on this machine that listens on loopback only.
 
         Args:
-            address: HOST:PORT of the cluster, or `auto`, or None.
-            gpus: Of this machine, as torch counts them; None leaves it to Ray.
-            parameters: Of the policy; there is room for several sets of them.
-            seconds: How long Ray may take.
-            say: Takes a line for the user, also what Ray itself has to say.
+            address: HOST:PORT of the cluster, or `auto`; None starts one on this machine.
+            gpus: Number of GPUs of this machine, as torch counts them; None leaves it to Ray.
+            parameters: Number of the policy's parameters; a cluster started here has memory for several sets of them.
+            seconds: Seconds that Ray may take.
+            say: Takes a line for the user, including Ray's own messages.
 
         Raises:
             ClusterError: The cluster cannot be reached, or none can be started here. Nothing is left behind.
@@ -69,10 +69,10 @@ class Connection:
         self._environment.started()
 
     def close(self, first: Callable[[], None] = lambda: None) -> None:
-        """Leaves the cluster, and ends it if it is this process's own.
+        """Leaves the cluster, and ends it if this process has started it.
 
         Args:
-            first: Called before, with the same limit of time.
+            first: Called before leaving, within the same time limit.
         """
 
         def shut_down() -> None:
@@ -110,7 +110,7 @@ class Connection:
         try:
             _check_reachable(
                 ray_internals.address_of_auto() if address == "auto" else address
-            )  # Ray itself would wait for minutes
+            )  # Ray itself would try for minutes
         except (OSError, RuntimeError, ValueError) as error:
             raise ClusterError(
                 f"No Ray cluster answers at {address!r} ({last_line(error).rstrip('.')}). Start one with "
@@ -134,18 +134,18 @@ class Connection:
 
 
 def _check_reachable(address: str) -> None:
-    """Connects, waits for a greeting, and hangs up.
+    """Connects to an address and checks that a Ray head answers there.
 
     Raises:
-        OSError: Nobody listens there, or what listens is no Ray.
-        ClusterError: It is no address.
+        OSError: Nothing listens at the address, or it is not a Ray head.
+        ClusterError: The address is malformed.
     """
     host, colon, port = address.rpartition(":")
     if not (host and colon and port.isdigit() and int(port) < 2**16) or "/" in host:
         raise ClusterError(f"address must be HOST:PORT, as `ray start --head` prints it, or auto; got {address!r}.")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=GREETING_SECONDS) as connection:
         if os.environ.get("RAY_USE_TLS", "0") not in ("0", "false"):
-            return  # which would have to be greeted in another way
+            return  # a TLS server would need another greeting
         connection.sendall(PREFACE)
         try:
             frame = connection.makefile("rb").read(9)

@@ -1,4 +1,7 @@
-"""Why a worker died, as far as Ray and its log say (ray 2.60: by the words of its errors, since it has no codes)."""
+"""The cause of a worker's death, from Ray's error and the worker's log.
+
+Ray has no error codes for this, so the cause is read from the wording of ray 2.60.
+"""
 
 import re
 from collections.abc import Iterable
@@ -18,12 +21,12 @@ FRAME = re.compile(r'^  File "(.+)", line (\d+),? in (\S+)')
 
 @dataclass(frozen=True)
 class Death:
-    """The end of a worker.
+    """The death of a worker.
 
     Attributes:
-        cause: What is known of it, a part of a sentence.
-        outside: Whether what the worker was evaluating has certainly nothing to do with it.
-        held: Gigabytes by process, where Ray ended these processes for the memory of their node.
+        cause: The cause as far as it is known, as part of a sentence.
+        outside: Whether the death certainly has nothing to do with what the worker was evaluating.
+        held: Gigabytes by process number, if Ray ended these processes because their node ran out of memory.
     """
 
     cause: str
@@ -32,7 +35,7 @@ class Death:
 
     @classmethod
     def of(cls, error: RayError) -> "Death":
-        """Reads an error that Ray has raised for a call to a worker."""
+        """Makes a death from the error that Ray raised for a call to a worker."""
         text = str(error)
         if isinstance(error, OutOfMemoryError):
             found = MEMORY.search(text)
@@ -56,15 +59,15 @@ class Death:
         return cls(lines[-1] if lines else type(error).__name__)
 
     def of_process(self, pid: int, node: str, *, here: bool) -> "Death":
-        """The same with what is known of the process.
+        """Returns this death with what is known of the worker's process.
 
         Args:
-            pid: Its number.
-            node: Its node's name, for people.
-            here: Whether its log is on this machine.
+            pid: Process number.
+            node: Name of the node, for the message.
+            here: Whether the process's log is on this machine.
         """
         cause, outside = self.cause, self.outside
-        if self.held:  # Ray ends several at once; only the largest may have had too much to evaluate
+        if self.held:  # Ray ends several at once; only the largest can be to blame
             outside = pid in self.held and self.held[pid] < max(self.held.values())
             cause += f", {self.held[pid]:g} GB of it by this process" if pid in self.held else ""
         if cause == SILENTLY and here and (crash := crash_in(_log_lines(pid))) is not None:
@@ -73,17 +76,17 @@ class Death:
 
 
 def crash_in(lines: Iterable[str]) -> str | None:
-    """What Python's fault handler wrote as the process crashed, with the innermost line that is no library's, or None.
+    """Returns the crash that Python's fault handler reported, with the innermost frame outside libraries, or None.
 
     Args:
-        lines: Of the process's log of errors.
+        lines: Lines of the process's error log.
     """
     signal, frames, reading = "", list[tuple[str, str, str]](), False
     for line in lines:
         if line.startswith("Fatal Python error: "):
             signal, frames = line.removeprefix("Fatal Python error: ").strip(), []
         elif signal and "most recent call first" in line:
-            reading = not frames and not line.startswith("Thread ")  # the thread that crashed, and not the others
+            reading = not frames and not line.startswith("Thread ")  # only the thread that crashed
         elif reading and (frame := FRAME.match(line)) is not None:
             frames.append((frame[1], frame[2], frame[3]))
     if not signal:
@@ -94,9 +97,9 @@ def crash_in(lines: Iterable[str]) -> str | None:
 
 
 def _log_lines(pid: int) -> list[str]:
-    """Of a worker process of the node that this process is connected to; empty where the log is not found."""
+    """Lines of the error log of a worker on this process's own node; empty if the log is not found."""
     try:
         logs = [] if (folder := log_folder()) is None else folder.glob(f"worker-*-{pid}.err")
         return [line for log in logs for line in log.read_text("utf-8", "replace").split("\n")]
-    except OSError:  # somebody else's: the cause stays what it is
+    except OSError:  # another user's log: the cause stays as it is
         return []

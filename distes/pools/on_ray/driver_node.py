@@ -1,4 +1,4 @@
-"""The Ray node of the driver: it may die or freeze like any other, and Ray then does not raise an error."""
+"""The Ray node of the driver. It may die or freeze like any other, but Ray does not raise an error then."""
 
 import socket
 from collections.abc import Callable
@@ -13,30 +13,30 @@ from distes.pools.on_ray.thread import within
 
 
 class DriverNode:
-    """The Ray node (its raylet) that this process is connected to, and without which Ray does not let it live.
+    """The Ray node (its raylet) that this process is connected to. Ray ends the process if it loses the node.
 
     If the node has died, Ray ends this process without a message at the next access to the object store. If it is
-    frozen, most calls of Ray never return. So the node is checked before, and such calls are made in a thread.
+    frozen, most calls of Ray never return. So the node is checked before such calls, and they are made in a thread.
     """
 
     def __init__(self, local: bool) -> None:
-        """Looks up its name and its socket.
+        """Looks up the node's identity and its socket.
 
         Args:
-            local: Whether this process has started it.
+            local: Whether this process has started the cluster.
         """
         self._advice = "The state is saved: " + ("" if local else "start a cluster, and ") + "go on with --resume."
         self._name = ray.get_runtime_context().get_node_id()
         self._socket = socket_of(self._name)
 
     def require(self, ask_head: bool = False) -> None:
-        """Checks that its socket accepts connections; that of a frozen node still does.
+        """Checks that the node's socket accepts connections; a frozen node's socket still does.
 
         Args:
-            ask_head: Whether to ask, too, whether the cluster's head has given it up.
+            ask_head: Whether to ask the cluster's head as well whether it considers the node dead.
 
         Raises:
-            ClusterError: It is dead.
+            ClusterError: The node is dead.
         """
         if not self._listens() or (ask_head and self._is_given_up()):
             raise ClusterError(f"This process's own node of the Ray cluster has died. {self._advice}")
@@ -53,23 +53,23 @@ class DriverNode:
     def _is_given_up(self) -> bool:
         try:
             nodes = within(5, ray.nodes)
-        except TimeoutError:  # the head does not answer, which is noticed elsewhere
+        except TimeoutError:  # the head does not answer; `Watch` handles that
             return False
         return not any(node["NodeID"] == self._name and node["Alive"] for node in nodes)
 
     def put(self, value: Any, seconds: float = HEAD_TIMEOUT) -> Any:
-        """`ray.put`, if the node lives and answers in time.
+        """Calls `ray.put` with a limit of `seconds`.
 
         Raises:
-            ClusterError: It does not.
+            ClusterError: The node is dead, or does not answer in time.
         """
         return self._ask(lambda: ray.put(value), seconds)
 
     def get(self, reference: Any, seconds: float = HEAD_TIMEOUT) -> Any:
-        """`ray.get`, if the node lives and answers in time.
+        """Calls `ray.get` with a limit of `seconds`.
 
         Raises:
-            ClusterError: It does not.
+            ClusterError: The node is dead, or does not answer in time.
         """
         return self._ask(lambda: ray.get(reference), seconds)
 

@@ -1,4 +1,7 @@
-"""What Ray reads from the environment. Set before Ray is imported, since it looks once; what the user has set stays."""
+"""Environment variables that Ray reads. They are set before Ray is imported, since it reads them only once.
+
+Variables that the user has set are left alone.
+"""
 
 import contextlib
 import os
@@ -13,20 +16,20 @@ SETTINGS: Mapping[str, str] = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_worker_niceness": "0",  # Ray starts its workers at nice 15, where they lose against everything else
+    "RAY_worker_niceness": "0",  # Ray starts its workers at nice 15, below all other processes
 }
-# Ray reads this once and keeps to it: a cluster that this process starts later must be told the same, or neither would
-# show the other a token (ray 2.60).
+# Ray reads this variable only once. A cluster that this process starts later must be given the same value, or neither
+# would show the other a token (ray 2.60).
 STAYS = "RAY_AUTH_MODE"
 _ours = dict[str, str]()  # variables that `set_variables` has set, with their values
 
 
 def set_variables() -> None:
-    """Sets what is not set, and shows a token to the cluster where there is one.
+    """Sets variables that are not set, including RAY_AUTH_MODE if there is a token to show to the cluster.
 
-    A cluster that `ray start` made on a machine with a token asks for it, and `ray.init(address="HOST:PORT")` shows it
-    only where RAY_AUTH_MODE says so (ray 2.60). A Ray that is imported already has looked: setting it now would have
-    the cluster's own processes ask for what this one does not show.
+    A cluster made by `ray start` on a machine with a token asks for it, but `ray.init(address="HOST:PORT")` shows it
+    only if RAY_AUTH_MODE is `token` (ray 2.60). If Ray is imported already, it has read the variable: setting it now
+    would make the cluster's own processes ask for a token that this process does not show.
     """
     wanted = dict(SETTINGS)
     path = token_path()
@@ -38,21 +41,21 @@ def set_variables() -> None:
 
 
 class Environment:
-    """Environment variables as they are before Ray starts, to be restored when it has stopped; but for `STAYS`."""
+    """Remembers the environment variables before Ray starts, and restores all but `STAYS` after it has stopped."""
 
     def __init__(self) -> None:
-        """Takes note of all of them, without what `set_variables` has set."""
+        """Copies all variables except those that `set_variables` has set."""
         self._before = {key: value for key, value in os.environ.items() if _ours.get(key) != value}
         self._changed = dict[str, str | None]()
 
     def started(self) -> None:
-        """Ray has started: takes note of what it has changed."""
+        """Records which variables have changed; to be called once Ray has started."""
         keys = self._before.keys() | os.environ.keys()
         self._changed = {key: os.environ.get(key) for key in keys if os.environ.get(key) != self._before.get(key)}
         self._changed.pop(STAYS, None)
 
     def restore(self) -> None:
-        """Takes these changes back, save where somebody else has changed a variable since."""
+        """Undoes these changes, except for variables that were changed again since."""
         for key, value in self._changed.items():
             if os.environ.get(key) == value:
                 os.environ.pop(key, None)
@@ -62,7 +65,7 @@ class Environment:
 
 
 def token_path() -> Path | None:
-    """The file in which Ray looks for a token; None for a user without a home directory."""
+    """Returns the file in which Ray looks for a token; None for a user without a home directory."""
     if chosen := os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return Path(chosen)
     try:
@@ -72,17 +75,17 @@ def token_path() -> Path | None:
 
 
 def check_token(say: Callable[[str], None]) -> None:
-    """Looks at the token that is going to be shown to a cluster, before Ray does.
+    """Checks the token that will be shown to a cluster, before Ray reads it.
 
-    Ray ends the process without a word where a token is no text for a header of HTTP. A token that other users of the
-    machine can read lets them run programs as this user.
+    Ray ends the process without a message if a token is not valid in an HTTP header. If other users of the machine can
+    read the token, they can run programs as this user.
 
     Args:
-        say: Takes a line for the user: the file was open to others, and is closed now.
+        say: Takes a line for the user if the file was readable for others and its permissions were corrected.
 
     Raises:
-        ClusterError: There is a token that cannot be read, that Ray cannot send, or that others can read and that
-            cannot be closed to them.
+        ClusterError: The token cannot be read, Ray cannot send it, or others can read it and its permissions cannot be
+            corrected.
     """
     path, chosen = token_path(), "RAY_AUTH_TOKEN_PATH" in os.environ
     if token := os.environb.get(b"RAY_AUTH_TOKEN"):

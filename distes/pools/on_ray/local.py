@@ -1,6 +1,6 @@
-"""A Ray cluster of this process's own: it listens on loopback only, and its token and files are closed to others.
+"""Starts a Ray cluster for this process alone. It listens on loopback only, and other users cannot read its files.
 
-What could not work is tried before Ray is started, since Ray then waits for minutes, or ends the process by itself.
+Requirements are checked before Ray is started: if one is missing, Ray waits for minutes or ends the process.
 """
 
 import logging
@@ -17,15 +17,15 @@ import ray
 from distes.errors import ClusterError
 from distes.pools.on_ray import ray_internals
 
-OBJECT_STORE = 256 * 2**20  # bytes of the object store,
-SETS = 6  # and float32 numbers for each parameter: this population's, the last one's, and what an optimiser remembers
-# The longest name of a socket (`man 7 unix`), without what Ray appends to its folder.
+OBJECT_STORE = 256 * 2**20  # bytes of the object store besides
+SETS = 6  # float32 numbers per parameter: this population, the previous one, and the optimiser's state
+# The greatest length of a folder's path: a socket's path has 107 bytes (`man 7 unix`), of which Ray appends some.
 LONGEST = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1")
 SHARED_MEMORY = Path("/dev/shm")
 
 
 def check_machine() -> None:
-    """Tries what Ray cannot do without.
+    """Checks what Ray requires of the machine.
 
     Raises:
         ClusterError: The loopback interface is down, or shared memory cannot be written.
@@ -46,10 +46,12 @@ def check_machine() -> None:
 
 
 def folder(say: Callable[[str], None]) -> Path:
-    """Makes the folder for Ray's sockets and logs, inside one that is closed to others. Ray opens its own to everybody.
+    """Makes the folder for Ray's sockets and logs, inside one that only this user can enter.
+
+    Ray itself gives all users access to its folder.
 
     Args:
-        say: Takes a line for the user: the usual place has too long a name.
+        say: Takes a line for the user if the path of the usual place is too long.
 
     Raises:
         ClusterError: No such folder can be made.
@@ -64,7 +66,7 @@ def folder(say: Callable[[str], None]) -> Path:
         private.mkdir(0o700, exist_ok=True)
         found = private.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-            private = Path(tempfile.mkdtemp(prefix="distes-", dir=base))  # somebody else was there first
+            private = Path(tempfile.mkdtemp(prefix="distes-", dir=base))  # the path is taken, perhaps by another user
         elif stat.S_IMODE(found.st_mode) != 0o700:
             private.chmod(0o700)
     except OSError as error:
@@ -76,14 +78,14 @@ def folder(say: Callable[[str], None]) -> Path:
 
 
 def start(where: Path, gpus: int | None, parameters: int) -> None:
-    """Starts the cluster and connects to it. To be called in a thread that stays: when it ends, so does the cluster.
+    """Starts the cluster and connects to it. The cluster ends with the thread that calls this.
 
     Args:
         where: The folder for sockets and logs.
-        gpus: Of this machine, as torch counts them; None leaves it to Ray.
-        parameters: Of the policy; there is room for several sets of them.
+        gpus: Number of GPUs of this machine, as torch counts them; None leaves it to Ray.
+        parameters: Number of the policy's parameters; the object store has room for `SETS` sets of them.
     """
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # of this cluster alone, and in no file
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # for this cluster alone, and never written to a file
     ray_internals.forget_token()
     with ray_internals.isolated_start():
         ray.init(

@@ -1,7 +1,7 @@
 """The pool on Ray (Moritz et al. 2018, arXiv:1712.05889): carries out what `Dispatch` decides.
 
-The population is put into the object store once and fetched once by each node, whose workers read the same memory. A
-worker is given the number of a chunk, and returns scalars.
+The population is put into the object store once. Each node fetches it once, and the node's workers share that memory.
+A worker receives a `Chunk` and returns a few scalars per member.
 """
 
 import time
@@ -31,7 +31,7 @@ from distes.pools.replica import OutOfStep
 from distes.pools.worker_table import gpu_share, worker_count
 from distes.population import Evaluation, Population
 
-POLL = 0.5  # seconds between looks at whether to stop
+POLL = 0.5  # seconds between checks whether to stop
 
 
 class RayPool(Pool):
@@ -64,7 +64,7 @@ class RayPool(Pool):
             workers: Number of workers; None takes one per GPU of the cluster, or one per CPU, and more as it grows.
             min_workers: Number of workers that must be ready before the first generation begins.
             address: HOST:PORT of a running cluster, or `auto`; None starts one on this machine, on loopback.
-            oversubscribe: Whether to start all of them even where there are fewer CPUs.
+            oversubscribe: Whether to start all workers even if there are fewer CPUs.
             pairs_per_chunk: As in `distes.pools.chunks.chunks`.
             start_timeout: Seconds that Ray may take to start, that there may be fewer than `min_workers`, and that
                 workers may die without any result.
@@ -72,7 +72,7 @@ class RayPool(Pool):
             sync: `broadcast` sends the centre to each node, `replay` has workers take the strategy's steps themselves,
                 `auto` decides by size and device.
             say: Takes a line for the user.
-            show: Takes the names of columns and rows, for a table of the workers; None says them line by line.
+            show: Takes the column names and the rows of the table of workers; None passes it to `say` line by line.
 
         Raises:
             ConfigurationError: `min_workers` exceeds `workers`, a part of the experiment cannot be pickled, or the
@@ -100,7 +100,7 @@ class RayPool(Pool):
         self._open = False  # whether there have been enough workers to begin
         self._numbers = (0, 0)  # of the generation, and of its first pair
         self._dispatch = Dispatch(chunk_timeout)
-        self._astray = set[int]()  # those whose copy of the strategy went another way
+        self._astray = set[int]()  # workers whose copy of the strategy differs from the driver's
         self._bytes_up, self._next_look, self._enough = 0, 0.0, time.monotonic()
 
     def _set_up(
@@ -120,10 +120,10 @@ class RayPool(Pool):
         count = worker_count(workers, cpus, gpus, oversubscribe=oversubscribe, may_grow=elsewhere, say=self._say)
         self._elsewhere = elsewhere
         self._grows = elsewhere and workers is None and not gpus
-        # A cluster may still grow to it; on this machine it was said how many workers fit.
+        # A cluster may still grow to `min_workers`; on one machine, `worker_count` has said how many workers fit.
         self._minimum = min_workers if elsewhere else min(min_workers, count)
         self.device, self._usual = experiment.device, experiment.pairs_per_chunk
-        experiment.task.close()  # workers make their own; of some environments there can be one at a time
+        experiment.task.close()  # workers make their own; some environments cannot exist twice
         share = gpu_share(count, gpus) if gpus else 0
         actor = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
         self._node = DriverNode(local=not elsewhere)
@@ -137,7 +137,7 @@ class RayPool(Pool):
         """Keeps two chunks in flight per worker; chunks of dead, hung or slow workers are evaluated again by others."""
         cut = chunks(population, self._pairs_per_chunk, self._usual)
         self._hint(population)
-        self._numbers = population.generation + 1, population.first_pair  # people count from 1
+        self._numbers = population.generation + 1, population.first_pair  # messages count from 1
         self._dispatch.begin(cut, *self._numbers)
         results: dict[int, ChunkResult] = {}
         try:
@@ -149,20 +149,20 @@ class RayPool(Pool):
                 self._wait(results)
                 self._look_after()
         except ClusterError:
-            if stop():  # asked for while the cluster was waited for: that comes first
+            if stop():  # requested during the wait for the cluster; takes precedence
                 raise Interrupted from None
             raise
         finally:
-            # what is not begun yet, and on an error all of it
+            # chunks that are not begun yet, or all of them after an error
             finished = self._dispatch.finished
             self._calls.cancel([one for one in self._calls.in_flight() if one.since is None or not finished])
             self._sync.end()
-        self._workers.show()  # those that have a place; others wait for one
+        self._workers.show()  # workers that are ready; the others are still starting
         self._bytes_up = array_bytes(list(results.values()))
         return reduce(population, [results[chunk.index] for chunk in cut], cut)
 
     def told(self, generation: int, evaluation: Evaluation) -> None:
-        """Has workers that replay the strategy take their step while the driver takes its own."""
+        """Tells workers that replay the strategy to take their step while the driver takes its own."""
         if (messages := self._sync.told(generation, evaluation)) is not None:
             self._calls.tell(messages)
 
@@ -182,7 +182,7 @@ class RayPool(Pool):
         self._connection.close(self._workers.end)
 
     def _bring_back(self, worker: int) -> None:
-        """Has the whole state sent to a worker whose copy of the strategy differs from the driver's."""
+        """Arranges for the whole state to be sent to a worker whose copy of the strategy differs from the driver's."""
         self._sync.forget(worker)
         if worker not in self._astray:
             self._astray.add(worker)
@@ -214,11 +214,11 @@ class RayPool(Pool):
     def _wait(self, results: dict[int, ChunkResult]) -> None:
         """Waits for an answer or a new worker, and handles all that have arrived."""
         pending = [*self._calls.pending(), *self._workers.joining]
-        if not pending:  # no worker at all, and none on its way
+        if not pending:  # no worker is ready or starting
             time.sleep(POLL)
             return
         ready, _ = ray.wait(pending, num_returns=1, timeout=POLL)
-        if ready:  # and whatever else has come meanwhile
+        if ready:  # and all others that have arrived meanwhile
             ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
         answers, lost = self._calls.collect(ready)
         failures = [error for answer in answers if (error := self._take(answer, results)) is not None]
@@ -230,14 +230,14 @@ class RayPool(Pool):
         for number in self._workers.join([reference for reference in ready if reference in self._workers.joining]):
             self._calls.joined(number, self._workers.ready[number], self._workers.nodes[number])
             self._dispatch.joined(number)
-        if failures:  # only now, since whoever goes on afterwards relies on all that was taken in
+        if failures:  # raised last, so that all answers have been recorded
             raise failures[0]
 
     def _take(self, answer: Answer, results: dict[int, ChunkResult]) -> Exception | None:
         """Handles one answer: a result, a cancelled chunk or an error.
 
         Returns:
-            Why the chunk could not be evaluated, if it still must be; otherwise None.
+            The error if the chunk could not be evaluated and its result is still needed, otherwise None.
         """
         assignment, now = answer.assignment, time.monotonic()
         if answer.result is not None:
@@ -246,10 +246,10 @@ class RayPool(Pool):
                 self._sync.answered(assignment.worker)
             return None
         self._dispatch.cancelled(assignment, now)
-        if not self._dispatch.is_open(assignment):  # it failed elsewhere as well, and that was said
+        if not self._dispatch.is_open(assignment):  # its error has been reported by another worker
             return None
         if answer.status is CallStatus.CANCELLED and not assignment.named_redundant:
-            # nobody has cancelled it: this is how Ray reports a KeyboardInterrupt
+            # not cancelled by this pool: this is how Ray reports a KeyboardInterrupt
             return EvaluationError(interrupted(assignment.chunk, *self._numbers))
         if isinstance(answer.error, OutOfStep):
             self._bring_back(assignment.worker)
@@ -257,14 +257,14 @@ class RayPool(Pool):
         return answer.error
 
     def _lose(self, worker: int, death: Death, how: str = "died") -> None:
-        """Replaces a dead or hung worker, and has its chunks evaluated again.
+        """Replaces a dead or hung worker, and puts its chunks back to be evaluated again.
 
         Raises:
-            EvaluationError: The chunk that it was evaluating is to blame.
+            EvaluationError: The chunk that the worker was evaluating is to blame.
         """
         if worker not in self._workers.ready:
             return
-        self._node.require(ask_head=True)  # if it was the driver's own node, there is nobody to start another one
+        self._node.require(ask_head=True)  # without the driver's own node, no worker can be started
         death = self._workers.death_of(worker, death)
         self._calls.drop(worker)
         self._sync.forget(worker)
@@ -272,7 +272,7 @@ class RayPool(Pool):
         self._dispatch.lost(worker, time.monotonic(), death.cause, outside=death.outside)
 
     def _look_after(self) -> None:
-        """Every `POLL` seconds, looks for hung workers, too few workers, and a cluster that has grown or is gone.
+        """Every `POLL` seconds, checks for hung workers, too few workers, and a cluster that has grown or is gone.
 
         Raises:
             ClusterError: There were too few workers for too long, all of them died, or the cluster's head is gone.

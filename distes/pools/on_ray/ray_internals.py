@@ -1,6 +1,6 @@
-"""Everything that distes uses of Ray without Ray promising it, as seen in ray 2.60.
+"""All uses of Ray's private interfaces, as of ray 2.60.
 
-Each entry says what for. `tests/test_internals.py` fails when a part is gone, and says which.
+Each function says what it is for. `tests/test_internals.py` fails when a private part is gone, and says which.
 """
 
 import atexit
@@ -23,11 +23,11 @@ raylet: Any = ray._raylet
 def redirect_messages(say: Callable[[str], None]) -> Callable[[], None]:
     """Passes the first line of Ray's own messages (a node died, a process was killed for its memory) to `say`, once.
 
-    Ray prints them, with the last forty lines of a dead node's log, to the terminal, and has no setting for that. So
-    the function that prints them is replaced.
+    Ray prints them to the terminal, with the last forty lines of a dead node's log, and has no setting to change that.
+    So the function that prints them is replaced.
 
     Returns:
-        A function that undoes this, and what else Ray has left of its printing: its hook for exceptions.
+        A function that undoes this, and also removes the exception hook that Ray's printing leaves behind.
     """
     before, said = worker.print_to_stdstream, set[str]()
 
@@ -50,7 +50,7 @@ def redirect_messages(say: Callable[[str], None]) -> Callable[[], None]:
 def address_of_auto() -> str:
     """Returns what the address `auto` stands for: RAY_ADDRESS, or where this machine's cluster was last seen.
 
-    Ray remembers the answer, which may be that of a cluster before; so it is made to forget it.
+    Ray caches the answer, which may belong to an earlier cluster, so the cache is cleared.
 
     Raises:
         ConnectionError: There is no such cluster.
@@ -60,12 +60,12 @@ def address_of_auto() -> str:
 
 
 def forget_token() -> None:
-    """Makes Ray read the token again that it shows to a cluster: it remembers that of the cluster before."""
+    """Makes Ray read again the token that it shows to a cluster. It caches that of the previous cluster."""
     raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def forget_at_exit() -> None:
-    """Keeps Ray from shutting down when this process ends: it would wait for a node that does not answer."""
+    """Unregisters Ray's shutdown at exit, which would wait for a node that does not answer."""
     atexit.unregister(worker.shutdown)
 
 
@@ -76,15 +76,15 @@ def loopback_arguments(folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def isolated_start() -> Iterator[None]:
-    """A cluster started within listens on loopback only, and its processes are not in this process's group.
+    """Within this context, a started cluster listens on loopback only and leaves this process's process group.
 
     Ray replaces a `_node_ip_address` on loopback by the address of a network card, so that a later `ray start` can
-    join; everything then listens on that, or on all addresses. A constant decides, which an environment variable would
-    set for good, and not only for this cluster. On macOS and Windows Ray keeps to loopback by itself.
+    join; everything then listens on that, or on all addresses. A constant decides this. An environment variable would
+    set it permanently, and not only for this cluster. On macOS and Windows Ray itself stays on loopback.
 
     A batch system sends SIGTERM to the whole group, and `ray stop` to every node on the machine. The node would stop,
-    and Ray would end this process, whose connection to the object store breaks, before the run is saved. So the node
-    ignores SIGTERM. It ends with this process, which handles the signal.
+    this process would lose its connection to the object store, and Ray would end it before the run is saved. So the
+    node ignores SIGTERM. It ends with this process, which handles the signal.
     """
     before, popen = constants.ENABLE_RAY_CLUSTER, services.ConsolePopen
 

@@ -1,7 +1,8 @@
-"""Calls in bundles: on each node a relay hands chunks to its workers, so that the driver makes a call per bundle.
+"""Calls in bundles: a relay on each node hands chunks to its workers, so that the driver makes one call per bundle.
 
-With some dozens of workers the driver would spend a tenth of its time, and with a thousand all of it, on Ray's own cost
-per call. A relay decides nothing: `Dispatch` does. If it dies, its workers are given up, as with their node.
+Without relays, Ray's cost per call would take a tenth of the driver's time with some dozens of workers, and all of it
+with a thousand. A relay makes no decisions; `Dispatch` does. If a relay dies, its workers are given up, as if their
+node had died.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from distes.pools.chunks import Chunk
 from distes.pools.on_ray.calls import Answer, Calls, CallStatus, ending, sift, what_became
 from distes.pools.on_ray.deaths import Death
 
-RELAY_WORKERS = 32  # number of workers from which on relays pay
+RELAY_WORKERS = 32  # number of workers from which relays pay off
 EXCHANGE_SECONDS = 2.0  # seconds after which a relay answers the driver even without results
 RELAY_TIMEOUT = 60.0  # seconds of silence after which a relay counts as dead, and its workers with it
 
@@ -31,13 +32,13 @@ class _Relay:
     """Passes calls on to the workers of its node, and gathers their answers."""
 
     def __init__(self) -> None:
-        self._workers: dict[int, asyncio.Future[Any]] = {}  # its handle, None once it is dropped
+        self._workers: dict[int, asyncio.Future[Any]] = {}  # worker -> its handle, None once it is dropped
         self._flying: dict[int, Any] = {}  # key -> reference
         self._waiting = set[asyncio.Task[None]]()
         self._words: asyncio.Queue[Word] = asyncio.Queue()
 
     def _worker(self, worker: int) -> asyncio.Future[Any]:
-        """Ray keeps no order between the calls of an actor that waits: one may be asked before it is known."""
+        """Returns a future of the worker's handle, since Ray may run a call to an async actor before an earlier one."""
         return self._workers.setdefault(worker, asyncio.get_running_loop().create_future())
 
     async def adopt(self, worker: int, actor: Any) -> None:
@@ -45,7 +46,7 @@ class _Relay:
             self._worker(worker).set_result(actor)
 
     async def drop(self, worker: int) -> None:
-        await self.adopt(worker, None)  # for those who still wait for it
+        await self.adopt(worker, None)  # for calls that still wait for its handle
         self._workers[worker] = asyncio.get_running_loop().create_future()
         self._workers[worker].set_result(None)
 
@@ -62,7 +63,7 @@ class _Relay:
     async def hand(self, calls: Sequence[Call]) -> None:
         for call in calls:
             task = asyncio.ensure_future(self._call(*call))
-            self._waiting.add(task)  # else nobody would hold it
+            self._waiting.add(task)  # asyncio itself keeps only a weak reference
             task.add_done_callback(self._waiting.discard)
 
     async def exchange(self, calls: Sequence[Call]) -> list[Word]:
@@ -97,22 +98,22 @@ class _Node:
         relay: Any = ray.remote(num_cpus=0, max_restarts=0)(_Relay)
         self.relay = relay.options(max_concurrency=1000, scheduling_strategy=strategy).remote()
         self.workers = set[int]()
-        self.exchange: Any = None  # reference to what it will say next
-        self.since = 0.0  # when it was asked for that
+        self.exchange: Any = None  # reference to its next answer
+        self.since = 0.0  # time at which that was requested
 
 
 class RelayedCalls(Calls):
-    """A relay on each node that has workers."""
+    """Sends calls through one relay per node with workers."""
 
     def __init__(self) -> None:
-        """No relay yet: one starts with the first worker of its node."""
+        """Starts without relays; the first worker of a node starts one."""
         self._nodes: dict[str, _Node] = {}
         self._at: dict[int, _Node] = {}  # worker -> its node
         self._flying: dict[int, Assignment] = {}
         self._keys = itertools.count()
 
     def joined(self, worker: int, actor: Any, node: str) -> None:
-        """Its relay gets its handle."""
+        """Adds a worker that is ready, and passes its handle to the relay of its node."""
         if node not in self._nodes:
             self._nodes[node] = _Node(node)
         self._at[worker] = self._nodes[node]
@@ -120,12 +121,12 @@ class RelayedCalls(Calls):
         self._at[worker].relay.adopt.remote(worker, actor)
 
     def send(self, calls: Sequence[tuple[Assignment, Any, Sequence[Any]]]) -> None:
-        """A bundle for each node."""
+        """Sends one bundle of chunks per node."""
         bundles: dict[_Node, list[Call]] = {}
         for assignment, shared, messages in calls:
             key = next(self._keys)
             self._flying[key] = assignment
-            # in lists, since Ray would wait for the very objects of bare references
+            # references in lists: Ray would resolve bare ones before the call
             bundles.setdefault(self._at[assignment.worker], []).append(
                 (key, assignment.worker, shared, assignment.chunk, list(messages))
             )
@@ -136,12 +137,12 @@ class RelayedCalls(Calls):
                 node.relay.hand.remote(bundle)
 
     def tell(self, messages: Any) -> None:
-        """A call for each node."""
+        """Sends the reference to the relay of each node, which passes it on to its workers."""
         for node in self._nodes.values():
             node.relay.tell.remote([messages])
 
     def cancel(self, assignments: Collection[Assignment]) -> None:
-        """A call for each node that has any of them."""
+        """Cancels calls, with one message per node concerned."""
         keys: dict[_Node, list[int]] = {}
         for key, assignment in self._flying.items():
             if assignment in assignments:
@@ -150,15 +151,15 @@ class RelayedCalls(Calls):
             node.relay.cancel.remote(its)
 
     def in_flight(self) -> list[Assignment]:
-        """In the order in which they were handed out."""
+        """Returns the assignments that are not answered yet, in the order in which they were sent."""
         return list(self._flying.values())
 
     def pending(self) -> list[Any]:
-        """One for each node."""
+        """Returns one reference per node from which an answer is expected."""
         return [node.exchange for node in self._nodes.values() if node.exchange is not None]
 
     def collect(self, ready: Sequence[Any]) -> tuple[list[Answer], dict[int, Death]]:
-        """Unpacks what relays say; where one is dead or silent, all its workers are."""
+        """Returns the answers of relays; if a relay is dead or silent, all its workers count as dead."""
         answers, lost = list[Answer](), dict[int, Death]()
         for identity, node in list(self._nodes.items()):
             if node.exchange is None:
@@ -185,7 +186,7 @@ class RelayedCalls(Calls):
         return answers, lost | dead
 
     def drop(self, worker: int) -> None:
-        """Its relay forgets it, too."""
+        """Removes a worker here and in its relay; its calls will not be answered."""
         node = self._at.pop(worker, None)
         if node is not None:
             node.workers.discard(worker)

@@ -1,4 +1,4 @@
-"""Whether all parts of an experiment can travel to workers; asked before a cluster is joined."""
+"""Checks, before a cluster is joined, that an experiment can be sent to workers."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ PARTS = {"task": "task", "forward": "policy", "perturbation": "perturbation", "s
 
 
 def require_sendable(experiment: Experiment) -> None:
-    """Pickles the parts as Ray will. Arrays are not copied, since they stay outside of the pickle.
+    """Pickles the parts of an experiment as Ray will. Arrays stay outside the pickle and are not copied.
 
     Raises:
-        ConfigurationError: One of them cannot be pickled.
+        ConfigurationError: A part cannot be pickled.
     """
     for field, name in PARTS.items():
         part: Any = getattr(experiment, field)

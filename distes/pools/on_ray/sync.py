@@ -1,8 +1,8 @@
-"""How a generation comes to the workers: the centre itself, or what a copy of the strategy needs to make it.
+"""How a generation is sent to workers: as the centre itself, or as messages from which a copy of the strategy makes it.
 
-Either lies in the object store once, and goes from there once to each node. The search distribution (the centre, and
-what else grows with the number of parameters) is an object of its own: further rounds of a generation, and the episodes
-that confirm the target, bring only their directions and seeds.
+Either is put into the object store once, and each node fetches it once. The search distribution (the centre, and all
+else that grows with the number of parameters) is an object of its own. So further rounds of a generation, and the
+episodes that confirm the target, only send their directions and seeds.
 """
 
 import dataclasses
@@ -25,61 +25,61 @@ from distes.strategies.base import Strategy
 Put = Callable[[Any], Any]
 Get = Callable[[Any], Any]
 SYNCS = ("auto", "broadcast", "replay")
-# From so many parameters on, and on GPUs, `auto` has workers take the step by themselves: a GPU adds up a thousand
-# slices of noise in the time in which a network carries one. A processor does not.
+# On GPUs and from this number of parameters, `auto` lets workers take the step themselves: a GPU sums a thousand slices
+# of noise in the time that a network takes to transfer one. A CPU does not.
 REPLAY_PARAMETERS = 10_000_000
-HISTORY = 16  # generations that a worker may have missed and still be told; then it gets the whole state
+HISTORY = 16  # generations that a worker may miss and catch up on; after more, it receives the whole state
 
 
 class Sync(ABC):
-    """What workers are given besides the number of a chunk.
+    """Base class for what workers are sent besides a chunk.
 
     Attributes:
-        bytes_down: Arrays put for the generation; each node fetches them at most once.
+        bytes_down: Bytes of arrays put into the object store for the generation; each node fetches them at most once.
     """
 
     def __init__(self, put: Put) -> None:
-        """Nothing yet.
+        """Starts without a population.
 
         Args:
-            put: Puts something into the object store, and returns a reference.
+            put: Puts an object into the object store, and returns a reference.
         """
         self._store = put
         self.bytes_down, self._generation = 0, -1
         self._shared: Any = None
 
     def begin(self, population: Population) -> None:
-        """A population is to be evaluated."""
+        """Puts a population into the object store."""
         if population.generation != self._generation:
             self.bytes_down, self._generation = 0, population.generation
         self._shared = self._put(self._form(population))
 
     def end(self) -> None:
-        """It is; whoever has it still keeps it."""
+        """Drops the reference to an evaluated population; workers that still use the object keep it in memory."""
         self._shared = None
 
     def close(self) -> None:
-        """Lets go of everything in the object store."""
+        """Drops all references to objects in the object store."""
         self._shared = None
 
     @abstractmethod
     def _form(self, population: Population) -> Population | PopulationOutline:
-        """What of it travels."""
+        """Returns the form in which a population is sent."""
 
     def arguments(self, worker: int) -> tuple[Any, list[Any]]:
-        """References to the population in some form, and to what this worker may not know yet."""
+        """Returns references to the population as it is sent, and to messages that the worker may not have yet."""
         return self._shared, []
 
     def told(self, generation: int, evaluation: Evaluation) -> Any:
-        """Returns a reference to what workers are told right away, or None."""
+        """Returns a reference to a message that is sent to all workers at once, or None."""
         return None
 
     def answered(self, worker: int) -> None:
-        """It has evaluated a chunk of this generation."""
+        """Records that a worker has evaluated a chunk of this generation."""
         return
 
     def forget(self, worker: int) -> None:
-        """It is gone, or has lost its way."""
+        """Records that a worker is gone, or that its copy of the strategy differs from the driver's."""
         return
 
     def _put(self, what: Any) -> Any:
@@ -88,74 +88,74 @@ class Sync(ABC):
 
 
 class Broadcast(Sync):
-    """The search distribution goes to each node once per generation."""
+    """Sends the search distribution to each node once per generation."""
 
     def __init__(self, put: Put, get: Get) -> None:
-        """Nothing yet.
+        """Starts without a population.
 
         Args:
-            put: As above.
-            get: Reads what a reference refers to.
+            put: Puts an object into the object store, and returns a reference.
+            get: Returns the object behind a reference.
         """
         super().__init__(put)
         self._get = get
-        self._distribution: Any = None  # reference to that of the population before
+        self._distribution: Any = None  # reference to the previous population's
 
     def _form(self, population: Population) -> Population:
-        """Its rest. The search distribution stays where it is if it is that of the generation's round before.
+        """Returns the population without its search distribution, which is put unless the round before had the same.
 
         The bits in the object store are compared, since a strategy may have changed its arrays in place.
         """
         wanted, first = SearchDistribution.of(population), self.bytes_down == 0
         if first or self._distribution is None or not wanted.has_same_bits(self._get(self._distribution)):
-            self._distribution = None  # makes room for the next one
+            self._distribution = None  # frees memory for the next one
             self._distribution = self._put(wanted)
         return SearchDistribution.without(population)
 
     def arguments(self, worker: int) -> tuple[Any, list[Any]]:
-        """The rest of the population, and its search distribution."""
+        """Returns references to the rest of the population, and to its search distribution."""
         return self._shared, [self._distribution]
 
     def close(self) -> None:
-        """Lets go of the search distribution, too."""
+        """Drops all references, including that to the search distribution."""
         super().close()
         self._distribution = None
 
 
 class Replay(Sync):
-    """Fitnesses go to each worker, which takes the step by itself; see `distes.pools.replica`."""
+    """Sends all fitnesses to each worker, which takes the step itself; see `distes.pools.replica`."""
 
     def __init__(self, put: Put, strategy: Strategy, perturbation: Perturbation) -> None:
-        """Workers start with this strategy as it is now.
+        """Starts with workers whose copies match the strategy as it is now.
 
         Args:
-            put: As above.
-            strategy: The driver's; it goes on living there.
-            perturbation: Its own.
+            put: Puts an object into the object store, and returns a reference.
+            strategy: The driver's strategy itself, not a copy: its state is read whenever a worker needs it.
+            perturbation: The strategy's perturbation.
         """
         super().__init__(put)
         self._strategy, self._perturbation = strategy, perturbation
         self._first = strategy.ask().generation
-        self._at: dict[int, int | None] = {}  # worker -> the generation that it is known to have reached
-        self._told: dict[int, Any] = {}  # generation -> reference to what was told after it
+        self._at: dict[int, int | None] = {}  # worker -> generation that its copy has reached, None if unknown
+        self._told: dict[int, Any] = {}  # generation -> reference to its `TellMessage`
         self._state: Any = None
-        self._state_of, self._digest = -1, ""  # its generation, and the digest of the search distribution asked for
+        self._state_of, self._digest = -1, ""  # the state's generation and search distribution
 
     def _form(self, population: Population) -> PopulationOutline:
-        """Its outline. A state that somebody had to have serves the generation's further rounds, too."""
+        """Returns the population's outline. Rounds with the same search distribution share one `StateMessage`."""
         generation, outline = self._generation, PopulationOutline.of(population)
         if (generation, outline.digest) != (self._state_of, self._digest):
             self._state, self._state_of, self._digest = None, generation, outline.digest
         return outline
 
     def close(self) -> None:
-        """Lets go of what was told, too."""
+        """Drops all references, including those to messages."""
         super().close()
         self._state = None
         self._told.clear()
 
     def arguments(self, worker: int) -> tuple[Any, list[Any]]:
-        """The outline, and what was told since the worker's last answer, or all that the strategy knows."""
+        """Returns references to the outline, and to the messages since the worker's last answer or the whole state."""
         at = self._at.get(worker, self._first)
         missed = None if at is None else range(at, self._generation)
         if missed is None or any(generation not in self._told for generation in missed):
@@ -165,25 +165,25 @@ class Replay(Sync):
         return self._shared, [self._told[generation] for generation in missed]
 
     def told(self, generation: int, evaluation: Evaluation) -> Any:
-        """Remembered for a while, for those who miss it."""
+        """Returns a reference to the `TellMessage`, which is kept for `HISTORY` generations."""
         self._told[generation] = self._put(TellMessage(generation, evaluation, str(self._perturbation.device)))
         self._told.pop(generation - HISTORY, None)
         return self._told[generation]
 
     def answered(self, worker: int) -> None:
-        """So it is where the driver is."""
+        """Records that the worker's copy has reached this generation."""
         self._at[worker] = self._generation
 
     def forget(self, worker: int) -> None:
-        """It gets the whole state, should it come again."""
+        """Makes the worker receive the whole state with its next chunk."""
         self._at[worker] = None
 
 
 def require_sync(sync: str, experiment: Experiment) -> None:
-    """Checks the choice of how a generation travels.
+    """Checks the choice of `sync`.
 
     Raises:
-        ConfigurationError: It is unknown, or the experiment has no strategy to replay.
+        ConfigurationError: `sync` is not one of `SYNCS`, or is `replay` and the experiment has no strategy.
     """
     if sync not in SYNCS:
         raise ConfigurationError(f"sync must be one of {', '.join(SYNCS)}; got {sync!r}.")
@@ -194,19 +194,19 @@ def require_sync(sync: str, experiment: Experiment) -> None:
 def how_to_send(
     sync: str, experiment: Experiment, put: Put, get: Get, say: Callable[[str], None]
 ) -> tuple[Sync, Experiment]:
-    """Decides, and takes the strategy out of an experiment whose workers need none.
+    """Decides how generations are sent; returns that, and the experiment without its strategy if workers need none.
 
     Args:
-        sync: One of SYNCS.
-        experiment: With its device decided.
-        put: Puts something into the object store.
-        get: Reads what a reference refers to.
+        sync: One of `SYNCS`.
+        experiment: The experiment, with its device decided.
+        put: Puts an object into the object store, and returns a reference.
+        get: Returns the object behind a reference.
         say: Takes a line for the user.
     """
     size, strategy = experiment.forward.layout.size, experiment.strategy
     pays = (
         size >= REPLAY_PARAMETERS and experiment.device == "cuda" and visible_gpus() > 0
-    )  # the driver's, for equal bits
+    )  # the driver must have a GPU, too, for equal bits
     if strategy is None or sync == "broadcast" or (sync == "auto" and not pays):
         return Broadcast(put, get), dataclasses.replace(experiment, strategy=None)
     say(f"Fitnesses travel, and each worker updates its own copy of the {size:,} parameters (sync: replay).")
@@ -214,7 +214,7 @@ def how_to_send(
 
 
 def array_bytes(value: Any) -> int:
-    """Of all arrays and tensors in a record, however deep."""
+    """Returns the bytes of all arrays and tensors in a record, however deeply nested."""
     if isinstance(value, np.ndarray | torch.Tensor):
         return int(value.nbytes)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

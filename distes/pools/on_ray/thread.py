@@ -1,4 +1,4 @@
-"""Runs calls of Ray that may never return in threads, with a limit of time."""
+"""Runs calls of Ray that may never return in threads, with a time limit."""
 
 import contextlib
 import os
@@ -11,18 +11,18 @@ from typing import Any
 
 from distes.pools.on_ray.ray_internals import forget_at_exit
 
-NOTICE_SECONDS = 20.0  # seconds until the user is told that Ray is still waited for
-ABORT_SECONDS = 10.0  # seconds that an interrupted start may go on
+NOTICE_SECONDS = 20.0  # seconds after which the user is told about the wait for Ray
+ABORT_SECONDS = 10.0  # seconds that an interrupted start may still take
 
 
 class Thread:
-    """A call in a thread that stays until it is told to end: Ray's processes end with the thread that started them."""
+    """A call in a thread that lives until `end`, since Ray's processes end with the thread that started them."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
-        """Starts nothing yet: whoever is interrupted while the thread starts must have it already, to end it.
+        """Makes the thread but does not start it, so that a caller who is interrupted during `start` can call `end`.
 
         Args:
-            call: What to do.
+            call: The function to call in the thread.
         """
         self._answer: futures.Future[None] = futures.Future()
         self._told = threading.Event()
@@ -34,14 +34,19 @@ class Thread:
 
     @property
     def finished(self) -> bool:
-        """Whether the call has returned, or raised."""
+        """Whether the call has returned or raised."""
         return self._answer.done()
 
     def wait(self, seconds: float, say: Callable[[str], None], what: str) -> None:
-        """Waits for the call, and says so if that takes long; raises what it raises.
+        """Waits for the call and raises what it raises. A long wait is announced to the user.
+
+        Args:
+            seconds: Seconds to wait.
+            say: Takes a line for the user.
+            what: Beginning of that line.
 
         Raises:
-            TimeoutError: It takes longer than these seconds.
+            TimeoutError: The call takes longer than `seconds`.
         """
         if not self._has_finished_in(min(NOTICE_SECONDS, seconds)):
             say(f"{what}; it is given up after {seconds:.0f} seconds (--start_timeout).")
@@ -52,12 +57,12 @@ class Thread:
     def wait_briefly(self) -> None:
         """Gives an interrupted call a few seconds to return.
 
-        If Ray's processes end while it is still connecting to them, Ray aborts this process (ray 2.60).
+        If Ray's processes end while Ray is still connecting to them, it aborts this process (ray 2.60).
         """
         self._has_finished_in(ABORT_SECONDS)
 
     def end(self) -> None:
-        """Ends the thread, and with it all that it has started. If it waits for Ray even then, it is left to itself."""
+        """Ends the thread and all processes that it has started. A thread that still waits for Ray is abandoned."""
         self._told.set()
         if self._thread.ident is None:  # it was never started
             return
@@ -65,7 +70,7 @@ class Thread:
         for _ in range(5):
             if not self._thread.is_alive():
                 return
-            for child in _children(self._thread):  # without them, Ray does not wait for much longer
+            for child in _children(self._thread):  # without them, Ray soon stops waiting
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
             self._thread.join(1)
@@ -84,7 +89,7 @@ class Thread:
 
 
 def _children(thread: threading.Thread) -> list[int]:
-    """Process numbers of those that a thread has started; none where there is no /proc to tell."""
+    """Numbers of the processes that a thread has started; empty on systems without /proc."""
     try:
         listed = Path(f"/proc/self/task/{thread.native_id}/children").read_text()
     except OSError:
@@ -94,7 +99,7 @@ def _children(thread: threading.Thread) -> list[int]:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Makes SIGTERM raise KeyboardInterrupt, as Ctrl-C does, unless it has a handler."""
+    """Makes SIGTERM raise KeyboardInterrupt, as Ctrl-C does, unless it has a handler already."""
     if threading.current_thread() is not threading.main_thread() or (
         signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     ):
@@ -108,10 +113,14 @@ def terminable() -> Iterator[None]:
 
 
 def within(seconds: float, call: Callable[[], Any]) -> Any:
-    """Calls something in a thread, and returns or raises what it does.
+    """Makes a call in a thread, and returns or raises what it does.
+
+    Args:
+        seconds: Seconds that the call may take.
+        call: The function to call.
 
     Raises:
-        TimeoutError: It takes longer; the thread is left to itself.
+        TimeoutError: The call takes longer. Its thread is abandoned.
     """
     answer: futures.Future[Any] = futures.Future()
 
@@ -121,7 +130,7 @@ def within(seconds: float, call: Callable[[], Any]) -> Any:
         except Exception as error:
             answer.set_exception(error)
 
-    threading.Thread(target=wait, daemon=True).start()  # of no executor, which would be waited for at the end
+    threading.Thread(target=wait, daemon=True).start()  # Python would wait for an executor's thread at exit
     return answer.result(seconds)
 
 
@@ -129,8 +138,8 @@ def leave(close: Callable[[], None], seconds: float) -> None:
     """Closes the connection. On timeout, registers that Ray must not shut down at exit.
 
     Args:
-        close: Does it.
-        seconds: How long it may take.
+        close: Closes the connection.
+        seconds: Seconds that it may take.
     """
     try:
         within(seconds, close)

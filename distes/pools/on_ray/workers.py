@@ -1,4 +1,4 @@
-"""The actors of a pool: started, taken in as they get ready, and said to be there or gone."""
+"""The actors of a pool: starts them, adds those that are ready, replaces dead ones, and reports this to the user."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,21 +15,21 @@ from distes.pools.on_ray.ray_internals import constructor_raised
 from distes.pools.worker_table import COLUMNS, mixed, table
 
 CLOSE_SECONDS = 5.0  # seconds for workers to close their environments
-TABLE_SECONDS = 20.0  # seconds until the table of workers no longer waits for the last of them
-DEATHS_SAID = 20  # deaths that are said one by one
-DEATH_SECONDS = 5.0  # seconds between two further ones that are said
+TABLE_SECONDS = 20.0  # seconds after which the table of workers is shown even if some are not ready
+DEATHS_SAID = 20  # number of deaths that are reported one by one
+DEATH_SECONDS = 5.0  # least seconds between reports of further deaths
 
 
 class RayWorkers:
-    """Numbered actors, some of them on their way.
+    """The numbered actors of a pool, including those that are not ready yet.
 
     Attributes:
-        count: How many there are to be.
-        ready: Actors that can be given work, by number.
-        nodes: On which node, by number.
-        places: The same for people, with the process.
-        joining: Reference to the answer of an actor that is not ready yet -> its number and itself.
-        restarted: How many died or were given up.
+        count: Number of actors that should run.
+        ready: Handles of actors that can be given work, by number.
+        nodes: Identities of the actors' nodes, by number.
+        places: The actors' places as shown to the user, by number.
+        joining: Number and handle of each actor that is not ready yet, by the reference to its `ready` call.
+        restarted: Number of actors that died or were given up.
     """
 
     def __init__(
@@ -42,15 +42,15 @@ class RayWorkers:
         say: Callable[[str], None],
         show: Callable[[Sequence[str], Sequence[Sequence[str]]], None] | None,
     ) -> None:
-        """Starts all of them; they join as they get ready, and as the cluster has room.
+        """Starts the actors, which join as they get ready and as the cluster has room.
 
         Args:
-            actor: Their class, a remote one.
-            experiment: Reference to what they are made of.
-            count: How many.
-            with_address: Whether nodes are shown with their address.
+            actor: The actors' remote class.
+            experiment: Reference to the experiment that they are made of.
+            count: Number of actors.
+            with_address: Whether nodes are shown with their IP address.
             say: Takes a line for the user.
-            show: Takes the names of columns and rows; None says them line by line.
+            show: Takes the column names and the rows of a table; None passes it to `say` line by line.
         """
         self._actor, self._experiment, self._with_address = actor, experiment, with_address
         self._say, self._show = say, show
@@ -60,33 +60,33 @@ class RayWorkers:
         self.places: dict[int, WorkerPlace] = {}
         self.joining: dict[Any, tuple[int, Any]] = {}
         self._started = self._missing = 0
-        self._refusals = set[str]()  # why workers could not start
-        self._unready = ""  # why a worker died before it was ready, the last time
-        self._places: dict[int, WorkerPlace] = {}  # of workers that are ready, and not in the table yet
+        self._refusals = set[str]()  # reasons for which workers could not start
+        self._unready = ""  # reason of the last death before a worker was ready
+        self._places: dict[int, WorkerPlace] = {}  # of ready workers that no table has shown yet
         self._shown: list[WorkerPlace] = []
-        self._began = self._told = time.monotonic()  # the latter: when a death was said
-        self._untold = 0  # deaths since then
+        self._began = self._told = time.monotonic()  # the latter: time of the last report of a death
+        self._untold = 0  # deaths since that report
         for _ in range(count):
             self._start()
 
     def fill(self, room: int, *, more: bool) -> None:
-        """Starts some where there is room: those that were refused before, since nodes come back changed.
+        """Starts workers that the cluster has room for, including those refused before: nodes may come back changed.
 
         Args:
-            room: How many more the cluster has room for.
-            more: Whether more than were counted may start.
+            room: Number of further workers that the cluster has room for.
+            more: Whether more than `count` workers may run.
         """
         for _ in range(room if more else min(room, self.count - len(self.ready))):
             self._start()
         self.count = max(self.count, len(self.ready) + len(self.joining))
 
     def death_of(self, number: int, death: Death) -> Death:
-        """The same with what is known of the worker's process."""
+        """Returns a worker's death with what is known of its process."""
         here = self.nodes[number] == ray.get_runtime_context().get_node_id()
         return death.of_process(self.places[number].pid, self.places[number].node, here=here)
 
     def replace(self, number: int, how: str) -> None:
-        """Gives one up, says how it came to that, and starts another. Where many die, not each of them is said."""
+        """Gives a worker up, reports why, and starts another. If many die, only some deaths are reported."""
         ray.kill(self.ready.pop(number))
         self.restarted += 1
         now = time.monotonic()
@@ -99,13 +99,13 @@ class RayWorkers:
         self._start()
 
     def start_missing(self) -> None:
-        """Starts those whose node died under them: a little later, since the cluster may not know that it is gone."""
+        """Replaces workers that died before they were ready; called later, so that the cluster notices dead nodes."""
         for _ in range(self._missing):
             self._start()
         self._missing = 0
 
     def join(self, references: Sequence[Any]) -> list[int]:
-        """Takes in those that are ready, and says why one is not; returns their numbers.
+        """Adds workers that are ready and returns their numbers; reports why others could not start.
 
         Raises:
             ClusterError: No worker could start.
@@ -120,7 +120,7 @@ class RayWorkers:
         return joined
 
     def show(self) -> None:
-        """Shows who is there, if the others keep everybody waiting for too long."""
+        """Shows the workers that are ready, once the others have taken longer than `TABLE_SECONDS`."""
         if not self._shown and time.monotonic() - self._began > TABLE_SECONDS:
             self._show_places()
 
@@ -130,14 +130,14 @@ class RayWorkers:
         self.kill()
 
     def close(self) -> None:
-        """Has them close their environments; whoever is busy for longer is not waited for."""
+        """Closes the environments of the workers, and waits for them for `CLOSE_SECONDS` at most."""
         closing = [actor.close.remote() for actor in self.ready.values()]
         if closing:
             ray.wait(closing, num_returns=len(closing), timeout=CLOSE_SECONDS)
 
     def kill(self) -> None:
-        """Ends all of them, and lets go of what they are made of."""
-        self._experiment = None  # where a node has died, Ray would look for it there, and end this process over that
+        """Ends all workers, and drops the reference to the experiment."""
+        self._experiment = None  # Ray would look for it on a dead node, and end this process
         for actor in [*self.ready.values(), *(actor for _, actor in self.joining.values())]:
             ray.kill(actor)
 
@@ -153,7 +153,7 @@ class RayWorkers:
             self._places[number] = self.places[number]
         except RayError as error:
             reason = last_line(error)
-            if not constructor_raised(error):  # its node went, or its process: no fault of its own
+            if not constructor_raised(error):  # its node or process died; the constructor is not to blame
                 if reason != self._unready:
                     self._unready = reason
                     self._say(f"A worker died before it was ready, and another one starts: {reason}")
@@ -169,7 +169,7 @@ class RayWorkers:
         return number
 
     def _show_places(self) -> None:
-        """Those that have joined since the last time."""
+        """Shows the workers that have joined since the last table, and warns once if devices differ."""
         places, self._places = self._places, {}
         if not places:
             return
