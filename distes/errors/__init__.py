@@ -1,7 +1,7 @@
-"""What can go wrong that a user can act on.
+"""Errors that a user can act on, and their messages.
 
-Every message is one sentence or two: what was got, what is allowed, what to do. `distes.cli` prints it without a
-traceback and exits with 2; any other exception is a bug of ours and exits with 1.
+Every message has one sentence or two: what was found, what is allowed, what to do. `distes.cli` prints it without a
+traceback and exits with 2; any other exception is a bug in distes, and the exit code is 1.
 """
 
 import difflib
@@ -19,22 +19,22 @@ from types import FrameType
 PACKAGE = Path(__file__).parents[1]
 STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
 PACKAGE_FOLDERS = {"site-packages", "dist-packages"}
-# Packages whose errors are no user's.
+# Packages that distes calls; their frames do not count as users' code.
 BUILT_ON = {"gymnasium", "jsonargparse", "mujoco", "numba", "numpy", "ray", "rich", "safetensors", "tensorboard"}
 BUILT_ON |= {"torch", "triton", "yaml"}
 LONGEST_MESSAGE = 1000  # characters; an exception may show a whole array
 
 
 class DistesError(Exception):
-    """Base class of all errors that a user can act on."""
+    """Base class of all errors that a user can act on; its message is meant for the user."""
 
 
 class ConfigurationError(DistesError, ValueError):
-    """A value, key, class or combination in the configuration is not allowed. Raised before anything expensive.
+    """The configuration holds a value, key, class or combination that is not allowed. Raised before expensive work.
 
     Attributes:
-        argument: The constructor's argument that is at fault, or None. The message then begins with its name, and the
-            command line adds the section in front: "sigma must be ..." becomes "strategy.sigma must be ...".
+        argument: The constructor's argument that is wrong, or None. If given, the message begins with its name, and the
+            command line prepends the section: "sigma must be ..." becomes "strategy.sigma must be ...".
     """
 
     def __init__(self, message: str, argument: str | None = None) -> None:
@@ -43,19 +43,19 @@ class ConfigurationError(DistesError, ValueError):
 
 
 class EvaluationError(DistesError):
-    """A member could not be evaluated: its environment raised, or its fitness is not a finite number."""
+    """A member could not be evaluated: its environment raised an error, or its fitness is not finite."""
 
 
 class CheckpointError(DistesError):
-    """No checkpoint can be read, or none can be written."""
+    """A checkpoint or a saved policy cannot be read or written, or does not belong to the run."""
 
 
 class RunDirectoryError(DistesError):
-    """The run directory is in use, already holds a run, or cannot be made."""
+    """The run directory is in use, already holds a run, holds none to resume, or cannot be read or written."""
 
 
 class ClusterError(DistesError):
-    """The cluster cannot be reached, or has no room for a worker."""
+    """The cluster cannot be reached or used, has no room for a worker, or has lost all workers."""
 
 
 class DistesWarning(UserWarning):
@@ -63,17 +63,24 @@ class DistesWarning(UserWarning):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Returns `" Did you mean 'x'?"` for the known word nearest to `word`, or `""` where none is near."""
+    """Returns `" Did you mean 'x'?"` with the known word closest to `word`, or `""` if none is similar."""
     names = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.65)
     return f" Did you mean {names[near[0]]!r}?" if near else ""
 
 
 def require_instance(name: str, value: object, kind: type) -> None:
-    """Checks an argument of the Python API, which may be a user's class, function or instance.
+    """Checks the class of an argument of the Python API.
+
+    The message tells an instance of another class from a class and from a function, which users may pass by mistake.
+
+    Args:
+        name: The argument's name, with which the message begins.
+        value: Its value.
+        kind: The class that it must be an instance of.
 
     Raises:
-        ConfigurationError: It is no instance of that class.
+        ConfigurationError: The value is not an instance of the class.
     """
     if isinstance(value, kind):
         return
@@ -86,20 +93,25 @@ def require_instance(name: str, value: object, kind: type) -> None:
 
 
 def raised(error: BaseException, longest: int = LONGEST_MESSAGE) -> str:
-    """Returns what was raised and where, such as `"raised TypeError: unhashable type: 'list' (nets.py:12)"`."""
+    """Returns what was raised and where, such as `"raised TypeError: unhashable type: 'list' (nets.py:12)"`.
+
+    Args:
+        error: The exception.
+        longest: Maximum characters of its message.
+    """
     return f"raised {described(error, longest=longest)}"
 
 
 def described(error: BaseException, when: str = "", longest: int = LONGEST_MESSAGE) -> str:
     """Returns an exception's type, message and place, such as `"TypeError: unhashable type: 'list' (nets.py:12)"`.
 
-    The place is the innermost line of a user's file, or the innermost line at all where no user's file is involved.
-    An exception without a message shows the line's source instead. The result is one line.
+    The place is the innermost line in a user's file, or the innermost line of all if no user's file is involved. If the
+    exception has no message, the line's source is shown instead. The result is one line.
 
     Args:
         error: The exception.
-        when: Words after its type, such as " at reset".
-        longest: Characters of its message.
+        when: Words to insert after its type, such as " at reset".
+        longest: Maximum characters of its message.
     """
     name, frames = type(error).__name__, list(traceback.walk_tb(error.__traceback__))
     frames = [place for place in frames if not place[0].f_code.co_filename.startswith("<frozen ")]  # importlib's
@@ -121,8 +133,9 @@ def described(error: BaseException, when: str = "", longest: int = LONGEST_MESSA
 def blame(error: BaseException) -> str | None:
     """Returns a sentence such as `"my_task.Sine.evaluate, which is not part of distes, raised KeyError: 'x' (...)."`.
 
-    It is for exceptions that are caught in distes, since a traceback begins where the exception is caught: one that
-    came through a function of a user's file, called by distes, is the user's to mend. None for any other: a bug.
+    Call it for exceptions caught in distes: a traceback begins where the exception is caught. An exception that passed
+    through a function of a user's file, called by distes, is the user's to fix. For any other, which is a bug in
+    distes, the result is None.
     """
     users = _users(error)
     if not users:
@@ -133,16 +146,19 @@ def blame(error: BaseException) -> str | None:
 
 
 def is_users(error: BaseException) -> bool:
-    """Whether `blame` has a sentence for the exception."""
+    """Returns whether the exception passed through a user's code, so that `blame` returns a sentence."""
     return bool(_users(error))
 
 
 @contextmanager
 def users_code(start: str) -> Iterator[None]:
-    """Turns what a user's class raises into an EvaluationError; errors of distes pass as they are.
+    """Turns exceptions of users' code within the block into an EvaluationError; other exceptions pass unchanged.
 
     Args:
-        start: Of the sentence, such as "Pairs 0 to 7 could not be evaluated".
+        start: The beginning of the message, such as "Pairs 0 to 7 could not be evaluated".
+
+    Raises:
+        EvaluationError: A user's code raised an exception that is not a DistesError.
     """
     try:
         yield
@@ -156,17 +172,17 @@ def users_code(start: str) -> Iterator[None]:
 
 
 def _advice(error: Exception) -> str:
-    """What to do about an array of another process: Ray's shared memory cannot be written to."""
+    """Returns advice, after a space, for an error of writing to a read-only array, such as Ray's; otherwise empty."""
     if "read-only" not in str(error):
         return ""
     return " What comes to a worker through Ray and the records that distes hands over are read-only: write to a copy."
 
 
 def _users(error: BaseException) -> list[tuple[FrameType, int]]:
-    """The functions of users that an exception came through, and the line in each, the innermost last.
+    """Returns the frames and lines of users' code that an exception passed through, the innermost last.
 
-    A function of an installed package is a user's where distes called it, perhaps by way of torch's modules, and the
-    package is none that distes itself is built on.
+    A function of an installed package counts as a user's if distes called it, directly or through torch, and the
+    package is not one that distes itself is built on.
     """
     users, by_distes = [], True
     for frame, line in traceback.walk_tb(error.__traceback__):
@@ -186,17 +202,17 @@ def _users(error: BaseException) -> list[tuple[FrameType, int]]:
 
 
 def _shown(filename: str) -> str:
-    """The path, relative where the file lies below the current directory."""
+    """Returns the path of a file, relative to the current directory if the file is below it."""
     try:
         return str(Path(filename).relative_to(Path.cwd()))
-    except (ValueError, OSError):  # elsewhere; or the current directory is gone
+    except (ValueError, OSError):  # not below the current directory, or that is gone
         return filename
 
 
 def is_ctrl_c() -> bool:
-    """Whether a KeyboardInterrupt that was caught can be Ctrl-C, and not raised by somebody's code.
+    """Returns whether a KeyboardInterrupt that was caught can come from Ctrl-C, and not from code that raises it.
 
-    Python raises it in the main thread alone, and only as long as nobody else listens to the signal.
+    Python raises it for Ctrl-C only in the main thread, and only while SIGINT has Python's default handler.
     """
     main = threading.current_thread() is threading.main_thread()
     return main and signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -1,6 +1,6 @@
-"""What an error says about a GPU: that its memory ran out, or that it failed and can do no more.
+"""Recognises errors of a GPU: it ran out of memory, or it failed and this process can no longer use it.
 
-CUDA works behind the program's back, so an error shows at some later call, and whoever makes that call is not to blame.
+CUDA runs asynchronously, so an error may surface in a later call that has not caused it.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 
 UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-# As torch, CUDA's runtime and libraries, Warp and JAX say it.
+# The messages of torch, CUDA's runtime and libraries, Warp and JAX.
 OUT_OF_MEMORY = re.compile(
     r"DefaultCPUAllocator|CUDA out of memory|CUDA error(?: 2)?: out of memory|CU\w+_STATUS_ALLOC_FAILED"
     r"|Failed to allocate \d+ bytes on device|RESOURCE_EXHAUSTED: Out of memory"
@@ -20,7 +20,7 @@ WANTED = re.compile(r"(?:[Tt]ried to allocate|[Ff]ailed to allocate|trying to al
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether the error, or what it arose from, says that memory ran out."""
+    """Returns whether the error, or one of its causes, says that memory ran out."""
     return any(
         isinstance(cause, MemoryError | torch.OutOfMemoryError)
         or (isinstance(cause, RuntimeError) and OUT_OF_MEMORY.search(str(cause)) is not None)
@@ -29,16 +29,19 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def requested_bytes(error: BaseException) -> int:
-    """How much could not be had, as torch (`Tried to allocate 2.00 GiB`) and Warp say it; 0 where nothing is said."""
+    """Returns the bytes that could not be allocated, as torch (`Tried to allocate 2.00 GiB`) and Warp state them.
+
+    Returns 0 if the messages of the error and its causes state no size.
+    """
     match = WANTED.search(" ".join(map(str, causes(error))))
     return int(float(match[1]) * UNITS[match[2]]) if match else 0
 
 
 def failure(error: BaseException) -> str | None:
-    """The first line of the CUDA error that the error is, or arose from; None where there is none.
+    """Returns the first line of the CUDA error among the error and its causes, or None if there is none.
 
-    Memory that runs out is no failure: the GPU goes on. After any other CUDA error the process can compute nothing more
-    on it.
+    Running out of memory is not a failure, since the GPU stays usable. After any other CUDA error, the process can
+    compute nothing more on the GPU.
     """
     if out_of_memory(error):
         return None
@@ -49,13 +52,13 @@ def failure(error: BaseException) -> str | None:
 
 
 def release(error: BaseException) -> None:
-    """Empties the functions that an error came through: their local variables hold what is to be freed."""
+    """Clears the local variables of the frames that an error passed through, to free the memory that they refer to."""
     for cause in causes(error):
         traceback.clear_frames(cause.__traceback__)
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and what it arose from, back to the first."""
+    """Yields the error, then each cause or context in turn, back to the first."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         yield error

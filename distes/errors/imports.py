@@ -1,4 +1,4 @@
-"""Imports what a configuration names by its import path."""
+"""Imports the classes and functions that a configuration names by import path."""
 
 import importlib
 import inspect
@@ -11,15 +11,16 @@ from distes.errors.trust import foreign_class
 
 
 def import_class(section: str, path: str, base_path: str) -> type:
-    """Imports a class.
+    """Imports a concrete class, and checks its base class.
 
     Args:
         section: The part of the configuration, or the argument, that names the class; messages begin with it.
-        path: Its import path.
-        base_path: The import path of the class that it must be derived from.
+        path: The class's import path.
+        base_path: The import path of the base class that it must derive from.
 
     Raises:
-        ConfigurationError: The module cannot be imported, has no such class, or it is of another kind.
+        ConfigurationError: The module cannot be imported or has no such class, the class is abstract or does not derive
+            from the base class, or the configuration is not trusted to name it (see `distes.errors.trust`).
     """
     foreign_class(path, section)
     found = import_object(section, path)
@@ -33,10 +34,14 @@ def import_class(section: str, path: str, base_path: str) -> type:
 
 
 def import_object(section: str, path: str) -> Any:
-    """Imports whatever a path names.
+    """Imports the object at an import path, of any kind.
+
+    Args:
+        section: The part of the configuration, or the argument, that names the object; messages begin with it.
+        path: The object's import path.
 
     Raises:
-        ConfigurationError: The module cannot be imported, or has nothing of that name.
+        ConfigurationError: The path is not an import path, the module cannot be imported, or it has no such name.
     """
     module_name, _, name = path.rpartition(".")
     if not module_name or not all(part.isidentifier() for part in path.split(".")):
@@ -61,7 +66,10 @@ def import_object(section: str, path: str) -> Any:
 
 @contextmanager
 def torch_as_it_was() -> Iterator[None]:
-    """Undoes what some modules do when they are imported: they set torch's default type, in which all would compute."""
+    """Restores torch's default dtype after the block.
+
+    Some modules change it when they are imported, and all later computations would then use their dtype.
+    """
     import torch
 
     before = torch.get_default_dtype()

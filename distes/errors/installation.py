@@ -1,4 +1,4 @@
-"""Commands that work where they are shown, however distes was installed: for messages."""
+"""Commands for messages, which work in the user's current directory however distes was installed."""
 
 import importlib.metadata
 import json
@@ -13,13 +13,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def program(name: str) -> str:
-    """How to start a program of this environment from the current directory: by its name where that finds it.
+    """Returns the command that starts a program of this environment: its name if PATH finds it, otherwise its path.
 
     Args:
         name: A file in the environment's `bin`, such as `tensorboard` or `python`.
     """
     here = Path(sys.executable).with_name(name)
-    if name == "python" and not here.exists():  # only python3 or python3.12 is there
+    if name == "python" and not here.exists():  # there is only python3 or python3.12
         here = Path(sys.executable)
     found = shutil.which(here.name)
     if not here.exists() or (found is not None and Path(found).parent.resolve() == here.parent.resolve()):
@@ -28,10 +28,10 @@ def program(name: str) -> str:
 
 
 def script(name: str) -> str:
-    """How to start one of `scripts/` from the current directory.
+    """Returns the command that starts one of `scripts/`, or its module if distes was installed without `scripts/`.
 
     Args:
-        name: `launch` or `play`.
+        name: "launch" or "play".
     """
     path = ROOT / "scripts" / f"{name}.py"
     if path.is_file():
@@ -40,16 +40,16 @@ def script(name: str) -> str:
 
 
 def install(extra: str) -> str:
-    """The command that adds an extra to this installation.
+    """Returns the command that adds an extra to this installation.
 
     Args:
-        extra: One of pyproject.toml's, such as `mujoco`.
+        extra: The name of an extra in pyproject.toml, such as `mujoco`.
     """
     return f"{program('python')} -m pip install {_requirement(extra)}"
 
 
 def nearest(path: Path) -> str:
-    """A path relative to the current directory where it lies in or beside it, otherwise absolute."""
+    """Returns a path relative to the current directory if it is inside it or its parent; otherwise unchanged."""
     try:
         relative = os.path.relpath(path)
     except (OSError, ValueError):  # the current directory is gone, or on another drive
@@ -58,7 +58,7 @@ def nearest(path: Path) -> str:
 
 
 def _requirement(extra: str) -> str:
-    """What pip calls distes with the extra: a folder, an address, or the name under which an index has it."""
+    """Returns distes with the extra as arguments of pip: a folder, a URL, or the name in a package index."""
     try:
         text = importlib.metadata.distribution("distes").read_text("direct_url.json")
     except importlib.metadata.PackageNotFoundError:

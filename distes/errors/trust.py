@@ -1,7 +1,7 @@
-"""Which code a stored run or a saved policy may name.
+"""Controls which code a stored run or a saved policy may import by name.
 
-A policy that somebody sends is data: names of classes, arguments and numbers. A name becomes code when it is imported.
-Whatever imports by a name from a configuration therefore calls `foreign` first.
+A saved policy from another person is data: names of classes, arguments and numbers. A name becomes code when it is
+imported. Every function that imports a name from a configuration therefore calls `foreign` first.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -10,8 +10,8 @@ from contextvars import ContextVar
 
 from distes.errors import ConfigurationError
 
-# What is called beside distes's own classes: wrappers of Gymnasium that only change what they hand on. Others of its
-# wrappers write files (RecordVideo) or call what they are given (TransformReward).
+# Gymnasium's wrappers that need no trust, since they only change observations, actions, rewards and the end of an
+# episode. Other wrappers write files (RecordVideo) or call functions that they are given (TransformReward).
 HARMLESS_WRAPPERS = frozenset(
     f"gymnasium.wrappers.{name}"
     for name in (
@@ -38,18 +38,18 @@ HARMLESS_WRAPPERS = frozenset(
         "TimeLimit",
     )
 )
-KNOWN_MODULES = frozenset({"ale_py", "distes.envs"})  # that register environments, as `ale_py:ALE/Pong-v5`
-OWN_PACKAGES = ("distes.", "torch.optim.")  # whose classes are chosen by import path, each checked for its base class
+KNOWN_MODULES = frozenset({"ale_py", "distes.envs"})  # they register environments: `ale_py:ALE/Pong-v5`
+OWN_PACKAGES = ("distes.", "torch.optim.")  # classes here need no trust; each is checked for its base class
 
 _heard: ContextVar[Callable[[str, str], None] | None] = ContextVar("heard", default=None)
 
 
 def foreign(path: str, key: str) -> None:
-    """Says that code which is no part of distes is about to be imported because a configuration names it.
+    """Announces that code outside distes is about to be imported because a configuration names it.
 
     Args:
-        path: Its import path, as the configuration has it.
-        key: Of the configuration, such as `task.env`.
+        path: The code's import path, as in the configuration.
+        key: The configuration's key that names it, such as `task.env`.
 
     Raises:
         ConfigurationError: The configuration is not trusted.
@@ -60,18 +60,26 @@ def foreign(path: str, key: str) -> None:
 
 
 def foreign_class(path: str, key: str) -> None:
-    """The same for a class whose base is checked after it is imported: distes's own need no trust."""
+    """Calls `foreign`, unless the class belongs to `OWN_PACKAGES`. The caller must check its base class after import.
+
+    Args:
+        path: The class's import path.
+        key: The configuration's key that names it.
+
+    Raises:
+        ConfigurationError: The configuration is not trusted.
+    """
     if not path.startswith(OWN_PACKAGES):
         foreign(path, key)
 
 
 @contextmanager
 def only_own(source: str, named: Collection[str] = ()) -> Iterator[None]:
-    """Within it, only distes's own code is imported by name, and what the user has named.
+    """Makes `foreign` raise ConfigurationError within the block, except for import paths that the user has named.
 
     Args:
-        source: Where the names come from, for the message.
-        named: Import paths on the command line.
+        source: The origin of the configuration, for the message.
+        named: The import paths that the user gave on the command line.
     """
 
     def refuse(path: str, key: str) -> None:
@@ -87,7 +95,11 @@ def only_own(source: str, named: Collection[str] = ()) -> Iterator[None]:
 
 @contextmanager
 def recorded() -> Iterator[list[str]]:
-    """Collects the import paths of foreign code named within it; what is refused stays refused."""
+    """Collects the import paths that are passed to `foreign` within the block; an enclosing `only_own` still applies.
+
+    Yields:
+        The list of import paths, which grows within the block.
+    """
     before, found = _heard.get(), list[str]()
 
     def record(path: str, key: str) -> None:

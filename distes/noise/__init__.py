@@ -1,1 +1,1 @@
-"""Random numbers that are the same everywhere: the shared noise table, sums of its slices, and seeded draws."""
+"""Random numbers that are equal in all processes: the shared noise table, sums of its slices, and seeded draws."""

@@ -1,6 +1,7 @@
-"""The generators that a program shares: torch's, NumPy's legacy one and Python's. distes draws from none of them.
+"""The global random generators: torch's, NumPy's legacy generator and Python's. distes draws from none of them.
 
-A policy that samples its actions does. Seeded for each chunk, it samples the same whoever evaluates the chunk.
+A policy that samples its actions may. The generators are seeded for each chunk, so such a policy samples the same
+actions in every process that may evaluate the chunk.
 """
 
 import random
@@ -13,10 +14,10 @@ import torch
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seeds the generators, and afterwards gives them back their states.
+    """Seeds the generators within the block, and restores their states afterwards.
 
     Args:
-        seed: From 0, below 2**64.
+        seed: The seed, 0 <= seed < 2**64.
     """
     states = random.getstate(), np.random.get_state()
     gpus = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
@@ -32,6 +33,6 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def fingerprint() -> bytes:
-    """The states of NumPy's and Python's generators."""
+    """Returns the states of NumPy's and Python's global generators as bytes, for comparison."""
     _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     return np.asarray(keys).tobytes() + repr((position, has_gauss, gauss, random.getstate())).encode()

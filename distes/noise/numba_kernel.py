@@ -1,8 +1,8 @@
 """The sum of slices on a CPU, compiled by Numba.
 
-Eight slices in one pass: so the memory has eight streams to deliver, and the sums are read and written an eighth as
-often. Compiled at its first use on a machine (about a second), then kept in Numba's cache: beside this file, else in
-the user's cache folder, else, where neither can be written, for this process alone.
+The kernel adds eight slices in one pass: the memory delivers eight streams at a time, and the sums are read and written
+an eighth as often. It is compiled at its first use on a machine, in about a second, and kept in Numba's cache: beside
+this file, or in the user's cache folder, or for this process alone if neither can be written.
 """
 
 from collections.abc import Callable
@@ -13,21 +13,23 @@ from numba import njit, types
 from numba.extending import overload
 
 SLICES = 8
-# A float16's exponent counts from -15, a float32's from -127: its bits, moved there, say 2**112 times too little.
+# The exponent bias is 15 for float16 and 127 for float32. A float16's bits, shifted to the fields of a float32, encode
+# a number 2**112 times too small.
 HALF_SCALE = np.float32(2.0**112)
 _SIGN_EXPONENT_MANTISSA = np.int32(-0x70002000)  # 0x8FFFE000
 
 
-# What is summed. Numba compiles for types, and these two differ in type: each is compiled alone, and no loop asks.
+# What is summed. The two values differ in type, so Numba compiles each form separately, and no loop has a branch.
 PLAIN, SQUARED = None, True
 
 
 def _number(bits: Any) -> Any:
-    """A float32 as it is; a float16, given as int16, as the float32 that is `HALF_SCALE` times smaller.
+    """Returns a float32 unchanged, and a float16, given as int16, as the float32 that is `HALF_SCALE` times smaller.
 
-    Exact for every finite float16, subnormal ones included; in integer arithmetic that every vector unit has.
+    The conversion is exact for every finite float16, subnormal ones included. It uses integer operations that every
+    vector unit has.
     """
-    raise NotImplementedError  # exists in compiled code alone
+    raise NotImplementedError  # exists only in compiled code
 
 
 def _number_compiled(bits: Any) -> Callable[[Any], Any]:
@@ -37,8 +39,8 @@ def _number_compiled(bits: Any) -> Callable[[Any], Any]:
 
 
 def _term(form: Any, bits: Any) -> Any:
-    """What a weight multiplies: the number as above, or the rounded square of the whole number, float16's included."""
-    raise NotImplementedError  # exists in compiled code alone
+    """Returns the factor of a weight: `_number(bits)`, or the rounded square of the unscaled number, by `form`."""
+    raise NotImplementedError  # exists only in compiled code
 
 
 def _term_compiled(form: Any, bits: Any) -> Callable[[Any, Any], Any]:
@@ -46,15 +48,15 @@ def _term_compiled(form: Any, bits: Any) -> Callable[[Any, Any], Any]:
         return lambda form, bits: _number(bits)
     if bits == types.float32:
         return lambda form, bits: bits * bits
-    # Scaled before it is squared, which is exact: squares of the small numbers would be no numbers.
+    # Scaled before the square, which is exact; without scaling, the squares would underflow.
     return lambda form, bits: (_number(bits) * HALF_SCALE) * (_number(bits) * HALF_SCALE)
 
 
 def _add_slices(form: Any, table: Any, starts_N: Any, weights_N: Any, first: int, out: Any) -> None:
-    """Adds weights[i] * table[starts[i] + first + j], or its square, to out[j], in the order of i.
+    """Adds weights[i] * table[starts[i] + first + j], or the weighted square, to out[j], in the order of i.
 
-    N is a multiple of `SLICES`, and `form` is `PLAIN` or `SQUARED`. Numba neither fuses a product with a sum nor
-    reorders sums unless told so: these are the bits of NumPy's arithmetic.
+    N is a multiple of `SLICES`, and `form` is `PLAIN` or `SQUARED`. By default, Numba neither fuses products with sums
+    nor reorders sums, so the result has the bits of NumPy's arithmetic.
     """
     length = len(out)
     for i in range(0, len(starts_N), 8):
@@ -84,10 +86,10 @@ def _add_slices(form: Any, table: Any, starts_N: Any, weights_N: Any, first: int
 def _compiled(function: Callable[..., None]) -> Callable[..., None]:
     try:
         return njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # "cannot cache function": there is no folder that can be written
+    except RuntimeError:  # "cannot cache function": no cache folder can be written
         return njit(nogil=True)(function)
 
 
-overload(_number, strict=False)(_number_compiled)  # not strict: with annotations
+overload(_number, strict=False)(_number_compiled)  # not strict: signatures have annotations
 overload(_term, strict=False)(_term_compiled)
 add_slices = _compiled(_add_slices)

@@ -1,7 +1,9 @@
-"""Random numbers on any torch device as a pure function of (key, counter): no generator, so no state to keep.
+"""Random numbers on any torch device as a pure function of (key, counter), without a generator's state.
 
-SplitMix64 (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195): its output number n is a mixing function of
-seed + n * GOLDEN, so that any of them can be had by itself. Axes: R rows, one key each, N numbers per row.
+The numbers are those of SplitMix64 (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195). Its output number n is a
+mixing function of seed + n * GOLDEN, so each output can be computed independently of the others.
+
+Axes: R rows, one key each, N numbers per row.
 """
 
 import math
@@ -15,24 +17,32 @@ MIX_2 = 0x94D049BB133111EB - 2**64
 
 
 def uniform(keys_R: Tensor, count: int, first: int | Tensor = 0) -> Tensor:
-    """Numbers `first` to `first + count - 1` of each key's sequence, float64 (R, count), in [0, 1).
+    """Returns numbers `first` to `first + count - 1` of each key's sequence, (R, N) float64, uniform in [0, 1).
 
     Args:
-        keys_R: int64, any.
-        count: N.
-        first: Where in the sequence; a number, or int64 (R,).
+        keys_R: The keys, (R,) int64; any values.
+        count: N, the numbers per key.
+        first: Index of the first number: an integer, or int64 (R,).
     """
     counter_N = torch.arange(1, count + 1, device=keys_R.device)
     if isinstance(first, Tensor):
         counter_RN = counter_N + first.unsqueeze(1)
     else:
         counter_RN = (counter_N + first).unsqueeze(0)
-    z = _mix(keys_R).unsqueeze(1) + counter_RN * GOLDEN  # keys that are neighbours must not give shifted sequences
+    z = _mix(keys_R).unsqueeze(1) + counter_RN * GOLDEN  # mixed keys: adjacent ones must not give shifted sequences
     return _shift(_mix(z), 11).to(torch.float64) * 2.0**-53
 
 
 def normal(keys_R: Tensor, count: int, first: int | Tensor = 0) -> Tensor:
-    """Standard normal numbers, float64 (R, count), by Box and Muller 1958; number n takes places 2n and 2n + 1."""
+    """Returns standard normal numbers, (R, N) float64, by the method of Box and Muller 1958.
+
+    Number n is made of the uniform numbers 2n and 2n + 1 of its key.
+
+    Args:
+        keys_R: The keys, (R,) int64; any values.
+        count: N, the numbers per key.
+        first: Index of the first number: an integer, or int64 (R,).
+    """
     u_RN2 = uniform(keys_R, 2 * count, 2 * first).unflatten(1, (count, 2))
     radius_RN = torch.sqrt(-2 * torch.log1p(-u_RN2[..., 0]))
     return radius_RN * torch.cos(2 * math.pi * u_RN2[..., 1])
@@ -45,5 +55,5 @@ def _mix(z: Tensor) -> Tensor:
 
 
 def _shift(z: Tensor, bits: int) -> Tensor:
-    """To the right, zeros coming in: torch's own shift keeps the sign."""
+    """Shifts to the right and fills with zeros; torch's own shift fills with the sign bit."""
     return (z >> bits) & ((1 << (64 - bits)) - 1)

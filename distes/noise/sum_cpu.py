@@ -1,8 +1,9 @@
-"""The sum of slices on a CPU: small ones in NumPy, others in compiled code, tile by tile on all cores.
+"""The sum of slices on a CPU: small sums in NumPy, others in compiled code, tile by tile on all cores.
 
-At every coordinate and in the order of the slices a square, where asked for, is rounded, then a product, then its sum,
-by NumPy and by the compiled code alike: the bits are the same for both, for tiles of any length and for any number of
-threads.
+NumPy and the compiled code both add the slices in order, and round the square (if asked for), the product and the sum
+of each coordinate separately. So the bits are the same for both, for tiles of any length and for any number of threads.
+
+Axes: N slices, L numbers per slice.
 """
 
 import importlib
@@ -16,25 +17,33 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
-# NumPy takes as long to begin with a slice as for some 4,000 numbers of it: 3 microseconds. Below this sum it needs a
-# few milliseconds, and Numba (0.5 s to import and load, 1 s to compile once on a machine) is not worth waiting for.
+# NumPy's overhead per slice is 3 microseconds, the time of some 4,000 numbers. Sums smaller than WORTH_COMPILING take
+# NumPy a few milliseconds, which does not justify Numba (0.5 s to import and load, 1 s to compile once on a machine).
 OVERHEAD, WORTH_COMPILING = 4_000, 2**22
-# Numbers to be summed before a second thread is worth starting: a millisecond's work.
+# Numbers to sum, a millisecond's work, from which further threads are worth starting.
 WORTH_THREADS = 2**22
-# Numbers of the sum per tile. The longest are 256 KiB, which stay in the second-level cache, so that runs through the
-# table are long; the shortest still have runs of four pages of memory.
+# Numbers of the sum per tile. The longest tiles have 256 KiB, which fit into the second-level cache and give long runs
+# through the table; the shortest give runs of four memory pages.
 LONGEST, SHORTEST = 2**16, 2**12
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def add_slices(table: NDArray[Any], starts_N: Ids, weights_N: Floats, out: Floats, squared: bool) -> None:
-    """Adds weights[i] * table[starts[i] + j], or its square, to out[j], which begins as zeros, in the order of i."""
+    """Adds weights[i] * table[starts[i] + j], or the weighted square, to out[j], in the order of i.
+
+    Args:
+        table: The numbers, float32 or float16.
+        starts_N: Index of each slice's first number, (N,) int64.
+        weights_N: The weights, (N,) float32.
+        out: The sum, (L,) float32, initially zeros.
+        squared: Whether to sum the squares of the table's numbers.
+    """
     large = len(starts_N) * (len(out) + OVERHEAD) >= WORTH_COMPILING
-    # Compiled code scales the weights of a float16 table up, for which there is room below 2**15 (and none for NaN).
+    # For a float16 table, compiled code scales the weights up by 2**112. They must be below 2**15, and not NaN.
     if large and (table.dtype == np.float32 or squared or np.abs(weights_N).max() < 2.0**15):
         add_compiled(table, starts_N, weights_N, out, squared)
     else:
@@ -42,7 +51,7 @@ def add_slices(table: NDArray[Any], starts_N: Ids, weights_N: Floats, out: Float
 
 
 def add_in_numpy(table: NDArray[Any], starts_N: Ids, weights_N: Floats, out: Floats, squared: bool) -> None:
-    """Slice by slice."""
+    """Adds slice by slice in NumPy; the arguments are those of `add_slices`."""
     product = np.empty_like(out)
     for start, weight in zip(starts_N.tolist(), weights_N, strict=True):
         numbers = table[start : start + len(out)]
@@ -53,13 +62,16 @@ def add_in_numpy(table: NDArray[Any], starts_N: Ids, weights_N: Floats, out: Flo
 
 
 def add_compiled(table: NDArray[Any], starts_N: Ids, weights_N: Floats, out: Floats, squared: bool) -> None:
-    """Eight slices at a time, tiles shared out among threads, which do not hold Python's lock."""
+    """Adds eight slices at a time in compiled code; the arguments are those of `add_slices`.
+
+    Threads share the tiles, and do not hold Python's global interpreter lock.
+    """
     kernel: Any = importlib.import_module("distes.noise.numba_kernel")  # here, since Numba is slow to import
     if table.dtype == np.float16:
         table, weights_N = table.view(np.int16), weights_N if squared else weights_N * kernel.HALF_SCALE
     missing = -len(starts_N) % kernel.SLICES
     starts_N = np.pad(starts_N, (0, missing), mode="edge")
-    weights_N = np.pad(weights_N, (0, missing))  # 0 times a number, added to a sum that began as +0, changes no bit
+    weights_N = np.pad(weights_N, (0, missing))  # adding 0 times a number to a sum that began as +0 changes no bit
 
     form = kernel.SQUARED if squared else kernel.PLAIN
 
@@ -67,7 +79,7 @@ def add_compiled(table: NDArray[Any], starts_N: Ids, weights_N: Floats, out: Flo
         kernel.add_slices(form, table, starts_N, weights_N, first, out[first : first + length])
 
     threads = cores() if len(starts_N) * len(out) >= WORTH_THREADS else 1
-    length = min(LONGEST, max(SHORTEST, -(-len(out) // (4 * threads))))  # four tiles a thread: none waits long
+    length = min(LONGEST, max(SHORTEST, -(-len(out) // (4 * threads))))  # four tiles per thread balance the load
     firsts = range(0, len(out), length)
     if threads == 1:
         for first in firsts:

@@ -1,4 +1,7 @@
-"""The sum of slices on a GPU: by our Triton kernel on CUDA devices, by torch on others."""
+"""The sum of slices on a GPU: by distes's Triton kernel on CUDA devices, by torch on others.
+
+Axes: N slices, L numbers per slice.
+"""
 
 import importlib
 import warnings
@@ -13,9 +16,16 @@ from distes.errors.cuda import failure
 
 
 def add_slices(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor, squared: bool) -> None:
-    """Adds weights[i] * table[starts[i] + j], or its square, to out[j], which begins as zeros, in the order of i.
+    """Adds weights[i] * table[starts[i] + j], or the weighted square, to out[j], in the order of i.
 
-    All on one device.
+    All tensors are on one device.
+
+    Args:
+        table: The numbers, float32 or float16.
+        starts_N: Index of each slice's first number, (N,) int64.
+        weights_N: The weights, (N,) float32.
+        out: The sum, (L,) float32, initially zeros.
+        squared: Whether to sum the squares of the table's numbers.
     """
     kernel = _triton_kernel(out.device) if out.device.type == "cuda" else None
     add = kernel.add_slices if kernel else add_in_torch
@@ -23,7 +33,10 @@ def add_slices(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor, 
 
 
 def add_in_torch(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor, squared: bool) -> None:
-    """A call of torch per slice; whether it fuses product and sum is the device's choice."""
+    """Adds with one call of torch per slice; the device decides whether product and sum are fused.
+
+    The arguments are those of `add_slices`.
+    """
     for start, weight in zip(starts_N.tolist(), weights_N.tolist(), strict=True):
         numbers = table[start : start + len(out)]
         out.add_(numbers.float().square() if squared else numbers, alpha=weight)
@@ -31,10 +44,10 @@ def add_in_torch(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor
 
 @cache
 def _triton_kernel(device: torch.device) -> Any:
-    """The module, or None where Triton does not work. Torch's CUDA builds for Linux bring it.
+    """Returns the module of the Triton kernel, or None with a warning if Triton does not work.
 
-    It is tried out once: Triton compiles at the first launch, for which it needs a C compiler, an assembler that knows
-    the GPU, and a folder to write to.
+    Torch's CUDA builds for Linux include Triton. The kernel is tried once per device: Triton compiles at the first
+    launch, and needs a C compiler, an assembler that knows the GPU, and a writable folder.
     """
     try:
         kernel = importlib.import_module("distes.noise.triton_kernel")
@@ -44,7 +57,7 @@ def _triton_kernel(device: torch.device) -> Any:
         if out.item() != 1:
             raise RuntimeError(f"1 * 1 is {out.item()}")
     except Exception as error:
-        if failure(error):  # of the GPU, perhaps long before this
+        if failure(error):  # the GPU has failed, perhaps long before this call
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         warnings.warn(

@@ -1,10 +1,12 @@
-"""The shared-seed noise table: N(0, 1) numbers that every process of a run holds and nobody sends.
+"""The shared-seed noise table: N(0, 1) numbers that every process of a run holds and that are never sent.
 
 As in Salimans et al. 2017 (OpenAI-ES, arXiv:1703.03864, section 2.1) and Uber's deep-neuroevolution, a direction is a
-slice of the table, named by an integer. The table is made on the CPU, block by block, each block by its own generator
-keyed by (seed, block): so it can be made by several threads, and a longer table begins with the shorter one. It lies
-in shared memory, once per node however many workers, and goes when the last process that uses it has gone. A table that
-is found there is used only if it is this user's alone, matches the checksum behind its numbers and begins as it should.
+slice of the table, identified by an integer. The table is made on the CPU in blocks. Each block has its own generator,
+keyed by (seed, block), so several threads can make the table, and a longer table begins with the shorter one.
+
+Each node holds one copy in shared memory, whatever its number of workers; the copy is removed when the last process
+that uses it ends. A process uses an existing copy only if nobody but this user can access it, its first block is
+correct, and its numbers match the checksum stored behind them.
 """
 
 import contextlib
@@ -33,23 +35,30 @@ if TYPE_CHECKING:
     import torch
 
 NUMBERS_PER_BLOCK = 2**20
-CHECKSUM = 16  # bytes behind the numbers in the file: the fingerprint that they had when they were made
+CHECKSUM = 16  # bytes behind the numbers in the file; they hold the fingerprint computed when the table was made
 _PREFIX = "distes-noise-"
 _FOLDERS = [Path("/dev/shm"), Path(tempfile.gettempdir())]
 _ADVICE = "choose a smaller --noise.size, --noise.dtype float16, or enlarge shared memory (docker run --shm-size)"
 
 
 class NoiseTable:
-    """A table of N(0, 1) numbers, the same for all who name the same (size, dtype, seed). Cheap until it is read."""
+    """A table of N(0, 1) numbers, determined by (size, dtype, seed). Memory is allocated when it is first read.
+
+    Pickling transfers (size, dtype, seed) and no numbers.
+    """
 
     def __init__(self, *, size: int = 2**25, dtype: Literal["float32", "float16"] = "float32", seed: int = 123) -> None:
-        """Describes the table; it is made when first used.
+        """Describes the table; it is made when it is first used.
 
         Args:
-            size: How many numbers. The default (134 MB in float32) is made in 0.2 to 0.5 s on two cores. It must hold
-                at least twice the parameters of the policy; 10 times and more is better, since directions are slices.
-            dtype: How they are stored. float16 halves the memory and rounds each number to 11 bits.
-            seed: Of the table; experiments that share it share their noise.
+            size: Number of values. The default (134 MB in float32) is made in 0.2 to 0.5 s on two cores. The table
+                needs at least twice as many values as the policy has parameters; 10 times or more is better, since
+                directions are overlapping slices.
+            dtype: Data type of the values. float16 halves the memory and rounds each value to 11 bits.
+            seed: Seed of the table; experiments with the same seed use the same noise.
+
+        Raises:
+            ConfigurationError: An argument has a value that is not allowed.
         """
         if size < 2:
             raise ConfigurationError(f"size must be at least 2 numbers; got {size}.", argument="size")
@@ -64,18 +73,28 @@ class NoiseTable:
 
     @cached_property
     def numbers(self) -> NDArray[Any]:
-        """The table, (size,), read-only, in memory shared by all processes of this node."""
+        """The table, (size,) of `dtype`, read-only, in memory shared by all processes of this node.
+
+        Raises:
+            ConfigurationError: There is no room for the table, or it cannot be made.
+        """
         array = np.frombuffer(self._memory, dtype=self.dtype, count=self.size)
         array.flags.writeable = False
         return array
 
     def tensor(self, device: "torch.device") -> "torch.Tensor":
-        """The table as a tensor, (size,), in its own dtype; not to be written to.
+        """Returns the table as a tensor, (size,) of its own dtype. It must not be written to.
 
-        On the CPU it is the shared memory itself. On another device it is a copy, made at first use and kept until
-        `close`, one per process and device.
+        On the CPU, the tensor is a view of the shared memory. On another device it is a copy, made at first use, one
+        per process and device, and kept until `close`.
+
+        Args:
+            device: The device of the tensor.
+
+        Raises:
+            ConfigurationError: There is no room for the table in shared memory, or it cannot be made.
         """
-        import torch  # here, since who reads the numbers alone does not need torch's memory
+        import torch  # here, since processes that only use `numbers` need not load torch
 
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", torch.cuda.current_device())
@@ -91,19 +110,19 @@ class NoiseTable:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits of a SHA-256 over a CRC-32 per block of the numbers as this process reads them."""
+        """The first 16 hex digits of a SHA-256 over the CRC-32 of each block, as this process reads the numbers."""
         return _fingerprint(self.numbers)
 
     @cached_property
     def _memory(self) -> mmap.mmap:
-        """Maps the node's copy, making it first where there is none.
+        """Maps the node's copy into memory, and makes the copy first if there is none.
 
-        A shared lock on the file says that it is in use; it is made under an exclusive one. The operating system
-        drops the locks of a process that dies, so a table that nobody holds can be told from one in use, and is
-        removed by the next process that opens or closes a table.
+        A process that uses the file holds a shared lock on it; a process that makes it holds an exclusive lock. The
+        operating system releases the locks of a process that dies, so an unused table can be told from one in use. The
+        next process that opens or closes a table removes it.
         """
         nbytes = self.size * self.dtype.itemsize
-        # NumPy promises equal streams for equal versions only, so its version is part of the name.
+        # NumPy guarantees equal streams only within one version, so the version is part of the name.
         name = f"{_PREFIX}{os.getuid()}-{self.seed}-{self.size}-{self.dtype.name}-{np.__version__}-checked"
         for folder in _FOLDERS:
             _remove_unused(folder, spare=name)
@@ -114,24 +133,32 @@ class NoiseTable:
             raise ConfigurationError(
                 f"A noise table of {nbytes / 1e6:.0f} MB cannot be made in {path.parent} ({error.strerror}): {_ADVICE}."
             ) from error
-        self._release = weakref.finalize(self, _release, path, file, os.getpid())  # also at the end of the process
+        self._release = weakref.finalize(self, _release, path, file, os.getpid())  # also runs when the process exits
         return mmap.mmap(file.fileno(), nbytes, access=mmap.ACCESS_READ)
 
     def _make(self, file: IO[bytes], nbytes: int) -> None:
-        """Fills the file. It gets its right length last, so one whose maker died is not mistaken for a whole one."""
+        """Fills the file. Its length becomes correct last, so a file whose maker died is recognised as incomplete.
+
+        Args:
+            file: The open file.
+            nbytes: Its final length: the numbers and the checksum.
+
+        Raises:
+            OSError: The file system is full.
+        """
         file.truncate(nbytes + 1)
-        if hasattr(os, "posix_fallocate"):  # a full memory file system raises here, and would kill us below
+        if hasattr(os, "posix_fallocate"):  # raises if memory is full, where a write below would be fatal
             os.posix_fallocate(file.fileno(), 0, nbytes + 1)
         with mmap.mmap(file.fileno(), nbytes) as memory:
             table = np.frombuffer(memory, dtype=self.dtype, count=self.size)
             self._fill(table)
             self.__dict__["fingerprint"] = _fingerprint(table)
             memory[nbytes - CHECKSUM :] = self.fingerprint.encode()
-            del table  # a mapping that is referred to cannot be closed
+            del table  # a map with references cannot be closed
         file.truncate(nbytes)
 
     def _fill(self, table: NDArray[Any]) -> None:
-        """Block by block, as many threads as cores; NumPy draws without holding Python's lock."""
+        """Fills all blocks, with one thread per core; NumPy draws without holding the global interpreter lock."""
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             list(threads.map(lambda block: self._fill_block(table, block), range(-(-self.size // NUMBERS_PER_BLOCK))))
 
@@ -141,7 +168,7 @@ class NoiseTable:
         part[:] = generator.standard_normal(len(part), dtype=np.float32)  # ~ N(0, 1)
 
     def _is_right(self, file: IO[bytes]) -> bool:
-        """Whether a file that somebody else has made is this table, and nobody but this user could change it."""
+        """Returns whether an existing file is this table, and nobody but this user can access it."""
         status = os.fstat(file.fileno())
         if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
             return False
@@ -154,11 +181,11 @@ class NoiseTable:
             del table
         if not begins or found.encode() != stated:
             return False
-        self.__dict__["fingerprint"] = found  # which need not be computed twice
+        self.__dict__["fingerprint"] = found  # so that it is not computed twice
         return True
 
     def close(self) -> None:
-        """Lets go of the memory; the last process of the node to do so removes the table."""
+        """Releases the memory. The last process of the node to release a table removes it."""
         for name in ("numbers", "fingerprint", "_tensors", "_memory"):
             self.__dict__.pop(name, None)
         release = self.__dict__.pop("_release", None)
@@ -178,14 +205,18 @@ def _rebuild(size: int, dtype: Literal["float32", "float16"], seed: int) -> Nois
 
 
 def _folder_with_room(name: str, nbytes: int) -> Path:
-    """The first of the folders that has the table, or room for it."""
+    """Returns the first folder that holds the table or has room for it.
+
+    Raises:
+        ConfigurationError: No folder holds the table or has room for it.
+    """
     foreign = ""
     for folder in _FOLDERS:
         if folder.is_dir() and os.access(folder, os.W_OK):
             path = folder / name
             exists = os.path.lexists(path)
             if exists and (path.lstat().st_uid != os.geteuid() or not path.is_file() or path.is_symlink()):
-                foreign = f" ({path} is a link, or somebody else's)"  # who could write to it
+                foreign = f" ({path} is a link, or somebody else's)"  # its owner could change the table
                 continue
             if exists or shutil.disk_usage(folder).free > nbytes + 2**20:
                 return folder
@@ -196,9 +227,18 @@ def _folder_with_room(name: str, nbytes: int) -> Path:
 def _hold(
     path: Path, nbytes: int, make: Callable[[IO[bytes], int], None], is_right: Callable[[IO[bytes]], bool]
 ) -> IO[bytes]:
-    """Opens the table's file under a shared lock, whole; made by `make`, under an exclusive one, where it is not.
+    """Opens the table's file, complete, under a shared lock; if need be, makes it first under an exclusive lock.
 
-    What is there and not right is removed, whoever uses it, and made anew.
+    An existing file that is not right is removed, even while other processes use it, and made again.
+
+    Args:
+        path: The file.
+        nbytes: Its length when complete.
+        make: Fills the file to that length.
+        is_right: Returns whether a complete file that this call has not made is the table.
+
+    Raises:
+        OSError: The file cannot be opened or made.
     """
     while True:
         made = False
@@ -207,9 +247,9 @@ def _hold(
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             alone = True
         except BlockingIOError:
-            fcntl.flock(file, fcntl.LOCK_SH)  # waits while another process makes it
+            fcntl.flock(file, fcntl.LOCK_SH)  # waits while another process makes the table
             alone = False
-        if _is_at(path, file):  # else it was removed between open and lock
+        if _is_at(path, file):  # otherwise it was removed between open and lock
             if alone and os.fstat(file.fileno()).st_size != nbytes:
                 try:
                     make(file, nbytes)
@@ -218,8 +258,8 @@ def _hold(
                     path.unlink(missing_ok=True)
                     raise
             if os.fstat(file.fileno()).st_size == nbytes:
-                fcntl.flock(file, fcntl.LOCK_SH)  # from exclusive to shared is no single step:
-                if _is_at(path, file):  # somebody may have taken it for unused in between
+                fcntl.flock(file, fcntl.LOCK_SH)  # the change from exclusive to shared is not atomic:
+                if _is_at(path, file):  # another process may have removed the file as unused meanwhile
                     if made or is_right(file):
                         return file
                     path.unlink(missing_ok=True)
@@ -234,19 +274,19 @@ def _is_at(path: Path, file: IO[bytes]) -> bool:
 
 
 def _remove_unused(folder: Path, spare: str = "") -> None:
-    """Removes the tables of this user that no living process holds, but for the one named `spare`."""
+    """Removes this user's tables that no living process uses, except the one named `spare`."""
     for path in folder.glob(f"{_PREFIX}{os.getuid()}-*"):
         if path.name == spare:
             continue
         with contextlib.suppress(OSError), path.open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where somebody holds it
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises if another process holds the lock
             if _is_at(path, file):
                 path.unlink()
 
 
 def _release(path: Path, file: IO[bytes], owner: int) -> None:
-    if os.getpid() != owner:  # a fork shares its parent's lock, and must not give it up
+    if os.getpid() != owner:  # a forked child shares its parent's lock and must not release it
         return
-    fcntl.flock(file, fcntl.LOCK_UN)  # closing would not do: the mapping has a descriptor of its own
+    fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough, since the map has its own descriptor
     file.close()
     _remove_unused(path.parent)

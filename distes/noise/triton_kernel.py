@@ -1,30 +1,33 @@
-"""The sum of slices on a GPU, compiled by Triton: one kernel that reads them in the table, where they lie.
+"""The sum of slices on a GPU, compiled by Triton: one kernel that reads the slices in place, in the table.
 
-A program owns a block of coordinates and adds slice after slice to it: the order of additions is fixed, and no two
-programs write the same number. The loop is unrolled, so that sixteen slices are on their way from memory, which takes
-some hundred times as long as an addition, before the first is added.
+Each program owns a block of coordinates and adds the slices to it one after another, so the order of additions is fixed
+and no two programs write the same number. The loop is unrolled, so that sixteen slices are being loaded before the
+first is added; a load takes some hundred times as long as an addition.
+
+Axes: N slices, L numbers per slice.
 """
 
 import triton
 import triton.language as tl
 from torch import Tensor
 
-# Coordinates of a program, warps that share them (two coordinates a thread; 1e5 parameters make 782 programs, six for
-# each multiprocessor of an H100), and slices under way. Allowed 64 registers a thread, the assembler issues all loads
-# of a turn before its first addition (seen in the machine code of Triton 3.7 and 3.9); by itself it keeps to 32.
+# Coordinates per program, warps per program (two coordinates per thread; 1e5 parameters make 782 programs, six for each
+# multiprocessor of an H100), slices per turn of the loop, and registers per thread. With 64 registers, the assembler
+# issues all loads of a turn before its first addition (seen in the machine code of Triton 3.7 and 3.9); its own limit
+# is 32.
 BLOCK, WARPS, UNROLL, REGISTERS = 128, 2, 16, 64
 
 
-# No annotations but constexpr: Triton's compiler takes names in them for global variables.
+# Only constexpr is annotated: Triton's compiler treats names in other annotations as global variables.
 def _add_slices(  # type: ignore[no-untyped-def]
     table, starts_N, weights_N, out, n, length, SQUARED: tl.constexpr, BLOCK: tl.constexpr, UNROLL: tl.constexpr
 ):
-    """Adds weights[i] * table[starts[i] + j], or its square, to out[j], in the order of i."""
+    """Adds weights[i] * table[starts[i] + j], or the weighted square, to out[j], in the order of i."""
     j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = j < length
     total = tl.load(out + j, inside)
     for i in tl.range(n, loop_unroll_factor=UNROLL):
-        slice = tl.load(table + (tl.load(starts_N + i) + j), inside)  # a start is an int64, so the offset is, too
+        slice = tl.load(table + (tl.load(starts_N + i) + j), inside)  # starts are int64, and so are the offsets
         number = slice.to(tl.float32)
         if SQUARED:
             number = number * number
@@ -32,14 +35,24 @@ def _add_slices(  # type: ignore[no-untyped-def]
     tl.store(out + j, total, inside)
 
 
-# Were the alignment of `out` known, a thread would take four neighbours of it, and read them one by one from the
-# unaligned slice, a quarter of each memory transaction at a time.
-# And lengths are compiled for in general: else each of 1, of multiples of 16 and of others takes a second or two.
+# `out` is not specialised on its alignment: a thread would then own four adjacent coordinates and read them one by one
+# from the unaligned slice, using a quarter of each memory transaction.
+# Lengths are not specialised either: each of 1, multiples of 16 and others would take a second or two to compile.
 _compiled = triton.jit(_add_slices, do_not_specialize=["n", "length"], do_not_specialize_on_alignment=["out"])
 
 
 def add_slices(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor, squared: bool) -> None:
-    """The same bits as `sum_cpu.add_slices`: squares, products and sums are rounded one by one, never fused."""
+    """Adds weights[i] * table[starts[i] + j], or the weighted square, to out[j], in the order of i.
+
+    The bits are those of `sum_cpu.add_slices`: squares, products and sums are rounded separately and never fused.
+
+    Args:
+        table: The numbers, float32 or float16. All tensors are on one CUDA device.
+        starts_N: Index of each slice's first number, (N,) int64.
+        weights_N: The weights, (N,) float32.
+        out: The sum, (L,) float32, initially zeros.
+        squared: Whether to sum the squares of the table's numbers.
+    """
     programs = triton.cdiv(len(out), BLOCK)
     _compiled[(programs,)](
         table,

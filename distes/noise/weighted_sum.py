@@ -1,6 +1,8 @@
-"""Weighted sums of slices of the noise table, at the speed at which memory can be read: ES's gradient estimate.
+"""Weighted sums of slices of the noise table, at memory bandwidth; they are the gradient estimate of ES.
 
-A slice is read where it lies: nothing of the size of all slices is ever formed. Axes: N slices, L numbers of a slice.
+Slices are read in place, in the table; no array of the size of all slices is formed.
+
+Axes: N slices, L numbers per slice.
 """
 
 import numpy as np
@@ -20,21 +22,21 @@ def weighted_sum(
     *,
     squared: bool = False,
 ) -> None:
-    """Writes sum_i weights[i] * table[starts[i] + j] into out[j]; or, squared, with that number's square.
+    """Writes sum_i weights[i] * table[starts[i] + j] to out[j], or the weighted sum of squares.
 
-    The additions of a coordinate come in the order of i, each after its own rounded product (and that after its own
-    rounded square): on a CPU and on a CUDA device with Triton the bits are those of a plain float32 loop.
+    The terms of a coordinate are added in the order of i. Each square, product and sum is rounded separately, so on a
+    CPU, and on a CUDA device with Triton, the bits are those of a plain float32 loop.
 
     Args:
-        noise: The table. Its copy on `out`'s device is read, and made where there is none yet.
-        starts_N: Where the slices begin; from 0 to the table's size less L.
-        weights_N: As many; taken as float32.
-        out: (L,), float32, contiguous. The sum is formed on its device.
+        noise: The table. Its copy on the device of `out` is read, and made at first use.
+        starts_N: Index of each slice's first number, (N,), from 0 to the table's size less L.
+        weights_N: The weights, (N,); converted to float32.
+        out: The sum, (L,) float32, contiguous, which is overwritten. The sum is computed on its device.
         squared: Whether to sum the squares of the table's numbers.
 
     Raises:
-        ValueError: If a slice leaves the table, the lengths of `starts_N` and `weights_N` differ, or `out` is of
-            another type.
+        ValueError: A slice exceeds the table, the lengths of `starts_N` and `weights_N` differ, or `out` has another
+            dtype, more than one axis, or gaps.
     """
     if len(starts_N) != len(weights_N):
         raise ValueError(f"{len(starts_N)} slices and {len(weights_N)} weights: one is shorter than the other")

@@ -1,1 +1,1 @@
-"""What a run leaves behind and shows: its directory, checkpoints, saved policies and metrics."""
+"""The output of a run: its directory, checkpoints, saved policies, metrics and terminal output."""

@@ -1,7 +1,7 @@
-"""Files that are whole or absent: written beside their place, handed to the disk, then renamed.
+"""Atomic file writes: a file is written under a temporary name, synced to the disk, then renamed.
 
-A process can be killed and a disk can fill between any two bytes. Readers of a run directory never see the half of a
-file, since a name appears only once everything behind it is on the disk.
+A process can be killed and a disk can fill up between any two bytes. Readers of a run directory never see a partial
+file, since a name appears only once its whole content is on the disk.
 """
 
 import contextlib
@@ -11,10 +11,10 @@ from pathlib import Path
 
 
 def write_new(path: Path, data: bytes) -> None:
-    """Writes a file that does not exist yet, and returns once the disk has it.
+    """Writes a new file and syncs it to the disk.
 
     Raises:
-        OSError: The disk is full or read-only, or the file exists.
+        OSError: The disk is full or read-only, or the file already exists.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
@@ -25,14 +25,22 @@ def write_new(path: Path, data: bytes) -> None:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Writes all of `data`: one call of `os.write` may take only a part of it."""
+    """Writes all of `data`, in several calls if need be: one call of `os.write` may write only a part.
+
+    Raises:
+        OSError: The disk is full, or the descriptor cannot be written to.
+    """
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
 def sync_directory(path: Path) -> None:
-    """Returns once the disk knows the names in a directory: a rename is lasting only after this."""
+    """Syncs the names in a directory to the disk; only then does a rename survive a crash.
+
+    Raises:
+        OSError: The directory is missing or cannot be synced.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -41,13 +49,13 @@ def sync_directory(path: Path) -> None:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Puts a file of this content at `path`, in one step; on failure what was there before stays.
+    """Replaces the file at `path`, or creates it, in one atomic step. On failure the previous file stays.
 
     Raises:
         OSError: The disk is full or read-only, or the directory is missing.
     """
     beside = path.with_name(f".{path.name}.new")
-    beside.unlink(missing_ok=True)  # left by a process that was killed just here
+    beside.unlink(missing_ok=True)  # a process killed during `replace` leaves this file
     try:
         write_new(beside, data)
         os.replace(beside, path)
@@ -58,21 +66,21 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def discard(path: Path) -> None:
-    """Removes a file if that is possible; used while another error is on its way up."""
+    """Removes a file and ignores any OSError; for use while another error is being handled."""
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
 
 
 def read(path: Path, limit: int | None = None) -> bytes:
-    """Reads a regular file, and nothing else: no pipe that would block, no device without an end.
+    """Reads a regular file. Pipes, which could block, and devices, which may have no end, are refused.
 
     Args:
         path: The file.
-        limit: The most bytes that are read; None for the size that the file system states.
+        limit: Maximum size of the file in bytes; None for no limit but the size that the file system reports.
 
     Raises:
         OSError: The file is missing or cannot be read.
-        ValueError: It is not a regular file, or longer than `limit`.
+        ValueError: It is not a regular file, or is larger than `limit`.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # O_NONBLOCK: opening a pipe must not wait for a writer
     with os.fdopen(descriptor, "rb") as file:
@@ -85,5 +93,5 @@ def read(path: Path, limit: int | None = None) -> bytes:
 
 
 def reason(error: OSError) -> str:
-    """What an error of the operating system says, without its number and path: "No space left on device"."""
+    """Returns an OSError's message without its number and path, such as "No space left on device"."""
     return error.strerror or str(error) or type(error).__name__

@@ -5,38 +5,39 @@ from collections.abc import Callable
 
 
 class BackgroundWriter:
-    """Writes in a thread of its own, so that training does not wait for the disk.
+    """Runs write jobs in a background thread, so that training does not wait for the disk.
 
-    Work is handed over under a name ("checkpoint", "best policy"). One piece is being written at a time; of those that
-    wait under the same name only the newest is kept. What is handed over must be a private copy that nobody changes.
+    Each job has a name ("checkpoint", "best"). Jobs run one at a time; among the jobs that wait under one name, only
+    the newest is kept. A job must own the data that it writes: nothing may change the data after `hand_over`.
     """
 
     def __init__(self) -> None:
-        """Starts no thread yet."""
+        """Creates the writer; the thread starts with the first job."""
         self._condition = threading.Condition()
         self._waiting: dict[str, Callable[[], None]] = {}
-        self._failed: dict[str, Exception] = {}  # by name: the error of the latest attempt, if it failed
+        self._failed: dict[str, Exception] = {}  # by name: the error of the latest job, if that failed
         self._unreported: list[Exception] = []
         self._closed = False
         self._thread: threading.Thread | None = None
 
     def hand_over(self, name: str, write: Callable[[], None]) -> None:
-        """Has `write` called soon, instead of an older piece of work that still waits under the same name.
+        """Queues a job. It replaces an older job of the same name that has not started.
 
         Args:
-            name: What is written.
-            write: Writes it; raises CheckpointError if that is impossible.
+            name: The name of the job.
+            write: The job, called in the background thread; it raises CheckpointError if it cannot write.
 
         Raises:
-            CheckpointError: An earlier piece could not be written. The new one is accepted all the same. While the same
-                thing goes on failing for the same reason, this is raised once.
+            CheckpointError: An earlier job failed. The new job is queued nevertheless. Repeated failures of one name
+                for the same reason are raised once.
+            RuntimeError: The writer is closed.
         """
         with self._condition:
             if self._closed:
                 raise RuntimeError("work was handed to a background writer that is closed")
             self._waiting[name] = write
             if self._thread is None:
-                # A daemon: a second Ctrl-C ends the process at once, and what was being written is then just absent.
+                # A daemon, so that a second Ctrl-C ends the process at once; a file half written is then absent.
                 self._thread = threading.Thread(target=self._run, name="distes-background-writer", daemon=True)
                 self._thread.start()
             self._condition.notify_all()
@@ -44,10 +45,10 @@ class BackgroundWriter:
                 raise self._unreported.pop(0)
 
     def close(self) -> None:
-        """Waits until everything is written.
+        """Waits until all queued jobs are done, and ends the thread.
 
         Raises:
-            CheckpointError: The latest piece of work under some name could not be written, reported before or not.
+            CheckpointError: The latest job of some name failed, whether or not `hand_over` has raised the error before.
         """
         with self._condition:
             self._closed = True
@@ -67,7 +68,7 @@ class BackgroundWriter:
                 write = self._waiting.pop(name)
             try:
                 write()
-            except Exception as error:  # whatever it is, it belongs to the thread that handed the work over
+            except Exception as error:  # any error is reported to the thread that queued the job
                 self._report(name, error)
             else:
                 with self._condition:
@@ -82,6 +83,6 @@ class BackgroundWriter:
 
 
 def _cause(error: Exception) -> tuple[type[Exception], int | str | None]:
-    """What makes two failures the same one: not the generation in the sentence, but why."""
+    """Returns a key that is equal for failures with the same reason, whichever generation their messages name."""
     cause = error.__cause__
     return type(error), cause.errno if isinstance(cause, OSError) else str(error)

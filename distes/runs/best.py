@@ -1,4 +1,4 @@
-"""Which of a run's centres is the best, by means over different numbers of episodes.
+"""Selects a run's best centre by mean fitness, where evaluations may have different numbers of episodes.
 
 Axis: E episodes of one centre.
 """
@@ -14,19 +14,20 @@ from numpy.typing import NDArray
 
 from distes.runs.state_check import require
 
-# Standard errors by which the highest of some hundred means of one centre lies above the truth.
+# The highest of some hundred means of one centre exceeds the true mean by about this many standard errors.
 LUCK = 3.0
 
 
 @dataclass(frozen=True)
 class Best:
-    """The evaluation that `policy/best` stands for.
+    """The best evaluation so far; `policy/best` holds its centre.
 
     Attributes:
-        mean: Mean fitness of its episodes; minus infinity as long as there was no evaluation.
-        std: Their standard deviation.
-        episodes: How many there were.
-        outdone: Mean and episodes of the evaluation that it replaced although that had more or fewer episodes, or None.
+        mean: Mean fitness over its episodes; minus infinity before the first evaluation.
+        std: Standard deviation of the fitness over its episodes.
+        episodes: Number of episodes; 0 before the first evaluation.
+        outdone: Mean and number of episodes of the last evaluation that was replaced by one with more or fewer
+            episodes, or None.
     """
 
     mean: float = -math.inf
@@ -35,16 +36,17 @@ class Best:
     outdone: tuple[float, int] | None = None
 
     def or_better(self, fitness_E: NDArray[np.float64]) -> Self:
-        """The evaluation of another centre where that one is better, otherwise this one.
+        """Returns the evaluation of another centre if that is better, otherwise this one.
 
-        Of equally many episodes the higher mean is better. The highest of many means of few episodes is a lucky one, so
-        a mean of more episodes is better even where it is lower, by up to `LUCK` standard errors of the mean of fewer;
-        and a mean of fewer episodes must be higher by more than that. A mean that is not finite is never better.
+        With equal numbers of episodes, the higher mean is better. The highest of many means over few episodes tends to
+        be a lucky one. A mean over more episodes is therefore better even if it is lower by up to `LUCK` standard
+        errors of the mean over fewer episodes, and a mean over fewer episodes must be higher by more than that. A mean
+        that is not finite is never better.
 
         Args:
-            fitness_E: Of the other centre; at least one number.
+            fitness_E: Fitness of the other centre's episodes, (E,) float64, E >= 1.
         """
-        with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+        with np.errstate(over="ignore", invalid="ignore"):  # checked below
             mean, std, episodes = float(fitness_E.mean()), float(fitness_E.std()), len(fitness_E)
         if not math.isfinite(mean):
             return self
@@ -62,19 +64,19 @@ class Best:
         return mean >= self.mean - luck if episodes > self.episodes else mean > self.mean + luck
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it, for a checkpoint."""
+        """Returns all attributes by name, for a checkpoint."""
         return {"mean": self.mean, "std": self.std, "episodes": self.episodes, "outdone": self.outdone}
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any] | float, episodes: int) -> Self:
-        """What `state_dict` gave, or the bare mean of older checkpoints.
+        """Restores an evaluation from a checkpoint.
 
         Args:
-            state: Either of them.
-            episodes: Of the bare mean.
+            state: The result of `state_dict`, or the mean alone, as older checkpoints hold it.
+            episodes: Number of episodes, for a mean alone.
 
         Raises:
-            CheckpointError: It is neither.
+            CheckpointError: `state` is neither.
         """
         if not isinstance(state, Mapping):
             require(type(state) in (int, float), "", "a number, or a mapping")

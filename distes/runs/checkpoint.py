@@ -1,9 +1,10 @@
-"""Checkpoints: a run's whole state, saved so that no crash, full disk or flipped bit can pass for a good one.
+"""Checkpoints of a run's whole state; damage by a crash, a full disk or a flipped bit is always detected.
 
-A checkpoint is a folder `generation-00000012` of three files: `state.safetensors` (arrays), `state.json` (all the rest)
-and `manifest.json` (size and SHA-256 of the other two, and a checksum of itself). It is written under a temporary name,
-handed to the disk, and given its name by one rename: what has the name was once whole. Loading verifies every byte; a
-checkpoint that fails is named in `Checkpoints.warnings`, and the one before it is used.
+A checkpoint is a folder `generation-00000012` of three files: `state.safetensors` (arrays), `state.json` (everything
+else) and `manifest.json` (size and SHA-256 of the other two files, and a checksum of itself). It is written under a
+temporary name, synced to the disk and then renamed, so a folder with a checkpoint's name was complete when it got the
+name. Loading verifies every byte; a checkpoint that fails is named in `Checkpoints.warnings`, and the one before it is
+used.
 """
 
 import hashlib
@@ -21,8 +22,8 @@ from distes.runs.state_encoding import decode, encode, pack, unpack
 
 FORMAT = "distes checkpoint 1"
 ARRAYS, TREE, MANIFEST = "state.safetensors", "state.json", "manifest.json"
-MANIFEST_LIMIT = 4096  # bytes; ours have under 500
-# The suffix tells a second save of one generation from the first.
+MANIFEST_LIMIT = 4096  # bytes; manifests of this format have fewer than 500
+# The suffix distinguishes a second save of one generation from the first.
 NAME = re.compile(r"generation-([0-9]{8,})(?:\.([0-9]+))?")
 WRITING, REMOVING = ".writing-", ".removing-"
 
@@ -31,16 +32,16 @@ class Checkpoints:
     """The checkpoints of one run, in one folder.
 
     Attributes:
-        warnings: One sentence for each damaged checkpoint that the latest `load_newest` passed over.
-        loaded: The folder of the one that it returned; None before.
+        warnings: One sentence for each damaged checkpoint that the latest `load_newest` skipped.
+        loaded: The folder of the checkpoint that `load_newest` last returned; None before that.
     """
 
     def __init__(self, directory: Path, *, keep: int = 3) -> None:
-        """Touches nothing yet.
+        """Accesses no file yet.
 
         Args:
-            directory: Where the checkpoints lie; made by the first `save` if need be, in a folder that is there.
-            keep: How many good checkpoints stay; older ones are removed after each save.
+            directory: Folder of the checkpoints. The first `save` creates it if need be; its parent must exist.
+            keep: Number of good checkpoints to keep; each save removes older ones.
 
         Raises:
             ConfigurationError: `keep` is below 1.
@@ -58,18 +59,19 @@ class Checkpoints:
         """Writes one checkpoint, then removes those beyond `keep`.
 
         Args:
-            generation: How many generations the state has seen.
-            state: See `distes.runs.state_encoding` for what it may hold.
+            generation: Number of generations that the state has completed.
+            state: The state to save; `distes.runs.state_encoding` lists the types that it may hold.
 
         Raises:
-            CheckpointError: It could not be written: the disk is full, read-only, gone. Earlier ones are unharmed.
-            TypeError: The state holds something that no file can.
+            CheckpointError: The checkpoint could not be written, since the disk is full, read-only or gone, or an old
+                one could not be removed. Earlier checkpoints stay intact.
+            TypeError: The state holds a type that cannot be saved.
         """
         tree, arrays = encode(state)
         contents = {ARRAYS: pack(arrays), TREE: tree}
         temporary = self.directory / f"{WRITING}{generation}-{os.getpid()}"
         try:
-            self.directory.mkdir(exist_ok=True)  # but not its parents: a run directory that is gone stays gone
+            self.directory.mkdir(exist_ok=True)  # without parents: a run directory that was removed stays removed
             self._sweep()
             temporary.mkdir()
             for name, content in contents.items():
@@ -89,12 +91,15 @@ class Checkpoints:
         self._prune(name)
 
     def load_newest(self) -> tuple[int, dict[str, Any]] | None:
-        """Returns generation and state of the newest checkpoint that is whole, or None where there is no checkpoint.
+        """Loads the newest intact checkpoint. Changes nothing on the disk.
 
-        Changes nothing on the disk. Passing over a damaged checkpoint adds a sentence to `warnings`.
+        Each damaged checkpoint that is skipped adds a sentence to `warnings`.
+
+        Returns:
+            The generation and the state, or None if there is no checkpoint.
 
         Raises:
-            CheckpointError: There are checkpoints, and every one is damaged.
+            CheckpointError: There are checkpoints, and all of them are damaged; or the folder cannot be listed.
         """
         self.warnings = []
         reasons = []
@@ -118,7 +123,11 @@ class Checkpoints:
         return None
 
     def _names(self) -> list[str]:
-        """The names of all checkpoints, newest first."""
+        """Returns the names of all checkpoints, newest first.
+
+        Raises:
+            CheckpointError: The folder cannot be listed.
+        """
         try:
             return sorted(filter(NAME.fullmatch, os.listdir(self.directory)), key=_age, reverse=True)
         except FileNotFoundError:
@@ -129,12 +138,12 @@ class Checkpoints:
             ) from error
 
     def _free_name(self, generation: int) -> str:
-        """A name for the newest checkpoint, beyond all of its generation, so that the rename replaces nothing."""
+        """Returns an unused name that sorts after all saves of the generation, so that the rename replaces nothing."""
         attempts = [attempt for found, attempt in map(_age, self._names()) if found == generation]
         return f"generation-{generation:08d}" + (f".{max(attempts) + 1}" if attempts else "")
 
     def _prune(self, newest: str) -> None:
-        """Keeps the last K good checkpoints; removes older ones, replaced ones and damaged ones."""
+        """Keeps the last `keep` good checkpoints; removes older, replaced and damaged ones."""
         kept: set[int] = set()
         for name in [newest, *(name for name in self._names() if name != newest)]:
             generation = _age(name)[0]
@@ -153,7 +162,11 @@ class Checkpoints:
         return True
 
     def _remove(self, name: str) -> None:
-        """Renames first: a process killed within the removal must not leave half a checkpoint under a good name."""
+        """Removes a checkpoint, after a rename: a process killed here leaves no partial one under a valid name.
+
+        Raises:
+            CheckpointError: The checkpoint cannot be removed.
+        """
         try:
             condemned = self.directory / f"{REMOVING}{name}"
             (self.directory / name).rename(condemned)
@@ -164,7 +177,7 @@ class Checkpoints:
             ) from error
 
     def _sweep(self) -> None:
-        """Removes, before the first save, what a killed process left. Only a writer sweeps, so readers harm nobody."""
+        """Removes what a killed process left, once before the first save. Loading alone never removes anything."""
         if not self._swept:
             for name in os.listdir(self.directory):
                 if name.startswith((WRITING, REMOVING)):
@@ -186,14 +199,14 @@ def _verify(path: Path) -> tuple[int, dict[str, bytes]]:
 
     Raises:
         OSError: A file is missing or unreadable.
-        ValueError: It is damaged; the message says how.
+        ValueError: The checkpoint is damaged; the message says how.
     """
     raw = atomic_files.read(path / MANIFEST, MANIFEST_LIMIT)
     try:
         body = json.loads(raw)["manifest"]
         listed = {name: (body["files"][name]["bytes"], body["files"][name]["sha256"]) for name in (ARRAYS, TREE)}
         generation, version = body["generation"], body["format"]
-        # Written again from what was read, it must be the same bytes: nothing in the file goes unchecked.
+        # Encoding what was read must give the same bytes, so that every byte of the file is checked.
         whole = raw == _canonical({"manifest": body, "sha256": _sha256(_canonical(body))})
     except (ValueError, LookupError, TypeError, RecursionError):
         raise ValueError(f"{MANIFEST} is damaged") from None
@@ -224,7 +237,7 @@ def _sha256(data: bytes) -> str:
 
 
 def _age(name: str) -> tuple[int, int]:
-    """The generation of a checkpoint, and which save of that generation it is."""
+    """Returns the generation of a checkpoint, and the number of its save within the generation, from 0."""
     match = NAME.fullmatch(name)
     assert match is not None, name
     return int(match[1]), int(match[2] or 0)

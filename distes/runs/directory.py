@@ -1,14 +1,14 @@
-"""The run directory: what one run leaves on the disk, held by one process at a time.
+"""The run directory: all files of one run, locked by one process at a time.
 
     config.yaml      the resolved configuration, enough to repeat the run
     metrics.jsonl    one line per generation
     checkpoints/     see `distes.runs.checkpoint`
     policy/          see `distes.runs.policy_files`
     events.out.*     TensorBoard's event files
-    .lock            the process id of whoever uses it
+    .lock            the id of the process that uses the directory
 
-Nothing in it is ever overwritten by another run. The lock is the operating system's (`flock`), so it goes when the
-process goes, however that dies; the number in the file only serves the message.
+Another run never overwrites any of these files. The lock is the operating system's (`flock`), which releases it
+whenever the process ends, however it ends; the process id in the file only serves the error message.
 """
 
 import contextlib
@@ -25,27 +25,28 @@ from typing import Self
 from distes.errors import RunDirectoryError
 from distes.runs import atomic_files
 
-HOLDER = re.compile(rb"[0-9]{0,20}\n?")  # what the lock file holds
-# File systems that offer no locks (some of clusters) answer with one of these.
+HOLDER = re.compile(rb"[0-9]{0,20}\n?")  # valid content of the lock file
+# Errors of file systems without locks, as on some clusters.
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
 
 class RunDirectory:
-    """Where everything of one run lies.
+    """The directory of one run.
 
-    The constructor only knows names, for those who read; `create` and `open` take the lock, for those who write.
+    The constructor only holds paths, which is enough for reading. Writing needs the lock, which `create` and `open`
+    take.
 
     Attributes:
         path: The directory itself; TensorBoard's event files lie directly in it.
-        config: `config.yaml`.
-        metrics: `metrics.jsonl`.
+        config: Path of `config.yaml`.
+        metrics: Path of `metrics.jsonl`.
         checkpoints: The folder for `distes.runs.checkpoint.Checkpoints`.
         policy: The folder for `distes.runs.policy_files`.
-        warnings: Sentences for the user: that this file system has no locks.
+        warnings: Sentences for the user; there is one if the file system has no locks.
     """
 
     def __init__(self, path: Path | str) -> None:
-        """Touches nothing.
+        """Accesses no file.
 
         Args:
             path: The directory.
@@ -60,14 +61,14 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path | str, config_text: str) -> Self:
-        """Makes the directory of a new run and locks it. On failure, what it made is gone again.
+        """Creates and locks the directory of a new run. On failure, everything that this call created is removed.
 
         Args:
-            path: A directory that is absent, or that holds no run.
+            path: A directory that does not exist, or that holds no run.
             config_text: The content of `config.yaml`.
 
         Raises:
-            RunDirectoryError: It holds a run, is in use, or cannot be made.
+            RunDirectoryError: The directory holds a run, is in use, or cannot be created.
         """
         run = cls(path)
         made: list[Path] = []
@@ -81,7 +82,7 @@ class RunDirectory:
                 )
             for folder in (run.checkpoints, run.policy):
                 _make_directories(folder, made)
-            atomic_files.replace(run.config, config_text.encode())  # last: a directory with a configuration is a run
+            atomic_files.replace(run.config, config_text.encode())  # last: this file makes it a run
         except (OSError, RunDirectoryError) as error:
             run.close()
             _unmake(made)
@@ -94,10 +95,13 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
-        """Locks the directory of a run that is to go on.
+        """Opens and locks the directory of an existing run, to resume it.
+
+        Args:
+            path: The run directory.
 
         Raises:
-            RunDirectoryError: It holds no run, is in use, or cannot be written.
+            RunDirectoryError: The directory holds no run, is in use, or cannot be written.
         """
         run = cls(path)
         if not run.config.is_file():
@@ -115,10 +119,10 @@ class RunDirectory:
         return run
 
     def read_config(self) -> str:
-        """The text of `config.yaml`.
+        """Returns the text of `config.yaml`.
 
         Raises:
-            RunDirectoryError: It cannot be read.
+            RunDirectoryError: The file cannot be read.
         """
         try:
             return atomic_files.read(self.config).decode()
@@ -128,10 +132,13 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.config} cannot be read: {error}.") from error
 
     def write_config(self, text: str) -> None:
-        """Replaces `config.yaml`, in one step: a resumed run may have been given a longer budget.
+        """Replaces `config.yaml` in one atomic step; a resumed run may have a longer budget than before.
+
+        Args:
+            text: The new content.
 
         Raises:
-            RunDirectoryError: It cannot be written; the old one stays.
+            RunDirectoryError: The file cannot be written. The old one stays.
         """
         try:
             atomic_files.replace(self.config, text.encode())
@@ -139,18 +146,18 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.config} cannot be written: {atomic_files.reason(error)}.") from error
 
     def truncate_metrics(self, generation: int) -> int:
-        """Drops the lines of `metrics.jsonl` beyond a generation, and any line torn by a crash.
+        """Drops the lines of `metrics.jsonl` after a generation, and any incomplete line that a crash left.
 
-        A run killed after its last checkpoint has recorded generations that a resumed run goes through again.
+        A run that was killed after its last checkpoint has recorded generations that the resumed run repeats.
 
         Args:
-            generation: The last one that stays.
+            generation: The last generation whose line stays.
 
         Returns:
-            How many lines were dropped.
+            The number of lines that were dropped.
 
         Raises:
-            RunDirectoryError: The file cannot be read or written; it is then as it was.
+            RunDirectoryError: The file cannot be read or written. It is unchanged.
         """
         try:
             text = atomic_files.read(self.metrics) if self.metrics.exists() else b""
@@ -163,14 +170,14 @@ class RunDirectory:
         return len(lines) - len(kept)
 
     def results(self) -> str | None:
-        """The name of something that only a run that has begun leaves behind, if it is there."""
+        """Returns the name of a file that only a run which has begun leaves (metrics or a policy), or None."""
         if self.metrics.exists() and self.metrics.stat().st_size:
             return self.metrics.name
         found = sorted(self.policy.glob("*")) if self.policy.is_dir() else []
         return f"{self.policy.name}/{found[0].name}" if found else None
 
     def close(self) -> None:
-        """Releases the lock; the lock file stays, since removing it would race with the next process."""
+        """Releases the lock. The lock file stays, since removing it would race with the next process."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -187,7 +194,7 @@ class RunDirectory:
         path = self.path / ".lock"
         new = not os.path.lexists(path)
         if not new:
-            _require_file(path)  # before it is opened: opening a device can have effects
+            _require_file(path)  # before opening, since opening a device can have side effects
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
         try:
             try:
@@ -219,10 +226,10 @@ class RunDirectory:
         self._lock = descriptor
 
     def _require_own_files(self) -> None:
-        """Refuses a directory in which writing would harm something else, or wait for ever.
+        """Refuses a directory in which writing could damage files outside it, or block for ever.
 
         Raises:
-            RunDirectoryError: A file of the run is none, or leads elsewhere.
+            RunDirectoryError: A file of the run is a link or not a regular file, or one of its folders is not a folder.
         """
         for path in (self.config, self.metrics):
             if os.path.lexists(path):
@@ -232,7 +239,10 @@ class RunDirectory:
                 raise RunDirectoryError(f"{folder} is not a folder: remove it, or choose another --run_dir.")
 
     def _held(self) -> str | None:
-        """What shows that there is a run already, if there is one. Empty folders are what a killed `create` leaves."""
+        """Returns the name of a file or folder that proves an earlier run, or None.
+
+        Empty folders prove nothing, since a killed `create` leaves them.
+        """
         for path in (self.config, self.metrics):
             if path.exists():
                 return path.name
@@ -243,10 +253,10 @@ class RunDirectory:
 
 
 def _require_file(path: Path) -> None:
-    """Refuses to write into what is no regular file: a pipe would wait for a reader, and a link may lead anywhere.
+    """Requires a regular file: writing to a pipe would wait for a reader, and a link may lead anywhere.
 
     Raises:
-        RunDirectoryError: It is none.
+        RunDirectoryError: The path is not a regular file.
     """
     mode = path.lstat().st_mode
     if not stat.S_ISREG(mode):
@@ -257,7 +267,11 @@ def _require_file(path: Path) -> None:
 
 
 def _make_directories(path: Path, made: list[Path]) -> None:
-    """Like `mkdir -p`, noting in `made` what was not there before."""
+    """Creates a folder and its parents, as `mkdir -p` does, and appends those that were missing to `made`.
+
+    Raises:
+        OSError: A folder cannot be created, or a file of that name exists.
+    """
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir(exist_ok=True)
@@ -268,12 +282,12 @@ def _make_directories(path: Path, made: list[Path]) -> None:
 
 def _unmake(made: list[Path]) -> None:
     for path in reversed(made):
-        with contextlib.suppress(OSError):  # somebody else has put something there meanwhile: theirs to keep
+        with contextlib.suppress(OSError):  # another process has put files there meanwhile, and they must stay
             path.rmdir() if path.is_dir() else path.unlink()
 
 
 def _generation(line: bytes) -> float:
-    """The generation of a line of metrics; infinity for a line that tells none."""
+    """Returns the generation of a line of metrics, or infinity if the line states none."""
     try:
         generation = json.loads(line)["generation"]
     except (ValueError, LookupError, TypeError, RecursionError):

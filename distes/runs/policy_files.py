@@ -1,11 +1,11 @@
-"""The policy folder of a run: the best and the last centre, and what rebuilds the module, without pickle.
+"""The policy folder of a run: the best and the last centre, and how to rebuild the module, without pickle.
 
-    best.safetensors, last.safetensors   the module's state by torch's own parameter names; where observations were
+    best.safetensors, last.safetensors   the module's state under torch's own parameter names; if observations were
                                          normalised, also `observation_normalization.mean` and `.std`
-    policy.json                          how to rebuild policy and task, and what the two files are
+    policy.json                          how to rebuild policy and task; generation and evaluation of the two files
 
-A file of parameters carries its own generation and evaluation, so that it and `policy.json` cannot come apart in a
-crash between writing the one and the other. Loading reads numbers and names; it imports and runs nothing.
+A parameter file holds its own generation and evaluation, so a crash between writing it and writing `policy.json` cannot
+make them inconsistent. Loading reads numbers and names; it imports no module and runs no code.
 """
 
 import hashlib
@@ -35,20 +35,21 @@ Which = Literal["best", "last"]
 
 @dataclass(frozen=True, eq=False)
 class SavedPolicy:
-    """What `load_policy` returns.
+    """A policy read from a run, the result of `load_policy`.
 
     Attributes:
         policy: `class_path` and `init_args` of the module.
-        task: `class_path` and `init_args` of the task it was trained on.
-        observation_shape: What the policy is given, without the batch axis.
-        action_size: How many numbers it answers with.
-        module_state: For `torch.nn.Module.load_state_dict`.
-        normalization: What observations are normalised with, or None.
+        task: `class_path` and `init_args` of the task that it was trained on.
+        observation_shape: Shape of an observation, without the batch axis.
+        action_size: Number of the policy's outputs.
+        module_state: Parameters and buffers by name, for `torch.nn.Module.load_state_dict`.
+        normalization: Mean and standard deviation that observations are normalised with, or None.
         generation: The generation whose centre this is.
         eval_mean: The mean return of that centre's evaluation, or None if it was not evaluated.
-        eval_episodes: Of how many episodes; None also where an older version of distes wrote the file.
-        outdone: Mean and episodes of the evaluation, with more or fewer episodes, that this one outdid; or None. See
-            `distes.runs.best`.
+        eval_episodes: Number of episodes of that evaluation; None if it was not evaluated, or if an older version of
+            distes wrote the file.
+        outdone: Mean and number of episodes of an evaluation with more or fewer episodes that was replaced, or None;
+            see `distes.runs.best`.
     """
 
     policy: dict[str, Any]
@@ -70,19 +71,20 @@ def save_policy(
     normalization: Normalization | None,
     meta: Mapping[str, Any],
 ) -> None:
-    """Replaces the best or the last policy of a run; each file changes in one step.
+    """Replaces the best or the last policy of a run. Each file is replaced in one atomic step.
 
     Args:
         directory: The run's `policy` folder.
         name: "best" or "last".
-        module_state: `module.state_dict()`, or a copy of it if it goes on changing.
-        normalization: What observations were normalised with, or None.
+        module_state: `module.state_dict()`, or a copy if the module may change meanwhile.
+        normalization: Mean and standard deviation that observations were normalised with, or None.
         meta: `policy` and `task` (each a dict of `class_path` and `init_args`), `observation_shape`, `action_size`,
-            `generation`, and `eval_mean` (a float, or None without an evaluation). Where they are known also
-            `eval_episodes` and `outdone`, as `SavedPolicy` has them.
+            `generation`, and `eval_mean` (a float, or None without an evaluation). If known, also `eval_episodes` and
+            `outdone`, as in `SavedPolicy`.
 
     Raises:
-        CheckpointError: It could not be written; what was there before stays.
+        CheckpointError: The policy could not be written. A file that was not replaced stays as it was.
+        ValueError: A parameter of the module has the name of a normalisation array.
     """
     arrays = {key: np.asarray(array_of(tensor), order="C") for key, tensor in module_state.items()}
     if normalization is not None:
@@ -98,7 +100,7 @@ def save_policy(
     bfloat16 = sorted(key for key, tensor in module_state.items() if tensor.dtype == torch.bfloat16)
     metadata = {"distes": json.dumps(about | {"bfloat16": bfloat16, "sha256": _digest(arrays)}, sort_keys=True)}
     try:
-        directory.mkdir(exist_ok=True)  # but not its parents: a run directory that is gone stays gone
+        directory.mkdir(exist_ok=True)  # without parents: a run directory that was removed stays removed
         saved = _saved(directory / DESCRIPTION)
         atomic_files.replace(directory / f"{name}.safetensors", pack(arrays, metadata))
         atomic_files.replace(directory / DESCRIPTION, _describe(meta, saved | {name: about}))
@@ -115,7 +117,7 @@ def load_policy(run_dir: Path | str, which: Which = "best") -> SavedPolicy:
         which: "best" or "last".
 
     Raises:
-        CheckpointError: There is none, or it is damaged.
+        CheckpointError: There is no such policy, or it is damaged or cannot be read.
     """
     directory = Path(run_dir) / "policy"
     path = directory / f"{which}.safetensors"
@@ -129,7 +131,7 @@ def load_policy(run_dir: Path | str, which: Which = "best") -> SavedPolicy:
         return SavedPolicy(**_read_description(path), **about, module_state=module_state, normalization=normalization)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {atomic_files.reason(error)}.") from error
-    except (ValueError, LookupError, TypeError, ArithmeticError, RuntimeError) as error:  # as RecursionError is
+    except (ValueError, LookupError, TypeError, ArithmeticError, RuntimeError) as error:  # with RecursionError
         raise CheckpointError(f"{path} is damaged or was not written by distes ({error}).") from error
 
 
@@ -196,7 +198,7 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 
 def _saved(path: Path) -> dict[str, Any]:
-    """What `policy.json` says so far about the two files; nothing if it is missing or damaged."""
+    """Returns the entries of `policy.json` for the two files; empty if it is missing or damaged."""
     try:
         saved = json.loads(atomic_files.read(path))["saved"]
     except (FileNotFoundError, ValueError, LookupError, TypeError, RecursionError):
@@ -205,7 +207,7 @@ def _saved(path: Path) -> dict[str, Any]:
 
 
 def _number(value: float | None) -> float | str | None:
-    """A number for strict JSON; `float` reads the text of one that is not finite."""
+    """Encodes a number for strict JSON: one that is not finite becomes text, which `float` reads."""
     return value if value is None or math.isfinite(value) else repr(float(value))
 
 

@@ -1,7 +1,8 @@
-"""Compares a state that was read with one that is known to be right, and names the first place where they differ.
+"""Compares a state that was read with a reference state, and names the first place where they differ.
 
-States are what `state_encoding.py` takes: nested dicts, lists and tuples whose leaves are tensors, arrays and scalars.
-A place is a JSON pointer (RFC 6901), such as `/strategy/memory/exp_avg`: the arrays of a checkpoint have these names.
+A state has the types of `state_encoding.py`: nested dicts, lists and tuples whose leaves are tensors, arrays and
+scalars. A place is a JSON pointer (RFC 6901), such as `/strategy/memory/exp_avg`; arrays in a checkpoint have the same
+names.
 """
 
 import math
@@ -15,52 +16,57 @@ import torch
 from distes.errors import CheckpointError
 from distes.runs.state_encoding import array_of
 
-MOST = 2**56  # what `distes.noise.draws` takes for a generation
+MOST = 2**56  # exclusive; the limit of `distes.noise.draws` for a generation
 Leaf = Callable[[Any, Any], str | None]
 
 
 def misfit(state: Any, like: Any, free: Collection[str] = (), place: str = "") -> str | None:
-    """The first place where a state has another form than `like`: other keys, another type, dtype or shape.
+    """Describes the first place where a state differs from `like` in form: in keys, types, dtypes or shapes.
 
-    A float must also be finite, unless that of `like` is infinite; an integer must neither be negative nor
-    huge, since integers in states are counts.
+    Floats must also be finite, in arrays and tensors, too; a scalar may be infinite if that of `like` is. An integer
+    must be from 0 to 2**56 - 1, since integers in states are counts, unless that of `like` is negative.
 
     Args:
-        state: What was read.
+        state: The state that was read.
         like: A state of the right form.
-        free: Keys that may hold something of another form, or that `like` may lack; nothing below them is looked at.
-        place: Where `state` stands in a larger one.
+        free: Keys whose values may have any form, and that `like` may lack. Nothing below them is checked.
+        place: The place of `state` within a larger state.
 
     Returns:
-        A sentence without its full stop, or None where there is no such place.
+        A sentence without its full stop, or None if the forms agree.
     """
     return _first(state, like, _other_form, free, place)
 
 
 def change(state: Any, like: Any, place: str = "") -> str | None:
-    """The first place where two states differ in form or in any bit; see `misfit`."""
+    """Describes the first place where two states differ in form or in any bit, as `misfit` does."""
     return _first(state, like, _other_bits, (), place)
 
 
 def require(fits: bool, place: str, wanted: str) -> None:
-    """Refuses what stands at a place of a state.
+    """Requires that the value at a place of a state fits.
+
+    Args:
+        fits: Whether it does.
+        place: The place of the value.
+        wanted: The form that is required, for the message.
 
     Raises:
-        CheckpointError: It does not fit; the message begins with the place.
+        CheckpointError: `fits` is false. The message begins with the place.
     """
     if not fits:
         raise CheckpointError(f"{place} is not {wanted}.")
 
 
 def is_floats(value: Any, axes: int) -> bool:
-    """Whether a value is an array of finite float32 numbers with the given number of axes."""
+    """Returns whether a value is a NumPy array of finite float32 numbers with the given number of axes."""
     form = isinstance(value, np.ndarray) and value.dtype == np.float32 and value.ndim == axes
     return form and bool(np.isfinite(value).all())
 
 
 @contextmanager
 def below(place: str) -> Iterator[None]:
-    """Puts the place of a part before the places that are named within it."""
+    """Prefixes a place to the message of a CheckpointError that is raised within the block."""
     try:
         yield
     except CheckpointError as error:
@@ -68,7 +74,7 @@ def below(place: str) -> Iterator[None]:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two states are equal in form and in every bit; what no state can hold is only equal to itself."""
+    """Returns whether two states are equal in form and in every bit. Types that no state can hold compare with `==`."""
     return change(one, other) is None
 
 

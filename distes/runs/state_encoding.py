@@ -1,14 +1,14 @@
-"""State as bytes, and back: arrays as safetensors, everything else as JSON, nothing as pickle.
+"""Encodes a state as bytes and decodes it: arrays as safetensors, everything else as JSON, nothing as pickle.
 
-A state is nested dicts with str keys, lists and tuples, whose leaves are torch tensors, numpy arrays and scalars, int
-of any size, float, str, bool and None. What comes back equals what went in, bit for bit and type for type.
+A state consists of nested dicts with str keys, lists and tuples. Its leaves are torch tensors, NumPy arrays and
+scalars, int of any size, float, str, bool and None. Decoding restores the same types and bits.
 
-The JSON is the state's tree. JSON's own null, true, strings, numbers and lists stand for themselves; whatever JSON
-lacks is an object with one key that names its kind: {"dict": {...}}, {"tuple": [...]}, {"float": "nan"},
-{"int": "-0x1f..."}, {"array": "torch"}. An array's numbers lie in the safetensors file under its JSON pointer
+The JSON holds the state's tree. JSON's own null, booleans, strings, numbers and lists stand for themselves. Anything
+else is an object with one key that names its kind: {"dict": {...}}, {"tuple": [...]}, {"float": "nan"},
+{"int": "-0x1f..."}, {"array": "torch"}. An array's numbers are in the safetensors file, under the array's JSON pointer
 (RFC 6901), such as `/strategy/optimizer/exp_avg`.
 
-Reading runs no code, whatever the bytes are, and allocates in proportion to them.
+Decoding runs no code, whatever the bytes are, and allocates memory in proportion to them.
 """
 
 import json
@@ -40,14 +40,16 @@ DTYPES: dict[str, type[np.generic]] = {
 }
 ALLOWED = frozenset(np.dtype(kind) for kind in DTYPES.values())
 NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-INT64 = 2**63  # larger integers go as hexadecimal text: readers of JSON other than Python's would round them
+INT64 = 2**63  # larger integers become hexadecimal text, since JSON readers other than Python's would round them
 
 
 def encode(state: Mapping[str, Any]) -> tuple[bytes, Arrays]:
-    """Splits a state into its tree as JSON and its arrays by name. The arrays are not copied.
+    """Splits a state into its tree as JSON and its arrays by name.
+
+    An array is copied only if it is not in C order, in native byte order and in the CPU's memory.
 
     Raises:
-        TypeError: A leaf is of another type, or a key is not a str; the message names its place.
+        TypeError: A leaf has a type that a state cannot hold, or a key is not a str; the message names its place.
     """
     arrays: Arrays = {}
     tree = _encode(dict(state), "", arrays)
@@ -55,10 +57,10 @@ def encode(state: Mapping[str, Any]) -> tuple[bytes, Arrays]:
 
 
 def decode(tree: bytes, arrays: Arrays) -> dict[str, Any]:
-    """Puts a state together again.
+    """Rebuilds a state from the results of `encode`.
 
     Raises:
-        ValueError: The two do not belong together, or were not written by `encode`.
+        ValueError: The tree and the arrays do not belong together, or were not written by `encode`.
     """
     rest = dict(arrays)
     try:
@@ -73,17 +75,17 @@ def decode(tree: bytes, arrays: Arrays) -> dict[str, Any]:
 
 
 def pack(arrays: Arrays, metadata: dict[str, str] | None = None) -> bytes:
-    """The content of a safetensors file."""
-    import safetensors.numpy  # here, since members are evaluated where nothing is saved, too
+    """Returns the content of a safetensors file that holds the arrays and the metadata."""
+    import safetensors.numpy  # here, since processes that only evaluate members save nothing
 
     return safetensors.numpy.save(arrays, metadata)
 
 
 def unpack(data: bytes) -> tuple[Arrays, dict[str, str]]:
-    """The arrays of a safetensors file, writable, and its metadata.
+    """Returns the arrays of a safetensors file, writable, and its metadata.
 
     Raises:
-        ValueError: It is no such file, or holds a dtype that `pack` does not write.
+        ValueError: The data is not a safetensors file, or holds a dtype that `pack` does not write.
     """
     import safetensors
 
@@ -95,17 +97,17 @@ def unpack(data: bytes) -> tuple[Arrays, dict[str, str]]:
     for name, entry in entries:
         if entry["dtype"] not in DTYPES:
             raise ValueError(f"the array {name!r} has dtype {entry['dtype']}")
-        # A bytearray of its own stands behind each entry, so this view is writable and nobody else's.
+        # Each entry has a bytearray of its own, so this view is writable and shares memory with no other array.
         array = np.frombuffer(entry["data"], np.uint8)
         if entry["dtype"] == "BOOL" and array.size and array.max() > 1:
             raise ValueError(f"the array {name!r} holds bytes that are neither true nor false")
         arrays[name] = array.view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    (length,) = struct.unpack_from("<Q", data)  # safe: the header has been parsed once already
+    (length,) = struct.unpack_from("<Q", data)  # safe, since `deserialize` has parsed the header
     return arrays, json.loads(data[8 : 8 + length]).get("__metadata__") or {}
 
 
 def array_of(tensor: torch.Tensor) -> NDArray[Any]:
-    """The numbers of a tensor as an array; bfloat16, which numpy lacks, as its 16 bits."""
+    """Returns a tensor's numbers as an array of its shape; bfloat16, which NumPy lacks, as int16 with the same bits."""
     tensor = tensor.detach().cpu()
     return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
@@ -145,11 +147,11 @@ def _check_keys(items: Mapping[Any, Any], name: str) -> None:
         if not isinstance(key, str):
             raise TypeError(f"a state's keys are str; {name or 'its root'} has the key {key!r}")
         if not key.isascii():
-            key.encode()  # raises on half a surrogate pair, which no file could hold
+            key.encode()  # raises on a lone surrogate, which UTF-8 cannot encode
 
 
 def _token(key: str) -> str:
-    """A key as one step of a JSON pointer."""
+    """Escapes a key as a reference token of a JSON pointer."""
     return key.replace("~", "~0").replace("/", "~1")
 
 

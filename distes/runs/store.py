@@ -1,4 +1,4 @@
-"""Saves and restores checkpoints and policies of a run, in a background thread."""
+"""Saves the checkpoints and policies of a run in a background thread, and restores checkpoints."""
 
 import copy
 import time
@@ -19,10 +19,10 @@ from distes.runs.state_encoding import encode
 
 
 class RunStore:
-    """Saves and restores one run. A full or missing disk is reported, and does not end the training.
+    """Saves and restores one run. A full or missing disk is reported and does not end the training.
 
     Attributes:
-        saved: The generation of the newest checkpoint that this process has written; None as long as there is none.
+        saved: The generation of the newest checkpoint that this process has written; None before the first.
     """
 
     def __init__(
@@ -39,14 +39,17 @@ class RunStore:
         """Opens the store of a run directory.
 
         Args:
-            run_directory: The directory.
-            policy: The module whose parameters are the centre.
+            run_directory: The run directory, open for writing.
+            policy: The module whose parameters are the centre; copied.
             description: `policy` and `task` as `{class_path, init_args}`, `observation_shape` and `action_size`.
-            say: Takes a line for the user.
-            checkpoint_seconds: Least time between two checkpoints; 0 saves every generation.
-            keep_checkpoints: How many of the last checkpoints stay.
-            experiment: What determines the run's results, as text by key; each checkpoint holds it, and one that holds
-                something else is not resumed from.
+            say: Shows a line to the user.
+            checkpoint_seconds: Minimum time between two checkpoints in seconds; 0 saves every generation.
+            keep_checkpoints: Number of checkpoints to keep; older ones are removed.
+            experiment: The settings that determine the run's results, as text by key. Each checkpoint holds them;
+                `restore` refuses a checkpoint that holds other ones. None disables the comparison.
+
+        Raises:
+            ConfigurationError: `keep_checkpoints` is below 1.
         """
         self._directory, self._say, self._description = run_directory, say, dict(description)
         self._experiment = None if experiment is None else dict(experiment)
@@ -57,10 +60,10 @@ class RunStore:
         self.saved: int | None = None
 
     def restore(self) -> dict[str, Any] | None:
-        """The state of the newest checkpoint that is whole, or None where the run has not begun. Changes no file.
+        """Returns the state of the newest intact checkpoint, or None if the run has not begun. Changes no file.
 
         Raises:
-            CheckpointError: All checkpoints are damaged or gone, or the newest is that of another experiment.
+            CheckpointError: All checkpoints are damaged or missing, or the newest belongs to another experiment.
         """
         found = self._checkpoints.load_newest()
         for warning in self._checkpoints.warnings:
@@ -80,22 +83,23 @@ class RunStore:
 
     @property
     def restored_from(self) -> str:
-        """The folder of the checkpoint that `restore` has returned."""
+        """The folder of the checkpoint whose state `restore` returned."""
         return str(self._checkpoints.loaded)
 
     def checkpoint(
         self, generation: int, state: Callable[[], dict[str, Any]], *, now: bool = False, wait: bool = False
     ) -> None:
-        """Saves the state, if it is time; the file is written in the background.
+        """Saves the state in the background, if `checkpoint_seconds` have passed since the last save.
 
         Args:
-            generation: Generations done.
-            state: Makes a private copy of the state.
-            now: Save in any case.
-            wait: Return once the file is written. Only before anything has been handed over to the background.
+            generation: Number of completed generations.
+            state: Returns a private copy of the state; called only if the state is saved.
+            now: Save whatever the time since the last save.
+            wait: Write in this thread and return when the file is on the disk. Allowed only before the first save in
+                the background.
 
         Raises:
-            CheckpointError: The state holds something that no file can.
+            CheckpointError: The state holds a type that cannot be saved.
         """
         if now or time.monotonic() - self._last >= self._seconds:
             self._last = time.monotonic()
@@ -127,14 +131,14 @@ class RunStore:
         generation: int,
         best: Best | None,
     ) -> None:
-        """Saves a centre as the best or the last policy.
+        """Saves a centre as the best or the last policy, in the background.
 
         Args:
-            which: `best` or `last`.
+            which: "best" or "last".
             centre_P: The parameters of the policy, (P,), float32.
             normalization: Mean and standard deviation that observations were normalised with, or None.
             generation: Number of generations after which the centre had these parameters.
-            best: The evaluation by which it is the best, or None.
+            best: The evaluation that made this centre the best, or None.
         """
         self._layout.load(self._module, centre_P)
         state = {name: tensor.detach().clone() for name, tensor in self._module.state_dict().items()}
@@ -148,17 +152,22 @@ class RunStore:
         self._hand_over(which, lambda: save_policy(self._directory.policy, which, state, normalization, meta))
 
     def close(self) -> None:
-        """Waits until everything is written, and reports what could not be."""
+        """Waits until everything is written, and reports to the user what could not be written."""
         try:
             self._writer.close()
         except CheckpointError as error:
             self._say(str(error))
 
     def _compare(self, stored: Any) -> None:
-        """Refuses the checkpoint of another experiment. What only one of two versions of distes knows is passed over.
+        """Refuses the checkpoint of another experiment. Keys that the checkpoint lacks or adds are ignored.
+
+        So a checkpoint of another version of distes, which may have other keys, can be resumed.
+
+        Args:
+            stored: The experiment in the checkpoint, text by key; None in checkpoints of early versions.
 
         Raises:
-            CheckpointError: It is one.
+            CheckpointError: The checkpoint belongs to another experiment.
         """
         assert self._experiment is not None
         if not isinstance(stored, dict):

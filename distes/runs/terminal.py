@@ -1,27 +1,29 @@
-"""Writes to the terminal. A stream that is closed, full or limited to few letters never ends a run."""
+"""Writes to the terminal. A stream that is closed, full or limited to a small character set never ends a run."""
 
 import contextlib
 import os
 import sys
 from typing import TextIO
 
-# What writing raises: a closed pipe or a full disk, and a stream that is closed or knows no such letter.
+# OSError: a closed pipe or a full disk. ValueError: a closed stream, or a character that it cannot encode.
 UNWRITABLE = (OSError, ValueError)
 
 
 def tell(text: str, stream: TextIO | None) -> None:
-    """Writes a text at once if that is possible; letters that the stream does not know become question marks.
+    """Writes and flushes a text; ignores a stream that cannot be written.
+
+    Characters that the stream cannot encode become question marks.
 
     Args:
-        text: With its line's end.
-        stream: Such as `sys.stderr`, which is None in a process that was started without one.
+        text: The text, with its newline.
+        stream: A stream such as `sys.stderr`, which is None in a process that was started without one.
     """
     with contextlib.suppress(*UNWRITABLE):
         write(text, stream)
 
 
 def write(text: str, stream: TextIO | None) -> None:
-    """Writes a text at once, see `tell`.
+    """Writes and flushes a text, as `tell` does, but raises errors.
 
     Raises:
         OSError: The terminal, pipe or disk is gone or full.
@@ -34,16 +36,16 @@ def write(text: str, stream: TextIO | None) -> None:
 
 
 def complete_streams() -> None:
-    """Opens those of a program's three streams that it was started without (`>&-`).
+    """Opens those of the three standard streams that the program was started without (`>&-`), on the null device.
 
-    Otherwise the next file that is opened gets the stream's number, and whatever prints to it, a simulator or a child
-    process, writes into that file.
+    Otherwise the next file that is opened gets the stream's descriptor, and a simulator or a child process that prints
+    to the stream writes into that file.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor, which is `number`
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (open until the program ends)
     if sys.stderr is None:
@@ -51,9 +53,9 @@ def complete_streams() -> None:
 
 
 def flush_streams() -> None:
-    """Writes what is still in the streams' buffers; what cannot be written is dropped.
+    """Flushes standard output and standard error; drops what cannot be written.
 
-    Otherwise Python tries once more when it ends, and makes the exit code 120.
+    Otherwise Python flushes again when it exits, fails, and sets the exit code to 120.
     """
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:

@@ -1,6 +1,6 @@
-"""What a person sees of a run: a table in the terminal, TensorBoard, a file of metrics.
+"""Monitors, which show or record a run: a table in the terminal, TensorBoard, and a file of metrics.
 
-`TensorBoard` is imported from `distes.runs.monitors.tensorboard`, since its package is only needed where it is used.
+Import `TensorBoard` from `distes.runs.monitors.tensorboard`: only that module needs the tensorboard package.
 """
 
 from distes.runs.monitors.base import Metrics, Monitor, Monitors

@@ -24,31 +24,35 @@ class Monitor(ABC):
 
         Args:
             metrics: The generation's metrics by name, such as `fitness/mean`.
-            fitness_N2: The fitness of each pair's two members.
+            fitness_N2: The fitness of each pair's two members, (N, 2).
 
         Raises:
-            Exception: See `Monitors` for what becomes of it.
+            Exception: Any; `Monitors` reports it and continues.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Releases what the monitor holds; called once, also after an error or Ctrl-C."""
+        """Releases the monitor's resources; called once, also after an error or Ctrl-C."""
 
 
 class Monitors(Monitor):
-    """Several monitors as one, none of which can end the training.
+    """Combines several monitors, so that no failure of one can end the training.
 
-    A full disk, a closed pipe or a bug in somebody's monitor must not cost a run of days. So whatever Exception a
-    monitor raises is said once, as a sentence, and counted in `failures`, and the others go on. After an OSError the
-    monitor is tried again in the next generation, since a disk may have room again; after any other it is only closed.
-    `say` itself may fail (the terminal is gone): then there is nobody left to tell.
+    A full disk, a closed pipe or a bug in a user's monitor must not cost a run of days. An Exception of a monitor is
+    therefore counted in `failures`, and the monitor's first is reported in one sentence; the other monitors continue.
+    After an OSError the monitor is called again in the next generation, since the disk may have room again. After any
+    other exception it is only closed. An error of `say` itself, as when the terminal is gone, is ignored.
+
+    Attributes:
+        monitors: The monitors, in the order in which they are called.
+        failures: Number of exceptions that monitors have raised.
     """
 
     def __init__(self, monitors: Sequence[Monitor], say: Callable[[str], None] | None = None) -> None:
-        """Puts them together.
+        """Combines the monitors; calls none of them.
 
         Args:
-            monitors: Called in this order. The sequence may grow later.
+            monitors: The monitors, called in this order. The sequence may grow later.
             say: Shows a sentence to the user, as `Console.say` does; None for a `DistesWarning`.
         """
         self.monitors = monitors
@@ -58,7 +62,7 @@ class Monitors(Monitor):
         self._broken: list[Monitor] = []
 
     def record(self, metrics: Metrics, fitness_N2: NDArray[Any]) -> None:
-        """Passes one generation to all monitors."""
+        """Passes one generation to all monitors but those that are broken."""
         for monitor in self.monitors:
             if not _among(monitor, self._broken):
                 self._attempt(monitor, lambda monitor=monitor: monitor.record(metrics, fitness_N2))  # type: ignore[misc]
@@ -90,7 +94,7 @@ def _among(monitor: Monitor, monitors: Sequence[Monitor]) -> bool:
 
 
 def _place(error: Exception) -> str:
-    """Where an exception was raised."""
+    """Returns the file and line where an exception was raised, in brackets; empty without a traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 

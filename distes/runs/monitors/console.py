@@ -1,4 +1,4 @@
-"""The terminal: a live table for a person, plain lines for a file or a pipe."""
+"""Shows metrics on the terminal, as a live table, or in a file or a pipe, as plain lines."""
 
 import contextlib
 import math
@@ -16,16 +16,16 @@ from rich.text import Text
 from distes.runs.monitors.base import Metrics, Monitor
 from distes.runs.terminal import UNWRITABLE, write
 
-REFRESH_SECONDS = 0.125  # of the table: 8 times a second is as much as an eye can use
-NARROWEST = 20  # columns that a table can be read in
+REFRESH_SECONDS = 0.125  # between two updates of the table; more than 8 a second are not noticed
+NARROWEST = 20  # columns; the table is unreadable in a narrower terminal
 PHASES = ("time/evaluate", "time/update", "time/ask", "time/record")
 
 
 class Console(Monitor):
-    """Shows how the run stands: as a table that renews itself where `stream` is a terminal, otherwise as lines.
+    """Shows the progress of a run: as a live table if `stream` is a terminal, otherwise as lines.
 
-    Everything is drawn within `record`, `say` and `close`, never from a thread: Ctrl-C and a debugger meet no
-    surprise. While the table is shown, what is printed elsewhere appears above it. The last state stays on the screen.
+    Everything is drawn within `record`, `say`, `table` and `close`, never in a thread, so Ctrl-C and debuggers work as
+    usual. While the table is shown, other output appears above it. The last table stays on the screen.
     """
 
     def __init__(
@@ -44,15 +44,16 @@ class Console(Monitor):
         """Shows nothing yet.
 
         Args:
-            generations: The budget of generations, None without one; like the next two, for "of N" and the time left.
-            total_timesteps: The budget of timesteps.
-            max_seconds: The budget of seconds.
-            target_fitness: What the evaluation must reach; None or infinity for no target.
-            title: What stands above the table.
+            generations: The run's limit of generations, or None. This and the next two give "of N" and the time left.
+            total_timesteps: The run's limit of environment steps, or None.
+            max_seconds: The run's limit of seconds, or None.
+            target_fitness: The mean fitness that an evaluation must reach; None or infinity for no target.
+            title: Title of the table.
             in_process: Whether members are evaluated in this process, so that there are no workers to count.
-            stream: Where to write; standard output by default.
-            live: Whether to show the table; by default where the stream is a terminal and no debugger is attached.
-            line_seconds: Plain lines come at least this far apart; the first and the last always come.
+            stream: The stream to write to; None for standard output.
+            live: Whether to show the table; None shows it if the stream is a terminal that can display it and no
+                debugger is attached.
+            line_seconds: Minimum time between two plain lines in seconds; the first and the last line always appear.
         """
         self._budgets = {"generation": generations, "timesteps": total_timesteps, "seconds": max_seconds}
         self._target = None if target_fitness == math.inf else target_fitness
@@ -70,9 +71,9 @@ class Console(Monitor):
         self._drawn = True
 
     def record(self, metrics: Metrics, fitness_N2: NDArray[Any]) -> None:
-        """Shows the generation, unless one was shown a moment ago."""
+        """Shows the generation, unless the last update is too recent: 0.125 s for the table, else `line_seconds`."""
         del fitness_N2
-        self._latest.update(metrics)  # an evaluation stays until the next one
+        self._latest.update(metrics)  # an evaluation is shown until the next one
         if self._first is None:
             self._first = {key: float(metrics[key]) for key in self._budgets}
         self._drawn = False
@@ -80,7 +81,7 @@ class Console(Monitor):
             self._draw()
 
     def say(self, line: str) -> None:
-        """Shows one line, above the table if there is one; where the terminal or pipe is gone, to nobody."""
+        """Shows one line, above the live table if there is one. Does nothing if the terminal or pipe is gone."""
         with contextlib.suppress(*UNWRITABLE):
             if self._live is not None:
                 self._live.console.print(Text(line), soft_wrap=True)
@@ -88,7 +89,12 @@ class Console(Monitor):
                 self._print(line)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Shows a small table, above the live one if there is one; line by line in a file or a pipe."""
+        """Shows a small table, above the live one if there is one; in a file or a pipe, one line per row.
+
+        Args:
+            columns: The names of the columns.
+            rows: The values of each row, one per column.
+        """
         if not self._is_live:
             for row in rows:
                 self.say(", ".join(f"{column} {value}" for column, value in zip(columns, row, strict=True)))
@@ -102,7 +108,7 @@ class Console(Monitor):
             (self._terminal if self._live is None else self._live.console).print(table)
 
     def close(self) -> None:
-        """Shows the last generation if it was not shown, and leaves it on the screen."""
+        """Shows the last generation if it was not shown, and leaves the table on the screen."""
         try:
             if not self._drawn:
                 self._draw()
@@ -125,7 +131,7 @@ class Console(Monitor):
         write(f"{line}\n", self._stream)
 
     def _table(self) -> Table:
-        width = min(50, self._terminal.width)  # at least: a table that changes its width with its numbers flickers
+        width = min(50, self._terminal.width)  # a minimum: a table whose width changes with its numbers flickers
         table = Table(title=self._title, title_justify="left", show_header=False, min_width=width)
         table.add_column(no_wrap=True, style="dim")
         table.add_column(no_wrap=True, ratio=1)
@@ -161,7 +167,7 @@ class Console(Monitor):
         return f"{self._latest[key]:,}" + ("" if budget is None else f" of {budget:,}")
 
     def _time_left(self) -> str:
-        """The time to whichever budget runs out first, at the pace since this process began."""
+        """Returns the time until the first budget runs out, at the mean pace since this process's first record."""
         assert self._first is not None
         elapsed = self._latest["seconds"] - self._first["seconds"]
         left = []
@@ -173,7 +179,7 @@ class Console(Monitor):
 
 
 def _knows_letters(stream: TextIO | None) -> bool:
-    """Whether the stream can write what the live table is made of."""
+    """Returns whether the stream's encoding has the characters of the live table."""
     try:
         "±╭─".encode(getattr(stream, "encoding", None) or "utf-8")
     except (UnicodeError, LookupError):
@@ -182,7 +188,7 @@ def _knows_letters(stream: TextIO | None) -> bool:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for a person: `8.3s`, `4m 05s`, `3h 07m`, `2d 04h`; `inf` and `nan` as they are."""
+    """Formats seconds: `8.3s`, `4m 05s`, `3h 07m`, `2d 04h`; `inf` and `nan` as Python prints them."""
     if not math.isfinite(seconds):
         return str(float(seconds))
     if seconds < 59.95:
@@ -195,12 +201,12 @@ def duration(seconds: float) -> str:
 
 
 def number(value: float) -> str:
-    """A figure for a person: two decimals where that says something, otherwise three digits and an exponent."""
+    """Formats a number: with two decimals for 0 and magnitudes from 0.01 to 1e7, otherwise with three digits."""
     return f"{value:,.2f}" if value == 0 or 0.01 <= abs(value) < 1e7 else f"{value:.3g}"
 
 
 def _line(m: Mapping[str, Any]) -> str:
-    """One generation as a line."""
+    """Formats the metrics of one generation as a line."""
     parts = [f"generation {m['generation']:,}", f"{m['timesteps']:,} timesteps", duration(m["seconds"])]
     parts.append(f"fitness {_spread(m, 'fitness')}" + _optional(m, "fitness/max", " best {}"))
     if "eval/mean" in m:
@@ -232,7 +238,7 @@ def _workers(m: Mapping[str, Any], in_process: bool) -> str:
 
 
 def _phases(m: Mapping[str, Any]) -> str:
-    """The share of each phase in the generation's time."""
+    """Formats each phase's share of the generation's time; empty if no time was recorded."""
     seconds = {key.removeprefix("time/"): m[key] for key in PHASES if key in m}
     total = sum(seconds.values())
     return " ".join(f"{name} {value / total:.0%}" for name, value in seconds.items()) if total > 0 else ""

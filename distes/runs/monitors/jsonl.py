@@ -1,4 +1,4 @@
-"""One line of strict JSON per generation."""
+"""Records metrics in a file, one line of strict JSON per generation."""
 
 import json
 import math
@@ -14,25 +14,33 @@ from distes.runs.monitors.base import Metrics, Monitor
 
 
 class Jsonl(Monitor):
-    """Appends to a file, a line per generation, at once in the hands of the operating system.
+    """Appends one line per generation to a file, unbuffered, so that a killed process loses no line.
 
-    Floats are written so that reading them gives the same bits. JSON has no NaN and no infinity: these are written as
-    the strings "NaN", "Infinity" and "-Infinity", which Python's `float` and JavaScript's `Number` read.
+    Floats are written with enough digits to restore the same bits. JSON has no NaN and no infinity; they are written as
+    the strings "NaN", "Infinity" and "-Infinity", which Python's `float` and JavaScript's `Number` accept.
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens the file, keeping what it holds.
+        """Opens the file for appending.
 
         Args:
-            path: Usually `metrics.jsonl` of a run directory.
+            path: The file, usually `metrics.jsonl` of a run directory; created if it does not exist.
 
         Raises:
-            OSError: It cannot be opened for writing.
+            OSError: The file cannot be opened for writing.
         """
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
 
     def record(self, metrics: Metrics, fitness_N2: NDArray[Any]) -> None:
-        """Writes one line, or nothing: a part of a line that a full disk let through is taken back."""
+        """Writes one line, or nothing: on failure, such as a full disk, an incomplete line is removed.
+
+        Args:
+            metrics: The generation's metrics by name.
+            fitness_N2: Not recorded.
+
+        Raises:
+            OSError: The line cannot be written.
+        """
         del fitness_N2
         line = json.dumps({key: _plain(value) for key, value in metrics.items()}, allow_nan=False) + "\n"
         size = os.fstat(self._descriptor).st_size
@@ -43,7 +51,7 @@ class Jsonl(Monitor):
             raise
 
     def close(self) -> None:
-        """Hands the file to the disk and closes it."""
+        """Syncs the file to the disk and closes it."""
         try:
             os.fsync(self._descriptor)
         finally:

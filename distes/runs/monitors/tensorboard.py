@@ -1,7 +1,7 @@
-"""Writes TensorBoard event files: one event per generation, at once.
+"""Writes TensorBoard event files: one event per generation, unbuffered.
 
 Events and records are made by TensorBoard's own protocol buffers and `RecordWriter`. Its `EventFileWriter`, which
-torch's `SummaryWriter` uses, too, is not: it passes events to a thread, where the error of a full disk is lost or ends
+torch's `SummaryWriter` uses, is avoided: it passes events to a thread, where the error of a full disk is lost or ends
 the thread.
 """
 
@@ -31,22 +31,22 @@ LARGEST, SMALLEST, LEAST_RANGE = 3.4e38, 1e-30, 1e-5
 
 
 class TensorBoard(Monitor):
-    """Writes every numeric metric under its own name, the histogram of fitness, and the configuration as text.
+    """Records every numeric metric under its name, a histogram of fitness, and the configuration as text.
 
-    The horizontal axis is the generation; `progress/timesteps` has the timesteps of each.
+    The horizontal axis is the generation; `progress/timesteps` gives the environment steps at each.
     """
 
     def __init__(self, directory: Path, *, purge_from: int | None = None, configuration_text: str = "") -> None:
         """Starts a new event file.
 
         Args:
-            directory: Folder of the file; TensorBoard is given this folder or one above.
-            purge_from: The first generation that a resumed run will record. TensorBoard then hides what earlier event
-                files say of this generation and later ones. None for a new run.
-            configuration_text: The resolved configuration, shown on the page of texts.
+            directory: Folder of the file. Start TensorBoard with this folder or one above as its `--logdir`.
+            purge_from: The first generation that a resumed run will record. TensorBoard then hides the events of this
+                and later generations in earlier files. None for a new run.
+            configuration_text: The resolved configuration, shown on TensorBoard's Text page.
 
         Raises:
-            OSError: The file cannot be made.
+            OSError: The file cannot be created or written.
         """
         path = directory / f"events.out.tfevents.{_timestamp(directory):010d}.{socket.gethostname()}.{os.getpid()}.0"
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -58,8 +58,16 @@ class TensorBoard(Monitor):
             self._write(Event(step=purge_from or 0, summary=text))
 
     def record(self, metrics: Metrics, fitness_N2: NDArray[Any]) -> None:
-        """Writes one event with all metrics of a generation, in single precision, and the histogram of fitness."""
-        with np.errstate(over="ignore"):  # beyond single precision is infinity
+        """Writes one event with a generation's numeric metrics, in single precision, and the histogram of fitness.
+
+        Args:
+            metrics: The generation's metrics by name; texts are not recorded.
+            fitness_N2: The fitness of each pair's two members, (N, 2).
+
+        Raises:
+            OSError: The file cannot be written; an incomplete record is removed.
+        """
+        with np.errstate(over="ignore"):  # values beyond the range of single precision become infinity
             values = [
                 Summary.Value(tag=f"progress/{key}" if key in PROGRESS else key, simple_value=float(np.float32(value)))
                 for key, value in metrics.items()
@@ -74,7 +82,7 @@ class TensorBoard(Monitor):
         os.close(self._descriptor)
 
     def _write(self, event: Event) -> None:
-        """Appends a whole record or nothing, since readers stop at an incomplete record.
+        """Appends a complete record or nothing, since readers stop at an incomplete record.
 
         Raises:
             OSError: The file cannot be written.
@@ -91,13 +99,16 @@ class TensorBoard(Monitor):
 
 
 def _timestamp(directory: Path) -> int:
-    """Seconds since 1970, later than those of any event file here: TensorBoard reads files in the order of names."""
+    """Returns a Unix time in seconds that is later than in any event file's name in `directory`.
+
+    TensorBoard reads event files in the order of their names.
+    """
     matches = (re.match(r"events\.out\.tfevents\.(\d{10})\.", name) for name in os.listdir(directory))
     return max([int(time.time()), *(int(match[1]) + 1 for match in matches if match)])
 
 
 def _histogram(fitness_N2: NDArray[Any]) -> HistogramProto | None:
-    """The histogram of the finite values, clipped to +-LARGEST; None if there is no finite value."""
+    """Returns the histogram of the finite values, clipped to +-LARGEST, or None if there is no finite value."""
     values = np.asarray(fitness_N2, dtype=np.float64).ravel()
     values = np.clip(values[np.isfinite(values)], -LARGEST, LARGEST)
     if values.size == 0:
@@ -116,7 +127,7 @@ def _histogram(fitness_N2: NDArray[Any]) -> HistogramProto | None:
 
 
 def _edges(low: np.float64, high: np.float64) -> NDArray[np.float64]:
-    """The edges of BINS equal bins from `low` to `high`.
+    """Returns the edges of BINS equal bins from `low` to `high`, (BINS + 1,).
 
     A range too small for BINS distinct edges in single precision, as in a tie, is widened about its middle to
     LEAST_RANGE times the larger magnitude, or to [-0.5, 0.5] about 0.
@@ -131,7 +142,7 @@ def _edges(low: np.float64, high: np.float64) -> NDArray[np.float64]:
 
 
 def _text(tag: str, text: str) -> Summary.Value:
-    """A text for TensorBoard's text page: Markdown, in a fence longer than any in the text itself."""
+    """Returns a value for TensorBoard's Text page: Markdown, in a code fence longer than any in the text."""
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
     return Summary.Value(
         tag=f"{tag}/text_summary",
