@@ -86,7 +86,7 @@ class Experiment:
         )
 
     def with_device(self, gpus: int, where: str = "this machine") -> Self:
-        """Returns the experiment with `auto` decided and with the fingerprint of this process's noise table.
+        """Returns the experiment with `auto` decided and, if it has none, the fingerprint of this noise table.
 
         Args:
             gpus: Number of GPUs.
@@ -97,7 +97,7 @@ class Experiment:
         """
         size, on_tensors = self.forward.layout.size, self.task.on_device
         device = choose_device(self.device, gpus, on_tensors=on_tensors, parameters=size, where=where)
-        return dataclasses.replace(self, device=device, fingerprint=self.noise.fingerprint)
+        return dataclasses.replace(self, device=device, fingerprint=self.fingerprint or self.noise.fingerprint)
 
     @property
     def pairs_per_chunk(self) -> ChunkPairs:

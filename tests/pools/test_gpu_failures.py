@@ -23,7 +23,7 @@ from tests.support.small import Parts, parts, population
 
 def made(env: str) -> Parts:
     torch.manual_seed(0)
-    return parts(Gym(f"tests.{env}"), MLP(3, 2, hidden_sizes=[6]))
+    return parts(Gym(f"tests.support.{env}"), MLP(3, 2, hidden_sizes=[6]))
 
 
 def test_a_gpu_that_fails_is_blamed_on_no_member() -> None:
@@ -128,6 +128,7 @@ def test_a_member_replayed_alone_on_a_gpu_comes_with_a_warning_about_its_bits(de
     said: list[str] = []
     trainer = SimpleNamespace(generation=6, replay=lambda *_: SimpleNamespace(fitness_N2=np.ones((1, 2))))
     console = SimpleNamespace(say=said.append)
-    assert launch._replay(trainer, "7,12,+", console, device) == 0  # type: ignore[arg-type]
+    run = SimpleNamespace(trainer=trainer, console=console, pool=SimpleNamespace(device=device))
+    assert launch.replay_member(run, "7,12,+") == 0  # type: ignore[arg-type]
     assert said[0].startswith("fitness 1") and len(said) == lines
     assert all("may differ in its last bits from itself among others" in line for line in said[1:])
