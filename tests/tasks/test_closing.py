@@ -188,7 +188,7 @@ def test_on_ray(tmp_path: Path) -> None:
     from distes.pools.on_ray.pool import RayPool
 
     folder = str(tmp_path)
-    of = parts(Gym(lambda: __import__("tests.support.odd_environments").odd_environments.Solo(folder), slots=1))
+    of = parts(Gym(lambda: __import__("tests.support.odd_environments").support.odd_environments.Solo(folder), slots=1))
     of.task.check()
     asked = of.strategy(population_size=8).ask()
     expected = evaluate(SerialPool(of.experiment), asked).fitness_N2
