@@ -3,6 +3,8 @@
 Axes: P parameters, K vectors of a basis, N antithetic pairs, 2 the signs (+, -), E episodes of the centre,
 O observation, D numbers of a behaviour, M genomes, G numbers of all genomes. Without antithetic pairs, N counts members
 and the axis of signs has length 1.
+
+The file is longer than most: the records refer to each other, and together they are all that travels.
 """
 
 import dataclasses

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from distes.errors import EvaluationError, is_ctrl_c, raised, users_code
+from distes.errors import EvaluationError, is_ctrl_c, users_code
 from distes.errors.cuda import failure, out_of_memory, release, requested_bytes
 from distes.members.gaussian import GaussianRows
 from distes.members.genomes import Decoder, GenomeRows
@@ -22,6 +22,7 @@ from distes.pools.chunks import Chunk, ChunkResult
 from distes.pools.device import DeviceCopy, WorkerPlace, configure_torch, place_of
 from distes.pools.experiment import Experiment
 from distes.pools.gpu_memory import GpuMemory
+from distes.pools.member_errors import chunk_named, member_failed, process_ended
 from distes.pools.replica import PopulationOutline, Replica, StateMessage, TellMessage
 from distes.pools.search_distribution import SearchDistribution
 from distes.population import Genomes, Population
@@ -106,7 +107,7 @@ class Worker:
         count = chunk.evaluations
         self._memory.begin()
         try:
-            with users_code(f"{_named(population, chunk)} could not be evaluated"):
+            with users_code(f"{chunk_named(population, chunk)} could not be evaluated"):
                 result = self._evaluate(population, chunk)
         except Exception as error:
             if reason := failure(error):
@@ -122,7 +123,7 @@ class Worker:
             # For example SystemExit, with which an environment would end this process and the run.
             if isinstance(error, KeyboardInterrupt) and is_ctrl_c():
                 raise
-            raise EvaluationError(_ended(population, chunk, error)) from None
+            raise EvaluationError(process_ended(population, chunk, error)) from None
         else:
             self._memory.end(count)
             return result
@@ -151,7 +152,7 @@ class Worker:
                 outcome = checked(self._task, self._task.evaluate(members, request), len(members))
             outcome = _finite(outcome, refuses)
         except MemberError as error:
-            raise EvaluationError(_sentence(population, chunk, error)) from error
+            raise EvaluationError(member_failed(population, chunk, error)) from error
         shape = (count,) if chunk.of_centre else (count, len(population.signs))
         behaviour_BD = outcome.behaviour_BD
         return ChunkResult(
@@ -266,45 +267,3 @@ def _finite(outcome: Outcome, refuses: bool) -> Outcome:
     if behaviour_BD is None or not np.isfinite(fitness_B[first]):
         raise MemberError(first, f"its fitness is {fitness_B[first]}, which is not a finite number")
     raise MemberError(first, f"its behaviour {behaviour_BD[first].tolist()} has a number that is not finite")
-
-
-def _named(population: Population, chunk: Chunk) -> str:
-    """The beginning of a message: the chunk's pairs or episodes, and the generation from 1."""
-    first = chunk.start if chunk.of_centre else population.first_pair + chunk.start
-    what = "The centre's episodes" if chunk.of_centre else "Pairs"
-    return f"{what} {first} to {first + chunk.stop - chunk.start - 1} of generation {population.generation + 1}"
-
-
-def _ended(population: Population, chunk: Chunk, error: BaseException) -> str:
-    """The message for an exception that asks for the end of the process, such as SystemExit."""
-    return (
-        f"{_named(population, chunk)} could not be evaluated: the environment, the policy or what they call "
-        f"{raised(error)}. It may raise errors, but must not end the process. To see it in one process: python "
-        "scripts/launch.py --resume RUN_DIR --workers 0"
-    )
-
-
-def _sentence(population: Population, chunk: Chunk, error: MemberError) -> str:
-    generation = population.generation + 1  # messages count from 1
-    if chunk.of_centre:
-        who, where = f"The centre's episode {chunk.start + error.member}", f"--replay {generation}"
-    else:
-        pair, sign = _pair_and_sign(population, chunk, error.member)
-        who, where = f"Pair {pair}, sign {sign},", f"--replay {generation},{pair},{sign}"
-    seed = "" if error.episode_seed is None else f" (episode seed {error.episode_seed})"
-    reason = error.reason
-    if error.other is not None:
-        pair, sign = _pair_and_sign(population, chunk, error.other)
-        other = f"the centre's episode {chunk.start + error.other}" if chunk.of_centre else f"pair {pair}, sign {sign},"
-        reason = reason.replace("OTHER", other)
-    return (
-        f"{who} of generation {generation} could not be evaluated: {reason}{seed}. "
-        f"To replay it alone: python scripts/launch.py --resume RUN_DIR --workers 0 {where}"
-    )
-
-
-def _pair_and_sign(population: Population, chunk: Chunk, member: int) -> tuple[int, str]:
-    """The pair's number in its generation, and the sign with which `--replay` evaluates the member."""
-    turned = bool(np.any(np.asarray(population.sigma) < 0))  # the member of sign - is then replayed as +
-    sign = "+-"[(member % len(population.signs) + turned) % 2]
-    return population.first_pair + chunk.start + member // len(population.signs), sign

@@ -1,4 +1,7 @@
-"""Reinforcement-learning tasks: Gymnasium's environments (Towers et al. 2024, arXiv:2407.17032), single or batched."""
+"""Reinforcement-learning tasks: Gymnasium's environments (Towers et al. 2024, arXiv:2407.17032), single or batched.
+
+The file is longer than most: half of it is the arguments of `Gym` and their checks.
+"""
 
 import dataclasses
 import itertools

@@ -19,7 +19,7 @@ class Thread:
     """A call in a thread that lives until `end`, since Ray's processes end with the thread that started them."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
-        """Makes the thread but does not start it, so that a caller who is interrupted during `start` can call `end`.
+        """Makes the thread but does not start it, so that a caller can call `end` if `start` is interrupted.
 
         Args:
             call: The function to call in the thread.

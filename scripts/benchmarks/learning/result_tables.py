@@ -83,7 +83,7 @@ def many_parameters(rows: Rows) -> Shown:
 
 def maze(runs: Rows, genetic: Rows) -> Shown:
     """Who gets to the goal; GANS is among the genetic algorithms."""
-    # Of GANS it is not kept where its elites ended; who is at the goal has got around.
+    # The figures of GANS do not hold where its elites ended. An elite at the goal has left the trap.
     gans = [run for run in genetic if run["case"] == "maze" and run["name"] == "GANS"]
     gans = [{**run, "strategy": "GANS", "reached": run["eval_mean"] > -0.1, "ends": []} for run in gans]
     rows = []
