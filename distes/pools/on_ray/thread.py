@@ -26,10 +26,12 @@ class Thread:
         """
         self._answer: futures.Future[None] = futures.Future()
         self._told = threading.Event()
+        self._timer = (0.0, 0.0)
         self._thread = threading.Thread(target=self._run, args=(call,), daemon=True)
 
     def start(self) -> None:
         """Starts the thread."""
+        self._timer = signal.getitimer(signal.ITIMER_REAL)
         self._thread.start()
 
     @property
@@ -57,8 +59,11 @@ class Thread:
     def wait_briefly(self) -> None:
         """Gives an interrupted call a few seconds to return.
 
-        If Ray's processes end while Ray is still connecting to them, it aborts this process (ray 2.60).
+        If Ray's processes end while Ray is still connecting to them, it aborts this process (ray 2.60). If the
+        interrupt was a SIGTERM that Ray's own handler received first, an alarm set by that handler would abort this
+        process after 3 seconds. The timer is set back to what it was before.
         """
+        signal.setitimer(signal.ITIMER_REAL, *self._timer)
         self._has_finished_in(ABORT_SECONDS)
 
     def end(self) -> None:
@@ -99,17 +104,21 @@ def _children(thread: threading.Thread) -> list[int]:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Makes SIGTERM raise KeyboardInterrupt, as Ctrl-C does, unless it has a handler already."""
-    if threading.current_thread() is not threading.main_thread() or (
-        signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-    ):
+    """Makes SIGTERM raise KeyboardInterrupt, as Ctrl-C does, unless it has a handler already.
+
+    Ray's C++ core replaces the handler while it connects, also in another thread. On exit the handler is as before.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.getsignal(signal.SIGTERM)
+    if before is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if before is not None:  # None: a handler in C, which Python cannot restore
+            signal.signal(signal.SIGTERM, before)
 
 
 def within(seconds: float, call: Callable[[], Any]) -> Any:

@@ -1,5 +1,6 @@
 """Signals while Ray starts, by which it would end this process with codes of its own."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from distes.pools.on_ray import connection
+from distes.pools.on_ray.connection import Connection
 from tests.support.small import ROOT
 
 FLAGS = ["--task=Function", "--policy=Linear", "--workers=1", "--generations=2", "--noise.size=1000"]
@@ -35,3 +38,34 @@ def test_a_signal_while_ray_starts(tmp_path: Path, wait: float) -> None:
     killer.cancel()
     assert process.returncode == 130, output
     assert "Traceback" not in output and "Interrupted" in output
+
+
+libc = ctypes.CDLL(None)
+
+
+def test_the_handler_that_ray_installs_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[int] = []
+    monkeypatch.setattr(connection.local, "start", lambda *_: libc.signal(signal.SIGTERM, 1))  # 1 is SIG_IGN
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    try:
+        joined = Connection(None, None)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        joined.close()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+
+
+def test_the_alarm_that_rays_handler_sets_does_not_end_an_interrupted_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*_: object) -> None:
+        libc.alarm(1)  # as the handler does; its SIGALRM would end these tests
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(2)
+
+    monkeypatch.setattr(connection.local, "start", start)
+    before, _ = signal.getitimer(signal.ITIMER_REAL)  # of a time limit of the tests
+    with pytest.raises(KeyboardInterrupt):
+        Connection(None, None)
+    after, _ = signal.getitimer(signal.ITIMER_REAL)
+    assert after == pytest.approx(before, abs=30)
