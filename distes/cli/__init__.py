@@ -1,4 +1,4 @@
-"""The command line: from flags and YAML files to a configuration, and from that to a run."""
+"""The command line: reads flags, prints, and returns exit codes."""
 
 from collections.abc import Sequence
 

@@ -13,9 +13,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from distes.api.signature import Text, typed
 from distes.cli.flags import Flags, configure, read_flags
 from distes.cli.help import format_help
-from distes.cli.signature import Text, typed
 from distes.errors import ConfigurationError, DistesError, DistesWarning, RunDirectoryError, blame, raised
 from distes.errors.trust import only_own
 from distes.pools.on_ray.environment import STAYS
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 with _trusted(flags):
                     configuration = configure(flags)
                     debug = configuration["debug"]
-                    from distes.cli.launch import train
+                    from distes.api.launch import train
 
                     return train(configuration, resumed=flags.resume is not None, replay=flags.replay)
         except BaseException as error:

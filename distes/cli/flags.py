@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from distes.cli.configuration import DEFAULTS, Configuration, Layer, read_file, resolve, resume
-from distes.cli.keys import CLASSES
-from distes.cli.signature import NoText, Text, typed
+from distes.api.configuration import DEFAULTS, Configuration, Layer, read_file, resolve, resume
+from distes.api.keys import CLASSES
+from distes.api.signature import NoText, Text, typed
 from distes.errors import ConfigurationError
 
 

@@ -2,10 +2,10 @@
 
 import textwrap
 
-from distes.cli.configuration import DEFAULTS
+from distes.api.configuration import DEFAULTS
+from distes.api.keys import CLASSES, chosen_class, schema
+from distes.api.signature import Argument, shown
 from distes.cli.flags import Flags
-from distes.cli.keys import CLASSES, chosen_class, schema
-from distes.cli.signature import Argument, shown
 
 USAGE = """\
 usage: python scripts/launch.py [--config FILE.yaml] [--key value ...]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from distes.cli.film import FRAMES_PER_SECOND, Film
-from distes.cli.player import Player
+from distes.api.film import FRAMES_PER_SECOND, Film
+from distes.api.player import Player
 from distes.errors import ConfigurationError, DistesError, blame
 from distes.errors.trust import only_own
 from distes.runs.monitors.console import number

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distes.cli.keys import SUPPLIED
-from distes.cli.signature import arguments
+from distes.api.keys import SUPPLIED
+from distes.api.signature import arguments
 from distes.errors import ConfigurationError, EvaluationError
 from distes.pools.replica import PopulationOutline, Replica, TellMessage, digest
 from distes.pools.serial import SerialPool

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from distes.api.result import summary
 from distes.cli import main
-from distes.cli.result import summary
 from distes.errors import installation
 from distes.pools.base import Interrupted
 from distes.training.budget import Result

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from distes.api.keys import CLASSES, chosen_class, own_arguments
+from distes.api.signature import _kinds
 from distes.cli import main as launch
-from distes.cli.keys import CLASSES, chosen_class, own_arguments
 from distes.cli.play import main as play
-from distes.cli.signature import _kinds
 from distes.errors import ConfigurationError, trust
 
 SMALL = ["--workers", "0", "--generations", "1", "--eval_episodes", "1", "--final_episodes", "0"]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from distes.api.build import build_policy
 from distes.cli import main
-from distes.cli.build import build_policy
 from distes.cli.play import main as play
 from distes.runs.policy_files import load_policy
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import nn
 
+from distes.api.build import build_policy
 from distes.cli import main
-from distes.cli.build import build_policy
 from distes.errors import ConfigurationError, DistesWarning, EvaluationError
 from distes.noise.table import NoiseTable
 from distes.policies.linear import Linear

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 
+from distes.api.keys import CLASSES
 from distes.cli import main as launch
 from distes.cli.flags import configure, read_flags
-from distes.cli.keys import CLASSES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
@@ -132,7 +132,7 @@ def test_the_readme_is_short() -> None:
 def test_what_two_pages_show_is_the_same() -> None:
     """The picture of one generation, the order of the packages, and the commands of the learning curves."""
     first, second = (blocks(page, "") for page in ("README.md", "docs/design.md"))
-    for what in ("strategy.ask():", "cli > training"):
+    for what in ("strategy.ask():", "cli > api > training"):
         (here,), (there,) = ([text for text in texts if what in text] for texts in (first, second))
         assert here == there
     curves = [

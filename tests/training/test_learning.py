@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from distes.api.yaml_text import write
 from distes.cli.flags import configure, read_flags
-from distes.cli.yaml_text import write
 from scripts.benchmarks.report import read
 from tests.support.small import ROOT
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from distes.cli import main, yaml_text
+from distes.api import yaml_text
+from distes.cli import main
 from distes.cli.play import main as play
 from distes.runs.checkpoint import Checkpoints
 from distes.runs.directory import RunDirectory

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from distes.cli.build import build
+from distes.api.build import build
+from distes.api.keys import own_arguments
 from distes.cli.flags import configure, read_flags
-from distes.cli.keys import own_arguments
 from distes.envs.u_maze import EDGE, GOAL, REACHED, WALLS
 from distes.pools.base import Pool, Status
 from distes.pools.serial import SerialPool

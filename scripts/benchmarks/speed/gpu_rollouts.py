@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from distes.cli.build import build
+from distes.api.build import build
 from distes.cli.flags import configure, read_flags
 from distes.errors import EvaluationError
 from distes.members.members import Members

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distes.cli import yaml_text
-from distes.cli.keys import BUDGET_AND_PLACE, CLASSES, RANGES, SUPPLIED, chosen_class, schema, short_name
-from distes.cli.signature import MISSING, Argument, Text, shown, typed
+from distes.api import yaml_text
+from distes.api.keys import BUDGET_AND_PLACE, CLASSES, RANGES, SUPPLIED, chosen_class, schema, short_name
+from distes.api.signature import MISSING, Argument, Text, shown, typed
 from distes.errors import ConfigurationError, did_you_mean
 from distes.runs import atomic_files
 

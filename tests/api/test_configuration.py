@@ -16,14 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import distes
-from distes.cli import yaml_text
-from distes.cli.build import build, build_policy
+from distes.api import yaml_text
+from distes.api.build import build, build_policy
+from distes.api.configuration import DEFAULTS, flat, read_file, resolve
+from distes.api.keys import CLASSES, chosen_class
+from distes.api.pool import decide_device, sum_on
 from distes.cli.command import main
-from distes.cli.configuration import DEFAULTS, flat, read_file, resolve
 from distes.cli.flags import configure, read_flags
 from distes.cli.help import format_help
-from distes.cli.keys import CLASSES, chosen_class
-from distes.cli.pool import decide_device, sum_on
 from distes.errors import ConfigurationError, DistesWarning
 
 FUNCTION = ["--task", "Function", "--policy", "Linear"]
@@ -460,13 +460,13 @@ def test_a_full_disk_is_no_bug(monkeypatch, capsys):
     def fail(*_, **__):
         raise OSError(28, "No space left on device", "runs")
 
-    monkeypatch.setattr("distes.cli.launch.train", fail)
+    monkeypatch.setattr("distes.api.launch.train", fail)
     assert main([]) == 2
     assert capsys.readouterr().err == "error: OSError: [Errno 28] No space left on device: 'runs'\n"
 
 
 def test_a_bug_is_said_to_be_one(monkeypatch, capsys):
-    monkeypatch.setattr("distes.cli.prepare.decide_device", {}.__getitem__)  # called with too many arguments
+    monkeypatch.setattr("distes.api.prepare.decide_device", {}.__getitem__)  # called with too many arguments
     assert main([]) == 1
     err = capsys.readouterr().err
     assert "Traceback" in err and "TypeError: " in err
@@ -477,7 +477,7 @@ def test_interrupted_before_there_is_a_run(tmp_path, monkeypatch, capsys):
     def interrupt(*_):
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("distes.cli.prepare.start_pool", interrupt)
+    monkeypatch.setattr("distes.api.prepare.start_pool", interrupt)
     path = tmp_path / "run"
     assert main([*FUNCTION, "--run_dir", str(path)]) == 130
     assert "Interrupted" in capsys.readouterr().err
@@ -519,7 +519,7 @@ SHORT = [*FUNCTION, "--workers", "0", "--generations", "1", "--final_episodes", 
 
 
 def test_a_gpu_that_is_not_there_is_said_before_there_is_a_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("distes.cli.pool.visible_gpus", lambda: 0)
+    monkeypatch.setattr("distes.api.pool.visible_gpus", lambda: 0)
     path = tmp_path / "run"
     assert main([*SHORT, "--device", "cuda", "--run_dir", str(path)]) == 2
     assert capsys.readouterr().err.startswith("error: device is cuda, but this machine has no GPU")
@@ -528,11 +528,11 @@ def test_a_gpu_that_is_not_there_is_said_before_there_is_a_run(tmp_path, monkeyp
 
 def test_a_run_keeps_the_device_that_auto_came_to(tmp_path, monkeypatch, capsys):
     """Though a GPU turns up later."""
-    monkeypatch.setattr("distes.cli.pool.visible_gpus", lambda: 0)
+    monkeypatch.setattr("distes.api.pool.visible_gpus", lambda: 0)
     path = tmp_path / "run"
     assert main([*SHORT, "--run_dir", str(path)]) == 0
     assert read_file(path / "config.yaml").values["device"] == "cpu"
-    monkeypatch.setattr("distes.cli.pool.visible_gpus", lambda: 1)
+    monkeypatch.setattr("distes.api.pool.visible_gpus", lambda: 1)
     monkeypatch.setattr("distes.pools.device.GPU_PARAMETERS", 1)
     assert main(["--resume", str(path), "--generations", "2"]) == 0
     assert read_file(path / "config.yaml").values["device"] == "cpu"
@@ -550,7 +550,7 @@ def test_a_run_that_changes_its_device_says_so(tmp_path, capsys):
 
 
 def test_the_device_of_a_cluster_is_left_to_the_cluster(monkeypatch):
-    monkeypatch.setattr("distes.cli.pool.visible_gpus", lambda: 0)
+    monkeypatch.setattr("distes.api.pool.visible_gpus", lambda: 0)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     for flags, expected in (
         (["--address", "auto", "--device", "cuda"], "cuda"),
@@ -574,9 +574,9 @@ def test_the_device_of_a_cluster_is_left_to_the_cluster(monkeypatch):
     ],
 )
 def test_the_update_is_formed_on_the_driver_s_gpu(monkeypatch, device, gpus, expected, lines):
-    monkeypatch.setattr("distes.cli.pool.visible_gpus", lambda: gpus)
+    monkeypatch.setattr("distes.api.pool.visible_gpus", lambda: gpus)
     prepared = []
-    monkeypatch.setattr("distes.cli.pool.configure_torch", prepared.append)
+    monkeypatch.setattr("distes.api.pool.configure_torch", prepared.append)
     perturbation, said = build(parse(*FUNCTION, "--noise.size", "1000"))[0].perturbation, []
     sum_on(perturbation, device, said.append)
     assert vars(perturbation).get("device", "cpu") == expected
@@ -588,7 +588,7 @@ def test_a_gpu_too_small_for_the_update_is_no_bug(monkeypatch, capsys):
     def run_out(configuration, **more):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
 
-    monkeypatch.setattr("distes.cli.launch.train", run_out)
+    monkeypatch.setattr("distes.api.launch.train", run_out)
     assert main(SHORT) == 2
     assert capsys.readouterr().err.startswith("error: the update does not fit on the driver's GPU")
 

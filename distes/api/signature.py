@@ -14,8 +14,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from distes.cli import yaml_text
-from distes.cli.jsonargparse_internals import typed_actions
+from distes.api import yaml_text
+from distes.api.jsonargparse_internals import typed_actions
 from distes.errors import ConfigurationError, did_you_mean
 
 MISSING = inspect.Parameter.empty

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from distes.cli.configuration import Configuration
-from distes.cli.keys import chosen_class
-from distes.cli.signature import arguments
+from distes.api.configuration import Configuration
+from distes.api.keys import chosen_class
+from distes.api.signature import arguments
 from distes.errors import ConfigurationError, DistesError, is_users, raised
 from distes.members.members import population_forward
 from distes.members.sensitivity import Sensitivity

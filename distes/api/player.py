@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from distes.cli.build import build_policy, construct
+from distes.api.build import build_policy, construct
 from distes.errors import CheckpointError, ConfigurationError, DistesError, EvaluationError, described
 from distes.errors.installation import install
 from distes.runs.policy_files import SavedPolicy

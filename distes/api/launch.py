@@ -4,10 +4,10 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-from distes.cli.build import build, in_section
-from distes.cli.configuration import Configuration
-from distes.cli.prepare import Run, as_text, prepare
-from distes.cli.result import forget_result, summary, write_result
+from distes.api.build import build, in_section
+from distes.api.configuration import Configuration
+from distes.api.prepare import Run, as_text, prepare
+from distes.api.result import forget_result, summary, write_result
 from distes.errors import ClusterError, ConfigurationError, EvaluationError, RunDirectoryError, trust
 from distes.runs.directory import RunDirectory
 from distes.runs.monitors.base import Monitor

@@ -12,12 +12,12 @@ import gymnasium
 import numpy as np
 import pytest
 
-from distes.cli.build import build
+from distes.api.build import build
+from distes.api.configuration import DEFAULTS
+from distes.api.keys import CLASSES, schema
+from distes.api.signature import Argument, _kinds
 from distes.cli.command import main
-from distes.cli.configuration import DEFAULTS
 from distes.cli.flags import configure, read_flags
-from distes.cli.keys import CLASSES, schema
-from distes.cli.signature import Argument, _kinds
 from distes.errors import DistesError
 from distes.training.budget import Budget
 

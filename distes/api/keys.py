@@ -5,7 +5,7 @@ import re
 from typing import Literal
 
 from distes import HOMES
-from distes.cli.signature import Argument, arguments
+from distes.api.signature import Argument, arguments
 from distes.errors import ConfigurationError, did_you_mean
 from distes.errors.imports import import_class
 from distes.noise.draws import MAX_EPISODES

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from torch import nn
 
-from distes.cli import yaml_text
-from distes.cli.build import identity
-from distes.cli.configuration import Configuration
-from distes.cli.configuration import experiment as settings
-from distes.cli.keys import own_arguments
-from distes.cli.pool import decide_device, start_pool, sum_on
+from distes.api import yaml_text
+from distes.api.build import identity
+from distes.api.configuration import Configuration
+from distes.api.configuration import experiment as settings
+from distes.api.keys import own_arguments
+from distes.api.pool import decide_device, start_pool, sum_on
 from distes.errors import installation
 from distes.pools.base import Pool
 from distes.pools.experiment import Experiment

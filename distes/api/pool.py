@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 
-from distes.cli.configuration import Configuration
+from distes.api.configuration import Configuration
 from distes.perturbations.base import Perturbation
 from distes.pools.base import Pool
 from distes.pools.device import configure_torch, visible_gpus
