@@ -1,4 +1,4 @@
-"""The entry point of `python -m distes`, `scripts/launch.py` and the command `distes`."""
+"""The entry point of the command `distes`, of `python -m distes`, `scripts/launch.py` and `scripts/play.py`."""
 
 import sys
 
@@ -6,12 +6,16 @@ from distes.runs.terminal import tell
 from distes.training.signals import program
 
 
-def main() -> int:
-    """Runs the command line of this process and returns its exit code; signals are heard before the first import."""
-    return program(_main)
+def main(*command: str) -> int:
+    """Runs the command line of this process and returns its exit code; signals are heard before the first import.
+
+    Args:
+        command: What stands before the arguments of this process, such as `train` where a script is one command.
+    """
+    return program(lambda: _main([*command, *sys.argv[1:]]))
 
 
-def _main() -> int:
+def _main(arguments: list[str]) -> int:
     try:
         from distes.cli import main
     except ModuleNotFoundError as error:
@@ -20,7 +24,7 @@ def _main() -> int:
             sys.stderr,
         )
         return 2
-    return main()
+    return main(arguments)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,7 @@
 import sys
 
 try:
-    from distes.cli.play import main
-    from distes.training.signals import program
+    from distes.__main__ import main
 except ModuleNotFoundError as error:
     from instead import instead
 
@@ -12,4 +11,4 @@ except ModuleNotFoundError as error:
     sys.exit(2)
 
 if __name__ == "__main__":
-    sys.exit(program(main))
+    sys.exit(main("play"))

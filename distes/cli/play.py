@@ -6,7 +6,6 @@ import ctypes.util
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,12 +13,12 @@ import numpy as np
 
 from distes.api.film import FRAMES_PER_SECOND, Film
 from distes.api.player import Player
-from distes.errors import ConfigurationError, DistesError, blame
+from distes.cli.guard import guarded
+from distes.errors import ConfigurationError
 from distes.errors.trust import only_own
 from distes.runs.monitors.console import number
 from distes.runs.policy_files import DESCRIPTION, Which, load_policy
 from distes.runs.terminal import tell
-from distes.training.signals import program
 
 
 class ProgressLine:
@@ -148,33 +147,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line of `scripts/play.py`; returns the exit code, as `distes.cli.command.main` does.
+    """Runs `distes play` and returns the exit code, as `guarded` does.
 
     Args:
-        argv: The arguments without the program's name; None takes those of this process.
+        argv: The arguments after `play`; None takes those of this process.
     """
     flags = _parser().parse_args(argv)
-    with contextlib.suppress(OSError):  # the current directory has been removed
-        if str(Path.cwd()) not in sys.path:
-            sys.path.append(str(Path.cwd()))  # where training found the user's own classes
-    if flags.record is not None:
-        draw_without_a_screen()
-    try:
+
+    def work() -> int:
+        if flags.record is not None:
+            draw_without_a_screen()
         _play_and_print(flags)
-    except DistesError as error:
-        if flags.debug:
-            traceback.print_exc()
-        tell(f"error: {' '.join(str(error).split())}\n", sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    except Exception as error:
-        sentence = blame(error)
-        if sentence is None or flags.debug:
-            tell(traceback.format_exc(), sys.stderr)
-        tell(f"error: {sentence or 'this is a bug in distes; please report it with the lines above.'}\n", sys.stderr)
-        return 1 if sentence is None else 2
-    return 0
+        return 0
+
+    return guarded(work, debug=lambda: flags.debug, interrupted="Interrupted.\n")
 
 
 def _play_and_print(flags: argparse.Namespace) -> None:
@@ -198,7 +184,3 @@ def _play_and_print(flags: argparse.Namespace) -> None:
     tell(f"mean {mean} ± {std} over {len(returns)} episodes\n", sys.stdout)
     if flags.record is not None:
         tell(f"filmed in {flags.record}\n", sys.stdout)
-
-
-if __name__ == "__main__":
-    sys.exit(program(main))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from distes.cli.command import main
+from distes.cli import main
 from distes.cli.flags import configure, read_flags
 from distes.cli.play import play
 

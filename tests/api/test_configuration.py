@@ -21,7 +21,7 @@ from distes.api.build import build, build_policy
 from distes.api.configuration import DEFAULTS, flat, read_file, resolve
 from distes.api.keys import CLASSES, chosen_class
 from distes.api.pool import decide_device, sum_on
-from distes.cli.command import main
+from distes.cli import main
 from distes.cli.flags import configure, read_flags
 from distes.cli.help import format_help
 from distes.errors import ConfigurationError, DistesWarning
@@ -232,7 +232,7 @@ def test_what_is_not_chosen_is_not_imported(tmp_path):
         str(tmp_path / "run"),
     ]
     code = (
-        "import sys; from distes.cli.command import main\n"
+        "import sys; from distes.cli import main\n"
         f"assert main({flags}) == 0\n"
         "assert not {'gymnasium', 'ray', 'distes.tasks.gym', 'distes.policies.mlp'} & set(sys.modules)"
     )

@@ -16,7 +16,7 @@ from distes.api.build import build
 from distes.api.configuration import DEFAULTS
 from distes.api.keys import CLASSES, schema
 from distes.api.signature import Argument, _kinds
-from distes.cli.command import main
+from distes.cli import main
 from distes.cli.flags import configure, read_flags
 from distes.errors import DistesError
 from distes.training.budget import Budget

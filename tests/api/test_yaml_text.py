@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from distes.api import yaml_text
 from distes.api.configuration import MAX_BYTES, read_file
-from distes.cli.command import main
+from distes.cli import main
 from distes.cli.flags import configure, read_flags
 from distes.errors import ConfigurationError, DistesError
 

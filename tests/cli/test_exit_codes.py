@@ -305,3 +305,10 @@ def test_a_signal_in_training_saves_the_state_and_gives_130(
     assert json.loads((run / "result.json").read_text())["reason"] == "interrupted"
     monkeypatch.undo()
     assert main(["--resume", str(run)]) == 0
+
+
+def test_a_command_that_does_not_exist_gets_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trian"]) == 2
+    assert re.search(
+        r"error: 'trian' is not a command of distes: train, .* Did you mean 'train'\?", capsys.readouterr().err
+    )

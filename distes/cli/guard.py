@@ -1,4 +1,4 @@
-"""The command line: makes a configuration of flags, and runs it.
+"""What every command shares: signals, warnings, and exit codes with a sentence for each error.
 
 Exit codes: 0 finished, with the result on disk; 2 an error that the user can act on; 130 interrupted, with the state
 saved; 1 a bug. `distes.training.signals.program` makes sure that the process ends with them.
@@ -8,39 +8,43 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from distes.api.signature import Text, typed
-from distes.cli.flags import Flags, configure, read_flags
-from distes.cli.help import format_help
 from distes.errors import ConfigurationError, DistesError, DistesWarning, RunDirectoryError, blame, raised
-from distes.errors.trust import only_own
 from distes.pools.on_ray.environment import STAYS
 from distes.runs.terminal import tell
 from distes.training.signals import BEFORE_TRAINING, INTERRUPTED, StopSignals
 
 
-def _trusted(flags: Flags) -> AbstractContextManager[None]:
-    """Limits what a resumed run may import to distes itself, and what the command line or its files name."""
-    if flags.resume is None or flags.trust:
-        return nullcontext()
-    named = set[str]()
-    for layer in flags.layers:
-        values = [typed(value) if isinstance(value, Text) else value for value in layer.values.values()]
-        named.update(layer.classes.values(), _texts(values))
-    return only_own(str(Path(flags.resume) / "config.yaml"), named)
+def guarded(
+    work: Callable[[], int], *, debug: Callable[[], bool], interrupted: str = BEFORE_TRAINING, hint: str = ""
+) -> int:
+    """Does a command's work and returns its exit code. It never raises, and leaves the process as it was.
 
+    It may be called in any thread. The main thread handles signals: the first ends the command with 130, but during
+    training see `Trainer.run`.
 
-def _texts(value: Any) -> Iterator[str]:
-    """All texts in nested lists and mappings."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _texts(item)
+    Args:
+        work: The work, which returns an exit code.
+        debug: Whether to print the traceback of an error that the user can act on.
+        interrupted: The line to print if a signal ends the work.
+        hint: What follows the sentence about a wrong argument.
+    """
+    with StopSignals("raises") as signals:
+        try:
+            with surroundings(), quiet():
+                return work()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and signals.requested():
+                tell(interrupted, sys.stderr)
+                return INTERRUPTED
+            code, sentence = judge(error, hint)
+            if code == 1 or debug():
+                tell("".join(traceback.format_exception(error)), sys.stderr)
+            tell(f"error: {sentence}\n", sys.stderr)
+            return code
 
 
 @contextmanager
@@ -77,46 +81,10 @@ def surroundings() -> Iterator[None]:
         os.environ.update(variables)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line and returns the exit code. It never raises, and leaves the process as it was.
-
-    It may be called in any thread. The main thread handles signals: before training they end the command with 130,
-    during training see `Trainer.run`.
-
-    Args:
-        argv: The arguments without the program's name; None takes those of this process.
-    """
-    debug = False
-    with StopSignals("raises") as signals:
-        try:
-            flags = read_flags(sys.argv[1:] if argv is None else argv)
-            debug = flags.layer.values.get("debug", "false") in ("", "true")
-            with surroundings(), quiet():
-                if flags.help is not None:
-                    tell(format_help(flags), sys.stdout)
-                    return 0
-                with _trusted(flags):
-                    configuration = configure(flags)
-                    debug = configuration["debug"]
-                    from distes.api.launch import train
-
-                    return train(configuration, resumed=flags.resume is not None, replay=flags.replay)
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) and signals.requested():
-                tell(BEFORE_TRAINING, sys.stderr)
-                return INTERRUPTED
-            code, sentence = judge(error)
-            if code == 1 or debug:
-                tell("".join(traceback.format_exception(error)), sys.stderr)
-            tell(f"error: {sentence}\n", sys.stderr)
-            return code
-
-
-def judge(error: BaseException) -> tuple[int, str]:
+def judge(error: BaseException, hint: str) -> tuple[int, str]:
     """The exit code of an error (2 if the user can act on it, 1 for a bug), and a sentence about it."""
     if isinstance(error, DistesError):
-        hint = " (--help shows all keys)" if isinstance(error, ConfigurationError) else ""
-        return 2, f"{' '.join(str(error).split())}{hint}"
+        return 2, f"{' '.join(str(error).split())}{hint if isinstance(error, ConfigurationError) else ''}"
     if isinstance(error, OSError | MemoryError):  # a full disk, a machine too small
         return 2, f"{type(error).__name__}: {' '.join(str(error).split())}"
     from distes.errors.cuda import failure, out_of_memory

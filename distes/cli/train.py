@@ -1,0 +1,59 @@
+"""`distes train`, and `scripts/launch.py`: makes a configuration of flags, and runs it."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from distes.api.signature import Text, typed
+from distes.cli.flags import Flags, configure, read_flags
+from distes.cli.guard import guarded
+from distes.cli.help import format_help
+from distes.errors.trust import only_own
+from distes.runs.terminal import tell
+
+
+def _trusted(flags: Flags) -> AbstractContextManager[None]:
+    """Limits what a resumed run may import to distes itself, and what the command line or its files name."""
+    if flags.resume is None or flags.trust:
+        return nullcontext()
+    named = set[str]()
+    for layer in flags.layers:
+        values = [typed(value) if isinstance(value, Text) else value for value in layer.values.values()]
+        named.update(layer.classes.values(), _texts(values))
+    return only_own(str(Path(flags.resume) / "config.yaml"), named)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in nested lists and mappings."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `distes train` and returns the exit code, as `guarded` does.
+
+    Args:
+        argv: The arguments after `train`; None takes those of this process.
+    """
+    debug = False
+
+    def work() -> int:
+        nonlocal debug
+        flags = read_flags(sys.argv[1:] if argv is None else argv)
+        debug = flags.layer.values.get("debug", "false") in ("", "true")
+        if flags.help is not None:
+            tell(format_help(flags), sys.stdout)
+            return 0
+        with _trusted(flags):
+            configuration = configure(flags)
+            debug = configuration["debug"]
+            from distes.api.launch import train
+
+            return train(configuration, resumed=flags.resume is not None, replay=flags.replay)
+
+    return guarded(work, debug=lambda: debug, hint=" (--help shows all keys)")
