@@ -8,7 +8,7 @@ SHELL := bash
 PYTHON ?= python3.13 python3.12 python3.11 python3
 # Passed to pip, for example an index that has CPU-only wheels of torch.
 PIP_ARGS ?=
-# Passed to what `make run`, `make test` and `make bench` start.
+# Passed to what `make run`, `make test`, `make test-all` and `make bench` start.
 ARGS ?=
 
 VENV := .venv
@@ -23,12 +23,12 @@ ifneq ($(shell test -x $(BIN)/python && cat $(MADE_FOR) 2>/dev/null),$(CURDIR))
 .PHONY: $(RUN_READY) $(DEV_READY)
 endif
 
-.PHONY: help setup run test check bench clean
+.PHONY: help setup run test test-all check bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3.12] [PIP_ARGS="..."]'
-	@sed -n 's/^\([a-z]*\):.*## */  \1	/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## */  \1	/p' Makefile
 
 setup: $(RUN_READY)  ## make .venv with what running needs, in the versions of constraints.txt
 	@echo "Ready: $(BIN)/python scripts/launch.py --help"
@@ -37,8 +37,12 @@ run: $(RUN_READY)  ## train CartPole-v1 on this machine; ARGS="--config configs/
 	@echo $(strip "Running scripts/launch.py" $(ARGS))
 	@$(BIN)/python scripts/launch.py $(ARGS)
 
-test: $(DEV_READY)  ## run the tests; ARGS="-k noise" for some of them
-	@echo "Running the tests"
+test: $(DEV_READY)  ## test every promise once, in about five minutes; ARGS="-k noise" for some of it
+	@echo "Running the tests that are not slow; make test-all runs all"
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: $(DEV_READY)  ## run all tests, in about twenty minutes; ARGS="-m slow" for those that `make test` leaves out
+	@echo "Running all tests"
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(DEV_READY)  ## lint, formatting and types

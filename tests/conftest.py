@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import signal
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,23 @@ from hypothesis import settings
 # A machine that is busy with other things is no reason to fail.
 settings.register_profile("distes", deadline=None)
 settings.load_profile("distes")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what is marked `gpu` where there is no GPU."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says once for each reason how many tests were skipped."""
+    reasons = Counter(
+        str(report.longrepr[2]).removeprefix("Skipped: ") for report in terminalreporter.getreports("skipped")
+    )
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} skipped: {reason}")
 
 
 @pytest.fixture(autouse=True)

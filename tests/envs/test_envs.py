@@ -277,7 +277,6 @@ def test_a_step_waits_for_no_number(name: str) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_gpu_does_the_same_in_a_graph(name: str) -> None:
     """Single steps and a captured one, against the CPU's, to float tolerance."""

@@ -284,7 +284,6 @@ class TestAsGymnasium:
         assert env.step(taken.requires_grad_())[1].requires_grad is False
 
     @pytest.mark.gpu
-    @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
     def test_results_go_to_the_device(self, name: str) -> None:
         env, ours = batched(name, 4), batched(name, 4, device="cuda")
         torch.testing.assert_close(env.reset(seed=0)[0], ours.reset(seed=0)[0].cpu(), rtol=0, atol=0)

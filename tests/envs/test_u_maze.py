@@ -233,7 +233,6 @@ def test_a_step_waits_for_no_number() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_does_the_same() -> None:
     cpu, gpu, generator = UMaze(1000), UMaze(1000, device="cuda"), torch.Generator().manual_seed(6)
     torch.testing.assert_close(gpu.reset(seed=4)[0].cpu(), cpu.reset(seed=4)[0])

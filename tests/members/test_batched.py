@@ -377,7 +377,6 @@ def test_low_rank_weights_are_never_formed(rows: int, rank: int, monkeypatch: py
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("make", [Dense, LowRank], ids=["Dense", "LowRank"])
 @pytest.mark.parametrize("name", [*OF_KNOWN_LAYERS, *THROUGH_VMAP])
 @pytest.mark.filterwarnings("ignore::distes.errors.DistesWarning")
@@ -479,7 +478,6 @@ def test_large_populations_are_not_recorded(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("make", [Dense, LowRank])
 def test_a_graph_gives_the_bits_of_the_layers(make: Make) -> None:
     module = MLP(17, 6)

@@ -32,10 +32,7 @@ from distes.tasks.base import Outcome, Request, Task
 from tests.support.policies import OF_KNOWN_LAYERS
 from tests.support.small import ROOT, Parts, evaluate, gaussian_members, parts, population
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-]
+pytestmark = pytest.mark.gpu
 CUDA = torch.device("cuda", 0)
 
 

@@ -131,7 +131,6 @@ def test_half_a_table_gives_whole_numbers() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", INITIALIZATIONS)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_the_same_bits_on_a_gpu(policy: str, name: str) -> None:

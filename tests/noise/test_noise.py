@@ -200,7 +200,6 @@ def test_a_tensor_outlives_its_table(folder: Path) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_a_gpu_has_one_copy_until_it_is_closed(folder: Path, dtype: Any) -> None:
     before = torch.cuda.memory_allocated()

@@ -338,7 +338,6 @@ for number, squared in (("fp32", False), ("fp16", False), ("fp32", True), ("fp16
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize(("length", "count"), [(1, 1), (1000, 500), (SIZE, 3), (SIZE // 2, 33)])
 @pytest.mark.parametrize("squared", [False, True])
 def test_on_a_gpu_the_bits_are_those_of_the_cpu(noise: NoiseTable, length: int, count: int, squared: bool) -> None:
@@ -349,7 +348,6 @@ def test_on_a_gpu_the_bits_are_those_of_the_cpu(noise: NoiseTable, length: int, 
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu_nothing_of_the_size_of_all_slices_is_formed(noise: NoiseTable) -> None:
     starts_N, weights_N = slices(SIZE // 2, 500)
     out = torch.empty(SIZE // 2, device="cuda")

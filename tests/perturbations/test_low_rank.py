@@ -211,7 +211,6 @@ def test_dense_members_are_made_the_same_from_a_tensor() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("rank", [1, 2])
 def test_members_and_sums_on_a_gpu(rank: int) -> None:
     perturbation, device = LowRank(NOISE, LAYOUT, rank=rank), torch.device("cuda")

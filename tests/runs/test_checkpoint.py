@@ -548,7 +548,9 @@ def test_what_is_handed_over_while_an_error_surfaces_is_not_lost() -> None:
 
 
 def test_a_writer_that_wrote_nothing_closes() -> None:
+    before = threading.active_count()
     BackgroundWriter().close()
+    assert threading.active_count() == before
 
 
 def test_checkpoints_are_what_safetensors_reads(tmp_path: Path) -> None:

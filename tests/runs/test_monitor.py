@@ -359,6 +359,10 @@ def test_any_encoding_will_do(encoding: str) -> None:
     console.say("naïve ☃")
     console.record(metrics(1), FITNESS_N2)
     console.close()
+    stream.seek(0)
+    shown = stream.read()
+    assert re.search(r"na(ï|\?)ve (☃|\?)", shown), "what the encoding lacks becomes a question mark"
+    assert len(shown.splitlines()) >= 2
 
 
 def test_in_a_terminal_a_table_renews_itself_and_stays(terminal: Terminal) -> None:

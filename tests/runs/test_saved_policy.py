@@ -70,7 +70,9 @@ def test_a_policy_comes_back_bit_for_bit(tmp_path: Path) -> None:
 def test_anybody_with_safetensors_reads_the_parameters(tmp_path: Path) -> None:
     module = nn.Linear(3, 2)
     save_policy(tmp_path, "best", module.state_dict(), None, META)
-    nn.Linear(3, 2).load_state_dict(load_file(tmp_path / "best.safetensors"))
+    read = nn.Linear(3, 2)
+    read.load_state_dict(load_file(tmp_path / "best.safetensors"))
+    assert torch.equal(read.weight, module.weight) and torch.equal(read.bias, module.bias)
 
 
 def test_an_evaluation_that_is_no_number_is_kept_as_it_is(tmp_path: Path) -> None:

@@ -378,7 +378,6 @@ class TestWhatGoesWrong:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_nothing_changes_but_rounding() -> None:
     outcomes = []
     for device in ("cpu", "cuda"):
