@@ -219,6 +219,7 @@ def test_the_initial_policy_is_a_function_of_the_seed_alone():
     assert not all(map(torch.equal, one.parameters(), third.parameters()))
 
 
+@pytest.mark.slow
 def test_what_is_not_chosen_is_not_imported(tmp_path):
     flags = [
         *FUNCTION,

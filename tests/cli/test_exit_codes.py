@@ -276,6 +276,7 @@ def test_a_current_directory_that_was_removed(
     assert capsys.readouterr().err == "error: The current directory has been removed: change to one that exists.\n"
 
 
+@pytest.mark.slow
 def test_neither_home_nor_a_temporary_directory(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "USER", "LOGNAME")}
     environment |= {"PYTHONPATH": str(ROOT), "TMPDIR": "/nowhere", "XDG_CACHE_HOME": "/nowhere"}

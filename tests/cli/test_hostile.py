@@ -4,11 +4,14 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.small import ROOT
 
 MUTATIONS = 12_000
 
 
+@pytest.mark.slow
 def test_twelve_thousand_hostile_files_are_refused_or_loaded() -> None:
     """In a process that ends at the first import, call of a program or allocation beyond half a gigabyte."""
     command = [sys.executable, "-m", "tests.support.hostile", str(MUTATIONS)]

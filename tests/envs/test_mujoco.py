@@ -379,6 +379,7 @@ class TestWhatGoesWrong:
             env.reset(options={"reset_mask": torch.ones(2, dtype=torch.bool)})
 
     @pytest.mark.parametrize("missing", ["mujoco", "mujoco.batch"])
+    @pytest.mark.slow
     def test_without_mujoco_or_with_an_old_one(self, missing: str) -> None:
         code = f"""
 import sys
@@ -411,6 +412,7 @@ except ConfigurationError as error:
         assert data.timer[mujoco.mjtTimer.mjTIMER_STEP].number >= 1
         assert data.timer[mujoco.mjtTimer.mjTIMER_STEP].duration == 0
 
+    @pytest.mark.slow
     def test_nothing_is_printed(self, tmp_path: Any) -> None:
         """Neither of the models nor of states that became infinite; and no MUJOCO_LOG.TXT."""
         code = f"""

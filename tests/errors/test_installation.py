@@ -58,6 +58,7 @@ def test_the_last_line_of_a_run_names_such_commands(tmp_path: Path, monkeypatch:
     assert summary(Result("interrupted", 1, 2, 3.0), run, "resume it").endswith("To go on: resume it")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_says_how_it_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

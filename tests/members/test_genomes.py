@@ -75,6 +75,7 @@ class TestWhatTravels:
         narrow = max((id for genome in moved for id in genome), default=0) < 2**31
         assert travels.ids_G.dtype == (np.int32 if narrow else np.int64)
 
+    @pytest.mark.slow
     def test_four_million_parameters_of_266_numbers_are_one_kilobyte(self) -> None:
         """And another process makes the same vector of them, from nothing; this one's memory is warm."""
         code = """

@@ -264,6 +264,7 @@ def test_whatever_is_frozen_the_members_answer_as_the_policy_itself(data: st.Dat
                 torch.testing.assert_close(got[b, k], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_usual_policies_are_tried_without_the_modules_of_a_compiler() -> None:
     """`torch._dynamo` takes seconds to import."""
     code = (

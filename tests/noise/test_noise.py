@@ -399,6 +399,7 @@ def test_bad_arguments_are_refused(arguments: dict[str, Any], message: str) -> N
         NoiseTable(**arguments)
 
 
+@pytest.mark.slow
 def test_one_copy_per_node_however_many_processes(folder: Path, children: Any) -> None:
     """Proportional set size: each page is counted in equal parts for those who map it. The table has 200 MB."""
     statement = "t = table(size=50_000_000); t.fingerprint; wait()"

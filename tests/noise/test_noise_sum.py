@@ -258,6 +258,7 @@ def run(code: str, home: Path, **environment: str) -> str:
     return process.stdout.strip()
 
 
+@pytest.mark.slow
 def test_a_small_sum_does_not_import_numba(tmp_path: Path) -> None:
     code = """
 import sys, numpy as np, torch
@@ -269,6 +270,7 @@ print([name for name in ("numba", "triton") if name in sys.modules])
     assert run(code, tmp_path) == "[]"
 
 
+@pytest.mark.slow
 def test_compiled_code_needs_no_cache(tmp_path: Path) -> None:
     """As on a machine where neither the package nor a home can be written to: compiled for this process alone."""
     code = """
@@ -285,6 +287,7 @@ print(type(numba_kernel.add_slices._cache).__name__, bool(out.all()))
     assert run(code, tmp_path) == "NullCache True"
 
 
+@pytest.mark.slow
 def test_in_triton_s_interpreter_the_bits_are_those_of_numpy(tmp_path: Path) -> None:
     """The kernel, run by Triton on the CPU, number by number."""
     pytest.importorskip("triton")

@@ -124,6 +124,7 @@ def test_rounds_down_to_pairs(free: int, fixed: int, each: float, members: int, 
     assert fitting(free, fixed, each, members) == expected
 
 
+@pytest.mark.slow
 def test_on_a_processor_half_as_many(gpu: FakeGpu) -> None:
     memory = GpuMemory(torch.device("cpu"))
     memory.begin()

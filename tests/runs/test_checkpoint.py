@@ -448,6 +448,7 @@ def write_for_ever(directory: Path, said: Connection) -> None:
         said.send(generation)
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_moment_leaves_whole_checkpoints(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")  # forks a process that has imported torch once and for all
     context.set_forkserver_preload(["distes.runs.checkpoint"])

@@ -61,7 +61,13 @@ class Full(Sick):
         (self.path / "filler").unlink()
 
 
-@pytest.fixture(params=["ENOSPC", "EROFS", "a full tmpfs"])
+@pytest.fixture(
+    params=[
+        "ENOSPC",
+        pytest.param("EROFS", marks=pytest.mark.slow),
+        pytest.param("a full tmpfs", marks=pytest.mark.slow),
+    ]
+)
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sick]:
     made = Full(tmp_path) if request.param == "a full tmpfs" else Sick(tmp_path, request.param)
     yield made
@@ -147,6 +153,7 @@ def test_training_goes_on_without_the_disk_and_saves_again_once_it_is_back(
     assert {1, last + 1, last + 2} <= got.keys() and got.items() <= expected.items()
 
 
+@pytest.mark.slow
 def test_an_end_that_cannot_be_saved_says_so_and_the_last_checkpoint_counts(
     disk: Sick, training: Training, tmp_path: Path
 ) -> None:
@@ -200,6 +207,7 @@ def test_damaged_checkpoints_are_named_and_the_newest_good_one_is_gone_on_from(
 
 
 @pytest.mark.parametrize("disk", ["ENOSPC", "EROFS"], indirect=True)
+@pytest.mark.slow
 def test_going_on_with_a_run_on_a_sick_disk_is_a_sentence(disk: Sick, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     assert main([*FLAGS, "--generations", "2", "--run_dir", str(run_dir)]) == 0

@@ -27,6 +27,7 @@ def test_runs_only_what_can_run_without_a_gpu(name: str) -> None:
     assert (ROOT / "scripts" / "benchmarks" / "speed" / f"{name}.py").is_file()
 
 
+@pytest.mark.slow
 def test_prints_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     main = BENCH["main"]
     monkeypatch.setitem(main.__globals__, "BENCHMARKS", {"noise_memory": ("--size", "1000000")})

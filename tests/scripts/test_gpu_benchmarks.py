@@ -24,6 +24,7 @@ def start(script: str, *flags: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here is a GPU")
 @pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.slow
 def test_needs_a_gpu(script: str) -> None:
     done = start(script)
     assert (done.returncode, done.stdout) == (2, "")

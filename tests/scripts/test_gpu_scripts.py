@@ -71,6 +71,7 @@ def bare(tmp_path: Path) -> Path:
     return tmp_path / "bare"
 
 
+@pytest.mark.slow
 def test_runs_from_end_to_end(tmp_path: Path) -> None:
     steps = ["machine", "batches", "products", "syncs", "forward", "training"]
     done, report = check(tmp_path, "--only", *steps, "physics")
@@ -83,6 +84,7 @@ def test_runs_from_end_to_end(tmp_path: Path) -> None:
     assert "generation 2" in training["tail"] and "generation 2" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_plain_machine_skips_what_needs_more_and_says_what(tmp_path: Path, bare: Path) -> None:
     done, report = check(tmp_path, "--only", "essentials", "tests", "syncs", "gradient", "training", path=bare)
     assert done.returncode == 0, done.stdout

@@ -29,6 +29,7 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("found", [None, 0o777], ids=["new", "open to others"])
+@pytest.mark.slow
 def test_ray_s_folder_is_closed_to_others(folder: Path, tmp_path: Path, found: int | None) -> None:
     for name, line in PROGRAMS.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")

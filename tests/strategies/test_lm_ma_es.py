@@ -84,6 +84,7 @@ def test_inner_products_are_followed_for_long(small: Parts) -> None:
     )
 
 
+@pytest.mark.slow
 def test_under_random_selection_paths_keep_their_length(small: Parts) -> None:
     """A vector of a short memory, and the path of sigma, have the squared length P, give or take their own noise."""
     strategy = LMMAES(np.ones(SIZE, np.float32), small.perturbation, 3)

@@ -145,6 +145,7 @@ def test_clip_up_refuses_a_learning_rate(lr: float) -> None:
         ClipUp([torch.zeros(1)], lr=lr)
 
 
+@pytest.mark.slow
 def test_clip_up_imports_no_compiler() -> None:
     """Which would take longer than everything else at start-up."""
     code = (

@@ -110,6 +110,7 @@ def test_a_task_that_is_left_alone_closes_them_itself() -> None:
     assert Plain.open == 0
 
 
+@pytest.mark.slow
 def test_at_the_end_of_a_process_at_the_latest(tmp_path: Path) -> None:
     code = (
         f"import distes; t = distes.Gym('{ODD}Solo', env_kwargs={{'folder': {str(tmp_path)!r}}}); t.check(); print(1)"
@@ -179,6 +180,7 @@ class TestStopping:
         of.task.close()
 
 
+@pytest.mark.slow
 def test_on_ray(tmp_path: Path) -> None:
     """One at a time is enough, made by a lambda; it stops within an episode, and is closed.
 

@@ -331,6 +331,7 @@ class TestWhatGoesWrong:
             Gym(env).check()
         assert "\n" not in str(caught.value)
 
+    @pytest.mark.slow
     def test_missing_extras_are_named(self) -> None:
         """As they are on a machine that lacks the packages: in a process that cannot import them."""
         code = """

@@ -318,6 +318,7 @@ class TestEnvPool:
     def _installed(self) -> None:
         pytest.importorskip("envpool")
 
+    @pytest.mark.slow
     def test_what_a_member_gets_is_a_function_of_its_seed(self) -> None:
         of = parts(Gym("envpool:Pendulum-v1", action_mode="rescale"))
         members = list(range(B))

@@ -112,6 +112,7 @@ def run(monkeypatch: pytest.MonkeyPatch, runs: Path, *flags: object) -> list[dic
     return entries
 
 
+@pytest.mark.slow
 def test_begins_resumes_and_leaves_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -477,7 +477,6 @@ class TestFromOutside:
             process.kill()
             process.communicate()
 
-    @pytest.mark.slow
     def test_a_killed_driver_costs_nothing_but_time(self, start: Any, tmp_path: Path) -> None:
         """Killed twice in its midst, without warning; the parameters of every generation are those of a whole run."""
         metrics = tmp_path / "run" / "metrics.jsonl"

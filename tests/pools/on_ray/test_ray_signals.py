@@ -60,7 +60,7 @@ def test_the_handler_that_ray_installs_does_not_stay(monkeypatch: pytest.MonkeyP
 def test_the_alarm_that_rays_handler_sets_does_not_end_an_interrupted_start(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*_: object) -> None:
         libc.alarm(1)  # as the handler does; its SIGALRM would end these tests
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(2)
 
     monkeypatch.setattr(connection.local, "start", start)
