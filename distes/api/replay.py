@@ -128,11 +128,15 @@ class StoredRun:
             ConfigurationError: The generation was not kept.
             CheckpointError: What was kept does not lead to the parameters that the run had.
         """
-        self._go_to(generation)
+        self.go_to(generation)
         return self._trainer.population()
 
-    def parameters(self, generation: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def parameters(self, generation: int, *, members: bool = True) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Returns the parameters of the members of a generation's first round, (N, S, P), and its centre, (P,).
+
+        Args:
+            generation: The generation.
+            members: Whether to make the members; otherwise there are none of them, (0, S, P).
 
         Raises:
             ConfigurationError: The generation was not kept.
@@ -140,7 +144,10 @@ class StoredRun:
         """
         population, strategy = self.population(generation), self.experiment.strategy
         assert strategy is not None
-        return strategy.parameters(population), centre_of(strategy, population)
+        centre_P = centre_of(strategy, population)
+        if not members:
+            return np.empty((0, len(population.signs), len(centre_P)), np.float32), centre_P
+        return strategy.parameters(population), centre_P
 
     def replay(self, member: Member, episodes: int = 10, task: Task | None = None) -> Replayed:
         """Evaluates a member with its own seed.
@@ -155,7 +162,7 @@ class StoredRun:
             CheckpointError: What was kept does not lead to the parameters that the run had.
             EvaluationError: It cannot be evaluated.
         """
-        self._go_to(member.generation)
+        self.go_to(member.generation)
         recorded, population = self.record(member.generation), self._trainer.population()
         strategy = self.experiment.strategy
         assert strategy is not None
@@ -184,7 +191,7 @@ class StoredRun:
             seeds_E = seeds_E[population.eval_genome_E == 0]
         return centre_alone(population, (seeds_E if len(seeds_E) else strategy.evaluation_seeds(episodes))[:episodes])
 
-    def _go_to(self, generation: int) -> None:
+    def go_to(self, generation: int) -> None:
         """Takes the strategy to the state before a generation.
 
         Raises:
