@@ -8,6 +8,7 @@ Axes: E episodes of the centre, N pairs, S the signs.
 """
 
 import contextlib
+import copy
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
@@ -100,7 +101,7 @@ class StoredRun:
         self.experiment, self._trainer, self._archive, self._pool = experiment, trainer, archive, pool
         self._directory = directory
         self._checkpoints = Checkpoints(directory.checkpoints).generations()
-        self._begins = trainer.state()
+        self._begins = copy.deepcopy(trainer.state())
         try:
             self._index = read_index(directory.population) if directory.population.exists() else {}
         except OSError as error:
@@ -218,11 +219,12 @@ class StoredRun:
         if generation == self._trainer.generation:
             return True
         if generation == 0:
-            self._trainer.restore(self._begins)
+            self._trainer.back_to(self._begins)
             return True
         with contextlib.suppress(CheckpointError):
             state = self._archive.restore(generation)
             if state is not None and state["generation"] == generation:
+                self._trainer.back_to(self._begins)  # a state is checked against that of the beginning
                 self._trainer.restore(state)
                 self._compare(generation)
                 return True

@@ -4,6 +4,7 @@ Axes: N pairs, 2 the signs (+, -), E episodes of the centre.
 """
 
 import contextlib
+import copy
 import dataclasses
 import math
 import time
@@ -180,6 +181,12 @@ class Trainer:
         if pair is None:
             return self._pool.evaluate(centre_alone(population), lambda: False)
         return self._pool.evaluate(member_alone(self._strategy, population, pair, sign, self.equipped), lambda: False)
+
+    def back_to(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a result of this trainer's own `state`, which is not checked."""
+        own = copy.deepcopy(dict(state))
+        self._strategy.load_state_dict(own["strategy"])
+        self._progress = self._progress.restored(own, self._eval_episodes)
 
     def follow(self, recorded: Recorded) -> None:
         """Takes the step of a recorded generation, without evaluating or saving anything.

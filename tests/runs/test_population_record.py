@@ -68,5 +68,5 @@ def test_a_flipped_bit_is_named(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[HEADER.size + 300] ^= 1
     path.write_bytes(data)
-    with pytest.raises(CheckpointError, match="record of generation 1 in .* is damaged: its checksum does not match"):
+    with pytest.raises(CheckpointError, match=r"record of generation 1 in .* is damaged: its checksum does not match"):
         read_recorded(path, 1, read_index(path)[1])
