@@ -89,6 +89,7 @@ BUDGET_AND_PLACE = {
     *("workers", "min_workers", "start_timeout", "chunk_timeout", "sync"),
     *("eval_episodes", "eval_every", "final_episodes"),
     *("device", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug"),
+    *("keep_checkpoints_every", "record_population", "record_population_max_bytes"),
 }
 # Minimum and maximum of top-level keys.
 RANGES = {
@@ -107,6 +108,8 @@ RANGES = {
     "chunk_size": (2, math.inf),
     "checkpoint_seconds": (0, math.inf),
     "keep_checkpoints": (1, math.inf),
+    "keep_checkpoints_every": (1, math.inf),
+    "record_population_max_bytes": (0, math.inf),
 }
 
 

@@ -51,6 +51,7 @@ def go(run: Run) -> tuple[Result, str | None]:
         forget_result(directory)
         directory.write_config(text)
         directory.truncate_metrics(run.trainer.generation)
+        run.archive.truncate_population(run.trainer.generation)
     run.monitors.extend(
         start_monitors(directory, run.console, text, run.trainer.generation + 1 if run.resumed else None)
     )

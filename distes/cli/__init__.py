@@ -6,7 +6,8 @@ from importlib import import_module
 
 COMMANDS = {
     "train": "train a policy: --config FILE, --task.env NAME; the default is CartPole",
-    "play": "play or film the policy that a run saved",
+    "play": "play or film the policy that a run saved, or any member of a run",
+    "vine": "write a page that shows the populations of a run",
 }
 OVERVIEW = "usage: distes COMMAND [...]      distes COMMAND --help shows what a command takes\n"
 

@@ -13,11 +13,12 @@ import numpy as np
 
 from distes.api.film import FRAMES_PER_SECOND, Film
 from distes.api.player import Player
+from distes.cli import play_member
 from distes.cli.guard import guarded
 from distes.errors import ConfigurationError
 from distes.errors.trust import only_own
 from distes.runs.monitors.console import number
-from distes.runs.policy_files import DESCRIPTION, Which, load_policy
+from distes.runs.policy_files import DESCRIPTION, SavedPolicy, Which, load_policy
 from distes.runs.terminal import tell
 
 
@@ -130,19 +131,20 @@ def draw_without_a_screen() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="play.py", description="Plays the policy that a run saved.")
-    parser.add_argument("run_dir", metavar="RUN_DIR", help="the run directory")
-    parser.add_argument(
-        "--policy", choices=("best", "last"), default="best", help="which policy (default: %(default)s)"
+    parser = argparse.ArgumentParser(
+        prog="play.py", description="Plays the policy that a run saved, or any member of a run."
     )
-    parser.add_argument("--episodes", type=int, default=10, metavar="N", help="how many (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first episode (default: %(default)s)")
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="the run directory")
+    parser.add_argument("--policy", choices=("best", "last"), help="which policy (default: best)")
+    parser.add_argument("--episodes", type=int, metavar="N", help="how many (default: 10)")
+    parser.add_argument("--seed", type=int, metavar="S", help="of the first episode (default: 0)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="film them: FILE.mp4 or FILE.gif")
     parser.add_argument("--render", choices=("human",), help="show them in a window")
     parser.add_argument(
         "--trust", action="store_true", help="let the run import and call code that is not part of distes"
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    play_member.add_flags(parser)
     return parser
 
 
@@ -157,21 +159,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> int:
         if flags.record is not None:
             draw_without_a_screen()
-        _play_and_print(flags)
+        member = play_member.member_of(flags)
+        if member is not None:
+            if flags.render == "human":
+                require_display()
+            play_member.play_and_print(flags, member)
+        else:
+            _play_and_print(flags)
         return 0
 
     return guarded(work, debug=lambda: flags.debug, interrupted="Interrupted.\n")
 
 
+def in_training(saved: SavedPolicy, which: Which) -> str | None:
+    """Says how a saved policy was evaluated in training; None where the file does not say how certain that is."""
+    if saved.eval_mean is None or saved.eval_std_error is None:
+        return None
+    mean, error = number(saved.eval_mean), number(saved.eval_std_error)
+    return (
+        f"{which} policy, of generation {saved.generation:,}: in training {mean} over {saved.eval_episodes:,} "
+        f"episodes, standard error {error}"
+    )
+
+
 def _play_and_print(flags: argparse.Namespace) -> None:
     """Plays the episodes and prints a line for each, and their mean."""
-    progress = ProgressLine(flags.episodes, "playing" if flags.record is None else "filming")
+    policy: Which = "last" if flags.policy == "last" else "best"
+    episodes = 10 if flags.episodes is None else flags.episodes
+    progress = ProgressLine(episodes, "playing" if flags.record is None else "filming")
+    if evaluated := in_training(load_policy(flags.run_dir, policy), policy):
+        tell(f"{evaluated}\n", sys.stdout)
     returns = []
     for total, length in play(
         flags.run_dir,
-        policy=flags.policy,
-        episodes=flags.episodes,
-        seed=flags.seed,
+        policy=policy,
+        episodes=episodes,
+        seed=flags.seed or 0,
         human=flags.render == "human",
         record=flags.record,
         trust=flags.trust,

@@ -36,20 +36,22 @@ class Checkpoints:
         loaded: The folder of the checkpoint that `load_newest` last returned; None before that.
     """
 
-    def __init__(self, directory: Path, *, keep: int = 3) -> None:
+    def __init__(self, directory: Path, *, keep: int = 3, keep_every: int | None = None) -> None:
         """Accesses no file yet.
 
         Args:
             directory: Folder of the checkpoints. The first `save` creates it if need be; its parent must exist.
             keep: Number of good checkpoints to keep; each save removes older ones.
+            keep_every: Keep the checkpoints of every this many generations for good; None for none.
 
         Raises:
-            ConfigurationError: `keep` is below 1.
+            ConfigurationError: `keep` or `keep_every` is below 1.
         """
-        if keep < 1:
-            raise ConfigurationError(f"keep_checkpoints must be at least 1, got {keep}")
+        for name, number in (("keep_checkpoints", keep), ("keep_checkpoints_every", keep_every)):
+            if number is not None and number < 1:
+                raise ConfigurationError(f"{name} must be at least 1, got {number}")
         self.directory = Path(directory)
-        self.keep = keep
+        self.keep, self._keep_every = keep, keep_every
         self.warnings: list[str] = []
         self.loaded: Path | None = None
         self._good: set[str] = set()  # names of checkpoints that this process has written or verified
@@ -90,10 +92,21 @@ class Checkpoints:
         self._good.add(name)
         self._prune(name)
 
-    def load_newest(self) -> tuple[int, dict[str, Any]] | None:
+    def kept_for_good(self, generation: int) -> bool:
+        """Returns whether `keep_every` keeps the checkpoint of a generation."""
+        return self._keep_every is not None and generation > 0 and generation % self._keep_every == 0
+
+    def generations(self) -> list[int]:
+        """Returns the generations that checkpoints are there of, the newest first, without reading them."""
+        return list(dict.fromkeys(_age(name)[0] for name in self._names()))
+
+    def load_newest(self, at_most: int | None = None) -> tuple[int, dict[str, Any]] | None:
         """Loads the newest intact checkpoint. Changes nothing on the disk.
 
         Each damaged checkpoint that is skipped adds a sentence to `warnings`.
+
+        Args:
+            at_most: The last generation to consider; None for all.
 
         Returns:
             The generation and the state, or None if there is no checkpoint.
@@ -104,6 +117,8 @@ class Checkpoints:
         self.warnings = []
         reasons = []
         for name in self._names():
+            if at_most is not None and _age(name)[0] > at_most:
+                continue
             try:
                 generation, contents = _verify(self.directory / name)
                 state = decode(contents[TREE], unpack(contents[ARRAYS])[0])
@@ -143,11 +158,12 @@ class Checkpoints:
         return f"generation-{generation:08d}" + (f".{max(attempts) + 1}" if attempts else "")
 
     def _prune(self, newest: str) -> None:
-        """Keeps the last `keep` good checkpoints; removes older, replaced and damaged ones."""
+        """Keeps the last `keep` good checkpoints and those of `keep_every`; removes replaced and damaged ones, too."""
         kept: set[int] = set()
         for name in [newest, *(name for name in self._names() if name != newest)]:
             generation = _age(name)[0]
-            if len(kept) < self.keep and generation not in kept and self._is_good(name):
+            wanted = len(kept) < self.keep or self.kept_for_good(generation)
+            if wanted and generation not in kept and self._is_good(name):
                 kept.add(generation)
             else:
                 self._remove(name)

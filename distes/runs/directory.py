@@ -2,6 +2,7 @@
 
     config.yaml      the resolved configuration, enough to repeat the run
     metrics.jsonl    one line per generation
+    population.bin   see `distes.runs.population_record`, if the run keeps it
     checkpoints/     see `distes.runs.checkpoint`
     policy/          see `distes.runs.policy_files`
     events.out.*     TensorBoard's event files
@@ -40,6 +41,7 @@ class RunDirectory:
         path: The directory itself; TensorBoard's event files lie directly in it.
         config: Path of `config.yaml`.
         metrics: Path of `metrics.jsonl`.
+        population: Path of `population.bin`.
         checkpoints: The folder for `distes.runs.checkpoint.Checkpoints`.
         policy: The folder for `distes.runs.policy_files`.
         warnings: Sentences for the user; there is one if the file system has no locks.
@@ -54,6 +56,7 @@ class RunDirectory:
         self.path = Path(path)
         self.config = self.path / "config.yaml"
         self.metrics = self.path / "metrics.jsonl"
+        self.population = self.path / "population.bin"
         self.checkpoints = self.path / "checkpoints"
         self.policy = self.path / "policy"
         self.warnings: list[str] = []
@@ -231,7 +234,7 @@ class RunDirectory:
         Raises:
             RunDirectoryError: A file of the run is a link or not a regular file, or one of its folders is not a folder.
         """
-        for path in (self.config, self.metrics):
+        for path in (self.config, self.metrics, self.population):
             if os.path.lexists(path):
                 _require_file(path)
         for folder in (self.checkpoints, self.policy):
@@ -243,7 +246,7 @@ class RunDirectory:
 
         Empty folders prove nothing, since a killed `create` leaves them.
         """
-        for path in (self.config, self.metrics):
+        for path in (self.config, self.metrics, self.population):
             if path.exists():
                 return path.name
         for folder in (self.checkpoints, self.policy):

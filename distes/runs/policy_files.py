@@ -50,6 +50,7 @@ class SavedPolicy:
             distes wrote the file.
         outdone: Mean and number of episodes of an evaluation with more or fewer episodes that was replaced, or None;
             see `distes.runs.best`.
+        eval_std_error: Standard error of `eval_mean`; None if it is not known.
     """
 
     policy: dict[str, Any]
@@ -62,6 +63,7 @@ class SavedPolicy:
     eval_mean: float | None
     eval_episodes: int | None = None
     outdone: tuple[float, int] | None = None
+    eval_std_error: float | None = None
 
 
 def save_policy(
@@ -79,8 +81,8 @@ def save_policy(
         module_state: `module.state_dict()`, or a copy if the module may change meanwhile.
         normalization: Mean and standard deviation that observations were normalised with, or None.
         meta: `policy` and `task` (each a dict of `class_path` and `init_args`), `observation_shape`, `action_size`,
-            `generation`, and `eval_mean` (a float, or None without an evaluation). If known, also `eval_episodes` and
-            `outdone`, as in `SavedPolicy`.
+            `generation`, and `eval_mean` (a float, or None without an evaluation). If known, also `eval_episodes`,
+            `eval_std_error` and `outdone`, as in `SavedPolicy`.
 
     Raises:
         CheckpointError: The policy could not be written. A file that was not replaced stays as it was.
@@ -96,6 +98,7 @@ def save_policy(
         "eval_mean": _number(meta["eval_mean"]),
         "eval_episodes": meta.get("eval_episodes"),
         "outdone": meta.get("outdone"),
+        "eval_std_error": _number(meta.get("eval_std_error")),
     }
     bfloat16 = sorted(key for key, tensor in module_state.items() if tensor.dtype == torch.bfloat16)
     metadata = {"distes": json.dumps(about | {"bfloat16": bfloat16, "sha256": _digest(arrays)}, sort_keys=True)}
@@ -152,7 +155,8 @@ def _read_parameters(path: Path) -> tuple[dict[str, torch.Tensor], Normalization
     bfloat16 = frozenset(about["bfloat16"])
     module_state = {key: _tensor(array, key in bfloat16) for key, array in arrays.items()}
     eval_mean = None if about["eval_mean"] is None else float(about["eval_mean"])
-    episodes, outdone = about.get("eval_episodes"), about.get("outdone")  # older files have neither
+    # older files do not have these
+    episodes, outdone, error = about.get("eval_episodes"), about.get("outdone"), about.get("eval_std_error")
     if type(episodes) not in (int, NoneType):
         raise ValueError("its number of evaluation episodes is not a whole number")
     return (
@@ -163,6 +167,7 @@ def _read_parameters(path: Path) -> tuple[dict[str, torch.Tensor], Normalization
             "eval_mean": eval_mean,
             "eval_episodes": episodes,
             "outdone": None if outdone is None else (float(outdone[0]), int(outdone[1])),
+            "eval_std_error": None if error is None else float(error),
         },
     )
 

@@ -7,14 +7,16 @@ from typing import Any
 
 from torch import nn
 
-from distes.errors import CheckpointError
+from distes.errors import CheckpointError, RunDirectoryError
 from distes.policies.layout import Layout
 from distes.population import Floats, Normalization
+from distes.runs import atomic_files
 from distes.runs.background_writer import BackgroundWriter
 from distes.runs.best import Best
 from distes.runs.checkpoint import Checkpoints
 from distes.runs.directory import RunDirectory
 from distes.runs.policy_files import Which, save_policy
+from distes.runs.population_record import PopulationRecord, Recorded
 from distes.runs.state_encoding import encode
 
 
@@ -34,6 +36,9 @@ class RunStore:
         say: Callable[[str], None] = print,
         checkpoint_seconds: float = 10.0,
         keep_checkpoints: int = 3,
+        keep_checkpoints_every: int | None = None,
+        record_population: bool = False,
+        record_population_max_bytes: int = 500_000_000,
         experiment: Mapping[str, str] | None = None,
     ) -> None:
         """Opens the store of a run directory.
@@ -45,31 +50,43 @@ class RunStore:
             say: Shows a line to the user.
             checkpoint_seconds: Minimum time between two checkpoints in seconds; 0 saves every generation.
             keep_checkpoints: Number of checkpoints to keep; older ones are removed.
+            keep_checkpoints_every: Also keep the checkpoint of every this many generations, for good; null for none.
+            record_population: Whether to record what each generation's strategy is told (fitness, steps and behaviour
+                of each member), so that any member can be made again and played.
+            record_population_max_bytes: Size that this record may reach; later generations are not recorded.
             experiment: The settings that determine the run's results, as text by key. Each checkpoint holds them;
                 `restore` refuses a checkpoint that holds other ones. None disables the comparison.
 
         Raises:
-            ConfigurationError: `keep_checkpoints` is below 1.
+            ConfigurationError: `keep_checkpoints` or `keep_checkpoints_every` is below 1.
         """
         self._directory, self._say, self._description = run_directory, say, dict(description)
         self._experiment = None if experiment is None else dict(experiment)
         self._module, self._layout = copy.deepcopy(policy), Layout(policy)
-        self._checkpoints = Checkpoints(run_directory.checkpoints, keep=keep_checkpoints)
+        self._checkpoints = Checkpoints(
+            run_directory.checkpoints, keep=keep_checkpoints, keep_every=keep_checkpoints_every
+        )
+        self._record = PopulationRecord(run_directory.population, max_bytes=record_population_max_bytes)
+        self._records, self._not_recorded = record_population, False  # the latter: whether that has been said
         self._writer = BackgroundWriter()
         self._seconds, self._last = checkpoint_seconds, time.monotonic()
         self.saved: int | None = None
 
-    def restore(self) -> dict[str, Any] | None:
+    def restore(self, at_most: int | None = None) -> dict[str, Any] | None:
         """Returns the state of the newest intact checkpoint, or None if the run has not begun. Changes no file.
+
+        Args:
+            at_most: The last generation to consider, for which None is returned if there is no such checkpoint; None
+                for all.
 
         Raises:
             CheckpointError: All checkpoints are damaged or missing, or the newest belongs to another experiment.
         """
-        found = self._checkpoints.load_newest()
+        found = self._checkpoints.load_newest(at_most)
         for warning in self._checkpoints.warnings:
             self._say(warning)
         if found is None:
-            if done := self._directory.results():
+            if at_most is None and (done := self._directory.results()):
                 raise CheckpointError(
                     f"There is no checkpoint in {self._directory.checkpoints}, though the run has left {done}: what it "
                     "had learnt is lost. Restore a checkpoint from a copy, or start anew with another --run_dir."
@@ -101,7 +118,8 @@ class RunStore:
         Raises:
             CheckpointError: The state holds a type that cannot be saved.
         """
-        if now or time.monotonic() - self._last >= self._seconds:
+        for_good = self._checkpoints.kept_for_good(generation)
+        if now or for_good or time.monotonic() - self._last >= self._seconds:
             self._last = time.monotonic()
             copied = state()
             if self._experiment is not None:
@@ -113,7 +131,7 @@ class RunStore:
 
             def save() -> None:
                 self._checkpoints.save(generation, copied)
-                self.saved = generation
+                self.saved = max(generation, self.saved or 0)
 
             if wait:
                 try:
@@ -121,7 +139,41 @@ class RunStore:
                 except CheckpointError as error:
                     self._say(f"{error} Training goes on.")
             else:
-                self._hand_over("checkpoint", save)
+                # a later job of the same name would replace one that waits
+                self._hand_over(f"checkpoint {generation}" if for_good else "checkpoint", save)
+
+    @property
+    def records_population(self) -> bool:
+        """Whether `population` keeps what it is given."""
+        return self._records
+
+    def population(self, recorded: Recorded) -> None:
+        """Appends a generation to the record of populations, if there is one. A failure is reported once."""
+        if not self._records:
+            return
+        try:
+            why = "" if self._record.append(recorded) else "it has reached record_population_max_bytes"
+        except OSError as error:
+            why = atomic_files.reason(error)
+        if why and not self._not_recorded:
+            self._say(
+                f"Generation {recorded.generation} is not recorded in {self._directory.population}: {why}. Training "
+                "goes on; members of the generations that are missing cannot be replayed."
+            )
+        self._not_recorded = bool(why)
+
+    def truncate_population(self, generation: int) -> None:
+        """Drops what the record of populations holds after a generation, before a resumed run repeats it.
+
+        Raises:
+            RunDirectoryError: The file cannot be read or written.
+        """
+        try:
+            self._record.truncate(generation)
+        except OSError as error:
+            raise RunDirectoryError(
+                f"{self._directory.population} cannot be shortened: {atomic_files.reason(error)}."
+            ) from error
 
     def policy(
         self,
@@ -138,7 +190,7 @@ class RunStore:
             centre_P: The parameters of the policy, (P,), float32.
             normalization: Mean and standard deviation that observations were normalised with, or None.
             generation: Number of generations after which the centre had these parameters.
-            best: The evaluation that made this centre the best, or None.
+            best: The evaluation that made this centre the best, or that of the last centre; None for none.
         """
         self._layout.load(self._module, centre_P)
         state = {name: tensor.detach().clone() for name, tensor in self._module.state_dict().items()}
@@ -147,6 +199,7 @@ class RunStore:
             "generation": generation,
             "eval_mean": None if best is None else best.mean,
             "eval_episodes": None if best is None else best.episodes,
+            "eval_std_error": None if best is None else best.std_error,
             "outdone": None if best is None else best.outdone,
         }
         self._hand_over(which, lambda: save_policy(self._directory.policy, which, state, normalization, meta))

@@ -186,6 +186,11 @@ class Gym(Task):
         return self._fraction if self._normalize else 0.0
 
     @property
+    def episode_settings(self) -> EpisodeSettings:
+        """How episodes run and count."""
+        return self._settings
+
+    @property
     def max_steps(self) -> int | None:
         """Steps after which an episode ends: the configured limit, or the environment's own; None for no limit."""
         spec = self._environments.spec

@@ -18,6 +18,10 @@ class Result:
         eval_mean: Mean fitness of the final centre; NaN if it was not evaluated.
         eval_std: Standard deviation over the final centre's episodes.
         eval_episodes: Number of these episodes.
+        eval_std_error: Standard error of `eval_mean`; NaN for fewer than two episodes.
+        best_mean: Mean fitness of the best centre, which `policy/best` holds; NaN if none was evaluated.
+        best_std_error: Its standard error; NaN for fewer than two episodes.
+        best_episodes: Number of its episodes.
     """
 
     reason: str
@@ -27,6 +31,10 @@ class Result:
     eval_mean: float = math.nan
     eval_std: float = math.nan
     eval_episodes: int = 0
+    eval_std_error: float = math.nan
+    best_mean: float = math.nan
+    best_std_error: float = math.nan
+    best_episodes: int = 0
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.pools.base import Pool
-from distes.population import Evaluation, Population
+from distes.population import Evaluation, Floats, Population
 from distes.strategies.base import Strategy
 from distes.tasks.base import Task
 
@@ -95,7 +95,20 @@ class CentreEvaluation:
         Raises:
             Interrupted: `stop` returned True.
         """
-        seeds_E = self._strategy.evaluation_seeds(self.final_episodes, final=True)
+        return self.fresh(population, slice(0, self.final_episodes), stop)
+
+    def fresh(self, population: Population, some: slice, stop: Callable[[], bool]) -> NDArray[np.float64]:
+        """The fitness of a population's centre in some of the episodes of `final`, (E,).
+
+        Args:
+            population: The population; its members are not evaluated.
+            some: Which of the `final_episodes` episodes.
+            stop: As in `judge`.
+
+        Raises:
+            Interrupted: `stop` returned True.
+        """
+        seeds_E = self._strategy.evaluation_seeds(self.final_episodes, final=True)[some]
         return self._pool.evaluate(centre_alone(population, seeds_E), stop).eval_fitness_E
 
     def reaches_target(self, fitness_E: NDArray[np.float64]) -> bool:
@@ -111,6 +124,16 @@ def target_of(task: Task, target: float | None) -> float | None:
     return task.reward_threshold if target is None else target
 
 
+def centre_of(strategy: Strategy, population: Population) -> Floats:
+    """The parameters of the centre that a population's evaluation shows, (P,) float32.
+
+    Args:
+        strategy: The strategy, which asks for the population.
+        population: The population; with genomes, it has no centre of its own.
+    """
+    return population.centre_P if population.genomes is None else strategy.centre_P
+
+
 def centre_alone(population: Population, eval_seeds_E: NDArray[np.uint64] | None = None) -> Population:
     """A population without members: the episodes of the centre only.
 
@@ -120,26 +143,14 @@ def centre_alone(population: Population, eval_seeds_E: NDArray[np.uint64] | None
         population: The population.
         eval_seeds_E: Seeds of the centre's episodes, with genomes all of the first one; None keeps the population's.
     """
-    nobody = _some(population, slice(0, 0))
+    nobody = some_pairs(population, slice(0, 0))
     if eval_seeds_E is None:
         return dataclasses.replace(nobody, eval_seeds_E=population.eval_seeds_E, eval_genome_E=population.eval_genome_E)
     genome_E = None if population.genomes is None else np.zeros(len(eval_seeds_E), np.int32)
     return dataclasses.replace(nobody, eval_seeds_E=eval_seeds_E, eval_genome_E=genome_E)
 
 
-def one_alone(population: Population, pair: int, sign: int) -> Population:
-    """A population with one pair only, turned so that its + member is the pair's member of the given sign.
-
-    Args:
-        population: The population.
-        pair: Index of the pair within it.
-        sign: +1 or -1.
-    """
-    one = _some(population, slice(pair, pair + 1))
-    return dataclasses.replace(one, first_pair=population.first_pair + pair, sigma=population.sigma * sign)
-
-
-def _some(population: Population, pairs: slice) -> Population:
+def some_pairs(population: Population, pairs: slice) -> Population:
     """The population with these pairs only, and without episodes of the centre."""
     return dataclasses.replace(
         population,

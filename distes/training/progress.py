@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from distes.errors import CheckpointError
 from distes.population import Evaluation, Normalization
-from distes.runs.best import Best
+from distes.runs.best import Best, standard_error
+from distes.runs.population_record import Recorded
 from distes.runs.state_check import below, misfit
 from distes.tasks.normalization import RunningStat
 from distes.training.budget import Result
@@ -70,6 +72,26 @@ class Progress:
             best=best,
         )
 
+    def followed(self, recorded: Recorded) -> Self:
+        """The progress after one more generation by its record.
+
+        Raises:
+            CheckpointError: The moments of observations are not those of this task.
+        """
+        after = self.after(recorded.evaluation, self.best)
+        if (after.observations is None) != (recorded.observations is None):
+            raise CheckpointError(
+                f"The record of generation {recorded.generation} does not belong to this run: only one of the two "
+                "normalises observations."
+            )
+        if after.observations is not None and recorded.observations is not None:
+            if recorded.observations["mean_O"].shape != after.observations.mean_O.shape:
+                raise CheckpointError(
+                    f"The record of generation {recorded.generation} is of observations of another size."
+                )
+            after.observations.load_state_dict(recorded.observations)
+        return after
+
     def result(self, reason: str, fitness_E: NDArray[np.float64] | None = None) -> Result:
         """The result of a run that ends here.
 
@@ -77,11 +99,26 @@ class Progress:
             reason: Why it ends, see `Result`.
             fitness_E: Fitness of the final centre in E episodes; None if it was not evaluated.
         """
-        result = Result(reason, self.generation, self.timesteps, self.seconds)
+        result = self.ending(Result(reason, self.generation, self.timesteps, self.seconds))
         if fitness_E is None:
             return result
-        mean, std = float(fitness_E.mean()), float(fitness_E.std())
-        return dataclasses.replace(result, eval_mean=mean, eval_std=std, eval_episodes=len(fitness_E))
+        mean, std, count = float(fitness_E.mean()), float(fitness_E.std()), len(fitness_E)
+        error = standard_error(std, count)
+        return dataclasses.replace(
+            result,
+            eval_mean=mean,
+            eval_std=std,
+            eval_episodes=count,
+            eval_std_error=math.nan if error is None else error,
+        )
+
+    def ending(self, result: Result) -> Result:
+        """The result with the best evaluation of the run."""
+        best = self.best
+        if not best.episodes:
+            return result
+        error = math.nan if best.std_error is None else best.std_error
+        return dataclasses.replace(result, best_mean=best.mean, best_std_error=error, best_episodes=best.episodes)
 
     @property
     def counts(self) -> dict[str, float | int]:

@@ -4,6 +4,7 @@ Axes: N pairs, 2 the signs (+, -), E episodes of the centre.
 """
 
 import contextlib
+import copy
 import dataclasses
 import math
 import time
@@ -13,20 +14,23 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from distes.errors import CheckpointError, ConfigurationError, EvaluationError, require_instance
+from distes.errors import CheckpointError, EvaluationError, require_instance
 from distes.noise.one_thread import one_thread
 from distes.noise.table import NoiseTable
 from distes.pools.base import Interrupted, Pool
 from distes.population import Evaluation, Population
 from distes.runs.best import Best
 from distes.runs.monitors.base import Metrics, Monitor, Monitors
+from distes.runs.population_record import Recorded
 from distes.runs.state_check import below
 from distes.runs.store import RunStore
 from distes.strategies.base import Strategy, require_population
 from distes.tasks.base import Task
 from distes.tasks.normalization import RunningStat, every_fraction
 from distes.training.budget import Budget, Result
-from distes.training.centre import CentreEvaluation, centre_alone, one_alone
+from distes.training.centre import CentreEvaluation, centre_alone, centre_of
+from distes.training.confirmation import confirmed
+from distes.training.member import follow, member_alone
 from distes.training.metrics import digest, of_fitness, of_strategy, of_time
 from distes.training.progress import Progress
 from distes.training.signals import StopSignals
@@ -138,14 +142,17 @@ class Trainer:
             CheckpointError: The strategy's state cannot be saved.
         """
         self._started = time.perf_counter() - self._progress.seconds
+        final: Best | None = None  # the evaluation of the last centre
         with one_thread(), StopSignals() as signals:  # the update's bits must not depend on how many cores there are
             try:
                 if self._saves_start and self._archive is not None:
-                    self._archive.checkpoint(self.generation, self._state, now=True, wait=True)
+                    self._archive.checkpoint(self.generation, self.state, now=True, wait=True)
                     self._saves_start = False
                 while (reason := self._reason_to_stop()) is None:
                     self._one_generation(signals)
                 result = self._final_result(reason, signals)
+                if self._progress.reached is None:  # else the evaluated centre is the one before the last step
+                    final = Best.of_result(result.eval_mean, result.eval_std, result.eval_episodes)
             except Interrupted:
                 result = self._progress.result("interrupted")
             finally:
@@ -155,9 +162,9 @@ class Trainer:
                     if self._archive is not None:
                         ending.callback(self._archive.close)
                         if not self._torn:  # else the last checkpoint counts
-                            self._archive.checkpoint(self.generation, self._state, now=True)
+                            self._archive.checkpoint(self.generation, self.state, now=True)
                             centre_P, normalization = self._strategy.centre_P, self._progress.normalization
-                            self._archive.policy("last", centre_P, normalization, self.generation, None)
+                            self._archive.policy("last", centre_P, normalization, self.generation, final)
         return result
 
     def replay(self, pair: int | None, sign: int) -> Evaluation:
@@ -170,32 +177,45 @@ class Trainer:
         Raises:
             ConfigurationError: There is no such pair.
         """
-        population = self._population()
+        population = self.population()
         if pair is None:
             return self._pool.evaluate(centre_alone(population), lambda: False)
-        rounds = population
-        while pair >= (pairs := rounds.first_pair + len(rounds.ids_N)):
-            nothing = Evaluation.of(np.zeros(pairs * len(rounds.signs)), len(rounds.signs))
-            further = self._strategy.more(dataclasses.replace(nothing, steps_N2=np.zeros_like(nothing.steps_N2)))
-            if further is None:
-                raise ConfigurationError(f"replay: a generation has the pairs 0 to {pairs - 1}; got {pair}.")
-            rounds = self._equipped(further)
-        if pair < 0 or sign not in rounds.signs:
-            raise ConfigurationError(
-                f"replay: a generation has the pairs 0 to {pairs - 1}, of sign {' or '.join(map(str, rounds.signs))}; "
-                f"got pair {pair}, sign {sign}."
-            )
-        return self._pool.evaluate(one_alone(rounds, pair - rounds.first_pair, sign), lambda: False)
+        return self._pool.evaluate(member_alone(self._strategy, population, pair, sign, self.equipped), lambda: False)
+
+    def back_to(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a result of this trainer's own `state`, which is not checked."""
+        own = copy.deepcopy(dict(state))
+        self._strategy.load_state_dict(own["strategy"])
+        self._progress = self._progress.restored(own, self._eval_episodes)
+
+    def follow(self, recorded: Recorded) -> None:
+        """Takes the step of a recorded generation, without evaluating or saving anything.
+
+        Args:
+            recorded: The next generation.
+
+        Raises:
+            CheckpointError: It is not the next generation, or it does not fit this run.
+        """
+        with one_thread():
+            follow(self._strategy, recorded)
+        self._progress = self._progress.followed(recorded)
+
+    def digest(self) -> str:
+        """The SHA-256 of all centres, which `metrics.jsonl` holds as `params/sha256`."""
+        return digest(self._strategy.all_centres())
 
     def _one_generation(self, signals: StopSignals) -> None:
         """Asks, evaluates, tells, records and saves a checkpoint. An error before `tell` is done changes nothing."""
         clock = [time.perf_counter()]
-        population = self._population()
+        population = self.population()
         clock.append(time.perf_counter())
-        evaluation = self._evaluate(population, signals)
+        evaluation, rounds = self._evaluate(population, signals)
         fitness_E = self._centre.judge(population, evaluation, signals.requested)
+        episodes = self._progress.episodes + evaluation.episodes
+        best = confirmed(self._centre, population, fitness_E, self._progress.best, episodes, signals.requested)
         clock.append(time.perf_counter())
-        best = self._keep_best(population, fitness_E)
+        self._keep_best(population, best)
         scalars = evaluation.without_moments()
         if not self._refuses_non_finite:
             scalars = scalars.ranked_last()
@@ -205,7 +225,10 @@ class Trainer:
         phases = *np.diff(clock).tolist(), self._recording
         self._monitors.record(self._metrics(scalars, fitness_E, learnt, phases), scalars.fitness_N2)
         if self._archive is not None:
-            self._archive.checkpoint(self.generation, self._state)
+            if self._archive.records_population:
+                observed = self._progress.state_dict()["observations"]
+                self._archive.population(Recorded.of(self.generation, rounds, scalars, observed))
+            self._archive.checkpoint(self.generation, self.state)
         self._recording = time.perf_counter() - clock[-1]
 
     def _tell(self, evaluation: Evaluation, after: Progress, fitness_E: NDArray[np.float64]) -> object:
@@ -242,25 +265,25 @@ class Trainer:
         }
         return {**first, **of_strategy(self._strategy, learnt, {*first, *last}), **last}
 
-    def _evaluate(self, population: Population, signals: StopSignals) -> Evaluation:
-        """Evaluates all rounds of a generation, one after the other."""
-        evaluation = self._pool.evaluate(population, signals.requested)
+    def _evaluate(self, population: Population, signals: StopSignals) -> tuple[Evaluation, list[Population]]:
+        """Evaluates all rounds of a generation, one after the other; returns the rounds as well."""
+        evaluation, rounds = self._pool.evaluate(population, signals.requested), [population]
         while (further := self._strategy.more(evaluation)) is not None:
-            further = require_population(self._strategy, "more", further)
-            evaluation = evaluation.and_then(self._pool.evaluate(self._equipped(further), signals.requested))
+            rounds.append(require_population(self._strategy, "more", further))
+            evaluation = evaluation.and_then(self._pool.evaluate(self.equipped(rounds[-1]), signals.requested))
         if not np.isfinite(evaluation.fitness_N2).any():
             raise EvaluationError(
                 f"No member of generation {population.generation + 1} has a fitness that is a finite number: there is "
                 "nothing to be learnt from it."
             )
-        return evaluation
+        return evaluation, rounds
 
-    def _population(self) -> Population:
+    def population(self) -> Population:
         """The strategy's population, with the centre's episodes and the settings that travel along."""
         asked = require_population(self._strategy, "ask", self._strategy.ask())
-        return self._centre.travels_with(self._equipped(asked))
+        return self._centre.travels_with(self.equipped(asked))
 
-    def _equipped(self, population: Population) -> Population:
+    def equipped(self, population: Population) -> Population:
         """The population with what its evaluation depends on beside the strategy."""
         fraction = self._task.observation_fraction
         return dataclasses.replace(
@@ -270,13 +293,12 @@ class Trainer:
             refuses_non_finite=self._refuses_non_finite,
         )
 
-    def _keep_best(self, population: Population, fitness_E: NDArray[np.float64]) -> Best:
-        """Saves the population's centre as the best policy, if it is; returns the best evaluation so far."""
-        best = self._progress.best.or_better(fitness_E) if len(fitness_E) else self._progress.best
-        if best is not self._progress.best and self._archive is not None:
-            centre_P = self._strategy.centre_P if population.genomes is not None else population.centre_P
+    def _keep_best(self, population: Population, best: Best) -> None:
+        """Saves the population's centre as the best policy, if its evaluation has become the best."""
+        before = self._progress.best
+        if self._archive is not None and dataclasses.replace(best, spent=before.spent) != before:
+            centre_P = centre_of(self._strategy, population)
             self._archive.policy("best", centre_P, population.normalization, population.generation, best)
-        return best
 
     def _reason_to_stop(self) -> str | None:
         if self._progress.reached is not None:
@@ -285,15 +307,18 @@ class Trainer:
 
     def _final_result(self, reason: str, signals: StopSignals) -> Result:
         if self._progress.reached is not None:
-            return self._progress.reached
+            return self._progress.ending(self._progress.reached)
         if not self._centre.final_episodes:
             return self._progress.result(reason)
-        population = self._population()
+        population = self.population()
         if population.genomes is None:  # the centre to be shown need not be the one that would be asked about next
             population = dataclasses.replace(population, centre_P=self._strategy.centre_P)
         fitness_E = self._centre.final(population, signals.requested)
-        self._progress = dataclasses.replace(self._progress, best=self._keep_best(population, fitness_E))
+        best = self._progress.best.or_better(fitness_E)
+        self._keep_best(population, best)
+        self._progress = dataclasses.replace(self._progress, best=best)
         return self._progress.result(reason, fitness_E)
 
-    def _state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
+        """All of it, as a checkpoint holds it and `restore` takes it."""
         return {"strategy": self._strategy.state_dict(), **self._progress.state_dict()}

@@ -79,6 +79,7 @@ def test_the_last_centre_s_many_episodes_outdo_a_lucky_few_and_both_are_kept(tmp
         saved = load_policy(directory.path, "best")
         assert (saved.generation, saved.eval_mean, saved.eval_episodes, saved.outdone) == (3, 4.5, 4, (6.0, 2))
         described = json.loads((directory.policy / "policy.json").read_text())["saved"]["best"]
+        assert described.pop("eval_std_error") == pytest.approx(0.5 / math.sqrt(3))
         assert described == {"generation": 3, "eval_mean": 4.5, "eval_episodes": 4, "outdone": [6.0, 2]}
 
 
@@ -107,4 +108,9 @@ def test_a_checkpoint_that_does_not_say_how_many_is_gone_on_from(tmp_path: Path)
         resumed.run()
         newest = checkpoints.load_newest()
         assert newest is not None
-        assert newest[1]["best"] == {"mean": 1e9, "std": 0.0, "episodes": 2, "outdone": None}
+        assert newest[1]["best"] == {"mean": 1e9, "std": 0.0, "episodes": 2, "outdone": None, "spent": 0}
+
+
+def test_a_checkpoint_of_before_confirmations_is_read() -> None:
+    state = {"mean": 1.0, "std": 2.0, "episodes": 5, "outdone": None}
+    assert Best.of_state(state, 10) == Best(1.0, 2.0, 5)
