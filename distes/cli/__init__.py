@@ -7,6 +7,9 @@ from importlib import import_module
 COMMANDS = {
     "train": "train a policy: --config FILE, --task.env NAME; the default is CartPole",
     "play": "play or film the policy that a run saved",
+    "plot": "draw learning curves, a population, or the path of the centre",
+    "compare": "compare runs in a table, seeds taken together",
+    "sweep": "train with several values and seeds: --strategy.sigma 0.02,0.1 --seeds 0..4",
 }
 OVERVIEW = "usage: distes COMMAND [...]      distes COMMAND --help shows what a command takes\n"
 

@@ -9,6 +9,7 @@ from distes.runs.history import PARTS, History
 
 # The sections that determine what is learnt and how. Other keys say where, how long and how often evaluated.
 SECTIONS = (*PARTS, "noise", "non_finite")
+NAMES = (*PARTS, "task.env", "task.name")  # whose values need no key beside them in a label
 
 
 @dataclass(frozen=True)
@@ -36,25 +37,23 @@ def group_runs(runs: Sequence[History], by: str | Sequence[str] | None = None) -
 
     Args:
         runs: At least one.
-        by: A key, such as `strategy.sigma`, or several. None takes all keys of task, policy, strategy, perturbation and
-            noise whose values differ: runs of one group then differ in their seed and in the machines they ran on.
+        by: A key, such as `strategy.sigma`, or its last word where only one key has it; or several. None takes all
+            keys of task, policy, strategy, perturbation and noise whose values differ: runs of one group then differ
+            in their seed and in the machines they ran on.
 
     Raises:
         ConfigurationError: No run has a key of that name.
     """
-    keys = _differing(runs) if by is None else [by] if isinstance(by, str) else list(by)
-    for key in keys if by is not None else ():
-        if all(run.setting(key) is None and key not in run.settings for run in runs):
-            known = list(dict.fromkeys(name for run in runs for name in run.settings))
-            namesakes = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
-            hint = f" Did you mean {namesakes[0]!r}?" if namesakes else did_you_mean(key, known)
-            raise ConfigurationError(f"by: none of the runs has the key {key!r}.{hint}")
+    if by is None:
+        keys = _differing(runs)
+    else:
+        keys = [_key(name, runs) for name in ([by] if isinstance(by, str) else by)]
     grouped: dict[str, tuple[dict[str, Any], list[History]]] = {}
     for run in runs:
         values = {key: run.setting(key) for key in keys}
         grouped.setdefault(repr(values), (values, []))[1].append(run)
-    names = short_names(keys)
-    groups = [Group(_label(values, names, of), values, of) for values, of in grouped.values()]
+    sets = [values for values, _ in grouped.values()]
+    groups = [Group(_label(values, sets, of, all_keys=by is not None), values, of) for values, of in grouped.values()]
     return sorted(groups, key=lambda group: [_order(value) for value in group.values.values()])
 
 
@@ -83,6 +82,24 @@ def task_name(run: History) -> str:
     return str(run.setting("task.env") or run.setting("task.name") or run.setting("task") or run.path.name)
 
 
+def _key(name: str, runs: Sequence[History]) -> str:
+    """The full key of a name.
+
+    Raises:
+        ConfigurationError: No run has such a key, or the name is the last word of several.
+    """
+    known = list(dict.fromkeys(key for run in runs for key in run.settings))
+    if name in known or any(run.setting(name) is not None for run in runs):
+        return name
+    namesakes = [key for key in known if key.rpartition(".")[2] == name]
+    if len(namesakes) == 1:
+        return namesakes[0]
+    if namesakes:
+        raise ConfigurationError(f"by: {name!r} may be {' or '.join(map(repr, namesakes))}: give the whole key.")
+    near = did_you_mean(name, known) or did_you_mean(name, [key.rpartition(".")[2] for key in known])
+    raise ConfigurationError(f"by: none of the runs has the key {name!r}.{near}")
+
+
 def _differing(runs: Sequence[History]) -> list[str]:
     """The keys with more than one value, classes first. A key that a run lacks says nothing of that run."""
     values: dict[str, set[str]] = {}
@@ -91,15 +108,31 @@ def _differing(runs: Sequence[History]) -> list[str]:
             if key.partition(".")[0] in SECTIONS:
                 values.setdefault(key, set()).add(repr(value))
     differing = [key for key, found in values.items() if len(found) > 1]
-    return sorted(differing, key=lambda key: key not in PARTS)
+    return sorted(differing, key=lambda key: key not in NAMES)
 
 
-def _label(values: Mapping[str, Any], names: Mapping[str, str], runs: Sequence[History]) -> str:
-    parts = [
-        text_of(value) if key in PARTS or key in ("task.env", "task.name") else f"{names[key]}={text_of(value)}"
-        for key, value in values.items()
-        if value is not None or any(key in run.settings for run in runs)
-    ]
+def _label(
+    values: Mapping[str, Any], sets: Sequence[Mapping[str, Any]], runs: Sequence[History], *, all_keys: bool
+) -> str:
+    """What sets a group apart: its task and classes, and what differs between groups that have these in common.
+
+    Args:
+        values: The group's values by key.
+        sets: Those of all groups.
+        runs: The group's runs.
+        all_keys: Whether to name all keys, which the user has chosen.
+    """
+    named = [key for key in values if key in NAMES]
+    alike = [other for other in sets if all(other[key] == values[key] for key in named)]
+    names = short_names(values)
+    parts = []
+    for key, value in values.items():
+        if value is None and not any(key in run.settings for run in runs):
+            continue
+        if key in NAMES:
+            parts.append(text_of(value))
+        elif all_keys or any(other[key] != value for other in alike):
+            parts.append(f"{names[key]}={text_of(value)}")
     return " ".join(parts) or task_name(runs[0])
 
 
