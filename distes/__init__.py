@@ -8,6 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from distes.api.compare import compare as compare
+    from distes.api.sweep import sweep as sweep
     from distes.errors import DistesError as DistesError
     from distes.noise.table import NoiseTable as NoiseTable
     from distes.perturbations.base import Perturbation as Perturbation
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from distes.pools.experiment import Experiment as Experiment
     from distes.pools.on_ray.pool import RayPool as RayPool
     from distes.pools.serial import SerialPool as SerialPool
+    from distes.runs.plots.curves import plot_curves as plot_curves
     from distes.strategies.ars import ARS as ARS
     from distes.strategies.base import Strategy as Strategy
     from distes.strategies.deep_ga import DeepGA as DeepGA
@@ -83,6 +86,9 @@ HOMES = {
     "Gym": "distes.tasks.gym",
     "Function": "distes.tasks.functions",
     "Trainer": "distes.training.trainer",
+    "compare": "distes.api.compare",
+    "plot_curves": "distes.runs.plots.curves",
+    "sweep": "distes.api.sweep",
     "Experiment": "distes.pools.experiment",
 }
 __all__ = list(HOMES)

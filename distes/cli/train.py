@@ -40,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: The arguments after `train`; None takes those of this process.
     """
+    if any(one.partition("=")[0] == "--seeds" for one in (sys.argv[1:] if argv is None else argv)):
+        from distes.cli.sweep import main as sweep
+
+        return sweep(argv)
     debug = False
 
     def work() -> int:

@@ -7,12 +7,13 @@ name. Loading verifies every byte; a checkpoint that fails is named in `Checkpoi
 used.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,7 @@ class Checkpoints:
             if at_most is not None and _age(name)[0] > at_most:
                 continue
             try:
-                generation, contents = _verify(self.directory / name)
-                state = decode(contents[TREE], unpack(contents[ARRAYS])[0])
+                generation, state = self._load(name)
             except (OSError, ValueError) as error:
                 reasons.append(f"{name}: {atomic_files.reason(error) if isinstance(error, OSError) else error}")
                 self.warnings.append(f"Checkpoint {self.directory / reasons[-1]}. The one before it is used.")
@@ -136,6 +136,28 @@ class Checkpoints:
                 "Restore one from a copy, or start anew with another --run_dir."
             )
         return None
+
+    def load_all(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yields generation and state of every intact checkpoint, the oldest first. Changes nothing on the disk.
+
+        A damaged checkpoint, or one that the running process removes meanwhile, is left out.
+
+        Raises:
+            CheckpointError: The folder cannot be listed.
+        """
+        for name in reversed(self._names()):
+            with contextlib.suppress(OSError, ValueError):
+                yield self._load(name)
+
+    def _load(self, name: str) -> tuple[int, dict[str, Any]]:
+        """Verifies and reads one checkpoint.
+
+        Raises:
+            OSError: A file is missing or unreadable.
+            ValueError: The checkpoint is damaged.
+        """
+        generation, contents = _verify(self.directory / name)
+        return generation, decode(contents[TREE], unpack(contents[ARRAYS])[0])
 
     def _names(self) -> list[str]:
         """Returns the names of all checkpoints, newest first.
