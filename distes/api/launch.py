@@ -13,7 +13,6 @@ from distes.api.provenance import record_environment
 from distes.api.result import forget_result, summary, write_result
 from distes.api.screens import Show, Silent
 from distes.errors import ClusterError, ConfigurationError, EvaluationError, RunDirectoryError, trust
-from distes.runs.directory import RunDirectory
 from distes.runs.monitors.base import Monitor, Monitors
 from distes.runs.monitors.console import number
 from distes.runs.monitors.jsonl import Jsonl

@@ -4,6 +4,7 @@ Axes: O observation, A action (the numbers a policy answers with).
 """
 
 import contextlib
+import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -95,6 +96,28 @@ class Player:
                 max_steps=self.task.max_steps,
             ):
                 yield reward
+
+    def observations(self, seed: int) -> Iterator[Any]:
+        """Yields what the environment shows, episode after episode without end.
+
+        Args:
+            seed: The seed of the first episode.
+
+        Raises:
+            EvaluationError: The environment or the policy raised an error.
+        """
+        act, limit = self.actor, self.task.max_steps
+        while True:
+            with self._raising():
+                seen, _ = self.environment.reset(seed=seed)
+                state, steps, ended = act.initial_state(1), 0, False
+                while not ended:
+                    yield copy.deepcopy(seen)
+                    numbers_1A, state = act.numbers(act.rows([seen]), state)
+                    seen, _, terminated, truncated, _ = self.environment.step(self._action.read_all(numbers_1A)[0])
+                    steps += 1
+                    ended = terminated or truncated or steps == limit
+            seed += 1
 
     def frame(self) -> NDArray[np.uint8]:
         """The current frame, (height, width, 3) uint8. Height and width are even, as most video formats require.

@@ -58,7 +58,8 @@ class Run:
         try:
             values = json.loads(atomic_files.read(path))
             names = Result.__dataclass_fields__.keys() & values.keys()
-            return Result(**{name: float("nan") if values[name] is None else values[name] for name in names})
+            known: dict[str, Any] = {name: float("nan") if values[name] is None else values[name] for name in names}
+            return Result(**known)
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise RunDirectoryError(f"{path} cannot be read: {error}.") from error
 
@@ -104,7 +105,7 @@ class Run:
         Raises:
             ConfigurationError: matplotlib is not installed.
         """
-        from distes.runs.plots.curves import plot_curves
+        from distes.runs.plots.curves import plot_curves  # type: ignore[import-not-found,unused-ignore]
 
         return plot_curves([self.directory], x=x)
 

@@ -3,8 +3,9 @@
 Axes: R rows, A action, S memory, E episodes.
 """
 
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -120,7 +121,8 @@ class Policy:
         It can be pickled, saved with torch, and exported. A policy with a memory takes and returns it, and has
         `initial_state(rows)`. Its results are tensors; a row's last bits may depend on the rows beside it.
         """
-        actor, normalize = self._actor, nn.Identity()
+        actor = self._actor
+        normalize: nn.Module = nn.Identity()
         if actor.normalization is not None:
             mean, std = (
                 torch.from_numpy(one.copy()) for one in (actor.normalization.mean_O, actor.normalization.std_O)
@@ -147,6 +149,24 @@ class Policy:
         finally:
             self._player.close()
         return Episodes(np.array([sum(each) for each in rewards]), np.array([len(each) for each in rewards]))
+
+    def observations(self, count: int, seed: int = 0) -> Any:
+        """Returns the observations of episodes that the policy plays, as a batch.
+
+        Args:
+            count: Number of observations.
+            seed: Seed of the first episode.
+
+        Returns:
+            (count, ...) in the dtype of the environment; of a Dict, a mapping of such arrays.
+        """
+        try:
+            seen = list(itertools.islice(self._player.observations(seed), count))
+        finally:
+            self._player.close()
+        if isinstance(seen[0], Mapping):
+            return {key: np.stack([one[key] for one in seen]) for key in seen[0]}
+        return np.stack([np.asarray(one) for one in seen])
 
     def _memory(
         self, rows: int, state: NDArray[np.float32] | None, episode_start: NDArray[np.bool_] | None
@@ -219,5 +239,4 @@ def _unbatched(observation: Any, count: int) -> Sequence[Any]:
     """A batch as a sequence of observations."""
     if isinstance(observation, dict):
         return [{key: value[row] for key, value in observation.items()} for row in range(count)]
-    rows: Sequence[Any] = np.asarray(observation)
-    return rows
+    return list(np.asarray(observation))

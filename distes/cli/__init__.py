@@ -7,6 +7,7 @@ from importlib import import_module
 COMMANDS = {
     "train": "train a policy: --config FILE, --task.env NAME; the default is CartPole",
     "play": "play or film the policy that a run saved",
+    "export": "write a saved policy as ONNX or with torch.export",
 }
 OVERVIEW = "usage: distes COMMAND [...]      distes COMMAND --help shows what a command takes\n"
 

@@ -220,7 +220,7 @@ def _count(observation: Any, single: tuple[int, ...]) -> int | None:
     if shape == single:
         return None
     if len(shape) == len(single) + 1 and shape[1:] == single:
-        return shape[0]
+        return int(shape[0])
     raise ValueError(f"its shape must be {single}, or (rows, {', '.join(map(str, single))}); got {shape}")
 
 
