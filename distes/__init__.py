@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from distes.api.compare import compare as compare
     from distes.api.sweep import sweep as sweep
+    from distes.api.run import Run as Run
+    from distes.api.saved import Policy as Policy
+    from distes.api.saved import load as load
+    from distes.api.train import resume as resume
+    from distes.api.train import train as train
     from distes.errors import DistesError as DistesError
     from distes.noise.table import NoiseTable as NoiseTable
     from distes.perturbations.base import Perturbation as Perturbation
@@ -52,6 +57,11 @@ __version__ = "0.1.0"
 # Where each public name lives. Tasks, policies, strategies and perturbations have the same names in YAML and on the
 # command line, where the first of each kind is the default.
 HOMES = {
+    "train": "distes.api.train",
+    "resume": "distes.api.train",
+    "load": "distes.api.saved",
+    "Run": "distes.api.run",
+    "Policy": "distes.api.saved",
     "ClipUp": "distes.strategies.update.clipup",
     "DistesError": "distes.errors",
     "Layout": "distes.policies.layout",

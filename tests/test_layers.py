@@ -33,6 +33,11 @@ HOMES = {
     "gymnasium": ["tasks", "envs"],
     "tensorboard": ["runs.monitors.tensorboard"],
     "rich": ["runs.monitors.console"],
+    "wandb": ["runs.monitors.wandb"],
+    "mlflow": ["runs.monitors.mlflow"],
+    "IPython": ["runs.monitors.notebook"],
+    "pandas": ["api.history"],
+    "onnxruntime": ["api.export"],
     "safetensors": ["runs.state_encoding"],
     "numba": ["noise.numba_kernel"],
     "triton": ["noise.triton_kernel"],
@@ -117,6 +122,9 @@ def test_nobody_imports_what_is_not_declared(package: str) -> None:
         "safetensors",
         "yaml",
         "numba",
+        "wandb",
+        "mlflow",
+        "IPython",
         "triton",  # comes with torch's CUDA builds
         "matplotlib",  # an extra: runs/plots says so where it is missing
     }

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from distes.api import objects
 from distes.api.configuration import Configuration
-from distes.api.keys import chosen_class
+from distes.api.keys import base_of, chosen_class
 from distes.api.signature import arguments
 from distes.errors import ConfigurationError, DistesError, is_users, raised
 from distes.members.members import population_forward
@@ -57,6 +58,17 @@ def identity(experiment: Experiment, policy: nn.Module) -> dict[str, str]:
         initial_P = experiment.forward.layout.flatten(policy)  # genomes are decoded from it in every generation
         found["policy/initial"] = hashlib.sha256(initial_P.tobytes()).hexdigest()[:16]
     return found
+
+
+def fixed_numbers(policy: nn.Module) -> str:
+    """Returns a digest of a policy's buffers and of the parameters that are not searched, which no seed determines."""
+    searched = {name for name, one in policy.named_parameters() if one.requires_grad}
+    digest = hashlib.sha256()
+    for name, one in policy.state_dict().items():
+        if name not in searched and isinstance(one, torch.Tensor):
+            numbers = one.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            digest.update(f"{name} {one.dtype} {tuple(one.shape)}\n".encode() + numbers.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _build_around(task: Task, configuration: Configuration) -> tuple[Experiment, nn.Module]:
@@ -218,11 +230,15 @@ def construct(section: str, part: Mapping[str, Any], **supplied: Any) -> Any:
     Raises:
         ConfigurationError: There is no such class, or its constructor refuses the arguments.
     """
-    component = chosen_class(section, part["class_path"])
+    path, component = part["class_path"], chosen_class(section, part["class_path"])
+    if objects.is_object(path) and not isinstance(given := objects.found(path, section), type):
+        with _blame(section, component):
+            return objects.of_part(section, given, base_of(section), supplied)
     known = arguments(component, section)
     with _blame(section, component):
-        given = {name: known[name].build(value) for name, value in part["init_args"].items() if name in known}
-        return component(**given, **{name: value for name, value in supplied.items() if name in known})
+        named = {name: value for name, value in part["init_args"].items() if name in known}
+        built = {name: objects.put_back(known[name].build(value), known[name].key) for name, value in named.items()}
+        return component(**built, **{name: value for name, value in supplied.items() if name in known})
 
 
 @contextmanager
@@ -255,6 +271,6 @@ def in_section(section: str, component: type) -> Iterator[None]:
     try:
         yield
     except ConfigurationError as error:
-        if error.argument in arguments(component, section):
+        if error.argument is not None and error.argument in arguments(component, section):
             raise ConfigurationError(f"{section}.{error}") from error
         raise

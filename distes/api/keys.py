@@ -5,9 +5,10 @@ import re
 from typing import Literal
 
 from distes import HOMES
+from distes.api import objects
 from distes.api.signature import Argument, arguments
 from distes.errors import ConfigurationError, did_you_mean
-from distes.errors.imports import import_class
+from distes.errors.imports import import_class, import_object
 from distes.noise.draws import MAX_EPISODES
 from distes.noise.table import NoiseTable
 
@@ -32,6 +33,7 @@ SUPPLIED = {
         "noise",
         "pool",
         "monitors",
+        "callbacks",
         "archive",
         "run_directory",
         "policy",
@@ -81,6 +83,13 @@ OPTIONS = [
     ),
     Argument("oversubscribe", bool, False, "Whether to start more workers than there are cores."),
     Argument("chunk_size", int | None, None, "Members in a chunk, an even number; null chooses by population size."),
+    Argument(
+        "monitors",
+        list[str],
+        ["tensorboard"],
+        "What records the run beside metrics.jsonl, which is always written: a list of tensorboard, csv, wandb, mlflow, "
+        "or the import path of a subclass of distes.runs.monitors.base.Monitor.",
+    ),
     Argument("debug", bool, False, "Show the traceback of an error."),
 ]
 # What may change when a run is resumed.
@@ -90,6 +99,7 @@ BUDGET_AND_PLACE = {
     *("eval_episodes", "eval_every", "final_episodes"),
     *("device", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug"),
     *("keep_checkpoints_every", "record_population", "record_population_max_bytes"),
+    "monitors",
 }
 # Minimum and maximum of top-level keys.
 RANGES = {
@@ -124,12 +134,15 @@ def short_name(section: str, path: str) -> str:
 
 
 def chosen_class(section: str, path: str) -> type:
-    """Imports the class chosen for a part, by its short name or its import path.
+    """Imports the class chosen for a part, by its short name or its import path; that of an object that was given.
 
     Raises:
         ConfigurationError: There is no such class, or it has the wrong base class.
     """
     names = CLASSES[section]
+    if objects.is_object(path):
+        given = objects.chosen(section, path, base_of(section))
+        return given if isinstance(given, type) else type(given)
     if path in names:
         path = f"{HOMES[path]}.{path}"
     if "." not in path:
@@ -138,6 +151,12 @@ def chosen_class(section: str, path: str) -> type:
             f"{did_you_mean(path, names)}"
         )
     return import_class(section, path, BASES[section])
+
+
+def base_of(section: str) -> type:
+    """The class that every class of a part derives from."""
+    found: type = import_object(section, BASES[section])
+    return found
 
 
 def own_arguments(component: type, section: str = "") -> dict[str, Argument]:
@@ -152,6 +171,7 @@ def schema(classes: dict[str, str]) -> dict[str, Argument]:
 
     found = [SEED, *own_arguments(Trainer).values(), *own_arguments(RunStore).values(), *OPTIONS]
     for section, path in classes.items():
-        found += own_arguments(chosen_class(section, path), section).values()
+        if not (objects.is_object(path) and not isinstance(objects.found(path, section), type)):
+            found += own_arguments(chosen_class(section, path), section).values()
     found += arguments(NoiseTable, "noise").values()
     return {argument.key: argument for argument in found}

@@ -2,17 +2,22 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 from distes.api.build import build, in_section
 from distes.api.configuration import Configuration
+from distes.api.monitors import Surroundings, make_monitor, require_installed
 from distes.api.prepare import Run, as_text, prepare
+from distes.api.provenance import record_environment
 from distes.api.result import forget_result, summary, write_result
+from distes.api.screens import Show, Silent
 from distes.errors import ClusterError, ConfigurationError, EvaluationError, RunDirectoryError, trust
-from distes.runs.directory import RunDirectory
-from distes.runs.monitors.base import Monitor
-from distes.runs.monitors.console import Console, number
+from distes.runs.monitors.base import Monitor, Monitors
+from distes.runs.monitors.console import number
+from distes.runs.monitors.jsonl import Jsonl
 from distes.training.budget import Result
+from distes.training.callbacks import Callback
 from distes.training.signals import INTERRUPTED
 
 
@@ -28,20 +33,77 @@ def train(configuration: Configuration, *, resumed: bool = False, replay: str | 
     Raises:
         DistesError: Something that the user can act on. A new run that could not start leaves no run behind.
     """
+    if replay is not None:
+        with ready(configuration, resumed=resumed, only_replays=True) as run:
+            return replay_member(run, replay)
+    result, _ = train_and_return(configuration, resumed=resumed)
+    return INTERRUPTED if result.reason == "interrupted" else 0
+
+
+def train_and_return(
+    configuration: Configuration,
+    *,
+    resumed: bool = False,
+    show: Show = "progress",
+    callbacks: Sequence[Callback] = (),
+    monitors: Sequence[Monitor] = (),
+) -> tuple[Result, str]:
+    """Trains, and returns how the run ended and its run directory.
+
+    Args:
+        configuration: The resolved configuration.
+        resumed: Whether its `run_dir` holds a run to continue.
+        show: Whether to show progress.
+        callbacks: Called after each generation.
+        monitors: Further monitors beside those that the configuration names.
+
+    Raises:
+        DistesError: Something that the user can act on. A new run that could not start leaves no run behind.
+    """
+    require_installed(configuration["monitors"])
+    with ready(configuration, resumed=resumed, show=show, callbacks=callbacks) as run:
+        result, problem = go(run, monitors)
+    end(run, result, problem)
+    return result, run.path
+
+
+@contextlib.contextmanager
+def ready(
+    configuration: Configuration,
+    *,
+    resumed: bool = False,
+    only_replays: bool = False,
+    show: Show = "progress",
+    callbacks: Sequence[Callback] = (),
+) -> Iterator[Run]:
+    """Builds what a configuration describes and starts its workers.
+
+    Raises:
+        DistesError: Something that the user can act on. A new run that could not start leaves no run behind.
+    """
     with trust.recorded() as foreign:
         experiment, policy = build(configuration)
-    trusting = " --trust" if foreign else ""
     with contextlib.closing(experiment.task):
-        ready = prepare(configuration, experiment, policy, trusting, resumed=resumed, only_replays=replay is not None)
-        with ready as run, _named(run.resume), in_section("strategy", type(experiment.strategy)):
-            if replay is not None:
-                return replay_member(run, replay)
-            result, problem = go(run)
-        return end(run, result, problem)
+        prepared = prepare(
+            configuration,
+            experiment,
+            policy,
+            " --trust" if foreign else "",
+            resumed=resumed,
+            only_replays=only_replays,
+            show=show,
+            callbacks=callbacks,
+        )
+        with prepared as run, _named(run.resume), in_section("strategy", type(experiment.strategy)):
+            yield run
 
 
-def go(run: Run) -> tuple[Result, str | None]:
+def go(run: Run, monitors: Sequence[Monitor] = ()) -> tuple[Result, str | None]:
     """Trains, and writes `result.json`.
+
+    Args:
+        run: The run, ready.
+        monitors: Further monitors beside those that the configuration names.
 
     Returns:
         How the run ended, and why that could not be written, if it could not.
@@ -52,9 +114,10 @@ def go(run: Run) -> tuple[Result, str | None]:
         directory.write_config(text)
         directory.truncate_metrics(run.trainer.generation)
         run.archive.truncate_population(run.trainer.generation)
-    run.monitors.extend(
-        start_monitors(directory, run.console, text, run.trainer.generation + 1 if run.resumed else None)
-    )
+    if problem := record_environment(directory.path, resumed=run.resumed):
+        run.console.say(problem)
+    first = run.trainer.generation + 1 if run.resumed else None
+    run.monitors.extend(start_monitors(run, text, first, monitors))
     run.begun()
     result = run.trainer.run()
     return result, write_result(directory, result)
@@ -113,21 +176,27 @@ def replay_member(run: Run, what: str) -> int:
     return 0
 
 
-def start_monitors(directory: RunDirectory, console: Console, text: str, resumed_at: int | None) -> list[Monitor]:
-    """The monitors of a run: terminal, metrics.jsonl and TensorBoard, which is imported only here.
+def start_monitors(run: Run, text: str, resumed_at: int | None, further: Sequence[Monitor]) -> list[Monitor]:
+    """The monitors of a run: the screen, metrics.jsonl, those that the configuration names, and further ones.
 
     Args:
-        directory: The run directory, which holds their files.
-        console: The terminal.
-        text: The resolved configuration in YAML, for TensorBoard.
+        run: The run.
+        text: The resolved configuration in YAML.
         resumed_at: The first generation that a resumed run will record; None for a new run.
-    """
-    from distes.runs.monitors.base import Monitors
-    from distes.runs.monitors.jsonl import Jsonl
-    from distes.runs.monitors.tensorboard import TensorBoard
+        further: Monitors that a program has given.
 
-    files = [Jsonl(directory.metrics), TensorBoard(directory.path, purge_from=resumed_at, configuration_text=text)]
-    return [Monitors([console, *files], console.say)]
+    Raises:
+        ConfigurationError: One cannot be made.
+    """
+    made: list[Monitor] = [Jsonl(run.directory.metrics)]
+    try:
+        for name in run.configuration["monitors"]:
+            made.append(make_monitor(name, Surroundings(run.directory.path, run.configuration, text, resumed_at)))
+    except BaseException:
+        Monitors(made).close()
+        raise
+    say = None if isinstance(run.console, Silent) else run.console.say  # None: a warning
+    return [Monitors([cast(Monitor, run.console), *made, *further], say)]
 
 
 @contextlib.contextmanager

@@ -4,8 +4,11 @@ Axes: O observation, A action (the numbers a policy answers with).
 """
 
 import contextlib
+import copy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,38 +18,63 @@ from distes.errors import CheckpointError, ConfigurationError, DistesError, Eval
 from distes.errors.installation import install
 from distes.runs.policy_files import SavedPolicy
 from distes.tasks import one_episode
+from distes.tasks.actor import Actor
 
 
 class Player:
     """Plays a saved policy, without action noise, in its environment."""
 
-    def __init__(self, saved: SavedPolicy, render_mode: str | None = None) -> None:
+    def __init__(self, saved: SavedPolicy, render_mode: str | None = None, *, open_environment: bool = True) -> None:
         """Makes the policy and the environment.
 
         Args:
             saved: The saved policy, as `load_policy` returns it.
             render_mode: Gymnasium's "human" or "rgb_array"; None renders nothing.
+            open_environment: Whether to make the environment at once. An error leaves none open.
 
         Raises:
             ConfigurationError: The task has no episodes, or the environment cannot be made or rendered in this mode.
             CheckpointError: The saved parameters are not those of the policy.
         """
-        self._task = construct("task", saved.task)
-        with self._raising():
-            self._observation, self._action = self._task.observation_and_action()
-        self._policy = build_policy(saved.policy, saved.observation_shape, saved.action_size).eval()
+        self._render_mode = render_mode
+        self.task = construct("task", saved.task)
         try:
-            self._policy.load_state_dict(saved.module_state)
-        except RuntimeError as error:
-            what = " ".join(str(error).split())
-            raise CheckpointError(f"The saved parameters do not fit the policy: {what}") from error
-        self._normalization = saved.normalization
-        self._check_sizes(saved)
-        self.environment = self._task.make()
-        if render_mode is not None:
-            self._check_mode(render_mode)
+            with self._raising():
+                self._observation, self._action = self.task.observation_and_action()
+            self._policy = build_policy(saved.policy, saved.observation_shape, saved.action_size).eval()
+            try:
+                self._policy.load_state_dict(saved.module_state)
+            except RuntimeError as error:
+                what = " ".join(str(error).split())
+                raise CheckpointError(f"The saved parameters do not fit the policy: {what}") from error
+            self._normalization = saved.normalization
+            self._check_sizes(saved)
+            if open_environment:
+                _ = self.environment
+        except BaseException:
             self.close()
-            self.environment = self._task.make(render_mode)
+            raise
+
+    @property
+    def actor(self) -> Actor:
+        """The policy with all that stands between it and the environment."""
+        return Actor(self._policy, self._observation, self._action, self._normalization)
+
+    @cached_property
+    def environment(self) -> Any:
+        """The environment.
+
+        Raises:
+            ConfigurationError: It cannot be made, or not be rendered in this mode.
+        """
+        environment = self.task.make()
+        if self._render_mode is not None:
+            try:
+                self._check_mode(self._render_mode, environment.metadata.get("render_modes") or ())
+            finally:
+                _close(environment)
+            environment = self.task.make(self._render_mode)
+        return environment
 
     def episode(self, seed: int) -> Iterator[float]:
         """Plays one episode and yields the reward of each step after it, when the environment can be rendered.
@@ -65,9 +93,31 @@ class Player:
                 self._action,
                 seed,
                 normalization=self._normalization,
-                max_steps=self._task.max_steps,
+                max_steps=self.task.max_steps,
             ):
                 yield reward
+
+    def observations(self, seed: int) -> Iterator[Any]:
+        """Yields what the environment shows, episode after episode without end.
+
+        Args:
+            seed: The seed of the first episode.
+
+        Raises:
+            EvaluationError: The environment or the policy raised an error.
+        """
+        act, limit = self.actor, self.task.max_steps
+        while True:
+            with self._raising():
+                seen, _ = self.environment.reset(seed=seed)
+                state, steps, ended = act.initial_state(1), 0, False
+                while not ended:
+                    yield copy.deepcopy(seen)
+                    numbers_1A, state = act.numbers(act.rows([seen]), state)
+                    seen, _, terminated, truncated, _ = self.environment.step(self._action.read_all(numbers_1A)[0])
+                    steps += 1
+                    ended = terminated or truncated or steps == limit
+            seed += 1
 
     def frame(self) -> NDArray[np.uint8]:
         """The current frame, (height, width, 3) uint8. Height and width are even, as most video formats require.
@@ -83,16 +133,17 @@ class Player:
         return even
 
     def close(self) -> None:
-        """Closes the environment and its window."""
-        with contextlib.suppress(Exception):  # some simulators raise errors when they are closed, without consequences
-            self.environment.close()
+        """Closes the environment and its window; the next episode makes it again."""
+        if "environment" in self.__dict__:
+            _close(self.__dict__.pop("environment"))
+        with contextlib.suppress(Exception):
+            self.task.close()
 
-    def _check_mode(self, render_mode: str) -> None:
-        modes = self.environment.metadata.get("render_modes") or ()
+    def _check_mode(self, render_mode: str, modes: Sequence[str]) -> None:
         if render_mode not in modes:
             can = ", ".join(map(str, modes)) or "none"
             raise ConfigurationError(
-                f"The environment {self._task.name} has no render mode {render_mode!r}; it has: {can}."
+                f"The environment {self.task.name} has no render mode {render_mode!r}; it has: {can}."
             )
 
     def _check_sizes(self, saved: SavedPolicy) -> None:
@@ -100,7 +151,7 @@ class Player:
         mean_O = self._normalization.mean_O if self._normalization else np.zeros(now[0])
         if now != (saved.observation_shape, saved.action_size) or mean_O.shape != now[0]:
             raise ConfigurationError(
-                f"The environment {self._task.name} is not what it was in training: its observation shape and action "
+                f"The environment {self.task.name} is not what it was in training: its observation shape and action "
                 f"size are {now}, the policy's are {saved.observation_shape, saved.action_size}."
             )
 
@@ -119,5 +170,10 @@ class Player:
             elif "OpenGL" in what:
                 hint = ". Without a screen, MuJoCo draws with MUJOCO_GL=egl or MUJOCO_GL=osmesa in the environment."
             raise EvaluationError(
-                f"The environment {self._task.name}, or the policy in it, raised {what}{hint}"
+                f"The environment {self.task.name}, or the policy in it, raised {what}{hint}"
             ) from error
+
+
+def _close(environment: Any) -> None:
+    with contextlib.suppress(Exception):  # some simulators raise errors when they are closed, without consequences
+        environment.close()

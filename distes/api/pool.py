@@ -4,11 +4,11 @@ import os
 from collections.abc import Callable
 
 from distes.api.configuration import Configuration
+from distes.api.screens import Screen
 from distes.perturbations.base import Perturbation
 from distes.pools.base import Pool
 from distes.pools.device import configure_torch, visible_gpus
 from distes.pools.experiment import Experiment
-from distes.runs.monitors.console import Console
 
 
 def decide_device(configuration: Configuration, experiment: Experiment) -> Experiment:
@@ -24,7 +24,7 @@ def decide_device(configuration: Configuration, experiment: Experiment) -> Exper
     return experiment.with_device(visible_gpus())
 
 
-def start_pool(configuration: Configuration, experiment: Experiment, console: Console, sync: str) -> Pool:
+def start_pool(configuration: Configuration, experiment: Experiment, console: Screen, sync: str) -> Pool:
     """The pool: this process for `workers: 0`, otherwise Ray, which is imported only then.
 
     Args:

@@ -4,28 +4,29 @@ import contextlib
 import itertools
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from torch import nn
 
-from distes.api import yaml_text
-from distes.api.build import identity
+from distes.api import objects, yaml_text
+from distes.api.build import fixed_numbers, identity
 from distes.api.configuration import Configuration
 from distes.api.configuration import experiment as settings
 from distes.api.keys import own_arguments
 from distes.api.pool import decide_device, start_pool, sum_on
+from distes.api.screens import Screen, Show, screen_for
 from distes.errors import installation
 from distes.pools.base import Pool
 from distes.pools.experiment import Experiment
 from distes.runs.directory import RunDirectory
 from distes.runs.monitors.base import Monitor
-from distes.runs.monitors.console import Console
 from distes.runs.store import RunStore
 from distes.tasks.base import Task
 from distes.training.budget import Budget
+from distes.training.callbacks import Callback
 from distes.training.centre import target_of
 from distes.training.signals import clean_up_first
 from distes.training.trainer import Trainer
@@ -53,7 +54,7 @@ class Run:
     path: str
     directory: RunDirectory
     resumed: bool
-    console: Console
+    console: Screen
     archive: RunStore
     pool: Pool
     trainer: Trainer
@@ -63,7 +64,12 @@ class Run:
 
     @property
     def resume(self) -> str:
-        """The command that resumes the run. The address of a cluster must be given again."""
+        """The command that resumes the run. The address of a cluster must be given again.
+
+        Where the run was given objects, it is a line of Python, since no command can give them.
+        """
+        if given := objects.arguments_of(self.configuration):
+            return f"distes.resume({self.path!r}, {', '.join(f'{name}=...' for name in given)}) in Python"
         command = f"{installation.script('launch')} --resume {shlex.quote(self.path)}{self.trusting}"
         address = self.configuration["address"]
         return command if address in (None, "auto") else f"{command} --address {shlex.quote(address)}"
@@ -78,6 +84,8 @@ def prepare(
     *,
     resumed: bool,
     only_replays: bool,
+    show: Show = "progress",
+    callbacks: Sequence[Callback] = (),
 ) -> Iterator[Run]:
     """Opens the run directory, reads its newest checkpoint, starts the pool and makes the trainer.
 
@@ -89,6 +97,8 @@ def prepare(
         resumed: Whether the run directory holds a run to continue.
         only_replays: Whether a member is to be replayed. The directory is then only read, and another process may hold
             it.
+        show: Whether to show progress.
+        callbacks: Called after each generation.
 
     Raises:
         DistesError: Something that the user can act on. A new run that could not start leaves no run behind.
@@ -100,13 +110,15 @@ def prepare(
     experiment = decide_device(configuration, experiment)
     configuration = {**configuration, "device": experiment.device}
     determined_by = {**settings(configuration), **identity(experiment, policy)}
+    if objects.is_object(configuration["policy"]["class_path"]):
+        determined_by["policy/fixed"] = fixed_numbers(policy)
     task, strategy = experiment.task, experiment.strategy
     assert strategy is not None
     path = configuration["run_dir"] or new_run_dir(task.name)
     clean_up_first()
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(_directory(path, configuration, resumed=resumed, only_replays=only_replays))
-        console = _console(configuration, task, path, budget, target)
+        console = _console(configuration, task, path, budget, target, show)
         _say_notices(configuration, task, directory, console)
         archive = _archive(configuration, task, policy, directory, console, determined_by)
         state = archive.restore() if resumed else None  # another run's state is refused before anything starts
@@ -128,6 +140,7 @@ def prepare(
             noise=experiment.noise,
             pool=pool,
             monitors=monitors,
+            callbacks=callbacks,
             archive=archive,
             **options,
         )
@@ -151,8 +164,11 @@ def _directory(path: str, configuration: Configuration, *, resumed: bool, only_r
     return RunDirectory.open(path) if resumed else RunDirectory.create(path, as_text(configuration))
 
 
-def _console(configuration: Configuration, task: Task, path: str, budget: Budget, target: float | None) -> Console:
-    return Console(
+def _console(
+    configuration: Configuration, task: Task, path: str, budget: Budget, target: float | None, show: Show
+) -> Screen:
+    return screen_for(
+        show,
         generations=budget.generations,
         total_timesteps=budget.total_timesteps,
         max_seconds=budget.max_seconds,
@@ -162,11 +178,18 @@ def _console(configuration: Configuration, task: Task, path: str, budget: Budget
     )
 
 
-def _say_notices(configuration: Configuration, task: Task, directory: RunDirectory, console: Console) -> None:
+def _say_notices(configuration: Configuration, task: Task, directory: RunDirectory, console: Screen) -> None:
     """Prints what the run directory and the task have to say."""
     notices = [*directory.warnings, *(task.notice or "").splitlines()]
     if configuration["target_fitness"] is None and task.threshold_notice:
         notices.append(task.threshold_notice)
+    if given := objects.arguments_of(configuration):
+        again = ", ".join(f"{name}=..." for name in given)
+        notices.append(
+            f"config.yaml names {' and '.join(given.values())}, which no file holds: to resume this run or to load its "
+            f"policy, a program must give the same again, as distes.resume(RUN_DIR, {again}) or "
+            f"distes.load(RUN_DIR, {again})."
+        )
     for notice in notices:
         console.say(notice)
 
@@ -176,7 +199,7 @@ def _archive(
     task: Task,
     policy: nn.Module,
     directory: RunDirectory,
-    console: Console,
+    console: Screen,
     determined_by: dict[str, str],
 ) -> RunStore:
     description = {

@@ -116,13 +116,13 @@ def load_policy(run_dir: Path | str, which: Which = "best") -> SavedPolicy:
     """Reads a saved policy of a run.
 
     Args:
-        run_dir: The run directory.
+        run_dir: The run directory, or its `policy` folder alone.
         which: "best" or "last".
 
     Raises:
         CheckpointError: There is no such policy, or it is damaged or cannot be read.
     """
-    directory = Path(run_dir) / "policy"
+    directory = policy_folder(run_dir)
     path = directory / f"{which}.safetensors"
     if not os.path.lexists(path):
         others = [name for name in ("best", "last") if (directory / f"{name}.safetensors").exists()]
@@ -136,6 +136,12 @@ def load_policy(run_dir: Path | str, which: Which = "best") -> SavedPolicy:
         raise CheckpointError(f"{path} cannot be read: {atomic_files.reason(error)}.") from error
     except (ValueError, LookupError, TypeError, ArithmeticError, RuntimeError) as error:  # with RecursionError
         raise CheckpointError(f"{path} is damaged or was not written by distes ({error}).") from error
+
+
+def policy_folder(run_dir: Path | str) -> Path:
+    """Returns the folder of policies: that of a run, or the given one if it holds `policy.json` itself."""
+    path = Path(run_dir)
+    return path if (path / DESCRIPTION).is_file() else path / "policy"
 
 
 def _read_parameters(path: Path) -> tuple[dict[str, torch.Tensor], Normalization | None, dict[str, Any]]:

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from distes.errors import ConfigurationError
+from distes.policies import complete
 from distes.population import Floats
 
 
@@ -32,6 +33,10 @@ class Action(ABC):
     @abstractmethod
     def read_all(self, numbers_RA: Floats) -> Any:
         """Returns a sequence or array of R actions, from (R, A) float32."""
+
+    @abstractmethod
+    def module(self) -> nn.Module:
+        """Returns a module that makes the same actions of tensors (R, A), for use without an environment."""
 
     @abstractmethod
     def empty(self, rows: int, device: torch.device) -> Tensor:
@@ -52,6 +57,10 @@ class DiscreteAction(Action):
     def read_all(self, numbers_RA: Floats) -> Any:
         """Returns a list of R ints."""
         return (numbers_RA.argmax(1) + self._start).tolist()
+
+    def module(self) -> nn.Module:
+        """See the base class."""
+        return complete.Largest([self.size], [self._start], single=True)
 
     def empty(self, rows: int, device: torch.device) -> Tensor:
         """Returns int64, (R,)."""
@@ -76,6 +85,11 @@ class MultiDiscreteAction(Action):
     def read_all(self, numbers_RA: Floats) -> Any:
         """Returns int64, (R, groups)."""
         return np.stack([numbers_RA[:, place].argmax(1) for place in self._places], axis=1) + self._starts
+
+    def module(self) -> nn.Module:
+        """See the base class."""
+        sizes = [place.stop - place.start for place in self._places]
+        return complete.Largest(sizes, self._starts.tolist(), single=False)
 
     def empty(self, rows: int, device: torch.device) -> Tensor:
         """Returns int64, (R, groups)."""
@@ -115,6 +129,11 @@ class BoxAction(Action):
             actions_RA = self._middle + self._half * np.minimum(np.maximum(actions_RA, -1), 1)
         bounded_RA = np.minimum(np.maximum(actions_RA, self._low), self._high)  # np.clip takes three times as long
         return bounded_RA.reshape(-1, *self._shape)
+
+    def module(self) -> nn.Module:
+        """See the base class."""
+        low, high = (torch.from_numpy(bound.copy()) for bound in (self._low, self._high))
+        return complete.Bounded(low, high, self._shape, self._rescale)
 
     def empty(self, rows: int, device: torch.device) -> Tensor:
         """Returns (R, *shape), in the dtype of the space."""

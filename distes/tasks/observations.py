@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from torch import Tensor
+from torch import Tensor, nn
 
 from distes.errors import ConfigurationError
+from distes.policies import complete
 from distes.population import Floats
 
 SMALLEST_IMAGE = 8  # pixels of the shorter side, by which images of floats or bools are told from other matrices
@@ -30,6 +31,18 @@ class Observation(ABC):
 
     shape: tuple[int, ...]
     always_finite = False
+
+    @abstractmethod
+    def count(self, observation: Any) -> int | None:
+        """Returns how many observations a batch has along its leading axis; None for a single observation.
+
+        Raises:
+            ValueError: It is neither a single observation of the space nor a batch of them.
+        """
+
+    @abstractmethod
+    def module(self) -> nn.Module:
+        """Returns a module that does the same to a batch of tensors, for use without an environment."""
 
     @abstractmethod
     def write(self, observation: Any, row: Floats) -> None:
@@ -52,6 +65,14 @@ class FlatObservation(Observation):
         """Takes the shape of the Box."""
         self.shape = (int(np.prod(shape, dtype=np.int64)),)
         self._box, self._as_is = shape, len(shape) == 1
+
+    def count(self, observation: Any) -> int | None:
+        """See the base class."""
+        return _count(observation, self._box)
+
+    def module(self) -> nn.Module:
+        """See the base class."""
+        return complete.Flat()
 
     def write(self, observation: Any, row: Floats) -> None:
         """Copies the observation, flattened, and converts it to float32.
@@ -85,6 +106,14 @@ class OneHotObservation(Observation):
         """Takes the number of values, and the first value."""
         self.shape, self._start = (n,), start
 
+    def count(self, observation: Any) -> int | None:
+        """See the base class."""
+        return _count(observation, ())
+
+    def module(self) -> nn.Module:
+        """See the base class."""
+        return complete.OneHot(self.shape[0], self._start)
+
     def write(self, observation: Any, row: Floats) -> None:
         """Sets one number of a row to 1, and the others to 0."""
         row[:] = 0
@@ -106,6 +135,19 @@ class DictObservation(Observation):
             self._parts.append((key, part, slice(start, start + part.shape[0])))
             start += part.shape[0]
         self.shape = (start,)
+
+    def count(self, observation: Any) -> int | None:
+        """See the base class; all parts must have the same leading axis."""
+        if not isinstance(observation, Mapping) or not observation.keys() >= {key for key, _, _ in self._parts}:
+            raise ValueError(f"it must be a mapping with the keys {', '.join(key for key, _, _ in self._parts)}")
+        counts = {part.count(observation[key]) for key, part, _ in self._parts}
+        if len(counts) > 1:
+            raise ValueError("its parts differ in their numbers of rows")
+        return counts.pop()
+
+    def module(self) -> nn.Module:
+        """See the base class."""
+        return complete.Parts([key for key, _, _ in self._parts])
 
     def write(self, observation: Any, row: Floats) -> None:
         """Writes each part into its place of the row."""
@@ -131,7 +173,7 @@ class ImageObservation(Observation):
             always_finite: Whether all numbers of the Box's type are finite, which those of floats are not.
         """
         self.always_finite = always_finite
-        self._scale = 1 / brightest
+        self._scale, self._box = 1 / brightest, shape
         image = shape[-3:]
         self._last = len(image) == 3 and image[2] < image[0]
         self._frames = shape[:-3]
@@ -141,6 +183,14 @@ class ImageObservation(Observation):
             image = (1, *image)
         self._reshape = image
         self.shape = (int(np.prod(self._frames, dtype=np.int64)) * image[0], *image[1:])
+
+    def count(self, observation: Any) -> int | None:
+        """See the base class."""
+        return _count(observation, self._box)
+
+    def module(self) -> nn.Module:
+        """See the base class."""
+        return complete.Image(self._scale, self._last, len(self._frames), self.shape)
 
     def write(self, observation: Any, row: Floats) -> None:
         """Moves the channels to the front, and scales to [0, 1]."""
@@ -158,6 +208,20 @@ class ImageObservation(Observation):
             observation, rows = observation.flatten(0, 1), rows.view(-1, *self._reshape)
         images = observation.permute(0, 3, 1, 2) if self._last else observation.reshape(-1, *self._reshape)
         torch.mul(images, self._scale, out=rows)
+
+
+def _count(observation: Any, single: tuple[int, ...]) -> int | None:
+    """The length of the leading axis that an observation has beside those of a single one.
+
+    Raises:
+        ValueError: Its shape is neither.
+    """
+    shape = np.shape(observation)
+    if shape == single:
+        return None
+    if len(shape) == len(single) + 1 and shape[1:] == single:
+        return int(shape[0])
+    raise ValueError(f"its shape must be {single}, or (rows, {', '.join(map(str, single))}); got {shape}")
 
 
 def observation_of(space: spaces.Space[Any]) -> Observation:

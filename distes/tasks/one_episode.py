@@ -4,16 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from distes.errors import EvaluationError
-from distes.policies.base import StatefulPolicy
 from distes.population import Normalization
 from distes.tasks.actions import Action
+from distes.tasks.actor import Actor
 from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION
-from distes.tasks.normalization import Normalizer
 from distes.tasks.observations import Observation
 
 
@@ -41,27 +39,19 @@ def steps(
     Raises:
         EvaluationError: An observation or an output of the policy is not finite.
     """
-    state = policy.initial_state(1) if isinstance(policy, StatefulPolicy) else None
-    normalizer = None if normalization is None else Normalizer(normalization)
+    act = Actor(policy, observation, action, normalization)
+    state = act.initial_state(1)
     count, ended = 0, False
     seen, _ = environment.reset(seed=seed)
     while not ended:
-        row_O = np.zeros(observation.shape, np.float32)
-        observation.write(seen, row_O)
+        row_O = act.rows([seen])
         _require_finite(row_O, NON_FINITE_OBSERVATION, count, seed)
-        given_O = row_O if normalizer is None else normalizer(row_O)
-        x = torch.tensor(given_O).unsqueeze(0)  # a copy: some policies write to what they are given
-        with torch.inference_mode():
-            if state is None:
-                output = policy(x)
-            else:
-                output, state = policy(x, state)
-        numbers_1A = output.numpy()
+        numbers_1A, state = act.numbers(row_O, state)
         _require_finite(numbers_1A, NON_FINITE_ANSWER, count, seed)
         seen, reward, terminated, truncated, _ = environment.step(action.read_all(numbers_1A)[0])
         count += 1
         ended = terminated or truncated or count == max_steps
-        yield row_O, float(reward)
+        yield row_O[0], float(reward)
 
 
 def _require_finite(numbers: NDArray[np.float32], reason: str, steps: int, seed: int) -> None:

@@ -11,7 +11,8 @@ class Result:
     """How a run ended.
 
     Attributes:
-        reason: `target_fitness`, `generations`, `total_timesteps`, `max_seconds` or `interrupted`.
+        reason: `target_fitness`, `generations`, `total_timesteps`, `max_seconds` or `interrupted`; or what a
+            callback returned.
         generation: Generations done.
         timesteps: Environment steps of all populations.
         seconds: Training time, including the time before a resume.

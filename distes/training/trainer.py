@@ -28,6 +28,7 @@ from distes.strategies.base import Strategy, require_population
 from distes.tasks.base import Task
 from distes.tasks.normalization import RunningStat, every_fraction
 from distes.training.budget import Budget, Result
+from distes.training.callbacks import Callback, Callbacks
 from distes.training.centre import CentreEvaluation, centre_alone, centre_of
 from distes.training.confirmation import confirmed
 from distes.training.member import follow, member_alone
@@ -47,6 +48,7 @@ class Trainer:
         noise: NoiseTable,
         pool: Pool,
         monitors: Sequence[Monitor] = (),
+        callbacks: Sequence[Callback] = (),
         archive: RunStore | None = None,
         generations: int | None = 1000,
         total_timesteps: int | None = None,
@@ -65,6 +67,8 @@ class Trainer:
             noise: The shared noise table, whose fingerprint is recorded.
             pool: The pool that evaluates populations.
             monitors: Receive the metrics of each generation. An error of a monitor becomes a warning.
+            callbacks: Called after each generation with its metrics and fitness_N2; the run ends if one returns a
+                reason, a text. An exception ends it as well, with the state saved.
             archive: Saves checkpoints and policies; None saves nothing.
             generations: Stop after this many generations; null for no limit.
             total_timesteps: Stop once the populations have taken this many environment steps; null for no limit.
@@ -87,6 +91,7 @@ class Trainer:
             require_instance("a monitor", monitor, Monitor)
         self._task, self._strategy, self._noise, self._pool = task, strategy, noise, pool
         self._monitors, self._archive = Monitors(monitors), archive
+        self._callbacks = Callbacks(callbacks)
         self._budget = Budget(generations, total_timesteps, max_seconds)
         self._eval_episodes, self._refuses_non_finite = eval_episodes, non_finite == "refuse"
         self._centre = CentreEvaluation(
@@ -223,7 +228,9 @@ class Trainer:
         learnt = self._tell(scalars, self._progress.after(evaluation, best), fitness_E)
         clock.append(time.perf_counter())
         phases = *np.diff(clock).tolist(), self._recording
-        self._monitors.record(self._metrics(scalars, fitness_E, learnt, phases), scalars.fitness_N2)
+        metrics = self._metrics(scalars, fitness_E, learnt, phases)
+        self._monitors.record(metrics, scalars.fitness_N2)
+        self._callbacks.call(metrics, scalars.fitness_N2)
         if self._archive is not None:
             if self._archive.records_population:
                 observed = self._progress.state_dict()["observations"]
@@ -303,6 +310,8 @@ class Trainer:
     def _reason_to_stop(self) -> str | None:
         if self._progress.reached is not None:
             return "target_fitness"
+        if self._callbacks.reason is not None:
+            return self._callbacks.reason
         return self._budget.spent(self._progress.generation, self._progress.timesteps, self._progress.seconds)
 
     def _final_result(self, reason: str, signals: StopSignals) -> Result:

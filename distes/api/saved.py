@@ -1,0 +1,242 @@
+"""A saved policy, ready for use: observations in, actions out.
+
+Axes: R rows, A action, S memory, E episodes.
+"""
+
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from distes.api.history import as_html
+from distes.api.objects import Objects
+from distes.api.player import Player
+from distes.errors import ConfigurationError
+from distes.errors.trust import only_own
+from distes.policies.complete import CompletePolicy, CompleteRecurrentPolicy, Normalize
+from distes.runs.monitors.console import number
+from distes.runs.policy_files import DESCRIPTION, SavedPolicy, load_policy, policy_folder
+from distes.tasks.normalization import CLIP
+
+
+def load(
+    path: str | os.PathLike[str], which: Literal["best", "last"] = "best", *, trust: bool = False, **objects: Any
+) -> "Policy":
+    """Loads the policy that a run saved.
+
+    Args:
+        path: The run directory, or its `policy` folder, also alone.
+        which: The centre with the best evaluation, or the last one.
+        trust: Whether the run may import and call code that is not part of distes: its own policy, an environment or a
+            wrapper by import path.
+        objects: What `distes.train` was given and no file holds, by the same names: `policy=module`, `env=function`.
+
+    Raises:
+        DistesError: There is no such policy, or it cannot be made. The message says what to do.
+    """
+    given = Objects()
+    named = {text for text in (given.plain(value, name) for name, value in objects.items()) if isinstance(text, str)}
+    with given.offered():
+        return Policy.read(Path(path), which, trust=trust, named=named)
+
+
+class Policy:
+    """A saved policy with the normalisation of its observations and the mapping to actions.
+
+    Attributes:
+        saved: What was read from the disk: where the policy comes from, and its numbers.
+    """
+
+    def __init__(self, saved: SavedPolicy) -> None:
+        """Makes the policy. The task says how observations and actions look; its environment is made to be asked.
+
+        Raises:
+            DistesError: The policy or its task cannot be made.
+        """
+        self.saved = saved
+        self._player = Player(saved, open_environment=False)
+        self._actor = self._player.actor
+        self._player.close()
+
+    @classmethod
+    def read(
+        cls, path: Path, which: Literal["best", "last"] = "best", *, trust: bool = False, named: set[str] | None = None
+    ) -> Self:
+        """Reads a policy from a run directory or a policy folder, as `load` does."""
+        if which not in ("best", "last"):
+            raise ConfigurationError(f"which must be 'best' or 'last'; got {which!r}.")
+        saved = load_policy(path, which)
+        with nullcontext() if trust else only_own(str(policy_folder(path) / DESCRIPTION), named or set()):
+            return cls(saved)
+
+    def predict(
+        self,
+        observation: Any,
+        state: NDArray[np.float32] | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Any, NDArray[np.float32] | None]:
+        """Returns actions for one observation, or for a batch of them along a leading axis, and the policy's memory.
+
+        Arguments and results are those of Stable-Baselines3's `predict`.
+
+        Args:
+            observation: As the environment gives it; for a Dict, a mapping.
+            state: What the call before returned; None at the start of an episode.
+            episode_start: Which rows begin an episode, (R,): their memory is reset. None for no row.
+            deterministic: Without effect: a saved policy acts without noise.
+
+        Returns:
+            The action, or one for each row, in NumPy; and the memory, (R, S), or None for a policy without memory.
+
+        Raises:
+            ValueError: The observation has another shape.
+        """
+        del deterministic
+        count = self._actor.observation.count(observation)
+        rows = [observation] if count is None else _unbatched(observation, count)
+        memory = self._memory(len(rows), state, episode_start)
+        numbers_RA, after = self._actor.numbers(self._actor.rows(rows), memory)
+        actions = np.asarray(self._actor.action.read_all(numbers_RA))
+        return actions[0] if count is None else actions, None if after is None else after.numpy()
+
+    def initial_state(self, rows: int = 1) -> NDArray[np.float32] | None:
+        """Returns the memory at the start of an episode, (R, S); None for a policy without memory."""
+        state = self._actor.initial_state(rows)
+        return None if state is None else state.numpy()
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """A module from batches of observations to batches of actions, with all that `predict` does.
+
+        It can be pickled, saved with torch, and exported. A policy with a memory takes and returns it, and has
+        `initial_state(rows)`. Its results are tensors; a row's last bits may depend on the rows beside it.
+        """
+        actor = self._actor
+        normalize: nn.Module = nn.Identity()
+        if actor.normalization is not None:
+            mean, std = (
+                torch.from_numpy(one.copy()) for one in (actor.normalization.mean_O, actor.normalization.std_O)
+            )
+            normalize = Normalize(mean, std, CLIP)
+        kind = CompletePolicy if actor.initial_state(1) is None else CompleteRecurrentPolicy
+        made = kind(actor.observation.module(), normalize, actor.policy, actor.action.module())
+        return made.eval().requires_grad_(False)
+
+    def evaluate(self, episodes: int = 10, seed: int = 0) -> "Episodes":
+        """Plays episodes, as `distes play` does, and returns their returns.
+
+        Args:
+            episodes: Number of episodes.
+            seed: Seed of the first episode; each further episode has the next number.
+
+        Raises:
+            EvaluationError: The environment or the policy raised an error.
+        """
+        if episodes < 1:
+            raise ConfigurationError(f"episodes must be at least 1; got {episodes}.")
+        try:
+            rewards = [list(self._player.episode(seed + number)) for number in range(episodes)]
+        finally:
+            self._player.close()
+        return Episodes(np.array([sum(each) for each in rewards]), np.array([len(each) for each in rewards]))
+
+    def observations(self, count: int, seed: int = 0) -> Any:
+        """Returns the observations of episodes that the policy plays, as a batch.
+
+        Args:
+            count: Number of observations.
+            seed: Seed of the first episode.
+
+        Returns:
+            (count, ...) in the dtype of the environment; of a Dict, a mapping of such arrays.
+        """
+        try:
+            seen = list(itertools.islice(self._player.observations(seed), count))
+        finally:
+            self._player.close()
+        if isinstance(seen[0], Mapping):
+            return {key: np.stack([one[key] for one in seen]) for key in seen[0]}
+        return np.stack([np.asarray(one) for one in seen])
+
+    def _memory(
+        self, rows: int, state: NDArray[np.float32] | None, episode_start: NDArray[np.bool_] | None
+    ) -> torch.Tensor | None:
+        start = self._actor.initial_state(rows)
+        if start is None or state is None:
+            return start
+        if np.shape(state) != tuple(start.shape):
+            raise ValueError(f"state must have the shape {tuple(start.shape)}; got {np.shape(state)}")
+        memory = torch.tensor(np.asarray(state, np.float32))
+        if episode_start is not None:
+            begins_R = torch.as_tensor(np.asarray(episode_start, bool).reshape(-1, 1))
+            memory = torch.where(begins_R, start, memory)
+        return memory
+
+    def __repr__(self) -> str:
+        return f"Policy({', '.join(f'{name} {value}' for name, value in self._facts().items())})"
+
+    def _repr_html_(self) -> str:
+        return as_html("Policy", self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        saved = self.saved
+        mean = "not evaluated" if saved.eval_mean is None else number(saved.eval_mean)
+        over = f" over {saved.eval_episodes} episodes" if saved.eval_mean is not None and saved.eval_episodes else ""
+        return {
+            "class": saved.policy["class_path"].rpartition(".")[2],
+            "task": self._player.task.name,
+            "observation": saved.observation_shape,
+            "outputs": saved.action_size,
+            "generation": f"{saved.generation:,}",
+            "evaluation": f"{mean}{over}",
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Episodes:
+    """What episodes brought.
+
+    Attributes:
+        returns: The sum of each episode's rewards, (E,).
+        lengths: The steps of each episode, (E,).
+    """
+
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(self.returns.mean())
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the returns."""
+        return float(self.returns.std())
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the mean; NaN for a single episode."""
+        count = len(self.returns)
+        return float(self.returns.std(ddof=1) / np.sqrt(count)) if count > 1 else float("nan")
+
+    def __repr__(self) -> str:
+        error = f" (standard error {number(self.standard_error)})" if len(self.returns) > 1 else ""
+        return f"Episodes({number(self.mean)} ± {number(self.std)} over {len(self.returns)} episodes{error})"
+
+
+def _unbatched(observation: Any, count: int) -> Sequence[Any]:
+    """A batch as a sequence of observations."""
+    if isinstance(observation, dict):
+        return [{key: value[row] for key, value in observation.items()} for row in range(count)]
+    return list(np.asarray(observation))

@@ -1,0 +1,42 @@
+"""`distes export`: writes a saved policy as ONNX or with torch.export."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from distes.cli.guard import guarded
+from distes.runs.terminal import tell
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="distes export", description="Exports a saved policy, and checks the file.")
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="the run directory")
+    form = parser.add_mutually_exclusive_group(required=True)
+    form.add_argument("--onnx", type=Path, metavar="FILE", help="for ONNX runtimes; needs the extra onnx")
+    form.add_argument("--torch_export", type=Path, metavar="FILE", help="for torch.export.load")
+    parser.add_argument("--policy", choices=("best", "last"), default="best", help="(default: %(default)s)")
+    parser.add_argument("--trust", action="store_true", help="let the run import code that is not part of distes")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `distes export` and returns the exit code, as `guarded` does.
+
+    Args:
+        argv: The arguments after `export`; None takes those of this process.
+    """
+    flags = _parser().parse_args(argv)
+
+    def work() -> int:
+        from distes.api.export import OBSERVATIONS, export
+        from distes.api.saved import load
+
+        path, form = (flags.onnx, "onnx") if flags.onnx is not None else (flags.torch_export, "torch_export")
+        difference = export(load(flags.run_dir, flags.policy, trust=flags.trust), path, form)
+        text = f"{path}: agrees with predict on {OBSERVATIONS:,} observations (largest difference {difference:.1e})\n"
+        tell(text, sys.stdout)
+        return 0
+
+    return guarded(work, debug=lambda: flags.debug, interrupted="Interrupted.\n")
