@@ -1,23 +1,16 @@
 """The keys of the configuration and their ranges, and the classes that may be chosen."""
 
 import math
-import re
 from typing import Literal
 
 from distes import HOMES
+from distes.api.classes import CLASSES
 from distes.api.signature import Argument, arguments
 from distes.errors import ConfigurationError, did_you_mean
 from distes.errors.imports import import_class
 from distes.noise.draws import MAX_EPISODES
 from distes.noise.table import NoiseTable
 
-# The folder of distes that holds the classes of a part. Public classes in that folder have short names, and the first
-# of them is the default.
-FOLDERS = {"task": "tasks", "policy": "policies", "strategy": "strategies", "perturbation": "perturbations"}
-CLASSES = {
-    section: [name for name, home in HOMES.items() if re.fullmatch(rf"distes\.{folder}\.(?!base$|layout$)\w+", home)]
-    for section, folder in FOLDERS.items()
-}
 BASES = {
     "task": "distes.tasks.base.Task",
     "policy": "torch.nn.Module",
@@ -81,6 +74,7 @@ OPTIONS = [
     ),
     Argument("oversubscribe", bool, False, "Whether to start more workers than there are cores."),
     Argument("chunk_size", int | None, None, "Members in a chunk, an even number; null chooses by population size."),
+    Argument("quiet", bool, False, "Print only warnings and how the run ended."),
     Argument("debug", bool, False, "Show the traceback of an error."),
 ]
 # What may change when a run is resumed.
@@ -88,7 +82,7 @@ BUDGET_AND_PLACE = {
     *("generations", "total_timesteps", "max_seconds", "target_fitness"),
     *("workers", "min_workers", "start_timeout", "chunk_timeout", "sync"),
     *("eval_episodes", "eval_every", "final_episodes"),
-    *("device", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug"),
+    *("device", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug", "quiet"),
 }
 # Minimum and maximum of top-level keys.
 RANGES = {

@@ -64,7 +64,7 @@ class Run:
     @property
     def resume(self) -> str:
         """The command that resumes the run. The address of a cluster must be given again."""
-        command = f"{installation.script('launch')} --resume {shlex.quote(self.path)}{self.trusting}"
+        command = f"{installation.command('resume')} {shlex.quote(self.path)}{self.trusting}"
         address = self.configuration["address"]
         return command if address in (None, "auto") else f"{command} --address {shlex.quote(address)}"
 
