@@ -159,12 +159,13 @@ def _console(configuration: Configuration, task: Task, path: str, budget: Budget
         target_fitness=target,
         title=f"{task.name} in {path}",
         in_process=configuration["workers"] == 0,
+        quiet=configuration["quiet"],
     )
 
 
 def _say_notices(configuration: Configuration, task: Task, directory: RunDirectory, console: Console) -> None:
     """Prints what the run directory and the task have to say."""
-    notices = [*directory.warnings, *(task.notice or "").splitlines()]
+    notices = [*directory.warnings, *("" if configuration["quiet"] else task.notice or "").splitlines()]
     if configuration["target_fitness"] is None and task.threshold_notice:
         notices.append(task.threshold_notice)
     for notice in notices:
