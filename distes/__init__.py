@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distes.api.compare import compare as compare
-    from distes.api.sweep import sweep as sweep
     from distes.api.run import Run as Run
     from distes.api.saved import Policy as Policy
     from distes.api.saved import load as load
+    from distes.api.sweep import sweep as sweep
     from distes.api.train import resume as resume
     from distes.api.train import train as train
     from distes.errors import DistesError as DistesError

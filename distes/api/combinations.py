@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distes.api.classes import CLASSES
 from distes.api.configuration import DEFAULTS, Configuration, Layer, resolve
-from distes.api.keys import CLASSES
 from distes.api.signature import NoText, Text, shown
 from distes.errors import ConfigurationError
 from distes.runs.groups import short_names, text_of

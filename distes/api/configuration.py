@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from distes.api import yaml_text
-from distes.api.keys import BUDGET_AND_PLACE, CLASSES, RANGES, SUPPLIED, chosen_class, schema, short_name
+from distes.api.classes import CLASSES
+from distes.api.keys import BUDGET_AND_PLACE, RANGES, SUPPLIED, chosen_class, schema, short_name
 from distes.api.signature import MISSING, Argument, Text, shown, typed
+from distes.api.synonyms import SYNONYMS
 from distes.errors import ConfigurationError, did_you_mean
 from distes.runs import atomic_files
 
@@ -286,7 +288,9 @@ def _unknown(key: str, known: dict[str, Argument], classes: dict[str, str], plac
     section, _, name = key.partition(".")
     if name in SUPPLIED.get(section, ()) and name:
         return f"{key} cannot be configured{place}: distes itself supplies it."
-    namesakes = [other for other in known if other.rpartition(".")[2] == key.rpartition(".")[2]]
+    last = key.rpartition(".")[2].replace("-", "_")
+    meant = {last, SYNONYMS.get(last.lower(), last)}
+    namesakes = [other for other in [*known, *CLASSES] if meant & {other, other.rpartition(".")[2]}]
     hint = f" Did you mean {namesakes[0]!r}?" if namesakes else did_you_mean(key, [*known, *CLASSES])
     own = ", ".join(other.partition(".")[2] for other in known if other.startswith(f"{section}."))
     reason = f": {classes[section].rpartition('.')[2]} takes {own or 'nothing'}" if section in classes else ""

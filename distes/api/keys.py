@@ -1,24 +1,17 @@
 """The keys of the configuration and their ranges, and the classes that may be chosen."""
 
 import math
-import re
 from typing import Literal
 
 from distes import HOMES
 from distes.api import objects
+from distes.api.classes import CLASSES
 from distes.api.signature import Argument, arguments
 from distes.errors import ConfigurationError, did_you_mean
 from distes.errors.imports import import_class, import_object
 from distes.noise.draws import MAX_EPISODES
 from distes.noise.table import NoiseTable
 
-# The folder of distes that holds the classes of a part. Public classes in that folder have short names, and the first
-# of them is the default.
-FOLDERS = {"task": "tasks", "policy": "policies", "strategy": "strategies", "perturbation": "perturbations"}
-CLASSES = {
-    section: [name for name, home in HOMES.items() if re.fullmatch(rf"distes\.{folder}\.(?!base$|layout$)\w+", home)]
-    for section, folder in FOLDERS.items()
-}
 BASES = {
     "task": "distes.tasks.base.Task",
     "policy": "torch.nn.Module",
@@ -87,9 +80,10 @@ OPTIONS = [
         "monitors",
         list[str],
         ["tensorboard"],
-        "What records the run beside metrics.jsonl, which is always written: a list of tensorboard, csv, wandb, mlflow, "
-        "or the import path of a subclass of distes.runs.monitors.base.Monitor.",
+        "What records the run beside metrics.jsonl, which is always written: a list of tensorboard, csv, wandb, "
+        "mlflow, or the import path of a subclass of distes.runs.monitors.base.Monitor.",
     ),
+    Argument("quiet", bool, False, "Print only warnings and how the run ended."),
     Argument("debug", bool, False, "Show the traceback of an error."),
 ]
 # What may change when a run is resumed.
@@ -97,9 +91,8 @@ BUDGET_AND_PLACE = {
     *("generations", "total_timesteps", "max_seconds", "target_fitness"),
     *("workers", "min_workers", "start_timeout", "chunk_timeout", "sync"),
     *("eval_episodes", "eval_every", "final_episodes"),
-    *("device", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug"),
-    *("keep_checkpoints_every", "record_population", "record_population_max_bytes"),
-    "monitors",
+    *("device", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug", "quiet"),
+    *("keep_checkpoints_every", "record_population", "record_population_max_bytes", "monitors"),
 }
 # Minimum and maximum of top-level keys.
 RANGES = {

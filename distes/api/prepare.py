@@ -70,7 +70,7 @@ class Run:
         """
         if given := objects.arguments_of(self.configuration):
             return f"distes.resume({self.path!r}, {', '.join(f'{name}=...' for name in given)}) in Python"
-        command = f"{installation.script('launch')} --resume {shlex.quote(self.path)}{self.trusting}"
+        command = f"{installation.command('resume')} {shlex.quote(self.path)}{self.trusting}"
         address = self.configuration["address"]
         return command if address in (None, "auto") else f"{command} --address {shlex.quote(address)}"
 
@@ -175,12 +175,13 @@ def _console(
         target_fitness=target,
         title=f"{task.name} in {path}",
         in_process=configuration["workers"] == 0,
+        quiet=configuration["quiet"],
     )
 
 
 def _say_notices(configuration: Configuration, task: Task, directory: RunDirectory, console: Screen) -> None:
     """Prints what the run directory and the task have to say."""
-    notices = [*directory.warnings, *(task.notice or "").splitlines()]
+    notices = [*directory.warnings, *("" if configuration["quiet"] else task.notice or "").splitlines()]
     if configuration["target_fitness"] is None and task.threshold_notice:
         notices.append(task.threshold_notice)
     if given := objects.arguments_of(configuration):

@@ -1,4 +1,4 @@
-"""How a run ended: `result.json` for scripts, and the last line for the user."""
+"""How a run ended: `result.json` for scripts, and the last lines for the user."""
 
 import dataclasses
 import json
@@ -46,7 +46,7 @@ def forget_result(directory: RunDirectory) -> None:
 
 
 def summary(result: Result, path: str, resume: str, trusting: str = "", *, saved: bool = True) -> str:
-    """The last line that a user sees, with commands that work in the current directory.
+    """The last lines that a user sees, with commands that work in the current directory.
 
     Args:
         result: How the run ended.
@@ -56,14 +56,25 @@ def summary(result: Result, path: str, resume: str, trusting: str = "", *, saved
         saved: Whether the state of the last generation is on disk.
     """
     run = shlex.quote(path)
-    done = f"{result.generation:,} generations, {result.timesteps:,} timesteps and {duration(result.seconds)}"
     if result.reason == "interrupted":
+        done = f"{_counted(result.generation, 'generation')}, {_counted(result.timesteps, 'timestep')}"
         state = "the state is saved" if saved else "the state could not be saved, and the last checkpoint counts"
-        return f"Interrupted after {done}; {state}. To go on: {resume}"
-    mean = f"{number(result.eval_mean)} ± {number(result.eval_std)} over {result.eval_episodes} episodes"
-    mean = f"evaluation {mean}" if result.eval_episodes else "not evaluated"
-    return (
-        f"Done ({result.reason}) after {done}: {mean}. It lies in {path}. "
-        f"To watch: {installation.program('tensorboard')} --logdir {run}. "
-        f"To replay: {installation.script('play')} {run}{trusting}"
+        return f"Interrupted after {done}, {duration(result.seconds)}; {state}.\n{_row('to go on', resume)}"
+    mean = f"evaluation {number(result.eval_mean)} ± {number(result.eval_std)}"
+    mean += f" over {_counted(result.eval_episodes, 'episode')}"
+    return "\n".join(
+        [
+            f"Done ({result.reason}, {duration(result.seconds)}): {mean if result.eval_episodes else 'not evaluated'}",
+            _row("saved in", path),
+            _row("to watch", f"{installation.program('tensorboard')} --logdir {run}"),
+            _row("to play", f"{installation.command('play')} {run}{trusting}"),
+        ]
     )
+
+
+def _row(name: str, what: str) -> str:
+    return f"  {name:<8}  {what}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

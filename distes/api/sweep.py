@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from distes.api.classes import CLASSES
 from distes.api.combinations import Combination, combine
 from distes.api.compare import Comparison, compare
 from distes.api.configuration import Configuration, Layer, flat, read_file, resume
-from distes.api.keys import CLASSES
 from distes.errors import ConfigurationError, RunDirectoryError
 from distes.errors.trust import only_own
 from distes.runs.history import read_history

@@ -6,9 +6,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from distes.api.classes import CLASSES
 from distes.api.configuration import DEFAULTS, Configuration, Layer, read_file, resolve
 from distes.api.configuration import resume as stored
-from distes.api.keys import CLASSES, schema
+from distes.api.keys import schema
 from distes.api.launch import train_and_return
 from distes.api.objects import Objects
 from distes.api.run import Run

@@ -86,7 +86,7 @@ def vine_data(run_dir: str, *, trust: bool = False, say: Callable[[str], None] =
         "run": directory.path.name,
         "space": space,
         "axes": axes,
-        "command": f"{installation.script('play')} {shlex.quote(str(run_dir))}{' --trust' if trust else ''}",
+        "command": f"{installation.command('play')} {shlex.quote(str(run_dir))}{' --trust' if trust else ''}",
         "generations": [_generation(one, *plane, most) for one, plane in zip(records, planes, strict=True)],
         "curve": _curve(directory),
     }

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from distes.api import shipped
+from distes.api.classes import CLASSES
 from distes.api.configuration import DEFAULTS, Configuration, Layer, read_file, resolve, resume
-from distes.api.keys import CLASSES
 from distes.api.signature import NoText, Text, typed
 from distes.errors import ConfigurationError
 
@@ -17,11 +18,16 @@ class Flags:
     """A command line.
 
     Attributes:
-        configs: YAML files, in the order given.
+        configs: YAML files, or names of configurations that come with distes, in the order given.
         resume: The run directory to resume, or None.
         replay: The member or centre to evaluate again, `GENERATION[,PAIR,SIGN]`, or None.
         trust: Whether the resumed run may import and call code that is not part of distes.
-        help: The part to show help for, such as `task`; "" for all of them; None for no help.
+        help: What to show help for: "" for the keys that are set most, `all`, a part, or a word in names of keys; None
+            for no help.
+        help_of: The part whose chosen class to show help for, such as `task` in `--task.help Gym`; or None.
+        version: Whether to print the version.
+        print_config: Whether to print the resolved configuration.
+        dry_run: Whether to build everything, and to say what a run would do.
         layer: The values given by flags.
     """
 
@@ -30,6 +36,10 @@ class Flags:
     replay: str | None = None
     trust: bool = False
     help: str | None = None
+    help_of: str | None = None
+    version: bool = False
+    print_config: bool = False
+    dry_run: bool = False
     layer: Layer = field(default_factory=Layer)
 
     @cached_property
@@ -39,7 +49,20 @@ class Flags:
         Raises:
             ConfigurationError: A file cannot be read.
         """
-        return [*map(read_file, self.configs), self.layer]
+        return [*(read_file(shipped.locate(given)) for given in self.configs), self.layer]
+
+    @property
+    def asks_for_help(self) -> bool:
+        """Whether to show a text instead of training."""
+        return self.help is not None or self.help_of is not None
+
+
+SWITCHES = ("trust", "version", "print_config", "dry_run")
+NEEDS = {  # what stands after a flag
+    "config": "NAME, one of those that come with distes ({}), or a YAML file",
+    "resume": "RUN_DIR",
+    "replay": "GENERATION[,PAIR,SIGN]",
+}
 
 
 def read_flags(argv: Sequence[str]) -> Flags:
@@ -52,42 +75,60 @@ def read_flags(argv: Sequence[str]) -> Flags:
     tokens = list(argv)
     while tokens:
         token = tokens.pop(0)
-        if token in ("-h", "--help"):
-            flags.help = flags.help or ""
-            continue
         key, equals, value = token.removeprefix("--").partition("=")
-        if not token.startswith("--") or not key:
-            raise ConfigurationError(
-                f"{token!r} is not a flag: values are given as --key value, lists as --key '[1, 2]'."
-            )
+        if (not token.startswith("--") or not key) and token != "-h":
+            raise ConfigurationError(_no_flag(token))
         if not equals and tokens and not tokens[0].startswith("--"):
             value, equals = tokens.pop(0), "="
         key = re.sub(rf"^({parts})\.(?:class_path$|init_args(?=\.))", r"\1", key)  # as jsonargparse's users write it
         section, _, name = key.partition(".")
-        if key == "trust":
+        if key in ("help", "-h"):
+            flags.help = value
+        elif key in SWITCHES:
             if equals and typed(value) not in (True, False):
-                raise ConfigurationError(f"trust is a flag without a value, --trust; got {value!r}.")
-            flags.trust = not equals or bool(typed(value))
+                raise ConfigurationError(f"{key} is a flag without a value, --{key}; got {value!r}.")
+            setattr(flags, key, not equals or bool(typed(value)))
         elif section in CLASSES and name == "help":
-            flags.help = section
+            flags.help_of = section
             if value:
                 flags.layer.add_class(section, value)
-        elif not equals and (key in CLASSES or key in ("config", "resume", "replay")):
-            raise ConfigurationError(f"{key} needs a value: --{key} VALUE.")
-        elif key == "config":
-            flags.configs.append(value)
-        elif key == "resume":
-            flags.resume = value
-        elif key == "replay":
-            flags.replay = value
-        elif key in CLASSES:
-            flags.layer.add_class(key, typed(value))
+        elif key in CLASSES or key in NEEDS:
+            _set(flags, key, value, given=bool(equals))
         else:
             flags.layer.values.pop(key, None)  # the last one counts, and stands last
             flags.layer.values[key] = Text(value) if equals else NoText()
     if flags.replay and flags.resume is None:
         raise ConfigurationError("replay needs the run that it is of: --resume RUN_DIR.")
     return flags
+
+
+def _set(flags: Flags, key: str, value: str, *, given: bool) -> None:
+    """Stores a flag that must have a value.
+
+    Raises:
+        ConfigurationError: It has none.
+    """
+    if not given:
+        what = NEEDS.get(key, "VALUE").format(", ".join(shipped.names()))
+        raise ConfigurationError(f"{key} needs a value: --{key} {what}.")
+    if key == "config":
+        flags.configs.append(value)
+    elif key == "resume":
+        flags.resume = value
+    elif key == "replay":
+        flags.replay = value
+    else:
+        flags.layer.add_class(key, typed(value))
+
+
+def _no_flag(token: str) -> str:
+    """The error message for an argument that does not begin with `--`."""
+    hint = ""
+    if token.removesuffix(".yaml") in shipped.names() or token.endswith((".yaml", ".yml")):
+        hint = f" Did you mean --config {token}?"
+    elif token.startswith("-") and token.strip("-"):
+        hint = f" Did you mean --{token.strip('-')}?"
+    return f"{token!r} is not a flag: values are given as --key value, lists as --key '[1, 2]'.{hint}"
 
 
 def configure(flags: Flags) -> Configuration:

@@ -6,6 +6,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import distes
+from distes.api import yaml_text
+from distes.api.configuration import Configuration
 from distes.api.signature import Text, typed
 from distes.cli.flags import Flags, configure, read_flags
 from distes.cli.guard import guarded
@@ -50,14 +53,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         nonlocal debug
         flags = read_flags(sys.argv[1:] if argv is None else argv)
         debug = flags.layer.values.get("debug", "false") in ("", "true")
-        if flags.help is not None:
+        if flags.version:
+            tell(f"distes {distes.__version__}\n", sys.stdout)
+            return 0
+        if flags.asks_for_help:
             tell(format_help(flags), sys.stdout)
             return 0
         with _trusted(flags):
             configuration = configure(flags)
             debug = configuration["debug"]
-            from distes.api.launch import train
+            return _do(flags, configuration)
 
-            return train(configuration, resumed=flags.resume is not None, replay=flags.replay)
+    return guarded(work, debug=lambda: debug, hint=" (--help all shows every key)")
 
-    return guarded(work, debug=lambda: debug, hint=" (--help shows all keys)")
+
+def _do(flags: Flags, configuration: Configuration) -> int:
+    """Does what the command line asks for with its configuration, and returns the exit code."""
+    if flags.print_config:
+        tell(yaml_text.write(configuration), sys.stdout)
+        return 0
+    if flags.dry_run:
+        from distes.api.dry_run import plan
+
+        rows = plan(configuration)
+        left = max(len(name) for name, _ in rows)
+        tell("".join(f"{name:<{left}}  {what}\n" for name, what in rows), sys.stdout)
+        return 0
+    from distes.api.launch import train
+
+    return train(configuration, resumed=flags.resume is not None, replay=flags.replay)

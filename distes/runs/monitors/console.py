@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from distes.runs.terminal import UNWRITABLE, write
 
 REFRESH_SECONDS = 0.125  # between two updates of the table; more than 8 a second are not noticed
 NARROWEST = 20  # columns; the table is unreadable in a narrower terminal
+PROGRESS = re.compile(r" \.\.\.$|are there(?:: training begins)?\.$")  # lines that quiet runs do not show
 PHASES = ("time/evaluate", "time/update", "time/ask", "time/record")
 
 
@@ -40,6 +42,7 @@ class Console(Monitor):
         stream: TextIO | None = None,
         live: bool | None = None,
         line_seconds: float = 1.0,
+        quiet: bool = False,
     ) -> None:
         """Shows nothing yet.
 
@@ -54,10 +57,11 @@ class Console(Monitor):
             live: Whether to show the table; None shows it if the stream is a terminal that can display it and no
                 debugger is attached.
             line_seconds: Minimum time between two plain lines in seconds; the first and the last line always appear.
+            quiet: Whether to show only warnings and what `say` shows besides progress.
         """
         self._budgets = {"generation": generations, "timesteps": total_timesteps, "seconds": max_seconds}
         self._target = None if target_fitness == math.inf else target_fitness
-        self._title, self._in_process = title, in_process
+        self._title, self._in_process, self._quiet = title, in_process, quiet
         self._stream = sys.stdout if stream is None else stream
         self._terminal = rich.console.Console(file=self._stream)
         capable = self._terminal.is_terminal and not self._terminal.is_dumb_terminal
@@ -73,6 +77,8 @@ class Console(Monitor):
     def record(self, metrics: Metrics, fitness_N2: NDArray[Any]) -> None:
         """Shows the generation, unless the last update is too recent: 0.125 s for the table, else `line_seconds`."""
         del fitness_N2
+        if self._quiet:
+            return
         self._latest.update(metrics)  # an evaluation is shown until the next one
         if self._first is None:
             self._first = {key: float(metrics[key]) for key in self._budgets}
@@ -82,6 +88,8 @@ class Console(Monitor):
 
     def say(self, line: str) -> None:
         """Shows one line, above the live table if there is one. Does nothing if the terminal or pipe is gone."""
+        if self._quiet and PROGRESS.search(line):
+            return
         with contextlib.suppress(*UNWRITABLE):
             if self._live is not None:
                 self._live.console.print(Text(line), soft_wrap=True)
@@ -95,6 +103,8 @@ class Console(Monitor):
             columns: The names of the columns.
             rows: The values of each row, one per column.
         """
+        if self._quiet:
+            return
         if not self._is_live:
             for row in rows:
                 self.say(", ".join(f"{column} {value}" for column, value in zip(columns, row, strict=True)))
