@@ -1,8 +1,8 @@
 """Objects that a program gives in place of names: a policy, a function that makes an environment.
 
 A configuration holds plain values. A class or function that can be imported is written as its import path. Any other
-object, such as a lambda or an instance, is written as `python:ARGUMENT:NAME`, and found again while `Objects.offered` lasts. A
-file holds the text alone, so whoever reads the file must be given the object once more.
+object, such as a lambda or an instance, is written as `python:ARGUMENT:NAME`, and found again while `Objects.offered`
+lasts. A file holds the text alone, so whoever reads the file must be given the object once more.
 """
 
 import copy
@@ -175,7 +175,8 @@ def arguments_of(configuration: Mapping[str, Any]) -> dict[str, str]:
         if is_object(part.get("class_path")):
             given[section] = part["class_path"]
         for name, value in part.get("init_args", {}).items():
-            given.update({name: text for text in texts_in(value)})
+            if (text := next(texts_in(value), None)) is not None:
+                given[name] = text
     return given
 
 
