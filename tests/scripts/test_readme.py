@@ -106,7 +106,7 @@ def test_training_from_python_works_as_shown(page: str, what: str, package: str,
         timeout=250,
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "runs").is_dir() and len(done.stdout) > 50
+    assert (tmp_path / "runs").is_dir() and re.search(r"Run\(|'sigma': 0\.", done.stdout)
 
 
 def test_every_program_is_run_by_a_test() -> None:
