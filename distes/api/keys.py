@@ -80,8 +80,8 @@ OPTIONS = [
         "monitors",
         list[str],
         ["tensorboard"],
-        "What records the run beside metrics.jsonl, which is always written: a list of tensorboard, csv, wandb, "
-        "mlflow, or the import path of a subclass of distes.runs.monitors.base.Monitor.",
+        "What records the run beside metrics.jsonl, which is always written: tensorboard, csv, wandb, mlflow, "
+        "or the import path of a subclass of distes.runs.monitors.base.Monitor.",
     ),
     Argument("quiet", bool, False, "Print only warnings and how the run ended."),
     Argument("debug", bool, False, "Show the traceback of an error."),

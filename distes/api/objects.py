@@ -175,7 +175,7 @@ def arguments_of(configuration: Mapping[str, Any]) -> dict[str, str]:
         if is_object(part.get("class_path")):
             given[section] = part["class_path"]
         for name, value in part.get("init_args", {}).items():
-            for text in texts_in(value):
+            if (text := next(texts_in(value), None)) is not None:
                 given[name] = text
     return given
 

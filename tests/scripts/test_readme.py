@@ -60,7 +60,7 @@ LAUNCHES = {
 
 
 def test_the_ten_lines_of_python_give_what_make_run_gives(tmp_path: Path) -> None:
-    text = program("README.md", "distes.Trainer")
+    text = program("docs/python.md", "distes.Trainer")
     assert len([line for line in text.splitlines() if line]) <= 10
     run = tmp_path / "run"
     assert launch(["--workers", "0", "--run_dir", str(run)]) == 0
@@ -87,10 +87,33 @@ def test_a_loop_of_one_s_own_finds_the_top_of_a_sphere() -> None:
     assert torch.cat([parameter.flatten() for parameter in names["policy"].parameters()]).abs().max() < 1e-3
 
 
+@pytest.mark.parametrize(
+    ("page", "what", "package"),
+    [
+        ("README.md", "distes.train", "distes"),
+        ("docs/python.md", "distes.resume", "distes"),
+        ("docs/python.md", "optuna", "optuna"),
+    ],
+)
+def test_training_from_python_works_as_shown(page: str, what: str, package: str, tmp_path: Path) -> None:
+    pytest.importorskip(package)
+    done = subprocess.run(
+        [sys.executable, "-c", program(page, what)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs").is_dir() and re.search(r"Run\(|'sigma': 0\.", done.stdout)
+
+
 def test_every_program_is_run_by_a_test() -> None:
     assert {page: len(blocks(page, "python")) for page in PAGES if blocks(page, "python")} == {
         "README.md": 1,
         "docs/extend.md": 4,  # by test_extend.py
+        "docs/python.md": 3,
         "docs/strategies.md": 1,
     }
 
