@@ -67,7 +67,7 @@ def own(name: str) -> str | None:
 
 def needs(module: str) -> set[str]:
     """The modules of ours that one imports."""
-    names = (name for name in imported(MODULES[module]) if name != "distes.HOMES")
+    names = (name for name in imported(MODULES[module]) if name not in ("distes.HOMES", "distes.__version__"))
     return {needed for needed in map(own, names) if needed not in (None, module)}  # type: ignore[misc]
 
 

@@ -3,6 +3,8 @@
 import os
 from typing import Any
 
+from numpy.typing import NDArray
+
 from distes.api.build import build, in_section
 from distes.api.configuration import Configuration
 from distes.api.pool import decide_device
@@ -48,6 +50,7 @@ def _rows(configuration: Configuration, experiment: Experiment) -> list[tuple[st
     cut = [one for one in chunks(population, per_chunk, experiment.pairs_per_chunk) if not one.of_centre]
     sizes = sorted({one.evaluations for one in cut})
     size, noise = experiment.forward.layout.size, configuration["noise"]
+    table, rows = experiment.noise.size * experiment.noise.dtype.itemsize, experiment.perturbation.member_size
     stop = [f"{name} {value:,}" for name, value in limits.items() if value is not None]
     stop += [] if target is None else [f"target_fitness {target:g}"]
     return [
@@ -57,14 +60,8 @@ def _rows(configuration: Configuration, experiment: Experiment) -> list[tuple[st
         ("chunks", f"{len(cut):,}, of {' or '.join(map(str, sizes))} members"),
         ("workers", _workers(configuration, experiment, len(cut))),
         ("episodes", _episodes(configuration, members)),
-        (
-            "noise table",
-            f"{_bytes(experiment.noise.size * experiment.noise.dtype.itemsize)} once per node, {noise['dtype']}",
-        ),
-        (
-            "worker's memory",
-            f"{_bytes(4 * max(sizes) * experiment.perturbation.member_size)} for the members of a chunk",
-        ),
+        ("noise table", f"{_bytes(table)} once per node, {noise['dtype']}"),
+        ("worker's memory", f"{_bytes(4 * max(sizes) * rows)} for the members of a chunk"),
         ("bytes down", f"{_bytes(_down(population))} a generation, once per node"),
         ("bytes up", f"{_bytes(_up(members))} a generation, from all workers"),
         ("ends at", ", or ".join(stop) or "never"),
@@ -98,7 +95,13 @@ def _episodes(configuration: Configuration, members: int) -> str:
 def _down(population: Population) -> int:
     """Bytes of the arrays that travel to each node."""
     found = SearchDistribution.of(population)
-    arrays = [found.centre_P, found.sigma_P, population.ids_N, population.seeds_N, population.eval_seeds_E]
+    arrays: list[NDArray[Any] | None] = [
+        found.centre_P,
+        found.sigma_P,
+        population.ids_N,
+        population.seeds_N,
+        population.eval_seeds_E,
+    ]
     if found.transform is not None:
         arrays += [found.transform.basis_KP, found.transform.mixing_KK]
     if found.genomes is not None:
