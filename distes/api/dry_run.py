@@ -1,5 +1,6 @@
 """What a run would do, without doing it: for `--dry_run`."""
 
+import math
 import os
 from typing import Any
 
@@ -52,7 +53,7 @@ def _rows(configuration: Configuration, experiment: Experiment) -> list[tuple[st
     size, noise = experiment.forward.layout.size, configuration["noise"]
     table, rows = experiment.noise.size * experiment.noise.dtype.itemsize, experiment.perturbation.member_size
     stop = [f"{name} {value:,}" for name, value in limits.items() if value is not None]
-    stop += [] if target is None else [f"target_fitness {target:g}"]
+    stop += [] if target in (None, math.inf) else [f"target_fitness {target:g}"]
     return [
         ("task", f"{task.name}: observations {_shape(task.observation_shape)}, {task.action_size} outputs"),
         ("policy", f"{configuration['policy']['class_path']}, {size:,} parameters, {_bytes(4 * size)}"),
@@ -78,8 +79,8 @@ def _workers(configuration: Configuration, experiment: Experiment, count: int) -
         return f"{workers or 'one per core or GPU of the cluster'}, on the Ray cluster"
     wanted = workers or cores
     asked = wanted if configuration["oversubscribe"] else min(wanted, cores)
-    idle = f"; {asked - count} of them have no chunk" if asked > count else ""
-    return f"{asked} on Ray, on this machine ({cores} cores), on {experiment.device}{idle}"
+    idle = f", {asked - count} of them idle" if asked > count else ""
+    return f"{asked} on Ray, on this machine with {cores} cores ({experiment.device}){idle}"
 
 
 def _episodes(configuration: Configuration, members: int) -> str:
