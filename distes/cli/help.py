@@ -73,7 +73,7 @@ def format_help(flags: Flags) -> str:
         classes.update(layer.classes)
     if flags.help_of is not None:
         return _part(flags.help_of, classes[flags.help_of])
-    word = flags.help or ""
+    word = (flags.help or "").strip()
     if not word:
         return _screen(classes)
     if word == "all":
