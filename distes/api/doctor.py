@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import distes
+from distes import __version__
+from distes.errors import PACKAGE
 from distes.errors.installation import install
 
 REQUIRED = (
@@ -54,7 +55,7 @@ class Finding:
 
 def examine() -> Iterator[Finding]:
     """Yields the findings one after the other. Starts no Ray, and writes no file besides the noise table's memory."""
-    yield Finding("distes", f"{distes.__version__} in {Path(distes.__file__).parent}")
+    yield Finding("distes", f"{__version__} in {PACKAGE}")
     yield Finding("Python", f"{platform.python_version()}, {platform.system()} {platform.machine()}")
     for name in REQUIRED:
         try:
@@ -83,14 +84,9 @@ def _gpu() -> Finding:
         return Finding("GPU", f"{count}, {torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}")
     if torch.version.cuda is None:
         return Finding("GPU", "none: this build of torch is for CPUs only", "note")
-    why = (
-        "a build of torch with CUDA, but no driver answers"
-        if shutil.which("nvidia-smi") is None
-        else "no device is visible"
-    )
-    return Finding(
-        "GPU", f"none: {why} (CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')})", "note"
-    )
+    why = "no device is visible" if shutil.which("nvidia-smi") else "no NVIDIA driver is installed"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
+    return Finding("GPU", f"none: {why} (CUDA_VISIBLE_DEVICES: {visible})", "note")
 
 
 def _machine() -> Iterator[Finding]:

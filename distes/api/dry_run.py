@@ -1,5 +1,6 @@
 """What a run would do, without doing it: for `--dry_run`."""
 
+import math
 import os
 from typing import Any
 
@@ -50,8 +51,9 @@ def _rows(configuration: Configuration, experiment: Experiment) -> list[tuple[st
     cut = [one for one in chunks(population, per_chunk, experiment.pairs_per_chunk) if not one.of_centre]
     sizes = sorted({one.evaluations for one in cut})
     size, noise = experiment.forward.layout.size, configuration["noise"]
+    table, rows = experiment.noise.size * experiment.noise.dtype.itemsize, experiment.perturbation.member_size
     stop = [f"{name} {value:,}" for name, value in limits.items() if value is not None]
-    stop += [] if target is None else [f"target_fitness {target:g}"]
+    stop += [] if target in (None, math.inf) else [f"target_fitness {target:g}"]
     return [
         ("task", f"{task.name}: observations {_shape(task.observation_shape)}, {task.action_size} outputs"),
         ("policy", f"{configuration['policy']['class_path']}, {size:,} parameters, {_bytes(4 * size)}"),
@@ -59,14 +61,8 @@ def _rows(configuration: Configuration, experiment: Experiment) -> list[tuple[st
         ("chunks", f"{len(cut):,}, of {' or '.join(map(str, sizes))} members"),
         ("workers", _workers(configuration, experiment, len(cut))),
         ("episodes", _episodes(configuration, members)),
-        (
-            "noise table",
-            f"{_bytes(experiment.noise.size * experiment.noise.dtype.itemsize)} once per node, {noise['dtype']}",
-        ),
-        (
-            "worker's memory",
-            f"{_bytes(4 * max(sizes) * experiment.perturbation.member_size)} for the members of a chunk",
-        ),
+        ("noise table", f"{_bytes(table)} once per node, {noise['dtype']}"),
+        ("worker's memory", f"{_bytes(4 * max(sizes) * rows)} for the members of a chunk"),
         ("bytes down", f"{_bytes(_down(population))} a generation, once per node"),
         ("bytes up", f"{_bytes(_up(members))} a generation, from all workers"),
         ("ends at", ", or ".join(stop) or "never"),
@@ -83,8 +79,8 @@ def _workers(configuration: Configuration, experiment: Experiment, count: int) -
         return f"{workers or 'one per core or GPU of the cluster'}, on the Ray cluster"
     wanted = workers or cores
     asked = wanted if configuration["oversubscribe"] else min(wanted, cores)
-    idle = f"; {asked - count} of them have no chunk" if asked > count else ""
-    return f"{asked} on Ray, on this machine ({cores} cores), on {experiment.device}{idle}"
+    idle = f", {asked - count} of them idle" if asked > count else ""
+    return f"{asked} on Ray, on this machine with {cores} cores ({experiment.device}){idle}"
 
 
 def _episodes(configuration: Configuration, members: int) -> str:

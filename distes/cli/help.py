@@ -16,7 +16,7 @@ from distes.errors.installation import typed_command
 # The keys that are set most: what stands for a default that is null, and a few words on each.
 COMMON = {
     "task.env": ("", "the environment, by Gymnasium's id"),
-    "task.normalize_observations": ("", "by their running mean and deviation"),
+    "task.normalize_observations": ("", "by running mean and deviation"),
     "policy": ("", "the network: --help policy"),
     "policy.hidden_sizes": ("", "units of each hidden layer"),
     "strategy": ("", "the algorithm: --help strategy"),
@@ -73,7 +73,7 @@ def format_help(flags: Flags) -> str:
         classes.update(layer.classes)
     if flags.help_of is not None:
         return _part(flags.help_of, classes[flags.help_of])
-    word = flags.help or ""
+    word = (flags.help or "").strip()
     if not word:
         return _screen(classes)
     if word == "all":

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import distes
+from distes import __version__
 from distes.api import yaml_text
 from distes.api.configuration import Configuration
 from distes.api.signature import Text, typed
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags = read_flags(sys.argv[1:] if argv is None else argv)
         debug = flags.layer.values.get("debug", "false") in ("", "true")
         if flags.version:
-            tell(f"distes {distes.__version__}\n", sys.stdout)
+            tell(f"distes {__version__}\n", sys.stdout)
             return 0
         if flags.asks_for_help:
             tell(format_help(flags), sys.stdout)

@@ -370,7 +370,7 @@ WRONG_FLAGS = {
     "--chunk_size 0": r"chunk_size must be at least 2; got 0",
     "--eval_every 0": r"eval_every must be at least 1; got 0",
     "--keep_checkpoints 0": r"keep_checkpoints must be at least 1; got 0",
-    "--config nowhere.yaml": r"nowhere.yaml cannot be read: No such file",
+    "--config nowhere.yaml": r"nowhere.yaml cannot be read: there is no such file",
     "--config .": r"cannot be read: Is a directory",
     # refused by constructors
     "--strategy.population_size 33": r"^strategy.population_size must be even .* got 33, use 32 or 34",
@@ -448,7 +448,7 @@ def test_main_prints_one_line_and_exits_with_2(capsys, argv):
     assert main(argv) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert re.fullmatch(r"error: [^\n]+ \(--help shows all keys\)\n", err)
+    assert re.fullmatch(r"error: [^\n]+ \(--help all shows every key\)\n", err)
 
 
 def test_warnings_of_ours_are_one_line_and_those_of_libraries_none(tmp_path, capsys):
@@ -462,13 +462,13 @@ def test_a_full_disk_is_no_bug(monkeypatch, capsys):
         raise OSError(28, "No space left on device", "runs")
 
     monkeypatch.setattr("distes.api.launch.train", fail)
-    assert main([]) == 2
+    assert main(["train"]) == 2
     assert capsys.readouterr().err == "error: OSError: [Errno 28] No space left on device: 'runs'\n"
 
 
 def test_a_bug_is_said_to_be_one(monkeypatch, capsys):
     monkeypatch.setattr("distes.api.prepare.decide_device", {}.__getitem__)  # called with too many arguments
-    assert main([]) == 1
+    assert main(["train"]) == 1
     err = capsys.readouterr().err
     assert "Traceback" in err and "TypeError: " in err
     assert "please report it" in err
@@ -495,7 +495,7 @@ def test_debug_shows_where_an_error_arose(capsys):
 
 
 def test_help_has_all_keys_with_their_defaults_and_meanings(capsys):
-    assert main(["--help"]) == 0
+    assert main(["train", "--help", "all"]) == 0
     text = capsys.readouterr().out
     assert "--strategy.l2_coeff float\n        Weight decay, added to the gradient" in text
     assert "task: Gym. " in text
@@ -689,7 +689,7 @@ def outcome(argv: list[str], content: Any = None) -> None:
     """Either a configuration that can be built, or one sentence that names something of what was given."""
     try:
         flags = read_flags(["--task", "Function", "--policy", "Linear", *argv])
-        if flags.help is not None:
+        if flags.asks_for_help:
             format_help(flags)
         else:
             build(configure(flags))

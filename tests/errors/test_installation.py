@@ -40,7 +40,7 @@ def test_scripts_and_programs_run_as_shown(
     monkeypatch.setenv("PATH", path)
     cwd = ROOT if inside else tmp_path
     monkeypatch.chdir(cwd)
-    assert "RUN_DIR" in answer(f"{installation.script('play')} --help", cwd, path)
+    assert "RUN_DIR" in answer(f"{installation.command('play')} --help", cwd, path)
     assert answer(f"{installation.program('python')} -c 'import torch, sys; print(sys.prefix)'", cwd, path) == (
         f"{sys.prefix}\n"
     )
@@ -53,9 +53,10 @@ def test_the_last_line_of_a_run_names_such_commands(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     run = "a run's folder"
     line = summary(Result("generations", 1, 2, 3.0), run, "resume it")
-    assert f"To watch: {installation.program('tensorboard')} --logdir {shlex.quote(run)}." in line
-    assert line.endswith(f"To replay: {installation.script('play')} {shlex.quote(run)}")
-    assert summary(Result("interrupted", 1, 2, 3.0), run, "resume it").endswith("To go on: resume it")
+    assert len(line.splitlines()) == 4
+    assert f"  to watch  {installation.program('tensorboard')} --logdir {shlex.quote(run)}\n" in line
+    assert line.endswith(f"  to play   {installation.command('play')} {shlex.quote(run)}")
+    assert summary(Result("interrupted", 1, 2, 3.0), run, "resume it").endswith("  to go on  resume it")
 
 
 @pytest.mark.slow
@@ -67,8 +68,8 @@ def test_a_run_that_is_interrupted_says_how_it_goes_on(
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.setattr("distes.training.trainer.Trainer._reason_to_stop", lambda trainer: _interrupt())
     assert main(["--workers", "0", "--generations", "1", "--final_episodes", "0", "--run_dir", "a run"]) == 130
-    command = capsys.readouterr().out.rpartition("To go on: ")[2].strip()
-    assert "Done (generations) after 1 generations" in answer(command, tmp_path, "/usr/bin:/bin")
+    command = capsys.readouterr().out.rpartition("to go on  ")[2].strip()
+    assert "Done (generations, " in answer(command, tmp_path, "/usr/bin:/bin")
 
 
 def _interrupt() -> None:
@@ -78,8 +79,8 @@ def _interrupt() -> None:
 def test_without_scripts_the_modules_are_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installation, "ROOT", tmp_path)  # as in an installed wheel
     monkeypatch.chdir(tmp_path)
-    for name in ("launch", "play"):
-        assert "usage:" in answer(f"{installation.script(name)} --help", tmp_path, "/usr/bin:/bin")
+    for name in ("train", "play", "resume"):
+        assert "usage:" in answer(f"{installation.command(name)} --help", tmp_path, "/usr/bin:/bin")
 
 
 @pytest.mark.parametrize(

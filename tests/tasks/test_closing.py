@@ -140,7 +140,7 @@ def test_a_sensitivity_s_episodes() -> None:
 def test_one_that_cannot_be_closed_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(flags(tmp_path / "run", **{"task.env": ODD + "HardToClose"})) == 0
     captured = capsys.readouterr()
-    assert "Done (generations)" in captured.out
+    assert "Done (generations, " in captured.out
     assert "warning: An environment that was closed raised RuntimeError: nobody answers (" in captured.err
 
 

@@ -1,0 +1,173 @@
+"""The commands: help, configurations by name, what a run would do, completion, and the look at the installation."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import distes
+from distes.api import doctor, key_table, shipped
+from distes.api.classes import CLASSES
+from distes.api.synonyms import SYNONYMS
+from distes.cli import COMMANDS, main
+from distes.cli.completion import bash, fish
+from distes.cli.help import COMMON, PURPOSES
+from distes.errors import ConfigurationError
+from tests.support.small import ROOT
+
+FUNCTION = ["--task", "Function", "--policy", "Linear", "--workers", "0", "--noise.size", "5000"]
+
+
+def test_the_table_of_keys_is_that_of_the_constructors() -> None:
+    same = key_table.FILE.read_text() == key_table.generate()
+    assert same, "run python -m distes.api.key_table"
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_help_is_one_screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert main(["train", "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 40 and max(map(len, lines)) <= int(columns)
+    assert all(any(line.startswith(f"  --{key} ") for line in lines) for key in COMMON)
+    assert any(line.split()[:2] == ["--strategy.sigma", "0.1"] for line in lines)
+
+
+ASKED = [[], ["--version"], ["train", "--help"], ["train", "--help", "all"], ["train", "--help", "strategy"]]
+ASKED += [["train", "--help", "sigma"], ["--task.help", "Gym"], ["completion", "bash"], ["resume", "--help"]]
+
+
+@pytest.mark.parametrize("argv", ASKED, ids=" ".join)
+def test_asking_imports_no_torch(argv: list[str]) -> None:
+    code = f"import sys; from distes.cli import main; sys.exit(main({argv}) or 3 * ('torch' in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("sigma", "--strategy.sigma_max_change float   (of PGPE)"),
+        ("lr", "--strategy.learning_rate "),
+        ("strategy", PURPOSES["NSRAES"]),
+        ("PGPE", "--strategy.radius "),
+        ("config", "  halfcheetah "),
+        ("all", "--noise.size int"),
+    ],
+)
+def test_help_finds_the_rest(capsys: pytest.CaptureFixture[str], word: str, shown: str) -> None:
+    assert main(["train", "--help", word]) == 0
+    assert shown in capsys.readouterr().out
+
+
+def test_help_on_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help", "xyzzy"]) == 2
+    assert "No key has 'xyzzy' in its name or its description." in capsys.readouterr().err
+
+
+def test_every_strategy_is_for_something() -> None:
+    assert set(PURPOSES) == set(CLASSES["strategy"])
+    assert all(len(purpose) <= 62 for purpose in PURPOSES.values())
+
+
+def test_without_arguments_there_is_an_overview(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n  {command} " in out for command in COMMANDS)
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"distes {distes.__version__}\n"
+
+
+def test_a_file_wins_over_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Path(shipped.locate("maze")).resolve() == ROOT / "configs" / "maze.yaml"
+    (tmp_path / "maze").write_text("seed: 3")
+    assert shipped.locate("maze") == "maze"
+    with pytest.raises(ConfigurationError, match=r"comes with distes\. Did you mean 'halfcheetah'\? .*, halfcheetah, "):
+        shipped.locate("halfcheeta")
+
+
+def test_a_configuration_that_is_not_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--config"]) == 2
+    assert (
+        "config needs a value: --config NAME, one of those that come with distes (acrobot," in capsys.readouterr().err
+    )
+
+
+def test_a_printed_configuration_is_the_same_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *FUNCTION, "--strategy.sigma", "0.3", "--print_config"]) == 0
+    first = capsys.readouterr().out
+    assert yaml.safe_load(first)["strategy"]["init_args"]["sigma"] == 0.3
+    (tmp_path / "again.yaml").write_text(first)
+    assert main(["train", "--config", str(tmp_path / "again.yaml"), "--print_config"]) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_a_dry_run_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("distes.pools.worker.Worker.evaluate", lambda *_: pytest.fail("it evaluates"))
+    assert main(["train", *FUNCTION, "--strategy.population_size", "300", "--dry_run"]) == 0
+    out = capsys.readouterr().out
+    assert "300 members a generation" in out and "20.0 kB once per node" in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_quiet_shows_only_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(tmp_path / "run")
+    assert main(["train", *FUNCTION, "--generations", "2", "--quiet", "--run_dir", run]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 and lines[0].startswith("Done (generations, ")
+    assert main(["resume", run, "--generations", "3", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize("name", ["lr", "popsize", "num_workers", "env_id", "noise_std", "epochs", "logdir", "out"])
+def test_names_of_other_libraries_are_hinted(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert main(["train", f"--{name}", "1"]) == 2
+    ours = SYNONYMS[name]
+    assert f"'{name}' is not a key" in (err := capsys.readouterr().err)
+    assert f"{ours}'?" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (["distes", "do"], ["doctor"]),
+        (["distes", "train", "--strategy.sig"], ["--strategy.sigma"]),
+        (["distes", "train", "--strategy", "NS"], ["NSES", "NSRES", "NSRAES"]),
+        (["distes", "train", "--config", "halfch"], ["halfcheetah"]),
+        (["distes", "train", "--device", ""], ["auto", "cpu", "cuda"]),
+    ],
+)
+def test_bash_completes(tmp_path: Path, words: list[str], completed: list[str]) -> None:
+    (tmp_path / "complete.sh").write_text(bash())
+    line = " ".join(f"'{word}'" for word in words)
+    script = f"source ./complete.sh; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _distes; "
+    script += "printf '%s\\n' \"${COMPREPLY[@]}\"; complete -p distes >&2"
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert set(completed) <= set(done.stdout.split()), done
+    assert "-F _distes distes" in done.stderr
+
+
+def test_fish_knows_every_command() -> None:
+    assert all(f"-a {command} " in fish() for command in COMMANDS)
+
+
+def test_the_doctor_finds_this_installation_sound(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "ok self-test" in out and "distes can train here." in out
+
+
+def test_the_doctor_finds_what_is_broken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    digests = iter(["a" * 64, "b" * 64])
+    monkeypatch.setattr(doctor, "_trained", lambda: (-1.0, 0.0, next(digests)))
+    monkeypatch.setattr(doctor, "REQUIRED", ("no-such-package",))
+    assert main(["doctor"]) == 2
+    out = capsys.readouterr().out
+    assert "two equal runs differ" in out and "!! no-such-package" in out
