@@ -81,6 +81,12 @@ OPTIONS = [
     ),
     Argument("oversubscribe", bool, False, "Whether to start more workers than there are cores."),
     Argument("chunk_size", int | None, None, "Members in a chunk, an even number; null chooses by population size."),
+    Argument(
+        "tensorboard_axis",
+        Literal["timesteps", "generations"],
+        "timesteps",
+        "What TensorBoard's horizontal axis counts.",
+    ),
     Argument("debug", bool, False, "Show the traceback of an error."),
 ]
 # What may change when a run is resumed.
@@ -89,6 +95,7 @@ BUDGET_AND_PLACE = {
     *("workers", "min_workers", "start_timeout", "chunk_timeout", "sync"),
     *("eval_episodes", "eval_every", "final_episodes"),
     *("device", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug"),
+    *("tensorboard_axis", "task.log_info"),
 }
 # Minimum and maximum of top-level keys.
 RANGES = {

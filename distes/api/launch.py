@@ -5,12 +5,13 @@ import re
 from collections.abc import Iterator
 
 from distes.api.build import build, in_section
-from distes.api.configuration import Configuration
+from distes.api.configuration import Configuration, flat
+from distes.api.keys import BUDGET_AND_PLACE
 from distes.api.prepare import Run, as_text, prepare
 from distes.api.result import forget_result, summary, write_result
 from distes.errors import ClusterError, ConfigurationError, EvaluationError, RunDirectoryError, trust
 from distes.runs.directory import RunDirectory
-from distes.runs.monitors.base import Monitor
+from distes.runs.monitors.base import Metrics, Monitor
 from distes.runs.monitors.console import Console, number
 from distes.training.budget import Result
 from distes.training.signals import INTERRUPTED
@@ -52,7 +53,7 @@ def go(run: Run) -> tuple[Result, str | None]:
         directory.write_config(text)
         directory.truncate_metrics(run.trainer.generation)
     run.monitors.extend(
-        start_monitors(directory, run.console, text, run.trainer.generation + 1 if run.resumed else None)
+        start_monitors(directory, run.console, run.configuration, run.trainer.counts if run.resumed else None)
     )
     run.begun()
     result = run.trainer.run()
@@ -112,21 +113,29 @@ def replay_member(run: Run, what: str) -> int:
     return 0
 
 
-def start_monitors(directory: RunDirectory, console: Console, text: str, resumed_at: int | None) -> list[Monitor]:
+def start_monitors(
+    directory: RunDirectory, console: Console, configuration: Configuration, resumed_from: Metrics | None
+) -> list[Monitor]:
     """The monitors of a run: terminal, metrics.jsonl and TensorBoard, which is imported only here.
 
     Args:
         directory: The run directory, which holds their files.
         console: The terminal.
-        text: The resolved configuration in YAML, for TensorBoard.
-        resumed_at: The first generation that a resumed run will record; None for a new run.
+        configuration: The resolved configuration, for TensorBoard.
+        resumed_from: What a resumed run has done already, as `Trainer.counts`; None for a new run.
     """
     from distes.runs.monitors.base import Monitors
     from distes.runs.monitors.jsonl import Jsonl
     from distes.runs.monitors.tensorboard import TensorBoard
 
-    files = [Jsonl(directory.metrics), TensorBoard(directory.path, purge_from=resumed_at, configuration_text=text)]
-    return [Monitors([console, *files], console.say)]
+    board = TensorBoard(
+        directory.path,
+        axis=configuration["tensorboard_axis"],
+        resumed_from=resumed_from,
+        configuration_text=as_text(configuration),
+        configuration={key: value for key, value in flat(configuration).items() if key not in BUDGET_AND_PLACE},
+    )
+    return [Monitors([console, Jsonl(directory.metrics), board], console.say)]
 
 
 @contextlib.contextmanager

@@ -129,6 +129,11 @@ class Trainer:
         """Generations done."""
         return self._progress.generation
 
+    @property
+    def counts(self) -> Metrics:
+        """What has been done, under the names that metrics use, such as `timesteps`."""
+        return self._progress.counts
+
     def run(self) -> Result:
         """Trains until a limit or the target is reached. Ctrl-C and SIGTERM end the run with its state saved.
 
@@ -146,6 +151,7 @@ class Trainer:
                 while (reason := self._reason_to_stop()) is None:
                     self._one_generation(signals)
                 result = self._final_result(reason, signals)
+                self._monitors.finish(dataclasses.asdict(result))
             except Interrupted:
                 result = self._progress.result("interrupted")
             finally:
