@@ -95,7 +95,7 @@ BUDGET_AND_PLACE = {
     *("workers", "min_workers", "start_timeout", "chunk_timeout", "sync"),
     *("eval_episodes", "eval_every", "final_episodes"),
     *("device", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug"),
-    *("tensorboard_axis", "task.log_info"),
+    "tensorboard_axis",
 }
 # Minimum and maximum of top-level keys.
 RANGES = {

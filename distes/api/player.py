@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from distes.api.build import build_policy, construct
@@ -20,18 +21,20 @@ from distes.tasks import one_episode
 class Player:
     """Plays a saved policy, without action noise, in its environment."""
 
-    def __init__(self, saved: SavedPolicy, render_mode: str | None = None) -> None:
+    def __init__(self, saved: SavedPolicy, render_mode: str | None = None, size: tuple[int, int] | None = None) -> None:
         """Makes the policy and the environment.
 
         Args:
             saved: The saved policy, as `load_policy` returns it.
             render_mode: Gymnasium's "human" or "rgb_array"; None renders nothing.
+            size: Width and height of frames; None for the environment's. Frames of environments that draw in one size
+                only are scaled.
 
         Raises:
             ConfigurationError: The task has no episodes, or the environment cannot be made or rendered in this mode.
             CheckpointError: The saved parameters are not those of the policy.
         """
-        self._task = construct("task", saved.task)
+        self._task, self._size = construct("task", saved.task), size
         with self._raising():
             self._observation, self._action = self._task.observation_and_action()
         self._policy = build_policy(saved.policy, saved.observation_shape, saved.action_size).eval()
@@ -78,6 +81,8 @@ class Player:
         with self._raising(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about screens and drivers; an error follows if they matter
             picture = np.asarray(self.environment.render())
+        if self._size is not None:
+            picture = scaled(picture, *self._size)
         height, width = picture.shape[:2]
         even: NDArray[np.uint8] = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         return even
@@ -121,3 +126,12 @@ class Player:
             raise EvaluationError(
                 f"The environment {self._task.name}, or the policy in it, raised {what}{hint}"
             ) from error
+
+
+def scaled(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Returns a picture, (height, width, 3) uint8, in another size, interpolated."""
+    image = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float()
+    smaller = width < picture.shape[1] or height < picture.shape[0]
+    image = torch.nn.functional.interpolate(image, (height, width), mode="bilinear", antialias=smaller)
+    result: NDArray[np.uint8] = image.round().clamp(0, 255).byte()[0].permute(1, 2, 0).numpy()
+    return result

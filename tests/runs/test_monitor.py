@@ -288,7 +288,7 @@ from pathlib import Path
 import numpy as np
 from distes.runs.monitors.tensorboard import TensorBoard
 board = TensorBoard(Path(sys.argv[1]), configuration_text="a: 1")
-board.record({"generation": 0, "fitness/mean": 1.0}, np.ones((1, 2)))
+board.record({"generation": 0, "timesteps": 0, "fitness/mean": 1.0}, np.ones((1, 2)))
 board.close()
 assert not {"tensorflow", "absl.logging", "torch"} & set(sys.modules)
 assert threading.active_count() == 1

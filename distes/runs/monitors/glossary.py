@@ -7,7 +7,6 @@ TensorBoard sorts tags by name, so the names of the groups put what one looks fo
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-INFO, EVAL_INFO = "info/", "eval/info/"
 FINAL = "eval/final"  # the final score; the first of its group, which TensorBoard's table of runs shows by default
 
 
@@ -127,24 +126,19 @@ DERIVED = [
         "**The final score**: mean return of the final centre over `final_episodes` episodes, at the end of the run.",
     ),
     Entry("", "fitness/histogram", "Histogram of the members' fitness."),
-    Entry("", "film", "An episode of the centre (`--film_every`)."),
 ]
 GLOSSARY = {entry.key: entry for entry in (*OF_CENTRE, *OF_POPULATION, *OF_STRATEGY, *OF_SYSTEM)}
 DESCRIPTIONS = {entry.tag: entry.text for entry in (*GLOSSARY.values(), *DERIVED)}
 
 
 def entry_of(key: str) -> Entry:
-    """Returns the entry of a metric; one is made for numbers of `info` and for metrics of a user's strategy.
+    """Returns the entry of a metric; one is made for a metric of a user's strategy.
 
     Args:
         key: The metric's name in `metrics.jsonl`.
     """
     if key in GLOSSARY:
         return GLOSSARY[key]
-    if key.startswith(EVAL_INFO):
-        return _same(key, f"`{key.removeprefix(EVAL_INFO)}` in the last info of the centre's episodes, their mean.")
-    if key.startswith(INFO):
-        return _same(key, f"`{key.removeprefix(INFO)}` in the last info of the members' episodes, their mean.")
     return _strategy(key, f"`{key}`, as the strategy's `tell` returned it.")
 
 
@@ -157,9 +151,5 @@ def markdown() -> str:
 
 def _rows() -> Iterator[tuple[str, str, str]]:
     """Yields tag, key and text of all metrics, in the order in which TensorBoard shows them."""
-    of_info = [
-        Entry("eval/info/KEY", "eval/info/KEY", "`KEY` in the last info of the centre's episodes, their mean."),
-        Entry("info/KEY", "info/KEY", "`KEY` in the last info of the members' episodes, their mean."),
-    ]
-    entries = [*GLOSSARY.values(), *DERIVED, *of_info]
+    entries = [*GLOSSARY.values(), *DERIVED]
     yield from ((one.tag, one.key, one.text) for one in sorted(entries, key=lambda one: one.tag))

@@ -36,7 +36,7 @@ LAYOUT: dict[str, dict[str, Band | list[str]]] = {
         "spread of fitness": ["fitness/std", "eval/std"],
         "share of the population that the centre surpasses": ["eval/rank"],
         "sigma and learning rate": ["strategy/sigma(/.+)?", "strategy/learning_rate"],
-        "length of episodes, and other numbers of theirs": ["(eval/)?info/.+"],
+        "length of episodes": ["info/episode_length"],
     },
     "Is the machine busy?": {
         "share of time in which workers evaluate": ["system/workers/utilisation"],

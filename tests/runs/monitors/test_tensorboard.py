@@ -37,7 +37,7 @@ def points(read: EventAccumulator, tag: str) -> list[tuple[int, float]]:
 
 def test_groups_of_tags_are_sorted_from_learning_to_machinery() -> None:
     groups = sorted({tag.partition("/")[0] for tag in DESCRIPTIONS})
-    assert groups == ["eval", "film", "fitness", "info", "strategy", "system"]
+    assert groups == ["eval", "fitness", "info", "strategy", "system"]
     assert min(DESCRIPTIONS) == "eval/final"
     assert entry_of("norm/mine").tag == "strategy/norm/mine", "a metric of a user's strategy"
 
@@ -50,10 +50,10 @@ def test_every_metric_of_a_run_is_in_the_glossary() -> None:
 def test_each_tag_is_described_once(tmp_path: Path) -> None:
     board = TensorBoard(tmp_path)
     for generation in (1, 2):
-        board.record(metrics(generation, **{"eval/info/won": 1.0}), FITNESS_N2)
+        board.record(metrics(generation, **{"eval/mean": 1.0}), FITNESS_N2)
     board.close()
     read = events(tmp_path)
-    for tag in ("fitness/mean", "system/timesteps", "eval/info/won", "fitness/histogram"):
+    for tag in ("fitness/mean", "system/timesteps", "eval/mean", "fitness/histogram"):
         assert read.SummaryMetadata(tag).summary_description
     assert read.SummaryMetadata("fitness/mean").summary_description == DESCRIPTIONS["fitness/mean"]
 
