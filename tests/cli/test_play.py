@@ -145,9 +145,9 @@ def test_a_film_has_a_picture_for_each_step(tmp_path: Path, ending: str, capsys:
 def test_a_film_has_the_size_speed_and_frames_that_are_asked_for(tmp_path: Path) -> None:
     imageio = pytest.importorskip("imageio.v3", reason="needs the extra 'video'")
     film = tmp_path / "film.gif"
-    flags = ["--every", "2", "--fps", "5", "--size", "60x40", "--episodes", "3", "--record", str(film)]
+    flags = ["--every", "2", "--fps", "5", "--size", "60x40", "--episodes", "1", "--record", str(film)]
     assert main([saved_run(tmp_path), "--trust", *flags]) == 0
-    assert imageio.imread(film, index=None).shape == (3, 40, 60, 3)
+    assert imageio.imread(film, index=None).shape == (1, 40, 60, 3)
     assert imageio.immeta(film)["duration"] == 200
 
 
