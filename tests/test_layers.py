@@ -31,7 +31,7 @@ FLOOR = {name: number for number, line in enumerate(FLOORS) for name in line.spl
 HOMES = {
     "ray": ["pools.on_ray"],
     "gymnasium": ["tasks", "envs"],
-    "tensorboard": ["runs.monitors.tensorboard"],
+    "tensorboard": [f"runs.monitors.{name}" for name in ("tensorboard", "event_file", "summaries", "histogram")],
     "rich": ["runs.monitors.console"],
     "wandb": ["runs.monitors.wandb"],
     "mlflow": ["runs.monitors.mlflow"],

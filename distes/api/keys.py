@@ -83,6 +83,12 @@ OPTIONS = [
         "What records the run beside metrics.jsonl, which is always written: tensorboard, csv, wandb, mlflow, "
         "or the import path of a subclass of distes.runs.monitors.base.Monitor.",
     ),
+    Argument(
+        "tensorboard_axis",
+        Literal["timesteps", "generations"],
+        "timesteps",
+        "What TensorBoard's horizontal axis counts.",
+    ),
     Argument("quiet", bool, False, "Print only warnings and how the run ended."),
     Argument("debug", bool, False, "Show the traceback of an error."),
 ]
@@ -92,7 +98,7 @@ BUDGET_AND_PLACE = {
     *("workers", "min_workers", "start_timeout", "chunk_timeout", "sync"),
     *("eval_episodes", "eval_every", "final_episodes"),
     *("device", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug", "quiet"),
-    *("keep_checkpoints_every", "record_population", "record_population_max_bytes", "monitors"),
+    *("keep_checkpoints_every", "record_population", "record_population_max_bytes", "monitors", "tensorboard_axis"),
 }
 # Minimum and maximum of top-level keys.
 RANGES = {

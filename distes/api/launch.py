@@ -116,8 +116,7 @@ def go(run: Run, monitors: Sequence[Monitor] = ()) -> tuple[Result, str | None]:
         run.archive.truncate_population(run.trainer.generation)
     if problem := record_environment(directory.path, resumed=run.resumed):
         run.console.say(problem)
-    first = run.trainer.generation + 1 if run.resumed else None
-    run.monitors.extend(start_monitors(run, text, first, monitors))
+    run.monitors.extend(start_monitors(run, text, monitors))
     run.begun()
     result = run.trainer.run()
     return result, write_result(directory, result)
@@ -176,22 +175,22 @@ def replay_member(run: Run, what: str) -> int:
     return 0
 
 
-def start_monitors(run: Run, text: str, resumed_at: int | None, further: Sequence[Monitor]) -> list[Monitor]:
+def start_monitors(run: Run, text: str, further: Sequence[Monitor]) -> list[Monitor]:
     """The monitors of a run: the screen, metrics.jsonl, those that the configuration names, and further ones.
 
     Args:
         run: The run.
         text: The resolved configuration in YAML.
-        resumed_at: The first generation that a resumed run will record; None for a new run.
         further: Monitors that a program has given.
 
     Raises:
         ConfigurationError: One cannot be made.
     """
+    resumed_from = run.trainer.counts if run.resumed else None
+    surroundings = Surroundings(run.directory.path, run.configuration, text, resumed_from)
     made: list[Monitor] = [Jsonl(run.directory.metrics)]
     try:
-        for name in run.configuration["monitors"]:
-            made.append(make_monitor(name, Surroundings(run.directory.path, run.configuration, text, resumed_at)))
+        made.extend(make_monitor(name, surroundings) for name in run.configuration["monitors"])
     except BaseException:
         Monitors(made).close()
         raise

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from distes.api.configuration import Configuration, flat
+from distes.api.keys import BUDGET_AND_PLACE
 from distes.errors import ConfigurationError, DistesError, did_you_mean, raised
 from distes.errors.imports import import_class
 from distes.errors.installation import install
-from distes.runs.monitors.base import Monitor
+from distes.runs.monitors.base import Metrics, Monitor
 
 EXTRAS = {"wandb": "wandb", "mlflow": "mlflow"}  # the package that a monitor needs, and the extra that brings it
 
@@ -24,19 +25,25 @@ class Surroundings:
         directory: The run directory.
         configuration: The resolved configuration.
         configuration_text: The same in YAML.
-        resumed_at: The first generation that a resumed run will record; None for a new run.
+        resumed_from: What a resumed run has done already, such as `generation` and `timesteps`; None for a new run.
     """
 
     directory: Path
     configuration: Configuration
     configuration_text: str
-    resumed_at: int | None
+    resumed_from: Metrics | None
 
 
 def _tensorboard(run: Surroundings) -> Monitor:
     from distes.runs.monitors.tensorboard import TensorBoard
 
-    return TensorBoard(run.directory, purge_from=run.resumed_at, configuration_text=run.configuration_text)
+    return TensorBoard(
+        run.directory,
+        axis=run.configuration["tensorboard_axis"],
+        resumed_from=run.resumed_from,
+        configuration_text=run.configuration_text,
+        configuration={key: value for key, value in flat(run.configuration).items() if key not in BUDGET_AND_PLACE},
+    )
 
 
 def _csv(run: Surroundings) -> Monitor:

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from distes.api.build import build_policy, construct
@@ -24,12 +25,21 @@ from distes.tasks.actor import Actor
 class Player:
     """Plays a saved policy, without action noise, in its environment."""
 
-    def __init__(self, saved: SavedPolicy, render_mode: str | None = None, *, open_environment: bool = True) -> None:
+    def __init__(
+        self,
+        saved: SavedPolicy,
+        render_mode: str | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+        open_environment: bool = True,
+    ) -> None:
         """Makes the policy and the environment.
 
         Args:
             saved: The saved policy, as `load_policy` returns it.
             render_mode: Gymnasium's "human" or "rgb_array"; None renders nothing.
+            size: Width and height of frames; None for the environment's. Frames of environments that draw in one size
+                only are scaled.
             open_environment: Whether to make the environment at once. An error leaves none open.
 
         Raises:
@@ -38,6 +48,7 @@ class Player:
         """
         self._render_mode = render_mode
         self.task = construct("task", saved.task)
+        self._size = size
         try:
             with self._raising():
                 self._observation, self._action = self.task.observation_and_action()
@@ -128,6 +139,8 @@ class Player:
         with self._raising(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about screens and drivers; an error follows if they matter
             picture = np.asarray(self.environment.render())
+        if self._size is not None:
+            picture = scaled(picture, *self._size)
         height, width = picture.shape[:2]
         even: NDArray[np.uint8] = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         return even
@@ -177,3 +190,12 @@ class Player:
 def _close(environment: Any) -> None:
     with contextlib.suppress(Exception):  # some simulators raise errors when they are closed, without consequences
         environment.close()
+
+
+def scaled(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Returns a picture, (height, width, 3) uint8, in another size, interpolated."""
+    image = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float()
+    smaller = width < picture.shape[1] or height < picture.shape[0]
+    image = torch.nn.functional.interpolate(image, (height, width), mode="bilinear", antialias=smaller)
+    result: NDArray[np.uint8] = image.round().clamp(0, 255).byte()[0].permute(1, 2, 0).numpy()
+    return result

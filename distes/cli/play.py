@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import ctypes.util
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -59,6 +60,10 @@ def play(
     record: Path | None = None,
     trust: bool = False,
     watch: Callable[[int, int], None] = lambda episode, steps: None,
+    max_steps: int | None = None,
+    frames_per_second: float | None = None,
+    every: int = 1,
+    size: tuple[int, int] | None = None,
 ) -> Iterator[tuple[float, int]]:
     """Plays a run's policy and yields return and length of each episode.
 
@@ -72,6 +77,10 @@ def play(
         trust: Whether the run may import and call code that is not part of distes: its own policy, an environment or a
             wrapper by import path.
         watch: Called after each step with the numbers of the episode and of the step, both from 1.
+        max_steps: Steps after which an episode ends; None for the task's limit.
+        frames_per_second: Speed of the film; None for the environment's.
+        every: The film has every this many frames. At the environment's speed, it then plays that much faster.
+        size: Width and height of frames; None for the environment's.
 
     Raises:
         DistesError: Something is missing or does not fit. The message says what to do.
@@ -84,6 +93,9 @@ def play(
         raise ConfigurationError(f"policy must be 'best' or 'last'; got {policy!r}.")
     if episodes < 1:
         raise ConfigurationError(f"episodes must be at least 1; got {episodes}.")
+    for name, value in (("max_steps", max_steps), ("every", every), ("fps", frames_per_second)):
+        if value is not None and not value > 0:
+            raise ConfigurationError(f"{name} must be positive; got {value}.")
     if human:
         require_display()
     mode = "human" if human else None if record is None else "rgb_array"
@@ -91,19 +103,22 @@ def play(
         saved = load_policy(run_dir, policy)
         if not trust:
             stack.enter_context(only_own(str(Path(run_dir) / "policy" / DESCRIPTION)))
-        player = Player(saved, mode)
+        player = Player(saved, mode, size=size)
         stack.callback(player.close)
         film = None
         if record is not None:
-            film = Film(record, player.environment.metadata.get("render_fps") or FRAMES_PER_SECOND)
+            usual = player.environment.metadata.get("render_fps") or FRAMES_PER_SECOND
+            film = Film(record, frames_per_second or usual)
             stack.callback(film.close)
         for episode in range(episodes):
             total, length = 0.0, 0
             for reward in player.episode(seed + episode):
                 total, length = total + reward, length + 1
-                if film is not None:
+                if film is not None and (length - 1) % every == 0:
                     film.add(player.frame())
                 watch(episode + 1, length)
+                if length == max_steps:
+                    break
             yield total, length
         if film is not None:
             film.finish()
@@ -130,6 +145,18 @@ def draw_without_a_screen() -> None:
         os.environ.setdefault("MUJOCO_GL", "egl")
 
 
+def _size(text: str) -> tuple[int, int]:
+    """Reads `640x480`.
+
+    Raises:
+        argparse.ArgumentTypeError: It is something else.
+    """
+    match = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"it must be WIDTHxHEIGHT, such as 640x480; got {text!r}")
+    return int(match[1]), int(match[2])
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="play.py", description="Plays the policy that a run saved, or any member of a run."
@@ -139,6 +166,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--episodes", type=int, metavar="N", help="how many (default: 10)")
     parser.add_argument("--seed", type=int, metavar="S", help="of the first episode (default: 0)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="film them: FILE.mp4 or FILE.gif")
+    parser.add_argument("--max_steps", type=int, metavar="N", help="end each episode after this many steps")
+    parser.add_argument("--fps", type=float, metavar="F", help="frames per second of the film")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="film every Nth step (default: %(default)s)")
+    parser.add_argument("--size", type=_size, metavar="WxH", help="width and height of the film, such as 640x480")
     parser.add_argument("--render", choices=("human",), help="show them in a window")
     parser.add_argument(
         "--trust", action="store_true", help="let the run import and call code that is not part of distes"
@@ -199,6 +230,10 @@ def _play_and_print(flags: argparse.Namespace) -> None:
         record=flags.record,
         trust=flags.trust,
         watch=progress.step,
+        max_steps=flags.max_steps,
+        frames_per_second=flags.fps,
+        every=flags.every,
+        size=flags.size,
     ):
         progress.clear()
         returns.append(total)

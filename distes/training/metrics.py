@@ -15,6 +15,8 @@ from distes.errors import DistesWarning
 from distes.pools.base import Status
 from distes.population import Evaluation, Floats
 
+PERCENTILES = (10, 25, 50, 75, 90)  # of the members' fitness
+
 
 def of_fitness(evaluation: Evaluation, fitness_E: NDArray[np.float64]) -> dict[str, float | int]:
     """Metrics of the population's fitness, and of the centre's if it was evaluated.
@@ -29,11 +31,13 @@ def of_fitness(evaluation: Evaluation, fitness_E: NDArray[np.float64]) -> dict[s
 
 def _of_fitness(evaluation: Evaluation, fitness_E: NDArray[np.float64]) -> dict[str, float | int]:
     fitness_N2 = evaluation.fitness_N2
+    percentiles = np.percentile(fitness_N2, PERCENTILES) if np.isfinite(fitness_N2).all() else [math.nan] * 5
     metrics: dict[str, float | int] = {
         "fitness/mean": float(fitness_N2.mean()),
         "fitness/max": float(fitness_N2.max()),
         "fitness/min": float(fitness_N2.min()),
         "fitness/std": float(fitness_N2.std()),
+        **{f"fitness/p{q}": float(value) for q, value in zip(PERCENTILES, percentiles, strict=True)},
         "episode/length": float(evaluation.steps_N2.sum() / evaluation.episodes),
     }
     if len(fitness_E):

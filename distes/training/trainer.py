@@ -138,6 +138,11 @@ class Trainer:
         """Generations done."""
         return self._progress.generation
 
+    @property
+    def counts(self) -> Metrics:
+        """What has been done, under the names that metrics use, such as `timesteps`."""
+        return self._progress.counts
+
     def run(self) -> Result:
         """Trains until a limit or the target is reached. Ctrl-C and SIGTERM end the run with its state saved.
 
@@ -158,6 +163,7 @@ class Trainer:
                 result = self._final_result(reason, signals)
                 if self._progress.reached is None:  # else the evaluated centre is the one before the last step
                     final = Best.of_result(result.eval_mean, result.eval_std, result.eval_episodes)
+                self._monitors.finish(dataclasses.asdict(result))
             except Interrupted:
                 result = self._progress.result("interrupted")
             finally:

@@ -142,6 +142,42 @@ def test_a_film_has_a_picture_for_each_step(tmp_path: Path, ending: str, capsys:
     assert pictures[:, 5, 5, 0] == pytest.approx([40, 80] * 3, abs=6)
 
 
+def test_a_film_has_the_size_speed_and_frames_that_are_asked_for(tmp_path: Path) -> None:
+    imageio = pytest.importorskip("imageio.v3", reason="needs the extra 'video'")
+    film = tmp_path / "film.gif"
+    flags = ["--every", "2", "--fps", "5", "--size", "60x40", "--episodes", "1", "--record", str(film)]
+    assert main([saved_run(tmp_path), "--trust", *flags]) == 0
+    assert imageio.imread(film, index=None).shape == (1, 40, 60, 3)
+    assert imageio.immeta(film)["duration"] == 200
+
+
+def test_an_episode_may_be_cut_short(tmp_path: Path) -> None:
+    run = saved_run(tmp_path)
+    assert list(play(run, episodes=2, seed=4, trust=True, max_steps=1)) == [(4.0, 1), (5.0, 1)]
+
+
+def test_a_film_s_last_frame_shows_the_body(tmp_path: Path) -> None:
+    """The cheetah is orange; without the tracking camera it runs out of the picture."""
+    pytest.importorskip("mujoco", reason="needs the extra 'mujoco'")
+    environment = Gym("HalfCheetah-v5").make("rgb_array")
+    try:
+        environment.reset(seed=0)
+        body = environment.unwrapped
+        position, velocity = body.data.qpos.copy(), body.data.qvel.copy()  # type: ignore[attr-defined]
+        try:
+            before = np.asarray(environment.render())
+        except Exception as error:
+            pytest.skip(f"nothing can be drawn here: {error}")
+        position[0] += 30.0
+        body.set_state(position, velocity)  # type: ignore[attr-defined]
+        after = np.asarray(environment.render())
+    finally:
+        environment.close()
+    for picture in (before, after):
+        red, green, blue = (picture[..., channel].astype(int) for channel in range(3))
+        assert ((red > 1.2 * green) & (red > 1.5 * blue) & (red > 60)).mean() > 0.01
+
+
 def test_an_unfinished_film_leaves_the_one_that_was_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("imageio", reason="needs the extra 'video'")
     (tmp_path / "films").mkdir()
@@ -181,6 +217,9 @@ def test_a_missing_extra_is_named(
         ("Tape", ["--record", "film.avi"], "ends in .mp4 or .gif; got 'film.avi'"),
         ("Tape", ["--record", "nowhere/film.gif"], "there is no directory nowhere"),
         ("Tape", ["--record", "film.gif", "--render", "human"], "leave out --render or --record"),
+        ("Tape", ["--every", "0"], "every must be positive; got 0"),
+        ("Tape", ["--max_steps", "-1"], "max_steps must be positive; got -1"),
+        ("Tape", ["--fps", "0"], "fps must be positive; got 0.0"),
         ("Tape", ["--episodes", "0"], "episodes must be at least 1; got 0"),
         ("Tape", ["--policy", "last"], "holds no last policy.*--policy best"),
     ],

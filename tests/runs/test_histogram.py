@@ -28,7 +28,7 @@ def recorded(directory: Path, fitness: Any) -> Any:
     for old in directory.iterdir():
         old.unlink()
     board = TensorBoard(directory)
-    board.record({"generation": 1}, np.asarray(fitness, np.float64).reshape(-1, 1))
+    board.record({"generation": 1, "timesteps": 1}, np.asarray(fitness, np.float64).reshape(-1, 1))
     board.close()
     (path,) = directory.iterdir()
     values = [value for event in EventFileLoader(str(path)).Load() for value in event.summary.value]

@@ -25,6 +25,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 
 from distes.runs.monitors import Console, Jsonl, Metrics, Monitor, Monitors
 from distes.runs.monitors.console import duration, number
+from distes.runs.monitors.glossary import entry_of
 from distes.runs.monitors.tensorboard import TensorBoard
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -192,11 +193,11 @@ def test_tensorboard_reads_back_what_was_recorded(tmp_path: Path) -> None:
     read = events(tmp_path)  # before it is closed: it is all there already
     tags = read.Tags()
     numeric = {key for key, value in metrics(0).items() if not isinstance(value, str)}
-    progress = {"generation", "timesteps", "episodes", "seconds"}
-    expected = numeric - progress | {f"progress/{key}" for key in progress} | {"eval/mean"}
-    assert set(tags["scalars"]) == expected
-    assert [(event.step, event.value) for event in read.Scalars("progress/timesteps")] == [(0, 0), (1, 1000), (2, 2000)]
-    assert [(event.step, event.value) for event in read.Scalars("eval/mean")] == [(1, 7.5)]
+    silent = {"workers/restarted"}
+    assert set(tags["scalars"]) == {entry_of(key).tag for key in numeric - silent} | {"eval/mean"}
+    steps = [(event.step, event.value) for event in read.Scalars("system/generation")]
+    assert steps == [(0, 0), (1000, 1), (2000, 2)]
+    assert [(event.step, event.value) for event in read.Scalars("eval/mean")] == [(1000, 7.5)]
     histogram = read.Histograms("fitness/histogram")[2].histogram_value
     assert (histogram.min, histogram.max, histogram.num, histogram.sum) == (3.0, 6.0, 4.0, 18.0)
     assert sum(histogram.bucket) == 4
@@ -223,7 +224,8 @@ def test_a_resumed_run_replaces_what_it_goes_through_again(tmp_path: Path) -> No
         (3, 2.0),
         (4, 3.0),
     ):  # within one second: the order of files must not be by chance
-        board = TensorBoard(tmp_path, purge_from=first)
+        done = None if first is None else {"generation": first - 1, "timesteps": 1000 * (first - 1)}
+        board = TensorBoard(tmp_path, axis="generations", resumed_from=done)
         for generation in range(first or 0, 6):
             board.record(metrics(generation, **{"fitness/mean": value}), FITNESS_N2)
         board.close()
@@ -241,7 +243,7 @@ def test_a_full_disk_leaves_no_torn_event(tmp_path: Path, monkeypatch: pytest.Mo
             board.record(metrics(1), FITNESS_N2)
     board.record(metrics(2), FITNESS_N2)
     board.close()
-    assert [event.step for event in events(tmp_path).Scalars("fitness/mean")] == [0, 2]
+    assert [event.step for event in events(tmp_path).Scalars("fitness/mean")] == [0, 2000]
 
 
 def crc32c(data: bytes) -> int:
@@ -262,7 +264,7 @@ def masked(data: bytes) -> bytes:
 
 def test_the_file_has_the_bytes_of_the_record_format(tmp_path: Path) -> None:
     assert crc32c(bytes(32)) == 0x8A9136AA  # RFC 3720
-    board = TensorBoard(tmp_path, purge_from=3, configuration_text="a: 1")
+    board = TensorBoard(tmp_path, resumed_from=metrics(2), configuration_text="a: 1")
     board.record(metrics(3), FITNESS_N2)
     board.close()
     (path,) = tmp_path.glob("events.out.tfevents.*")
@@ -273,7 +275,7 @@ def test_the_file_has_the_bytes_of_the_record_format(tmp_path: Path) -> None:
         assert rest[: 16 + length] == rest[:8] + masked(rest[:8]) + data + masked(data)
         steps.append(Event.FromString(data).step)
         rest = rest[16 + length :]
-    assert steps == [0, 3, 3, 3]
+    assert steps == [0, 2001, 2001, 3000]
 
 
 def test_neither_tensorflow_nor_its_noise_is_loaded(tmp_path: Path) -> None:
@@ -286,7 +288,7 @@ from pathlib import Path
 import numpy as np
 from distes.runs.monitors.tensorboard import TensorBoard
 board = TensorBoard(Path(sys.argv[1]), configuration_text="a: 1")
-board.record({"generation": 0, "fitness/mean": 1.0}, np.ones((1, 2)))
+board.record({"generation": 0, "timesteps": 0, "fitness/mean": 1.0}, np.ones((1, 2)))
 board.close()
 assert not {"tensorflow", "absl.logging", "torch"} & set(sys.modules)
 assert threading.active_count() == 1
@@ -329,11 +331,13 @@ def test_piped_there_are_lines_the_first_and_the_last_for_certain() -> None:
         more = {"eval/mean": 7.0, "eval/std": 1.0} if generation == 50 else {}
         console.record(metrics(generation, **more), FITNESS_N2)
     console.close()
-    notice, first, last = stream.getvalue().splitlines()
+    notice, header, first, last = stream.getvalue().splitlines()
     assert notice == "3 of 64 workers fit on this machine."
-    assert first == "generation 1  1,000 timesteps  0.5s  fitness 12.25 ± 1.50 best 20.00  2,000 steps/s"
-    assert last.startswith("generation 99  99,000 timesteps  49.5s  fitness 12.25")
-    assert "evaluation 7.00 ± 1.00" in last, "an evaluation holds until the next one"
+    assert header.split() == ["gen", "timesteps", "time", "fitness", "best", "evaluation", "steps/s"]
+    assert first.split() == ["1", "1,000", "0.5s", "12.25", "±", "1.50", "20.00", "2,000"]
+    assert last.split()[:3] == ["99", "99,000", "49.5s"]
+    assert "7.00 ± 1.00 (50)" in last, "an evaluation holds until the next one, with its generation"
+    assert len(header) == len(first) == len(last) <= 80, "columns are aligned"
 
 
 def test_piped_each_generation_has_a_line_if_they_are_slow() -> None:
@@ -343,7 +347,7 @@ def test_piped_each_generation_has_a_line_if_they_are_slow() -> None:
         console.record(metrics(generation), FITNESS_N2)
     console.close()
     console.close()
-    assert len(stream.getvalue().splitlines()) == 5
+    assert len(stream.getvalue().splitlines()) == 6
 
 
 def test_nothing_recorded_nothing_shown() -> None:
@@ -376,10 +380,10 @@ def test_in_a_terminal_a_table_renews_itself_and_stays(terminal: Terminal) -> No
     assert "\x1b[1A" in shown, "the cursor goes up to draw over the table"
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l"), "the cursor is visible again"
     last = plain(shown).rpartition("CartPole-v1")[2]
-    for text in ("99 of 100", "99,000", "49.5s, at most 0.5s left", "12.25 ± 1.50, best 20.00"):
+    for text in ("99 of 100", "99,000", "49.5s, about 0.5s left", "12.25 ± 1.50, best 20.00"):
         assert text in last
     for text in (
-        "7.00 ± 1.00 (target 475.00)",
+        "7.00 ± 1.00 (target 475.00), in gen",
         "2,000 steps/s",
         "3, 91% busy",
         "0.012",
@@ -421,7 +425,7 @@ def test_lines_instead_of_a_table_where_one_would_not_do(
     console = Console(stream=terminal, live=False if dumb == "live" else None)
     console.record(metrics(1), FITNESS_N2)
     console.close()
-    assert terminal.getvalue().startswith("generation 1  ")
+    assert terminal.getvalue().split()[:2] == ["gen", "timesteps"]
 
 
 @pytest.mark.parametrize(("target", "shown"), [(None, False), (math.inf, False), (-1.5, True)])

@@ -101,7 +101,7 @@ def test_numbers_that_are_not_finite_are_shown() -> None:
 
 def test_an_evaluation_is_shown_with_its_episodes() -> None:
     stream = io.StringIO()
-    console = Console(stream=stream)
+    console = Console(stream=stream, live=True)
     log = train(sphere(), generations=1, eval_episodes=7)
     console.record(log.lines[0], log.fitness[0])
     console.close()

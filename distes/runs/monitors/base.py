@@ -30,6 +30,20 @@ class Monitor(ABC):
             Exception: Any; `Monitors` reports it and continues.
         """
 
+    def finish(self, result: Metrics) -> None:
+        """Shows or records how a run ended; called once, before `close`, unless the run was interrupted.
+
+        By default it does nothing.
+
+        Args:
+            result: The fields of `distes.training.budget.Result`, such as `eval_mean`, the mean return of the final
+                centre.
+
+        Raises:
+            Exception: Any; `Monitors` reports it and continues.
+        """
+        return
+
     @abstractmethod
     def close(self) -> None:
         """Releases the monitor's resources; called once, also after an error or Ctrl-C."""
@@ -66,6 +80,12 @@ class Monitors(Monitor):
         for monitor in self.monitors:
             if not _among(monitor, self._broken):
                 self._attempt(monitor, lambda monitor=monitor: monitor.record(metrics, fitness_N2))  # type: ignore[misc]
+
+    def finish(self, result: Metrics) -> None:
+        """Passes the end of the run to all monitors but those that are broken."""
+        for monitor in self.monitors:
+            if not _among(monitor, self._broken):
+                self._attempt(monitor, lambda monitor=monitor: monitor.finish(result))  # type: ignore[misc]
 
     def close(self) -> None:
         """Closes all monitors."""

@@ -15,11 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from distes.runs.monitors.base import Metrics, Monitor
+from distes.runs.monitors.sparkline import sparkline
 from distes.runs.terminal import UNWRITABLE, write
 
 REFRESH_SECONDS = 0.125  # between two updates of the table; more than 8 a second are not noticed
 NARROWEST = 20  # columns; the table is unreadable in a narrower terminal
 PROGRESS = re.compile(r" \.\.\.$|are there(?:: training begins)?\.$")  # lines that quiet runs do not show
+CURVE_MARGIN = 20  # columns beside a curve in the table
+HEADER = ("gen", "timesteps", "time", "fitness", "best", "evaluation", "steps/s")
+WIDTHS = (6, 11, 7, 16, 9, 17, 8)  # of the columns of plain lines, together within 80 characters
 PHASES = ("time/evaluate", "time/update", "time/ask", "time/record")
 
 
@@ -71,6 +75,9 @@ class Console(Monitor):
         self._live: Live | None = None
         self._first: dict[str, float] | None = None
         self._latest: dict[str, Any] = {}
+        self._evaluations: list[float] = []  # means of the centre's evaluations
+        self._evaluated = 0  # the generation of the last one
+        self._headed = False  # whether the plain lines have their header
         self._drawn_at = -math.inf
         self._drawn = True
 
@@ -80,6 +87,9 @@ class Console(Monitor):
         if self._quiet:
             return
         self._latest.update(metrics)  # an evaluation is shown until the next one
+        if "eval/mean" in metrics:
+            self._evaluations.append(float(metrics["eval/mean"]))
+            self._evaluated = int(metrics["generation"])
         if self._first is None:
             self._first = {key: float(metrics[key]) for key in self._budgets}
         self._drawn = False
@@ -130,7 +140,10 @@ class Console(Monitor):
     def _draw(self) -> None:
         self._drawn_at, self._drawn = time.monotonic(), True
         if not self._is_live:
-            self._print(_line(self._latest))
+            if not self._headed:
+                self._headed = True
+                self._print(_cells(HEADER))
+            self._print(_line(self._latest, self._evaluated))
             return
         if self._live is None:
             self._live = Live(console=self._terminal, auto_refresh=False)
@@ -157,7 +170,11 @@ class Console(Monitor):
         yield "fitness", _spread(m, "fitness") + _optional(m, "fitness/max", ", best {}")
         if "eval/mean" in m:
             target = "" if self._target is None else f" (target {number(self._target)})"
-            yield "evaluation", _spread(m, "eval") + _episodes(m) + target
+            old = f", in generation {self._evaluated:,}" if self._evaluated != m["generation"] else ""
+            yield "evaluation", _spread(m, "eval") + _episodes(m) + target + old
+            if len(self._evaluations) > 1:
+                width = min(50, self._terminal.width) - CURVE_MARGIN
+                yield "", sparkline(self._evaluations, max(1, width))
         if "episode/length" in m:
             yield "episode length", number(m["episode/length"])
         if "rate/timesteps" in m:
@@ -185,13 +202,13 @@ class Console(Monitor):
             done = self._latest[key] - self._first[key]
             if budget is not None and done > 0:
                 left.append((budget - self._latest[key]) / done * elapsed)
-        return f", at most {duration(max(0.0, min(left)))} left" if left else ""
+        return f", about {duration(max(0.0, min(left)))} left" if left else ""
 
 
 def _knows_letters(stream: TextIO | None) -> bool:
     """Returns whether the stream's encoding has the characters of the live table."""
     try:
-        "±╭─".encode(getattr(stream, "encoding", None) or "utf-8")
+        "±╭─▁█".encode(getattr(stream, "encoding", None) or "utf-8")
     except (UnicodeError, LookupError):
         return False
     return True
@@ -215,15 +232,23 @@ def number(value: float) -> str:
     return f"{value:,.2f}" if value == 0 or 0.01 <= abs(value) < 1e7 else f"{value:.3g}"
 
 
-def _line(m: Mapping[str, Any]) -> str:
-    """Formats the metrics of one generation as a line."""
-    parts = [f"generation {m['generation']:,}", f"{m['timesteps']:,} timesteps", duration(m["seconds"])]
-    parts.append(f"fitness {_spread(m, 'fitness')}" + _optional(m, "fitness/max", " best {}"))
+def _line(m: Mapping[str, Any], evaluated: int) -> str:
+    """Formats the metrics of one generation as a line below `HEADER`.
+
+    Args:
+        m: The metrics.
+        evaluated: The generation of the evaluation, which is named if it is another one.
+    """
+    evaluation = ""
     if "eval/mean" in m:
-        parts.append(f"evaluation {_spread(m, 'eval')}{_episodes(m)}")
-    if "rate/timesteps" in m:
-        parts.append(f"{m['rate/timesteps']:,.0f} steps/s")
-    return "  ".join(parts)
+        evaluation = _spread(m, "eval") + (f" ({evaluated:,})" if evaluated != m["generation"] else "")
+    speed = f"{m['rate/timesteps']:,.0f}" if "rate/timesteps" in m else ""
+    cells = f"{m['generation']:,}", f"{m['timesteps']:,}", duration(m["seconds"]), _spread(m, "fitness")
+    return _cells((*cells, number(m["fitness/max"]) if "fitness/max" in m else "", evaluation, speed))
+
+
+def _cells(cells: Sequence[str]) -> str:
+    return " ".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True)).rstrip()
 
 
 def _spread(m: Mapping[str, Any], group: str) -> str:

@@ -132,7 +132,7 @@ def runs(workers: int, cases: Mapping[str, int], seconds: float, spread: float, 
             generations = max(1, math.ceil(least * workers / (chunks * seconds)))
             with tempfile.TemporaryDirectory() as folder, RunDirectory.create(f"{folder}/run", "") as directory:
                 about = {"policy": {}, "task": {}, "observation_shape": [17], "action_size": 6}
-                files = [Jsonl(directory.metrics), TensorBoard(directory.path, purge_from=None, configuration_text="")]
+                files = [Jsonl(directory.metrics), TensorBoard(directory.path)]
                 trainer = distes.Trainer(
                     task=task,
                     strategy=strategy,
