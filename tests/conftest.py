@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import contextlib
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -7,6 +8,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 from hypothesis import settings
+
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401 (first: torch imports it for torch.export, and after some simulators that crashes)
 
 # A machine that is busy with other things is no reason to fail.
 settings.register_profile("distes", deadline=None)

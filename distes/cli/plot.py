@@ -4,15 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from distes.cli.guard import guarded
 from distes.cli.play import require_display
 from distes.errors import ConfigurationError, RunDirectoryError
 from distes.runs.terminal import tell
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 KINDS = {
     "curves": "a metric over time, a curve for each group of runs with a band over its seeds",
@@ -77,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return guarded(work, debug=lambda: flags.debug, interrupted="Interrupted.\n")
 
 
-def _draw(flags: argparse.Namespace, figure: "Figure | None") -> "Figure":
+def _draw(flags: argparse.Namespace, figure: Any) -> Any:
     """Draws the picture that the command line asks for.
 
     Raises:

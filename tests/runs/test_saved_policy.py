@@ -61,8 +61,8 @@ def test_a_policy_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert (best.observation_shape, best.action_size) == ((3,), 2)
     content = json.loads((tmp_path / "policy" / "policy.json").read_text())
     assert content["saved"] == {
-        "best": {"generation": 7, "eval_mean": 1.5, "eval_episodes": 10, "outdone": [2.5, 4]},
-        "last": {"generation": 9, "eval_mean": None, "eval_episodes": None, "outdone": None},
+        "best": {"generation": 7, "eval_mean": 1.5, "eval_episodes": 10, "outdone": [2.5, 4], "eval_std_error": None},
+        "last": {"generation": 9, "eval_mean": None, "eval_episodes": None, "outdone": None, "eval_std_error": None},
     }
     assert sorted(os.listdir(tmp_path / "policy")) == ["best.safetensors", "last.safetensors", "policy.json"]
 

@@ -175,6 +175,7 @@ class TestWhatItTells:
             *("sigma", "learning_rate", "rate/timesteps", "rate/episodes", "time/ask", "time/evaluate", "time/update"),
             *("time/record", "workers/alive", "workers/restarted", "workers/utilisation", "chunks/reissued"),
             *("chunks/late", "chunks/duplicate", "chunks/retried"),
+            *(f"fitness/p{percent}" for percent in (10, 25, 50, 75, 90)),
             *("bytes/down", "bytes/up"),
             *("params/sha256", "noise/fingerprint"),
         }
