@@ -18,7 +18,8 @@ from distes.pools.serial import SerialPool
 from distes.population import Genomes, Population, Transform
 from distes.strategies.pgpe import PGPE
 from distes.tasks.functions import Function
-from distes.training.centre import centre_alone, one_alone
+from distes.training.centre import centre_alone
+from distes.training.member import one_alone
 from tests.support.small import Log, Parts, parts, trainer
 
 P = 5_000
