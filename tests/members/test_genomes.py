@@ -27,7 +27,8 @@ from distes.population import Genome, Genomes, Population
 from distes.strategies.deep_ga import DeepGA
 from distes.tasks.base import MemberError
 from distes.tasks.functions import Function
-from distes.training.centre import centre_alone, one_alone
+from distes.training.centre import centre_alone
+from distes.training.member import one_alone
 from tests.pools.test_worker import Recorder
 from tests.support.small import ROOT, Parts, parts, sphere
 
