@@ -8,14 +8,14 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from matplotlib.collections import PolyCollection  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
 
-from distes.cli import main  # noqa: E402
-from distes.errors import ConfigurationError, RunDirectoryError  # noqa: E402
-from distes.runs.plots.bands import Curve, band  # noqa: E402
-from distes.runs.plots.curves import plot_curves  # noqa: E402
-from tests.support.recorded_runs import configuration, record  # noqa: E402
+from distes.cli import main
+from distes.errors import ConfigurationError, RunDirectoryError
+from distes.runs.plots.bands import Curve, band
+from distes.runs.plots.curves import plot_curves
+from tests.support.recorded_runs import configuration, record
 
 
 @pytest.fixture
