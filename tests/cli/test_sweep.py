@@ -17,7 +17,7 @@ from distes.training.signals import INTERRUPTED
 
 FLAGS = [
     *("--task=Function", "--policy=Linear", "--workers=0", "--generations=2", "--noise.size=1000", "--monitors=[]"),
-    *("--final_episodes=0", "--strategy.population_size=4", "--eval_episodes=1", "--checkpoint_seconds=0"),
+    *("--final_episodes=0", "--strategy.population_size=4", "--eval_episodes=1", "--keep_checkpoints_every=1"),
 ]
 SWEPT = ["--strategy.learning_rate", "0.1,0.2", "--strategy", "OpenAIES,ARS", "--seeds", "0..1"]
 NAMES = [
@@ -60,7 +60,9 @@ def root(finished: Path, tmp_path: Path) -> Path:
 def half_done(run: Path) -> None:
     """Leaves what a process leaves that is killed after its first generation was saved."""
     (run / "result.json").unlink()
-    shutil.rmtree(run / "checkpoints" / "generation-00000002")
+    for checkpoint in (run / "checkpoints").glob("generation-00000002*"):
+        shutil.rmtree(checkpoint)
+    assert (run / "checkpoints" / "generation-00000001").is_dir()
 
 
 def test_every_combination_is_trained_in_a_directory_of_its_name(finished: Path) -> None:
@@ -179,7 +181,7 @@ def test_train_takes_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_python_trains_the_same(finished: Path, tmp_path: Path) -> None:
     settings = {"task": "Function", "policy": "Linear", "strategy": "ARS", "workers": 0, "generations": 2}
     settings |= {"noise.size": 1000, "final_episodes": 0, "strategy.population_size": 4, "eval_episodes": 1}
-    settings |= {"checkpoint_seconds": 0, "monitors": []}
+    settings |= {"keep_checkpoints_every": 1, "monitors": []}
     said: list[str] = []
     done = distes.sweep(
         {"strategy.learning_rate": [0.1, 0.2]}, seeds=[1], settings=settings, run_dir=tmp_path, say=said.append
