@@ -12,7 +12,7 @@ from distes.errors import ConfigurationError, RunDirectoryError
 from distes.runs.terminal import tell
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from distes.runs.plots.style import Figure
 
 KINDS = {
     "curves": "a metric over time, a curve for each group of runs with a band over its seeds",
