@@ -126,12 +126,16 @@ def compare(
 
 
 def final_evaluation(run: History) -> float | None:
-    """The mean of a finished run's final episodes, or of its last evaluation if it had none; None without any."""
+    """The mean of a finished run's final episodes, or of its last evaluation if it had none.
+
+    Returns:
+        The mean; None if there is none, or if it is not finite.
+    """
     assert run.result is not None
     mean = run.result.get("eval_mean")
-    if isinstance(mean, int | float):
-        return float(mean)
-    return float(run.column("eval/mean")[1][-1]) if "eval/mean" in run.numbers else None
+    if mean is None and not run.result.get("eval_episodes"):
+        mean = next((row["eval/mean"] for row in reversed(run.rows) if "eval/mean" in row), None)
+    return float(mean) if isinstance(mean, int | float) and math.isfinite(mean) else None
 
 
 def _row(group: Group, target: float | None) -> Row:

@@ -3,12 +3,12 @@
 A sweep can be interrupted and repeated: finished runs are skipped, and a run that has begun goes on.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from distes.api import shipped
 from distes.api.classes import CLASSES
 from distes.api.combinations import Combination, combine
 from distes.api.compare import Comparison, compare
@@ -68,7 +68,7 @@ def sweep(
             names of classes.
         seeds: The seeds of each combination; () for the one that `settings` or `configs` give.
         settings: Values that all runs have in common, by full key: `{"task.env": "Pendulum-v1", "workers": 0}`.
-        configs: YAML files; `settings` win over them.
+        configs: YAML files, or names of configurations that come with distes, such as `cartpole`; `settings` win.
         run_dir: The directory of the sweep; None makes `runs/sweep-DATE-TIME`.
         say: Takes a line for the user before each run.
 
@@ -86,7 +86,7 @@ def sweep(
             common.values[key] = value
     if seeds:
         over = {**over, "seed": list(seeds)}
-    planned = plan([read_file(path) for path in configs], common, over, run_dir)
+    planned = plan([read_file(shipped.locate(str(one))) for one in configs], common, over, run_dir)
     for combination in planned.combinations:
         state_of(combination)  # finds contradictions before anything begins
     return train_all(planned, say)
@@ -148,22 +148,20 @@ def train_all(
     """
     errors: dict[str, BaseException] = {}
     count = len(planned.combinations)
-    with _one_connection(planned.combinations) as drop_connection:
-        for index, combination in enumerate(planned.combinations, 1):
-            title = f"[{index}/{count}] {combination.name}"
-            try:
-                state = state_of(combination)
-                say(title if state == "new" else f"{title}: {'already finished' if state == 'finished' else 'goes on'}")
-                code = 0 if state == "finished" else _train(combination, resumed=state == "to be resumed")
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # SystemExit of a user's code, too
-                errors[combination.name] = error
-                failed(combination, error)
-                drop_connection()  # it may be what failed
-                continue
-            if code == INTERRUPTED:
-                return Sweep(planned.directory, planned.keys, planned.combinations, errors, interrupted=True)
+    for index, combination in enumerate(planned.combinations, 1):
+        title = f"[{index}/{count}] {combination.name}"
+        try:
+            state = state_of(combination)
+            say(title if state == "new" else f"{title}: {'already finished' if state == 'finished' else 'goes on'}")
+            code = 0 if state == "finished" else _train(combination, resumed=state == "to be resumed")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit of a user's code, too
+            errors[combination.name] = error
+            failed(combination, error)
+            continue
+        if code == INTERRUPTED:
+            return Sweep(planned.directory, planned.keys, planned.combinations, errors, interrupted=True)
     return Sweep(planned.directory, planned.keys, planned.combinations, errors)
 
 
@@ -194,9 +192,3 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _texts(item)
-
-
-@contextlib.contextmanager
-def _one_connection(combinations: Sequence[Combination]) -> Iterator[Callable[[], None]]:
-    """Makes all runs of the block that use Ray share one connection, and yields what ends it early."""
-    yield lambda: None

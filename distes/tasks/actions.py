@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from distes.errors import ConfigurationError
-from distes.policies import complete
 from distes.population import Floats
+from distes.tasks import complete
 
 
 class Action(ABC):

@@ -15,8 +15,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from distes.errors import ConfigurationError
-from distes.policies import complete
 from distes.population import Floats
+from distes.tasks import complete
 
 SMALLEST_IMAGE = 8  # pixels of the shorter side, by which images of floats or bools are told from other matrices
 

@@ -109,9 +109,49 @@ def test_training_from_python_works_as_shown(page: str, what: str, package: str,
     assert (tmp_path / "runs").is_dir() and re.search(r"Run\(|'sigma': 0\.", done.stdout)
 
 
+def test_a_sweep_from_python_works_as_shown(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    done = subprocess.run(
+        [sys.executable, "-c", program("docs/comparing.md", "distes.sweep")],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "runs").rglob("result.json"))) == 6 and "95% interval" in done.stdout
+    assert (tmp_path / "sphere.svg").read_text().count("learning_rate=") == 2
+
+
+COMPARING = [
+    line.partition("distes ")[2]
+    for line in commands("docs/comparing.md")
+    if re.match("distes (plot|compare|sweep)", line)
+]
+
+
+@pytest.mark.parametrize("line", COMPARING)
+def test_commands_that_compare_are_understood(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a small sweep in the place of the page's, whose runs would take minutes."""
+    monkeypatch.chdir(tmp_path)
+    command, *flags = shlex.split(line, comments=True)
+    small = ["--workers=0", "--noise.size=100000", "--final_episodes=0", "--keep_checkpoints_every=1"]
+    values = ["--strategy.sigma=0.02,0.1", "--seeds=0..1", "--run_dir=runs/pendulum"]
+    if command == "sweep":
+        assert launch([command, *flags, "--dry_run"]) == 0
+        return
+    task = ["--task=Function", "--policy=Linear", "--generations=3", "--monitors=[]"]
+    assert launch(["sweep", *small, *values, *task]) == 0
+    if command == "plot":
+        pytest.importorskip("matplotlib")
+    assert launch([command, *flags]) == 0
+
+
 def test_every_program_is_run_by_a_test() -> None:
     assert {page: len(blocks(page, "python")) for page in PAGES if blocks(page, "python")} == {
         "README.md": 1,
+        "docs/comparing.md": 1,
         "docs/extend.md": 4,  # by test_extend.py
         "docs/python.md": 3,
         "docs/strategies.md": 1,

@@ -278,7 +278,7 @@ class TestInTheTrainer:
         made = drift(normalize_observations=False)
         one = trainer(made, strategy=self.strategy(made), generations=3)
         one.run()
-        population = one._population()
+        population = one.population()
         evaluation = evaluate(SerialPool(made.experiment), population)
         for member in (0, 7, 15):
             assert one.replay(member, 1).fitness_N2[0, 0] == evaluation.fitness_N2[member, 0]

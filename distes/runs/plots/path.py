@@ -23,14 +23,14 @@ from distes.runs.history import History, read_history
 from distes.runs.plots.style import GREY, axes_of, compact, styled
 
 FEWEST = 3  # centres, since two lie on a line
-KEEP = "--checkpoint_seconds 0 --keep_checkpoints 1000"
+KEEP = "--keep_checkpoints_every 1"
 
 
 def plot_path(run_dir: Path | str, *, title: str | None = None, figure: Figure | None = None) -> Figure:
     """Draws the path of the centre on two principal axes, coloured by its mean return.
 
-    It consists of the centres in the checkpoints that the run has kept; `--checkpoint_seconds 0 --keep_checkpoints
-    1000` keeps one of each generation. Agents of novelty search have a path each.
+    It consists of the centres in the checkpoints that the run has kept; `--keep_checkpoints_every 1` keeps one of each
+    generation. Agents of novelty search have a path each.
 
     Args:
         run_dir: The run directory.

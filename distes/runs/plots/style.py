@@ -11,7 +11,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Figure  # re-exported, for modules that may not import matplotlib
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from distes.errors import ConfigurationError
