@@ -71,6 +71,7 @@ def little_memory() -> Iterator[None]:
 PARTS = [(section, name) for section, names in CLASSES.items() for name in names] + [("noise", ""), ("", "")]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("section", "name"), PARTS)
 def test_objects_or_a_sentence(section: str, name: str) -> None:

@@ -31,7 +31,7 @@ def answer(command: str, cwd: Path, path: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("activated", [False, True])
+@pytest.mark.parametrize("activated", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("inside", [False, True])
 def test_scripts_and_programs_run_as_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, activated: bool, inside: bool

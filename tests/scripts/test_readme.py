@@ -91,8 +91,8 @@ def test_a_loop_of_one_s_own_finds_the_top_of_a_sphere() -> None:
     ("page", "what", "package"),
     [
         ("README.md", "distes.train", "distes"),
-        ("docs/python.md", "distes.resume", "distes"),
-        ("docs/python.md", "optuna", "optuna"),
+        pytest.param("docs/python.md", "distes.resume", "distes", marks=pytest.mark.slow),
+        pytest.param("docs/python.md", "optuna", "optuna", marks=pytest.mark.slow),
     ],
 )
 def test_training_from_python_works_as_shown(page: str, what: str, package: str, tmp_path: Path) -> None:
