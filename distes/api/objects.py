@@ -182,8 +182,13 @@ def arguments_of(configuration: Mapping[str, Any]) -> dict[str, str]:
 
 def texts_in(value: Any) -> Iterator[str]:
     """Yields all texts in a configuration that stand for objects."""
-    if isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from texts_in(item)
-    elif is_object(value):
+    yield from filter(is_object, all_texts(value))
+
+
+def all_texts(value: Any) -> Iterator[str]:
+    """Yields all texts in nested lists and mappings."""
+    if isinstance(value, str):
         yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from all_texts(item)

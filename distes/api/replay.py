@@ -69,7 +69,7 @@ class Replayed:
         fitness_E: Its fitness; of the centre, one number per episode.
         steps: Environment steps.
         recorded_E: What was recorded in training, of the same shape; None if it was not.
-        ranked_last: Whether its fitness in training was no finite number, so that it was ranked last.
+        ranked_last: Whether training ranked it last because its fitness was not finite.
     """
 
     fitness_E: NDArray[np.float64]

@@ -3,7 +3,7 @@
 A sweep can be interrupted and repeated: finished runs are skipped, and a run that has begun goes on.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from distes.api.classes import CLASSES
 from distes.api.combinations import Combination, combine
 from distes.api.compare import Comparison, compare
 from distes.api.configuration import Configuration, Layer, flat, read_file, resume
+from distes.api.objects import all_texts
 from distes.errors import ConfigurationError, RunDirectoryError
 from distes.errors.trust import only_own
 from distes.runs.history import read_history
@@ -180,15 +181,6 @@ def _stored(combination: Combination, layers: Sequence[Layer]) -> Configuration:
 
     It imports only what distes or the sweep itself names: the directory may come from somebody else.
     """
-    named = set(_texts(flat(combination.configuration)))
+    named = set(all_texts(flat(combination.configuration)))
     with only_own(str(combination.path / "config.yaml"), named):
         return resume(combination.path, layers)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """All texts in nested lists and mappings."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _texts(item)

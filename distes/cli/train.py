@@ -1,14 +1,14 @@
 """`distes train`, and `scripts/launch.py`: makes a configuration of flags, and runs it."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
 from distes import __version__
 from distes.api import yaml_text
 from distes.api.configuration import Configuration
+from distes.api.objects import all_texts
 from distes.api.signature import Text, typed
 from distes.cli.flags import Flags, configure, read_flags
 from distes.cli.guard import guarded
@@ -24,17 +24,8 @@ def _trusted(flags: Flags) -> AbstractContextManager[None]:
     named = set[str]()
     for layer in flags.layers:
         values = [typed(value) if isinstance(value, Text) else value for value in layer.values.values()]
-        named.update(layer.classes.values(), _texts(values))
+        named.update(layer.classes.values(), all_texts(values))
     return only_own(str(Path(flags.resume) / "config.yaml"), named)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """All texts in nested lists and mappings."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _texts(item)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
