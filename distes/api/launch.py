@@ -8,7 +8,7 @@ from typing import cast
 from distes.api.build import build, in_section
 from distes.api.configuration import Configuration
 from distes.api.monitors import Surroundings, make_monitor, require_installed
-from distes.api.prepare import Run, as_text, prepare
+from distes.api.prepare import PreparedRun, as_text, prepare
 from distes.api.provenance import record_environment
 from distes.api.result import forget_result, summary, write_result
 from distes.api.screens import Show, Silent
@@ -75,7 +75,7 @@ def ready(
     only_replays: bool = False,
     show: Show = "progress",
     callbacks: Sequence[Callback] = (),
-) -> Iterator[Run]:
+) -> Iterator[PreparedRun]:
     """Builds what a configuration describes and starts its workers.
 
     Raises:
@@ -98,7 +98,7 @@ def ready(
             yield run
 
 
-def go(run: Run, monitors: Sequence[Monitor] = ()) -> tuple[Result, str | None]:
+def go(run: PreparedRun, monitors: Sequence[Monitor] = ()) -> tuple[Result, str | None]:
     """Trains, and writes `result.json`.
 
     Args:
@@ -122,7 +122,7 @@ def go(run: Run, monitors: Sequence[Monitor] = ()) -> tuple[Result, str | None]:
     return result, write_result(directory, result)
 
 
-def end(run: Run, result: Result, problem: str | None) -> int:
+def end(run: PreparedRun, result: Result, problem: str | None) -> int:
     """Says how a run ended, once its workers are gone, and returns the exit code.
 
     Args:
@@ -143,7 +143,7 @@ def end(run: Run, result: Result, problem: str | None) -> int:
     return 0
 
 
-def replay_member(run: Run, what: str) -> int:
+def replay_member(run: PreparedRun, what: str) -> int:
     """Evaluates a member of the next generation alone, or its centre, and prints the fitness.
 
     Args:
@@ -175,7 +175,7 @@ def replay_member(run: Run, what: str) -> int:
     return 0
 
 
-def start_monitors(run: Run, text: str, further: Sequence[Monitor]) -> list[Monitor]:
+def start_monitors(run: PreparedRun, text: str, further: Sequence[Monitor]) -> list[Monitor]:
     """The monitors of a run: the screen, metrics.jsonl, those that the configuration names, and further ones.
 
     Args:

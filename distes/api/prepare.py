@@ -33,7 +33,7 @@ from distes.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
-class Run:
+class PreparedRun:
     """A run that is ready: nothing is wrong with its configuration, and its workers are there.
 
     Attributes:
@@ -86,7 +86,7 @@ def prepare(
     only_replays: bool,
     show: Show = "progress",
     callbacks: Sequence[Callback] = (),
-) -> Iterator[Run]:
+) -> Iterator[PreparedRun]:
     """Opens the run directory, reads its newest checkpoint, starts the pool and makes the trainer.
 
     Args:
@@ -150,7 +150,9 @@ def prepare(
             console.say("There is no checkpoint yet: the run begins with its first generation.")
         configuration = {**configuration, "device": pool.device}
         begun = keep.pop_all
-        yield Run(configuration, path, directory, resumed, console, archive, pool, trainer, monitors, begun, trusting)
+        yield PreparedRun(
+            configuration, path, directory, resumed, console, archive, pool, trainer, monitors, begun, trusting
+        )
 
 
 def as_text(configuration: Configuration) -> str:
