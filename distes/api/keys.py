@@ -99,6 +99,7 @@ BUDGET_AND_PLACE = {
     *("eval_episodes", "eval_every", "final_episodes"),
     *("device", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug", "quiet"),
     *("keep_checkpoints_every", "record_population", "record_population_max_bytes", "monitors", "tensorboard_axis"),
+    "task.log_info",  # recorded, and never learnt from
 }
 # Minimum and maximum of top-level keys.
 RANGES = {
