@@ -141,6 +141,11 @@ class Trainer:
         return self._progress.generation
 
     @property
+    def scalars(self) -> dict[str, str]:
+        """What the scalars mean that the task reports, by name."""
+        return {name: self._task.meaning(name) for name in self._task.scalars}
+
+    @property
     def counts(self) -> Metrics:
         """What has been done, under the names that metrics use, such as `timesteps`."""
         return self._progress.counts

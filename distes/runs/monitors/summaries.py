@@ -3,7 +3,7 @@
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,11 +80,19 @@ def yaml_text(tag: str, text: str) -> Summary.Value:
     return _of_bytes(f"{tag}/text_summary", metadata, f"{fence}yaml\n{text.rstrip()}\n{fence}".encode())
 
 
-def layout() -> Summary.Value:
-    """Returns the layout of TensorBoard's page "Custom Scalars"."""
+def layout(scalars: Sequence[str] = ()) -> Summary.Value:
+    """Returns the layout of TensorBoard's page "Custom Scalars".
+
+    Args:
+        scalars: Names of the scalars that the task reports; each has a chart.
+    """
+    reported: dict[str, Band | list[str]] = {
+        f"{name}: members and centre": [f"(eval/)?info/{re.escape(name)}"] for name in scalars
+    }
+    charts_of = {**LAYOUT, **({"What does the task report?": reported} if scalars else {})}
     categories = [
         layout_pb2.Category(title=title, chart=[_chart(name, tags) for name, tags in charts.items()])
-        for title, charts in LAYOUT.items()
+        for title, charts in charts_of.items()
     ]
     content = layout_pb2.Layout(category=categories).SerializeToString()
     return _of_bytes(custom_scalars.CONFIG_SUMMARY_TAG, custom_scalars.create_summary_metadata(), content)

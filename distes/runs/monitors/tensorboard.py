@@ -36,6 +36,7 @@ class TensorBoard(Monitor):
         resumed_from: Metrics | None = None,
         configuration_text: str = "",
         configuration: Mapping[str, Any] | None = None,
+        scalars: Mapping[str, str] | None = None,
     ) -> None:
         """Starts a new event file.
 
@@ -47,6 +48,7 @@ class TensorBoard(Monitor):
                 the directory's `metrics.jsonl` is recorded anew. None for a new run.
             configuration_text: The resolved configuration, shown on the page "Text".
             configuration: Its values by key, a row of the page "HParams"; None for no such row.
+            scalars: What the scalars mean that the task reports, by name; None for none.
 
         Raises:
             OSError: The file cannot be created or written.
@@ -57,7 +59,8 @@ class TensorBoard(Monitor):
         self._file = EventFile(directory, axis, None if resumed_from is None or again else done + 1)
         self._step, self._described = done, set[str]()
         self._silent: dict[str, tuple[int, float]] = {}  # step and value of counts that have always been 0
-        beginning = [layout()]
+        self._scalars = dict(scalars or {})
+        beginning = [layout(list(self._scalars))]
         if configuration_text:
             beginning.append(yaml_text("configuration", configuration_text))
         if configuration is not None:
@@ -81,7 +84,7 @@ class TensorBoard(Monitor):
         for key, value in metrics.items():
             if isinstance(value, str):
                 continue
-            entry = entry_of(key)
+            entry = entry_of(key, self._scalars)
             if entry.counts_faults and entry.tag not in self._described:
                 if value == 0:
                     self._silent[entry.tag] = self._step, value
