@@ -7,7 +7,7 @@ TensorBoard sorts tags by name, so the names of the groups put what one looks fo
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-FILM = "eval/film"
+FILM = "info/film"
 FINAL = "eval/final"  # the final score; the first of its group, which TensorBoard's table of runs shows by default
 
 

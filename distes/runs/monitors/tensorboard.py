@@ -1,7 +1,5 @@
 """Writes what TensorBoard shows: curves with descriptions, charts of what matters, a table of runs, histograms."""
 
-import contextlib
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_TENSOR, Summary
 
+from distes.runs.metrics_file import read_rows
 from distes.runs.monitors.base import Metrics, Monitor
 from distes.runs.monitors.event_file import EventFile, set_aside_other_axes
 from distes.runs.monitors.glossary import DESCRIPTIONS, entry_of
@@ -125,13 +124,6 @@ class TensorBoard(Monitor):
 
     def _record_again(self, path: Path, generations: int) -> None:
         """Records the lines of a `metrics.jsonl` up to a generation; there are no histograms of these."""
-        with contextlib.suppress(FileNotFoundError), path.open() as lines:
-            for line in lines:
-                metrics = {key: _number(value) for key, value in json.loads(line).items()}
-                if int(metrics["generation"]) <= generations:
-                    self.record(metrics, np.empty((0, 2)))
-
-
-def _number(value: Any) -> float | int | str:
-    """Returns the number that `Jsonl` wrote as a text, such as "NaN"; other values as they are."""
-    return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
+        for metrics in read_rows(path, damaged=True):
+            if metrics["generation"] <= generations:
+                self.record(metrics, np.empty((0, 2)))
