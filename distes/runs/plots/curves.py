@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, DistesWarning, RunDirectoryError, did_you_mean
-from distes.runs.groups import Group, group_runs, task_name
+from distes.runs.groups import Group, group_runs, score_name, task_name
 from distes.runs.history import History, read_runs
 from distes.runs.plots.bands import Band, Curve, band, describe
 from distes.runs.plots.style import COLOURS, DASHES, axes_of, number_axes, styled
@@ -115,7 +115,7 @@ def _x_axis(x: str, longest: float) -> tuple[float, str]:
 
 
 def _y_label(y: str, run: History) -> str:
-    what = "fitness" if run.setting("task") != "Gym" else "return"
+    what = score_name(run)
     return {
         "eval/mean": f"mean {what} of the centre",
         "fitness/mean": f"mean {what} of the population",
