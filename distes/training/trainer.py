@@ -32,6 +32,7 @@ from distes.training.budget import Budget, Result
 from distes.training.callbacks import Callback, Callbacks
 from distes.training.centre import CentreEvaluation, centre_alone, centre_of
 from distes.training.confirmation import confirmed
+from distes.training.films import Films
 from distes.training.member import follow, member_alone
 from distes.training.metrics import digest, of_fitness, of_scalars, of_strategy, of_time
 from distes.training.progress import Progress
@@ -59,6 +60,7 @@ class Trainer:
         eval_every: int = 1,
         final_episodes: int = 100,
         non_finite: Literal["refuse", "worst"] = "refuse",
+        film_every: int | None = None,
     ) -> None:
         """Puts the parts together; starts nothing.
 
@@ -82,6 +84,8 @@ class Trainer:
             non_finite: What to do with a member that meets NaN or infinity in an observation, in the policy's answer,
                 in a reward or in its behaviour: `refuse` ends the run and names it, `worst` ranks it last and counts
                 it in `fitness/non_finite`. With `worst`, an evaluation of the centre that meets one is NaN.
+            film_every: Film an episode of the centre every this many generations, beginning with the first, and at the
+                end, for TensorBoard's page Images; null for no films. A worker draws it.
         """
         require_instance("task", task, Task)
         require_instance("strategy", strategy, Strategy)
@@ -99,6 +103,7 @@ class Trainer:
             task, strategy, pool, target=target_fitness, episodes=eval_episodes, every=eval_every, final=final_episodes
         )
         self._budget.require_end(self._centre.target if eval_episodes else None)
+        self._films = Films(strategy, pool, self._monitors, film_every)
         normalizes = task.observation_fraction > 0
         self._progress = Progress(RunningStat(math.prod(task.observation_shape)) if normalizes else None)
         self._started, self._recording = time.perf_counter(), 0.0  # the latter: seconds that the last recording took
@@ -170,6 +175,7 @@ class Trainer:
                 result = self._final_result(reason, signals)
                 if self._progress.reached is None:  # else the evaluated centre is the one before the last step
                     final = Best.of_result(result.eval_mean, result.eval_std, result.eval_episodes)
+                self._films.finish(self._progress.counts, self._progress.normalization)
                 self._monitors.finish(dataclasses.asdict(result))
             except Interrupted:
                 result = self._progress.result("interrupted")
@@ -235,6 +241,7 @@ class Trainer:
         best = confirmed(self._centre, population, fitness_E, self._progress.best, episodes, signals.requested)
         clock.append(time.perf_counter())
         self._keep_best(population, best)
+        to_be_filmed_P = self._films.wanted(population)
         told = evaluation.to_learn_from()
         if not self._refuses_non_finite:
             told = told.ranked_last()
@@ -245,6 +252,7 @@ class Trainer:
         info = of_scalars(self._task.scalars, evaluation.scalars_N2V, scalars_EV)
         metrics = self._metrics(told, fitness_E, info, learnt, phases)
         self._monitors.record(metrics, told.fitness_N2)
+        self._films.after(population, metrics, to_be_filmed_P)
         self._callbacks.call(metrics, told.fitness_N2)
         if self._archive is not None:
             if self._archive.records_population:

@@ -12,9 +12,9 @@ from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_TENSOR, Summary
 from distes.runs.metrics_file import read_rows
 from distes.runs.monitors.base import Metrics, Monitor
 from distes.runs.monitors.event_file import EventFile, set_aside_other_axes
-from distes.runs.monitors.glossary import DESCRIPTIONS, entry_of
+from distes.runs.monitors.glossary import DESCRIPTIONS, FILM, entry_of
 from distes.runs.monitors.histogram import histogram
-from distes.runs.monitors.summaries import described, finished, hyperparameters, layout, scalar, yaml_text
+from distes.runs.monitors.summaries import animation, described, finished, hyperparameters, layout, scalar, yaml_text
 
 Axis = Literal["timesteps", "generations"]
 COUNTED_BY = {"timesteps": "timesteps", "generations": "generation"}  # axis to metric
@@ -96,6 +96,14 @@ class TensorBoard(Monitor):
             metadata = None if description is None else described(description, "histograms", DATA_CLASS_TENSOR)
             values.append(Summary.Value(tag=tag, histo=counts, metadata=metadata))
         self._file.write(self._step, values)
+
+    def film(self, gif: bytes, metrics: Metrics) -> None:
+        """Writes a film of the centre, which TensorBoard shows on the page "Images".
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        self._file.write(int(metrics[self._counted]), [animation(FILM, gif, self._once(FILM, DESCRIPTIONS[FILM]))])
 
     def finish(self, result: Metrics) -> None:
         """Writes the final score, and that the run has ended.
