@@ -1,8 +1,8 @@
 """Frozen records that travel between driver and workers: a `Population` goes down, an `Evaluation` comes back.
 
 Axes: P parameters, K vectors of a basis, N antithetic pairs, 2 the signs (+, -), E episodes of the centre,
-O observation, D numbers of a behaviour, M genomes, G numbers of all genomes. Without antithetic pairs, N counts members
-and the axis of signs has length 1.
+O observation, D numbers of a behaviour, V scalars that a task names, M genomes, G numbers of all genomes. Without
+antithetic pairs, N counts members and the axis of signs has length 1.
 
 The file is longer than most: the records refer to each other, and together they are all that travels.
 """
@@ -10,7 +10,7 @@ The file is longer than most: the records refer to each other, and together they
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -209,6 +209,9 @@ class Evaluation(ReadOnly):
         eval_behaviour_ED: Behaviour of the centre in each episode, float32; None if the task describes none.
         last_N2: Which members are ranked last, see `ranked_last`; None if none is.
         retried: How often a chunk was begun again in new environments, after one had raised.
+        scalars_N2V: The scalars that the task names, of each member, float32; None if it names none.
+        eval_scalars_EV: Those of the centre in each episode, float32; None if the task names none.
+        missing: Scalars that nobody had, by name, each with a sentence that says why.
     """
 
     fitness_N2: NDArray[np.float64]
@@ -222,6 +225,9 @@ class Evaluation(ReadOnly):
     eval_behaviour_ED: Floats | None = None
     last_N2: NDArray[np.bool_] | None = None
     retried: int = 0
+    scalars_N2V: Floats | None = None
+    eval_scalars_EV: Floats | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -256,9 +262,11 @@ class Evaluation(ReadOnly):
 
     def and_then(self, other: Self) -> Self:
         """Returns this evaluation joined with a further round of its generation; `eval_*` are those of `self`."""
-        behaviour = None
+        behaviour = scalars_N2V = None
         if self.behaviour_N2D is not None and other.behaviour_N2D is not None:
             behaviour = joined_behaviours([self.behaviour_N2D, other.behaviour_N2D], [0, len(self.behaviour_N2D)])
+        if self.scalars_N2V is not None and other.scalars_N2V is not None:
+            scalars_N2V = np.concatenate([self.scalars_N2V, other.scalars_N2V])
         return dataclasses.replace(
             self,
             fitness_N2=np.concatenate([self.fitness_N2, other.fitness_N2]),
@@ -269,6 +277,8 @@ class Evaluation(ReadOnly):
             behaviour_N2D=behaviour,
             last_N2=None if self.last_N2 is other.last_N2 is None else np.concatenate([self._last, other._last]),
             retried=self.retried + other.retried,
+            scalars_N2V=scalars_N2V,
+            missing=missing_in_all([self.missing, other.missing]),
         )
 
     @property
@@ -293,9 +303,14 @@ class Evaluation(ReadOnly):
         """Number of members that `ranked_last` has ranked last."""
         return 0 if self.last_N2 is None else int(np.count_nonzero(self.last_N2))
 
-    def without_moments(self) -> Self:
-        """Returns a copy without observation moments, as strategies receive it."""
-        return dataclasses.replace(self, moments=())
+    def to_learn_from(self) -> Self:
+        """Returns a copy without moments and scalars, as strategies receive it."""
+        return dataclasses.replace(self, moments=(), scalars_N2V=None, eval_scalars_EV=None, missing={})
+
+
+def missing_in_all(each: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The names that all mappings have, with the text of the first one."""
+    return {name: why for name, why in each[0].items() if all(name in other for other in each)} if each else {}
 
 
 def just_below(scores: NDArray[np.float64], last: NDArray[np.bool_]) -> NDArray[np.float64]:

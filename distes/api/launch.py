@@ -187,7 +187,7 @@ def start_monitors(run: PreparedRun, text: str, further: Sequence[Monitor]) -> l
         ConfigurationError: One cannot be made.
     """
     resumed_from = run.trainer.counts if run.resumed else None
-    surroundings = Surroundings(run.directory.path, run.configuration, text, resumed_from)
+    surroundings = Surroundings(run.directory.path, run.configuration, text, resumed_from, run.trainer.scalars)
     made: list[Monitor] = [Jsonl(run.directory.metrics)]
     try:
         made.extend(make_monitor(name, surroundings) for name in run.configuration["monitors"])

@@ -18,7 +18,7 @@ from distes.api.configuration import experiment as settings
 from distes.api.keys import own_arguments
 from distes.api.pool import decide_device, start_pool, sum_on
 from distes.api.screens import Screen, Show, screen_for
-from distes.errors import installation
+from distes.errors import ConfigurationError, installation
 from distes.pools.base import Pool
 from distes.pools.experiment import Experiment
 from distes.runs.directory import RunDirectory
@@ -107,6 +107,8 @@ def prepare(
     target = target_of(experiment.task, options["target_fitness"])
     budget = Budget(options["generations"], options["total_timesteps"], options["max_seconds"])
     budget.require_end(target if options["eval_episodes"] else None)
+    if options["film_every"] is not None and not only_replays:
+        with_films(experiment.task)
     experiment = decide_device(configuration, experiment)
     configuration = {**configuration, "device": experiment.device}
     determined_by = {**settings(configuration), **identity(experiment, policy)}
@@ -153,6 +155,20 @@ def prepare(
         yield PreparedRun(
             configuration, path, directory, resumed, console, archive, pool, trainer, monitors, begun, trusting
         )
+
+
+def with_films(task: Task) -> None:
+    """Checks that a task has environments, of which films can be made.
+
+    Raises:
+        ConfigurationError: It has none.
+    """
+    try:
+        task.observation_and_action()
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"film_every is for tasks with environments, which {task.name} is not: leave it out."
+        ) from error
 
 
 def as_text(configuration: Configuration) -> str:

@@ -10,10 +10,8 @@ Axes: E episodes of the centre, N pairs, S the signs.
 import contextlib
 import copy
 import dataclasses
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +29,7 @@ from distes.population import Population
 from distes.runs import atomic_files
 from distes.runs.checkpoint import Checkpoints
 from distes.runs.directory import RunDirectory
+from distes.runs.metrics_file import read_rows
 from distes.runs.population_record import Recorded, read_index, read_recorded
 from distes.runs.store import RunStore
 from distes.tasks.base import Task
@@ -247,29 +246,9 @@ def read_digests(directory: RunDirectory) -> dict[int, str]:
     """
     return {
         line["generation"]: line["params/sha256"]
-        for line in read_metrics(directory)
+        for line in read_rows(directory.metrics, damaged=True)
         if isinstance(line.get("params/sha256"), str)
     }
-
-
-def read_metrics(directory: RunDirectory) -> list[dict[str, Any]]:
-    """Returns the lines of `metrics.jsonl` that have a generation; incomplete ones are left out.
-
-    Raises:
-        RunDirectoryError: The file cannot be read.
-    """
-    try:
-        text = atomic_files.read(directory.metrics) if directory.metrics.exists() else b""
-    except (OSError, ValueError) as error:
-        why = atomic_files.reason(error) if isinstance(error, OSError) else error
-        raise RunDirectoryError(f"{directory.metrics} cannot be read: {why}.") from error
-    lines = []
-    for line in text.splitlines():
-        with contextlib.suppress(ValueError, RecursionError):
-            found = json.loads(line)
-            if isinstance(found, dict) and type(found.get("generation")) is int:
-                lines.append(found)
-    return lines
 
 
 def _ranges(numbers: list[int]) -> str:

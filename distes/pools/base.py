@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from distes.pools.filming import Filmed, FilmOrder
 from distes.population import Evaluation, Population
 
 
@@ -65,6 +66,21 @@ class Pool(ABC):
             evaluation: The results of that generation, without observation moments.
         """
         return
+
+    def film(self, order: FilmOrder) -> None:
+        """Begins to film a centre, or passes the order over. Results of evaluations do not depend on it.
+
+        By default it does nothing.
+        """
+        return
+
+    def filmed(self, wait: float = 0.0) -> list[Filmed]:
+        """Returns the films that have been finished since the last call.
+
+        Args:
+            wait: Seconds to wait for one that is being made.
+        """
+        return []
 
     @abstractmethod
     def status(self) -> Status:

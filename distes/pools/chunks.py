@@ -1,11 +1,12 @@
 """Cuts a generation into chunks and joins their results in the order of pairs."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distes.population import SIGNS, Evaluation, Floats, Moments, Population, joined_behaviours
+from distes.population import SIGNS, Evaluation, Floats, Moments, Population, joined_behaviours, missing_in_all
 from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs
 
 
@@ -84,6 +85,8 @@ class ChunkResult:
         behaviour: Behaviour of the members, (pairs, signs, D) or (episodes, D), float32; None if the task describes
             none.
         retried: How often the chunk was begun again in new environments, after one had raised.
+        scalars: The scalars that the task names, (pairs, signs, V) or (episodes, V), float32; None if it names none.
+        missing: Scalars that nobody in the chunk had, see `Outcome`.
     """
 
     index: int
@@ -94,6 +97,8 @@ class ChunkResult:
     seconds: float
     behaviour: Floats | None = None
     retried: int = 0
+    scalars: Floats | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk]) -> Evaluation:
@@ -109,9 +114,12 @@ def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk])
     eval_fitness_E, eval_steps_E = np.empty(episodes), np.empty(episodes, np.int64)
     of_pairs: list[tuple[int, Floats]] = []
     of_centre: list[tuple[int, Floats]] = []
+    scalars: dict[bool, list[Floats]] = {True: [], False: []}  # by whether they are the centre's
     for chunk, result in zip(cut, results, strict=True):
         if result.behaviour is not None:
             (of_centre if chunk.of_centre else of_pairs).append((population.first_pair + chunk.start, result.behaviour))
+        if result.scalars is not None:
+            scalars[chunk.of_centre].append(result.scalars)
         fitness, steps = (eval_fitness_E, eval_steps_E) if chunk.of_centre else (fitness_N2, steps_N2)
         fitness[chunk.start : chunk.stop] = result.fitness
         steps[chunk.start : chunk.stop] = result.steps
@@ -126,6 +134,9 @@ def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk])
         behaviour_N2D=_gathered(of_pairs),
         eval_behaviour_ED=_gathered(of_centre),
         retried=sum(result.retried for result in results),
+        scalars_N2V=np.concatenate(scalars[False]) if scalars[False] else None,
+        eval_scalars_EV=np.concatenate(scalars[True]) if scalars[True] else None,
+        missing=missing_in_all([result.missing for result in results]),
     )
 
 

@@ -7,6 +7,7 @@ from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.chunks import chunks, reduce
 from distes.pools.device import WorkerPlace, visible_gpus
 from distes.pools.experiment import Experiment
+from distes.pools.filming import Camera, Filmed, FilmOrder
 from distes.pools.worker import Worker
 from distes.population import Evaluation, Population
 from distes.tasks.base import Stopped
@@ -28,6 +29,7 @@ class SerialPool(Pool):
         experiment = experiment.with_device(visible_gpus())
         alone = dataclasses.replace(experiment, strategy=None)  # the strategy itself is in this process
         self._worker, self._pairs_per_chunk = Worker(alone), pairs_per_chunk
+        self._camera, self._films = Camera.of(experiment), list[Filmed]()
         self.device, self._usual = experiment.device, experiment.pairs_per_chunk
 
     @property
@@ -48,6 +50,15 @@ class SerialPool(Pool):
             except Stopped as stopped:
                 raise Interrupted from stopped
         return reduce(population, results, cut)
+
+    def film(self, order: FilmOrder) -> None:
+        """Films a centre at once."""
+        self._films.append(self._camera.shoot(order))
+
+    def filmed(self, wait: float = 0.0) -> list[Filmed]:
+        """Returns the films since the last call."""
+        films, self._films = self._films, []
+        return films
 
     def status(self) -> Status:
         """Returns the state of the one worker, which is always alive."""

@@ -154,7 +154,7 @@ class Worker:
         except MemberError as error:
             raise EvaluationError(member_failed(population, chunk, error)) from error
         shape = (count,) if chunk.of_centre else (count, len(population.signs))
-        behaviour_BD = outcome.behaviour_BD
+        behaviour_BD, scalars_BV = outcome.behaviour_BD, outcome.scalars_BV
         return ChunkResult(
             index=chunk.index,
             fitness=outcome.fitness_B.reshape(shape),
@@ -164,6 +164,8 @@ class Worker:
             seconds=time.perf_counter() - started,
             behaviour=None if behaviour_BD is None else behaviour_BD.reshape(*shape, -1),
             retried=outcome.retried,
+            scalars=None if scalars_BV is None else scalars_BV.reshape(*shape, -1),
+            missing=dict(outcome.missing),
         )
 
     def _rows(self, population: Population, chunk: Chunk) -> Rows:

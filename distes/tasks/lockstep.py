@@ -22,6 +22,7 @@ from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberE
 from distes.tasks.behaviour import Behaviour
 from distes.tasks.episodes import EpisodeSettings, all_finite, lengths_differ
 from distes.tasks.faults import fault_of_reset, fault_of_step
+from distes.tasks.info_scalars import InfoScalars, NotANumberError, Scalars, means_of_episodes
 from distes.tasks.normalization import ArraySums, Normalizer
 from distes.tasks.observations import Observation
 
@@ -42,6 +43,7 @@ class LockstepEpisodes:
         action: Action,
         settings: EpisodeSettings,
         behaviour: Behaviour | None = None,
+        scalars: InfoScalars | None = None,
     ) -> None:
         """Allocates what every step uses.
 
@@ -53,8 +55,9 @@ class LockstepEpisodes:
             action: Reads rows.
             settings: How episodes run and count.
             behaviour: Reads what a member did, or None.
+            scalars: Reads numbers of infos, or None.
         """
-        self._behaviour = behaviour
+        self._behaviour, self._wanted = behaviour, scalars
         self._make, self._discard, self._environments = make, discard, list[Any]()
         self._behaviour_size: int | None = None  # known after the first episode
         self._observation, self._action, self._settings = observation, action, settings
@@ -99,6 +102,8 @@ class LockstepEpisodes:
             episodes=len(return_J),
             moments=None if self._sums is None else self._sums.moments(),
             behaviour_BD=None if self._behaviour is None else self._means(self._did_J),
+            scalars_BV=self._scalar_means(),
+            missing={} if self._scalars is None else self._scalars.missing,
         )
 
     def _prepare(self, members: Members, request: Request, forgiven: Collection[int]) -> None:
@@ -116,6 +121,8 @@ class LockstepEpisodes:
         # An episode whose environment raises at reset keeps these: no return, no steps, no behaviour.
         self._return_J, self._steps_J = np.full(jobs, np.nan), np.zeros(jobs, np.int64)
         self._did_J: list[Floats | None] = [None] * jobs
+        self._scalars = None if self._wanted is None else Scalars(self._wanted, len(self._seen_RO))
+        self._scalar_JV = np.full((jobs, 0 if self._wanted is None else len(self._wanted)), np.nan)
         self._sums = None if request.observed_B is None else ArraySums(self._observation.shape[0])
         self._rows = self._clock = self._bound = 0
         while self._rows < min(jobs, len(self._seen_RO)):
@@ -135,6 +142,8 @@ class LockstepEpisodes:
         """
         job = int(self._job_R[row])
         self._return_J[job], self._steps_J[job] = self._return_R[row], self._clock - self._began_R[row]
+        if self._scalars is not None and row not in self._lost_rows:
+            self._scalar_JV[job] = self._scalars.values(self._rows)[row].numpy()
         if self._behaviour is not None and row not in self._lost_rows:
             self._did_J[job] = self._read_behaviour(self._behaviour, row)
         if self._request.refuses_non_finite and not np.isfinite(self._return_J[job]):
@@ -146,6 +155,12 @@ class LockstepEpisodes:
         did_JD = np.stack([nothing if did_D is None else did_D for did_D in did_J])
         means_BD: Floats = did_JD.reshape(-1, self._settings.episodes_per_member, did_JD.shape[1]).mean(1)
         return means_BD
+
+    def _scalar_means(self) -> Floats | None:
+        """The mean of each scalar over each member's episodes, (B, V); NaN where an episode has none."""
+        if self._wanted is None:
+            return None
+        return means_of_episodes(self._scalar_JV, self._settings.episodes_per_member)
 
     def _select(self) -> None:
         """Prepares for steps of the running rows, after an episode began or ended."""
@@ -185,10 +200,18 @@ class LockstepEpisodes:
             self._observation.write_all(observations, self._seen_RO[:rows])
         except Exception as error:
             raise self._unusable(results, error) from error
+        if self._scalars is not None:
+            self._read_scalars(self._scalars)
         if self._clock != self._next_limit and not (any(terminated) or any(truncated)):
             return []
         at_limit_R = self._clock - self._began_R[:rows] == self._settings.max_steps
         return [row for row in range(rows) if terminated[row] or truncated[row] or at_limit_R[row]]
+
+    def _read_scalars(self, scalars: Scalars) -> None:
+        try:
+            scalars.add_infos(self._infos)
+        except NotANumberError as error:
+            raise self._error(error.row, str(error)) from error
 
     def _read_behaviour(self, behaviour: Behaviour, row: int) -> Floats:
         try:
@@ -274,6 +297,8 @@ class LockstepEpisodes:
             job = self._job_R[row] = self._next_job
             self._next_job += 1
             self._began_R[row], self._return_R[row] = self._clock, 0.0
+            if self._scalars is not None:
+                self._scalars.start(row)
             seed = self._seed(int(job))
             if self._noisy:
                 self._noise.start(row, seed)
@@ -307,6 +332,8 @@ class LockstepEpisodes:
         for things in lists:
             things[source], things[target] = things[target], things[source]
         self._noise.swap(source, target)
+        if self._scalars is not None:
+            self._scalars.move(source, target)
 
     def _seed(self, job: int) -> int:
         return int(self._seeds_J[job])

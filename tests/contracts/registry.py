@@ -220,6 +220,7 @@ TASKS: Mapping[str, Callable[[], Task]] = {
         action_noise=0.3,
         reward_shift=0.1,
         normalize_observations=True,
+        log_info=["lost", "distance:sum"],
     ),
     "Gym, Drift": lambda: Gym(
         DRIFT,
@@ -228,6 +229,7 @@ TASKS: Mapping[str, Callable[[], Task]] = {
         action_noise=0.3,
         reward_shift=0.1,
         normalize_observations=True,
+        log_info=["lost", "distance:mean"],
     ),
 }
 

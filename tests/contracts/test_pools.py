@@ -26,7 +26,9 @@ POOLS = {"SerialPool": 1, "RayPool, 1 worker": 1, "RayPool, 3 workers": 3}
 def parts() -> Parts:
     """Observation normalisation, action noise, episodes of different lengths; steps that take a while."""
     return drift(
-        env_kwargs={"raises_at": episode_seed(UNBEARABLE, 0), "seconds": 0.0003}, behaviour="final_observation"
+        env_kwargs={"raises_at": episode_seed(UNBEARABLE, 0), "seconds": 0.0003},
+        behaviour="final_observation",
+        log_info=["lost", "distance:mean"],
     )
 
 
@@ -68,7 +70,7 @@ def assert_same(got: Evaluation, expected: Evaluation) -> None:
     for field in ("fitness_N2", "steps_N2", "eval_fitness_E", "eval_steps_E"):
         left, right = getattr(got, field), getattr(expected, field)
         assert left.dtype == right.dtype and np.array_equal(left, right), field
-    for name in ("behaviour_N2D", "eval_behaviour_ED"):
+    for name in ("behaviour_N2D", "eval_behaviour_ED", "scalars_N2V", "eval_scalars_EV"):
         assert (getattr(got, name) is None) == (getattr(expected, name) is None)
         assert np.array_equal(getattr(got, name), getattr(expected, name)), name
     assert got.episodes == expected.episodes

@@ -4,6 +4,7 @@ The population is put into the object store once. Each node fetches it once, and
 A worker receives a `Chunk` and returns a few scalars per member.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -16,6 +17,7 @@ from distes.pools.chunks import ChunkResult, chunk_size_to_occupy, chunks, reduc
 from distes.pools.device import visible_gpus
 from distes.pools.dispatch import Dispatch
 from distes.pools.experiment import Experiment
+from distes.pools.filming import Filmed, FilmOrder
 from distes.pools.on_ray import relay
 from distes.pools.on_ray.actor import _Actor
 from distes.pools.on_ray.calls import Answer, Calls, CallStatus, DirectCalls
@@ -23,6 +25,7 @@ from distes.pools.on_ray.cluster import Watch, free_resources, too_few_workers
 from distes.pools.on_ray.connection import Connection
 from distes.pools.on_ray.deaths import Death
 from distes.pools.on_ray.driver_node import DriverNode
+from distes.pools.on_ray.films import RayFilms
 from distes.pools.on_ray.relay import RelayedCalls
 from distes.pools.on_ray.sendable import require_sendable
 from distes.pools.on_ray.sync import array_bytes, how_to_send, require_sync
@@ -128,6 +131,7 @@ class RayPool(Pool):
         actor = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
         self._node = DriverNode(local=not elsewhere)
         self._sync, experiment = how_to_send(sync, experiment, self._node.put, self._node.get, self._say)
+        self._films = RayFilms(experiment, self._node.put)
         reference = self._node.put(experiment)
         self._workers = RayWorkers(actor, reference, count, with_address=elsewhere, say=self._say, show=show)
         self._calls: Calls = RelayedCalls() if count >= relay.RELAY_WORKERS else DirectCalls()
@@ -166,6 +170,15 @@ class RayPool(Pool):
         if (messages := self._sync.told(generation, evaluation)) is not None:
             self._calls.tell(messages)
 
+    def film(self, order: FilmOrder) -> None:
+        """Films a centre in a process of its own, unless the film before is not finished."""
+        self._node.require()
+        self._films.begin(order)
+
+    def filmed(self, wait: float = 0.0) -> list[Filmed]:
+        """Returns a film that is finished."""
+        return self._films.done(wait)
+
     def status(self) -> Status:
         """Returns the number of workers that are ready, and the totals of the run."""
         return Status(
@@ -179,6 +192,8 @@ class RayPool(Pool):
     def close(self) -> None:
         """Closes the environments of the workers, ends the workers, and stops the cluster if this pool started it."""
         self._sync.close()
+        with contextlib.suppress(Exception):
+            self._films.close()
         self._connection.close(self._workers.end)
 
     def _bring_back(self, worker: int) -> None:

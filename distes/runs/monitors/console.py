@@ -24,6 +24,7 @@ PROGRESS = re.compile(r" \.\.\.$|are there(?:: training begins)?\.$")  # lines t
 CURVE_MARGIN = 20  # columns beside a curve in the table
 HEADER = ("gen", "timesteps", "time", "fitness", "best", "evaluation", "steps/s")
 WIDTHS = (6, 11, 7, 16, 9, 17, 8)  # of the columns of plain lines, together within 80 characters
+MOST_SCALARS = 4  # of the task's, that are shown
 PHASES = ("time/evaluate", "time/update", "time/ask", "time/record")
 
 
@@ -78,6 +79,7 @@ class Console(Monitor):
         self._evaluations: list[float] = []  # means of the centre's evaluations
         self._evaluated = 0  # the generation of the last one
         self._headed = False  # whether the plain lines have their header
+        self._scalars: list[str] = []  # that have a column in plain lines
         self._drawn_at = -math.inf
         self._drawn = True
 
@@ -141,9 +143,9 @@ class Console(Monitor):
         self._drawn_at, self._drawn = time.monotonic(), True
         if not self._is_live:
             if not self._headed:
-                self._headed = True
-                self._print(_cells(HEADER))
-            self._print(_line(self._latest, self._evaluated))
+                self._headed, self._scalars = True, _scalars(self._latest)[:MOST_SCALARS]
+                self._print(_cells((*HEADER, *(f"{name} (centre)" for name in self._scalars)), self._scalars))
+            self._print(_line(self._latest, self._evaluated, self._scalars))
             return
         if self._live is None:
             self._live = Live(console=self._terminal, auto_refresh=False)
@@ -175,6 +177,9 @@ class Console(Monitor):
             if len(self._evaluations) > 1:
                 width = min(50, self._terminal.width) - CURVE_MARGIN
                 yield "", sparkline(self._evaluations, max(1, width))
+        for name in _scalars(m)[:MOST_SCALARS]:
+            centre = _optional(m, f"eval/info/{name}", ", centre {}")
+            yield name, f"{number(m[f'info/{name}'])}{centre}"
         if "episode/length" in m:
             yield "episode length", number(m["episode/length"])
         if "rate/timesteps" in m:
@@ -232,23 +237,32 @@ def number(value: float) -> str:
     return f"{value:,.2f}" if value == 0 or 0.01 <= abs(value) < 1e7 else f"{value:.3g}"
 
 
-def _line(m: Mapping[str, Any], evaluated: int) -> str:
+def _line(m: Mapping[str, Any], evaluated: int, scalars: Sequence[str] = ()) -> str:
     """Formats the metrics of one generation as a line below `HEADER`.
 
     Args:
         m: The metrics.
         evaluated: The generation of the evaluation, which is named if it is another one.
+        scalars: Names of the scalars that have a column.
     """
     evaluation = ""
     if "eval/mean" in m:
         evaluation = _spread(m, "eval") + (f" ({evaluated:,})" if evaluated != m["generation"] else "")
     speed = f"{m['rate/timesteps']:,.0f}" if "rate/timesteps" in m else ""
     cells = f"{m['generation']:,}", f"{m['timesteps']:,}", duration(m["seconds"]), _spread(m, "fitness")
-    return _cells((*cells, number(m["fitness/max"]) if "fitness/max" in m else "", evaluation, speed))
+    best = number(m["fitness/max"]) if "fitness/max" in m else ""
+    reported = [_optional(m, f"info/{name}", "{}") + _optional(m, f"eval/info/{name}", " ({})") for name in scalars]
+    return _cells((*cells, best, evaluation, speed, *reported), scalars)
 
 
-def _cells(cells: Sequence[str]) -> str:
-    return " ".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True)).rstrip()
+def _cells(cells: Sequence[str], scalars: Sequence[str] = ()) -> str:
+    widths = (*WIDTHS, *(max(len(name) + 9, 17) for name in scalars))
+    return " ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _scalars(m: Mapping[str, Any]) -> list[str]:
+    """The names of the scalars that the task reports."""
+    return [key.removeprefix("info/") for key in m if key.startswith("info/")]
 
 
 def _spread(m: Mapping[str, Any], group: str) -> str:
