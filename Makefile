@@ -61,7 +61,7 @@ bench: $(DEV_READY)  ## measure speed beside limits and peers, one table; ARGS="
 
 clean:  ## remove .venv, caches and build products (never runs/)
 	@echo "Removing $(VENV), caches and build products"
-	@rm -rf $(VENV) build dist docs/_build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) build dist docs/_build docs/_root *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find distes scripts tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(RUN_READY): pyproject.toml constraints.txt

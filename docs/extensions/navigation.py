@@ -1,8 +1,8 @@
 """The site's navigation, made from the tables of links in pages that are indices.
 
-A row whose first cell is a link to a page of docs/ is an entry; the heading above the table is its caption. So the lists
-that a reader of the repository sees are the site's as well, and no page is in the one and not in the other: Sphinx
-warns of a page that is in no list.
+A row whose first cell is a link to a page of docs/ is an entry; the heading above the table is its caption. So the
+lists that a reader of the repository sees are the site's as well, and no page is in the one and not in the other:
+Sphinx warns of a page that is in no list.
 """
 
 import re
