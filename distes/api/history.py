@@ -9,7 +9,7 @@ from typing import Any
 
 from distes.errors import RunDirectoryError
 from distes.runs import atomic_files
-from distes.runs.monitors.console import number
+from distes.runs.monitors.wording import number
 
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")  # as metrics.jsonl writes them, since JSON has no such numbers
 

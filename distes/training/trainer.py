@@ -8,7 +8,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from distes.errors import CheckpointError, EvaluationError, require_instance
 from distes.noise.one_thread import one_thread
 from distes.noise.table import NoiseTable
-from distes.pools.base import Interrupted, Pool
+from distes.pools.base import Interrupted, Pool, unheard
 from distes.population import Evaluation, Population
 from distes.runs.best import Best
 from distes.runs.monitors.base import Metrics, Monitor, Monitors
@@ -36,6 +36,8 @@ from distes.training.metrics import digest, of_fitness, of_strategy, of_time
 from distes.training.progress import Progress
 from distes.training.signals import StopSignals
 
+LEAST_SECONDS = 1e-9  # of an evaluation, so that rates are finite where all of it was a wait for workers
+
 
 class Trainer:
     """Trains until a limit or the target is reached."""
@@ -50,6 +52,7 @@ class Trainer:
         monitors: Sequence[Monitor] = (),
         callbacks: Sequence[Callback] = (),
         archive: RunStore | None = None,
+        waiting: Callable[[str], None] = unheard,
         generations: int | None = 1000,
         total_timesteps: int | None = None,
         max_seconds: float | None = None,
@@ -70,6 +73,7 @@ class Trainer:
             callbacks: Called after each generation with its metrics and fitness_N2; the run ends if one returns a
                 reason, a text. An exception ends it as well, with the state saved.
             archive: Saves checkpoints and policies; None saves nothing.
+            waiting: Takes what is being waited for in the first generation.
             generations: Stop after this many generations; null for no limit.
             total_timesteps: Stop once the populations have taken this many environment steps; null for no limit.
             max_seconds: Stop after this many seconds of training, including those before a resume; null for no limit.
@@ -90,7 +94,7 @@ class Trainer:
         for monitor in monitors:
             require_instance("a monitor", monitor, Monitor)
         self._task, self._strategy, self._noise, self._pool = task, strategy, noise, pool
-        self._monitors, self._archive = Monitors(monitors), archive
+        self._monitors, self._archive, self._waiting = Monitors(monitors), archive, waiting
         self._callbacks = Callbacks(callbacks)
         self._budget = Budget(generations, total_timesteps, max_seconds)
         self._eval_episodes, self._refuses_non_finite = eval_episodes, non_finite == "refuse"
@@ -137,6 +141,12 @@ class Trainer:
     def generation(self) -> int:
         """Generations done."""
         return self._progress.generation
+
+    @property
+    def generations_left(self) -> float:
+        """Generations until the first limit is reached, if they go on as those before; infinity if no limit says."""
+        done = self._progress
+        return self._budget.generations_left(done.generation, done.timesteps, done.seconds)
 
     @property
     def counts(self) -> Metrics:
@@ -221,19 +231,24 @@ class Trainer:
         clock = [time.perf_counter()]
         population = self.population()
         clock.append(time.perf_counter())
+        waited = self._pool.status().waited
         evaluation, rounds = self._evaluate(population, signals)
         fitness_E = self._centre.judge(population, evaluation, signals.requested)
         episodes = self._progress.episodes + evaluation.episodes
         best = confirmed(self._centre, population, fitness_E, self._progress.best, episodes, signals.requested)
         clock.append(time.perf_counter())
         self._keep_best(population, best)
+        if not self._recording:  # the first generation of this process
+            self._waiting("first update: what it needs is loaded or compiled")
         scalars = evaluation.without_moments()
         if not self._refuses_non_finite:
             scalars = scalars.ranked_last()
         self._pool.told(population.generation, scalars)  # workers that follow take their step while this process does
         learnt = self._tell(scalars, self._progress.after(evaluation, best), fitness_E)
         clock.append(time.perf_counter())
-        phases = *np.diff(clock).tolist(), self._recording
+        waited = self._pool.status().waited - waited  # a generation that waits for workers is not slower for that
+        asking, evaluating, updating = np.diff(clock).tolist()
+        phases = asking, max(evaluating - waited, LEAST_SECONDS), updating, self._recording, waited
         metrics = self._metrics(scalars, fitness_E, learnt, phases)
         self._monitors.record(metrics, scalars.fitness_N2)
         self._callbacks.call(metrics, scalars.fitness_N2)
