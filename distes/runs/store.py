@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from distes.errors import CheckpointError, RunDirectoryError
+from distes.errors.messages import warning
 from distes.policies.layout import Layout
 from distes.population import Floats, Normalization
 from distes.runs import atomic_files
