@@ -202,9 +202,10 @@ class Console(Monitor):
     def _table(self) -> Table:
         width = min(50, self._terminal.width)  # a minimum: a table whose width changes with its numbers flickers
         table = Table(title=self._title, title_justify="left", show_header=False, min_width=width)
-        table.add_column(no_wrap=True, style="dim")
+        rows = list(self._rows())
+        table.add_column(no_wrap=True, style="dim", min_width=max(len(name) for name, _ in rows))
         table.add_column(no_wrap=True, ratio=1)
-        for name, value in self._rows():
+        for name, value in rows:
             table.add_row(name, Text(value))
         return table
 
