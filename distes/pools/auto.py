@@ -12,6 +12,7 @@ from distes.pools.chunks import reduce
 from distes.pools.device import visible_gpus
 from distes.pools.experiment import Experiment
 from distes.pools.on_ray.background import BackgroundStart
+from distes.pools.on_ray.held import leave
 from distes.pools.serial import SerialPool
 from distes.pools.worth import Worth
 from distes.population import Evaluation, Population
@@ -160,14 +161,18 @@ class AutoPool(Pool):
         connection = start.connection()
         from distes.pools.on_ray.pool import RayPool
 
-        self._ray = RayPool(
-            self._experiment,
-            pairs_per_chunk=self._pairs_per_chunk,
-            say=self._say,
-            waiting=self._waiting,
-            connection=connection,
-            **self._arguments,
-        )
+        try:
+            self._ray = RayPool(
+                self._experiment,
+                pairs_per_chunk=self._pairs_per_chunk,
+                say=self._say,
+                waiting=self._waiting,
+                connection=connection,
+                **self._arguments,
+            )
+        except BaseException:
+            leave(connection, lambda: None, well=True)
+            raise
 
     def _are_ready(self, ray: "RayPool", number: int) -> bool:
         """Whether all workers are ready, or at least enough of them for a while.

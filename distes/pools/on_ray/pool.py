@@ -79,7 +79,7 @@ class RayPool(Pool):
             say: Takes a line for the user.
             waiting: Takes what is being waited for, again and again.
             show: Takes the column names and the rows of the table of workers; None passes it to `say` line by line.
-            connection: A connection to the cluster at the address that is there already; the pool closes it.
+            connection: A connection to the cluster that is there already. The pool closes it, once it is made itself.
 
         Raises:
             ConfigurationError: `min_workers` exceeds `workers`, a part of the experiment cannot be pickled, or the
@@ -103,7 +103,8 @@ class RayPool(Pool):
         try:
             self._set_up(experiment, workers, min_workers, oversubscribe, sync, show, elsewhere)
         except BaseException:
-            leave(self._connection, lambda: None, well=False)
+            if connection is None:  # otherwise it is the caller's
+                leave(self._connection, lambda: None, well=False)
             raise
         self._start_timeout = start_timeout
         self._open = False  # whether there have been enough workers to begin
