@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from distes.errors import ConfigurationError
 from distes.runs.groups import Group, group_runs
 from distes.runs.history import History, as_float, read_runs
-from distes.runs.monitors.console import duration
+from distes.runs.monitors.wording import duration
 from distes.runs.statistics import bootstrap_interval, interquartile_mean
 
 NARROWEST = 12  # columns of the groups' names

@@ -5,7 +5,7 @@ from html import escape
 from importlib.util import find_spec
 from typing import Any
 
-from distes.runs.monitors.console import number
+from distes.runs.monitors.wording import number
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> Any:

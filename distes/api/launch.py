@@ -9,13 +9,15 @@ from distes.api.build import build, in_section
 from distes.api.configuration import Configuration
 from distes.api.monitors import Surroundings, make_monitor, require_installed
 from distes.api.prepare import PreparedRun, as_text, prepare
-from distes.api.provenance import record_environment
+from distes.api.provenance import record_environment, record_workers
 from distes.api.result import forget_result, summary, write_result
 from distes.api.screens import Show, Silent
 from distes.errors import ClusterError, ConfigurationError, EvaluationError, RunDirectoryError, trust
+from distes.errors.messages import warning
+from distes.pools.auto import AutoPool
 from distes.runs.monitors.base import Monitor, Monitors
-from distes.runs.monitors.console import number
 from distes.runs.monitors.jsonl import Jsonl
+from distes.runs.monitors.wording import number
 from distes.training.budget import Result
 from distes.training.callbacks import Callback
 from distes.training.signals import INTERRUPTED
@@ -115,10 +117,14 @@ def go(run: PreparedRun, monitors: Sequence[Monitor] = ()) -> tuple[Result, str 
         directory.truncate_metrics(run.trainer.generation)
         run.archive.truncate_population(run.trainer.generation)
     if problem := record_environment(directory.path, resumed=run.resumed):
-        run.console.say(problem)
+        run.console.say(warning(problem))
     run.monitors.extend(start_monitors(run, text, monitors))
     run.begun()
-    result = run.trainer.run()
+    try:
+        result = run.trainer.run()
+    finally:
+        if isinstance(run.pool, AutoPool):
+            record_workers(directory.path, run.pool.history)
     return result, write_result(directory, result)
 
 
@@ -194,7 +200,8 @@ def start_monitors(run: PreparedRun, text: str, further: Sequence[Monitor]) -> l
     except BaseException:
         Monitors(made).close()
         raise
-    say = None if isinstance(run.console, Silent) else run.console.say  # None: a warning
+    console = run.console
+    say = None if isinstance(console, Silent) else lambda line: console.say(warning(line))  # None: a DistesWarning
     return [Monitors([cast(Monitor, run.console), *made, *further], say)]
 
 

@@ -19,6 +19,8 @@ from distes.api.keys import own_arguments
 from distes.api.pool import decide_device, start_pool, sum_on
 from distes.api.screens import Screen, Show, screen_for
 from distes.errors import ConfigurationError, installation
+from distes.errors.messages import progress, warning
+from distes.pools.auto import AutoPool
 from distes.pools.base import Pool
 from distes.pools.experiment import Experiment
 from distes.runs.directory import RunDirectory
@@ -121,6 +123,7 @@ def prepare(
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(_directory(path, configuration, resumed=resumed, only_replays=only_replays))
         console = _console(configuration, task, path, budget, target, show)
+        stack.callback(console.close)  # also if training does not begin
         _say_notices(configuration, task, directory, console)
         archive = _archive(configuration, task, policy, directory, console, determined_by)
         state = archive.restore() if resumed else None  # another run's state is refused before anything starts
@@ -128,7 +131,8 @@ def prepare(
         if not resumed:
             keep.callback(_discard, directory)
         # the strategy has not asked for a member that is replayed alone
-        pool = start_pool(configuration, experiment, console, "broadcast" if only_replays else configuration["sync"])
+        sync = "broadcast" if only_replays else configuration["sync"]
+        pool = start_pool(configuration, experiment, console, sync, short=only_replays)
         stack.enter_context(contextlib.closing(pool))
         if resumed:
             _say_new_device(directory, pool.device, console.say)
@@ -144,8 +148,11 @@ def prepare(
             monitors=monitors,
             callbacks=callbacks,
             archive=archive,
+            waiting=console.waiting,
             **options,
         )
+        if isinstance(pool, AutoPool):
+            pool.generations_left = lambda: trainer.generations_left
         if state is not None:
             trainer.restore(state)
         elif resumed:
@@ -192,14 +199,13 @@ def _console(
         max_seconds=budget.max_seconds,
         target_fitness=target,
         title=f"{task.name} in {path}",
-        in_process=configuration["workers"] == 0,
         quiet=configuration["quiet"],
     )
 
 
 def _say_notices(configuration: Configuration, task: Task, directory: RunDirectory, console: Screen) -> None:
     """Prints what the run directory and the task have to say."""
-    notices = [*directory.warnings, *("" if configuration["quiet"] else task.notice or "").splitlines()]
+    notices: list[str] = [*map(warning, directory.warnings), *map(progress, (task.notice or "").splitlines())]
     if configuration["target_fitness"] is None and task.threshold_notice:
         notices.append(task.threshold_notice)
     if given := objects.arguments_of(configuration):

@@ -8,7 +8,7 @@ import numpy as np
 from distes.api.member_film import play_member
 from distes.api.replayed import SIGNS, Member, Replayed
 from distes.errors import ConfigurationError
-from distes.runs.monitors.console import number
+from distes.runs.monitors.wording import number
 from distes.runs.terminal import tell
 
 

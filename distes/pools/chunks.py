@@ -1,6 +1,6 @@
 """Cuts a generation into chunks and joins their results in the order of pairs."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,6 +55,24 @@ def chunks(population: Population, pairs_per_chunk: int | None, usual: ChunkPair
     spans = [(start, min(start + alone, episodes), True) for start in range(0, episodes, alone)]
     spans += [(start, min(start + size, pairs), False) for start in range(0, pairs, size)]
     return [Chunk(index, start, stop, of_centre, each) for index, (start, stop, of_centre) in enumerate(spans)]
+
+
+def how_far(population: Population, cut: Sequence[Chunk], done: Container[int]) -> str:
+    """Returns how far an evaluation is, as `first generation: 40 of 200 pairs`.
+
+    Args:
+        population: The population.
+        cut: Its chunks.
+        done: Indices of the chunks that are done.
+    """
+    if not len(population.ids_N):
+        episodes = sum(one.stop - one.start for one in cut if one.index in done)
+        return f"evaluating the centre: {episodes:,} of {len(population.eval_seeds_E):,} episodes"
+    number = population.generation + 1
+    pairs = sum(one.stop - one.start for one in cut if not one.of_centre and one.index in done)
+    noun = "pairs" if len(population.signs) == len(SIGNS) else "members"
+    which = "first generation" if number == 1 else f"generation {number:,}"
+    return f"{which}: {pairs:,} of {len(population.ids_N):,} {noun}"
 
 
 def chunk_size_to_occupy(workers: int, population: Population, usual: ChunkPairs) -> int | None:

@@ -82,16 +82,17 @@ def _mean(values_X: NDArray[np.float64]) -> float:
         return float(known.mean()) if len(known) else math.nan
 
 
-def of_time(evaluation: Evaluation, status: Status, phases: Sequence[float]) -> dict[str, float | int]:
+def of_time(evaluation: Evaluation, status: Status, phases: Sequence[float]) -> dict[str, float | int | str]:
     """Metrics of speed, workers and traffic.
 
     Args:
         evaluation: The population's evaluation.
         status: The pool's status.
         phases: Seconds spent on asking, on evaluating (including the centre), on updating (shaping, gradient estimate,
-            optimiser), and on recording the previous generation (monitors and checkpoints).
+            optimiser), and on recording the previous generation (monitors and checkpoints); and those in which the
+            evaluation waited while no worker could evaluate, which do not count as evaluating.
     """
-    asking, evaluating, updating, recording = phases
+    asking, evaluating, updating, recording, waiting = phases
     return {
         "rate/timesteps": float(evaluation.steps_N2.sum() / evaluating),
         "rate/episodes": evaluation.episodes / evaluating,
@@ -99,6 +100,8 @@ def of_time(evaluation: Evaluation, status: Status, phases: Sequence[float]) -> 
         "time/evaluate": evaluating,
         "time/update": updating,
         "time/record": recording,
+        "time/wait": waiting,
+        "workers/place": status.place,
         "workers/alive": status.alive,
         "workers/restarted": status.restarted,
         "workers/utilisation": min(1.0, evaluation.busy_seconds / (evaluating * max(status.alive, 1))),

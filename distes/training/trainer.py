@@ -9,7 +9,7 @@ import dataclasses
 import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from distes.errors import CheckpointError, ConfigurationError, DistesWarning, EvaluationError, require_instance
 from distes.noise.one_thread import one_thread
 from distes.noise.table import NoiseTable
-from distes.pools.base import Interrupted, Pool
+from distes.pools.base import Interrupted, Pool, unheard
 from distes.population import Evaluation, Population
 from distes.runs.best import Best
 from distes.runs.monitors.base import Metrics, Monitor, Monitors
@@ -38,6 +38,8 @@ from distes.training.metrics import digest, of_fitness, of_scalars, of_strategy,
 from distes.training.progress import Progress
 from distes.training.signals import StopSignals
 
+LEAST_SECONDS = 1e-9  # of an evaluation, so that rates are finite where all of it was a wait for workers
+
 
 class Trainer:
     """Trains until a limit or the target is reached."""
@@ -52,6 +54,7 @@ class Trainer:
         monitors: Sequence[Monitor] = (),
         callbacks: Sequence[Callback] = (),
         archive: RunStore | None = None,
+        waiting: Callable[[str], None] = unheard,
         generations: int | None = 1000,
         total_timesteps: int | None = None,
         max_seconds: float | None = None,
@@ -73,6 +76,7 @@ class Trainer:
             callbacks: Called after each generation with its metrics and fitness_N2; the run ends if one returns a
                 reason, a text. An exception ends it as well, with the state saved.
             archive: Saves checkpoints and policies; None saves nothing.
+            waiting: Takes what is being waited for in the first generation.
             generations: Stop after this many generations; null for no limit.
             total_timesteps: Stop once the populations have taken this many environment steps; null for no limit.
             max_seconds: Stop after this many seconds of training, including those before a resume; null for no limit.
@@ -95,7 +99,7 @@ class Trainer:
         for monitor in monitors:
             require_instance("a monitor", monitor, Monitor)
         self._task, self._strategy, self._noise, self._pool = task, strategy, noise, pool
-        self._monitors, self._archive = Monitors(monitors), archive
+        self._monitors, self._archive, self._waiting = Monitors(monitors), archive, waiting
         self._callbacks = Callbacks(callbacks)
         self._budget = Budget(generations, total_timesteps, max_seconds)
         self._eval_episodes, self._refuses_non_finite = eval_episodes, non_finite == "refuse"
@@ -149,6 +153,12 @@ class Trainer:
     def scalars(self) -> dict[str, str]:
         """What the scalars mean that the task reports, by name."""
         return {name: self._task.meaning(name) for name in self._task.scalars}
+
+    @property
+    def generations_left(self) -> float:
+        """Generations until the first limit is reached, if they go on as those before; infinity if no limit says."""
+        done = self._progress
+        return self._budget.generations_left(done.generation, done.timesteps, done.seconds)
 
     @property
     def counts(self) -> Metrics:
@@ -234,6 +244,7 @@ class Trainer:
         clock = [time.perf_counter()]
         population = self.population()
         clock.append(time.perf_counter())
+        waited = self._pool.status().waited
         evaluation, rounds = self._evaluate(population, signals)
         self._require_scalars(population, evaluation)
         fitness_E, scalars_EV = self._centre.judge(population, evaluation, signals.requested)
@@ -242,13 +253,17 @@ class Trainer:
         clock.append(time.perf_counter())
         self._keep_best(population, best)
         to_be_filmed_P = self._films.wanted(population)
+        if not self._recording:  # the first generation of this process
+            self._waiting("first update: what it needs is loaded or compiled")
         told = evaluation.to_learn_from()
         if not self._refuses_non_finite:
             told = told.ranked_last()
         self._pool.told(population.generation, told)  # workers that follow take their step while this process does
         learnt = self._tell(told, self._progress.after(evaluation, best), fitness_E)
         clock.append(time.perf_counter())
-        phases = *np.diff(clock).tolist(), self._recording
+        waited = self._pool.status().waited - waited  # a generation that waits for workers is not slower for that
+        asking, evaluating, updating = np.diff(clock).tolist()
+        phases = asking, max(evaluating - waited, LEAST_SECONDS), updating, self._recording, waited
         info = of_scalars(self._task.scalars, evaluation.scalars_N2V, scalars_EV)
         metrics = self._metrics(told, fitness_E, info, learnt, phases)
         self._monitors.record(metrics, told.fitness_N2)

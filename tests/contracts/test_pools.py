@@ -10,16 +10,31 @@ import psutil
 import pytest
 
 from distes.errors import EvaluationError
+from distes.pools.auto import AutoPool
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.on_ray.pool import RayPool
 from distes.pools.serial import SerialPool
+from distes.pools.worth import Worth
 from distes.population import Evaluation, Genomes, Normalization, Population, Transform
 from tests.reference import episode_seed
 from tests.support.small import Parts, drift, evaluate, population, train
 
 PAIRS_PER_CHUNK = 2
 UNBEARABLE = 666  # a pair's draw whose episode makes the environment raise
-POOLS = {"SerialPool": 1, "RayPool, 1 worker": 1, "RayPool, 3 workers": 3}
+POOLS = {
+    "SerialPool": 1,
+    "RayPool, 1 worker": 1,
+    "RayPool, 3 workers": 3,
+    "AutoPool, in this process": 1,
+    "AutoPool, 2 workers": 2,
+}
+
+
+class Always(Worth):
+    """Workers pay off at once."""
+
+    def pays(self, seconds: float, chunks: int, left: Callable[[], float]) -> bool:
+        return True
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +63,15 @@ def pool(name: str, parts: Parts, serial: SerialPool) -> Iterator[Pool]:
     if name == "SerialPool":
         yield SerialPool(parts.experiment, pairs_per_chunk=PAIRS_PER_CHUNK)
         return
-    ray = RayPool(parts.experiment, workers=POOLS[name], oversubscribe=POOLS[name] > 1, pairs_per_chunk=PAIRS_PER_CHUNK)
+    ray: Pool
+    if name.startswith("AutoPool"):
+        worth = Always(2) if POOLS[name] > 1 else Worth(2)
+        arguments = {"workers": POOLS[name], "oversubscribe": True}
+        ray = AutoPool(parts.experiment, cores=2, pairs_per_chunk=PAIRS_PER_CHUNK, ray=arguments, worth=worth)
+    else:
+        ray = RayPool(
+            parts.experiment, workers=POOLS[name], oversubscribe=POOLS[name] > 1, pairs_per_chunk=PAIRS_PER_CHUNK
+        )
     yield ray
     ray.close()
     assert not worker_processes()

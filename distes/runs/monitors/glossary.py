@@ -104,6 +104,12 @@ OF_SYSTEM = [
     _system("time/ask", "Seconds for the strategy to ask."),
     _system("time/evaluate", "Seconds for the evaluation of population and centre."),
     _system("time/update", "Seconds for shaping, gradient estimate and optimiser."),
+    _system(
+        "time/wait",
+        "Seconds of the generation in which no worker was ready to evaluate, as when workers start. They are not part "
+        "of `time/evaluate`, nor of rates.",
+        counts_faults=True,
+    ),
     _system("time/record", "Seconds for monitors and checkpoint of the generation before."),
     _system(
         "workers/utilisation",
