@@ -106,7 +106,7 @@ def test_a_loop_of_one_s_own_finds_the_top_of_a_sphere() -> None:
     ("page", "what", "package"),
     [
         ("README.md", "distes.train", "distes"),
-        ("docs/quickstart.md", "distes.train", "distes"),
+        pytest.param("docs/quickstart.md", "distes.train", "distes", marks=pytest.mark.slow),
         pytest.param("docs/saving.md", "distes.load", "distes", marks=pytest.mark.slow),
         pytest.param("docs/python.md", "distes.resume", "distes", marks=pytest.mark.slow),
         pytest.param("docs/python.md", "optuna", "optuna", marks=pytest.mark.slow),
