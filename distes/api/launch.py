@@ -13,6 +13,7 @@ from distes.api.provenance import record_environment
 from distes.api.result import forget_result, summary, write_result
 from distes.api.screens import Show, Silent
 from distes.errors import ClusterError, ConfigurationError, EvaluationError, RunDirectoryError, trust
+from distes.errors.display import draw_off_screen
 from distes.runs.monitors.base import Monitor, Monitors
 from distes.runs.monitors.console import number
 from distes.runs.monitors.jsonl import Jsonl
@@ -81,6 +82,8 @@ def ready(
     Raises:
         DistesError: Something that the user can act on. A new run that could not start leaves no run behind.
     """
+    if configuration["film_every"] is not None:
+        draw_off_screen()
     with trust.recorded() as foreign:
         experiment, policy = build(configuration)
     with contextlib.closing(experiment.task):
