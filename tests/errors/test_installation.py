@@ -1,7 +1,9 @@
 """Commands in messages work where they are shown."""
 
+import ast
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from distes.api.result import summary
+from distes.api.result import playing, summary
 from distes.cli import main
 from distes.errors import installation
 from distes.pools.base import Interrupted
@@ -52,11 +54,11 @@ def test_the_last_line_of_a_run_names_such_commands(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     run = "a run's folder"
-    line = summary(Result("generations", 1, 2, 3.0), run, "resume it")
+    line = summary(Result("generations", 1, 2, 3.0), run, "resume it", playing(run, {}, ""))
     assert len(line.splitlines()) == 4
     assert f"  to watch  {installation.program('tensorboard')} --logdir {shlex.quote(run)}\n" in line
     assert line.endswith(f"  to play   {installation.command('play')} {shlex.quote(run)}")
-    assert summary(Result("interrupted", 1, 2, 3.0), run, "resume it").endswith("  to go on  resume it")
+    assert summary(Result("interrupted", 1, 2, 3.0), run, "resume it", "play it").endswith("  to go on  resume it")
 
 
 @pytest.mark.slow
@@ -116,3 +118,14 @@ def test_a_tree_that_is_not_installed_is_named_itself(monkeypatch: pytest.Monkey
     monkeypatch.setattr(metadata, "distribution", missing)
     monkeypatch.chdir(ROOT)
     assert installation.install("video").endswith(" -m pip install -e '.[video]'")
+
+
+def test_messages_name_the_installed_command_and_no_script_of_the_repository() -> None:
+    """A wheel has no scripts/. The two that a clone has are known to `installation`, which finds out whether they are."""
+    for path in (ROOT / "distes").rglob("*.py"):
+        strings = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+        shown = [
+            text for text in strings if isinstance(text, str) and re.search(r"python scripts/|--resume RUN_DIR", text)
+        ]
+        allowed = {"flags.py", "help.py"}  # `distes train --resume RUN_DIR`
+        assert not shown or path.name in allowed, (path, shown)
