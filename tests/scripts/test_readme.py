@@ -161,8 +161,10 @@ def test_every_program_is_run_by_a_test() -> None:
 @pytest.mark.parametrize("page", ["README.md", pytest.param("docs/reproducibility.md", marks=pytest.mark.slow)])
 def test_the_check_of_the_promise_finds_two_runs_identical(page: str, tmp_path: Path) -> None:
     (text,) = (text for text in blocks(page, "bash") if "echo identical" in text)
-    shown = text[text.index("python scripts/launch.py") :]
-    script = shown.replace("python scripts/", f"{shlex.quote(sys.executable)} {shlex.quote(str(ROOT))}/scripts/")
+    shown = text[re.search(r"^(python scripts/launch|distes train)", text, re.M).start() :]
+    script = re.sub(
+        r"^(python scripts/launch\.py|distes train)", f"{shlex.quote(sys.executable)} -m distes", shown, flags=re.M
+    )
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=tmp_path,
@@ -199,10 +201,9 @@ def test_what_two_pages_show_is_the_same() -> None:
         (here,), (there,) = ([text for text in texts if what in text] for texts in (first, second))
         assert here == there
     curves = [
-        [text for text in blocks(page, "bash") if "for seed in" in text]
-        for page in ("README.md", "docs/results/README.md")
+        [line for line in commands(page) if "runs/seeds" in line] for page in ("README.md", "docs/results/README.md")
     ]
-    assert curves[0] == curves[1] and len(curves[0]) == 1
+    assert curves[0] == curves[1] and len(curves[0]) == 2
 
 
 @pytest.mark.parametrize("page", LINKING)
