@@ -124,7 +124,7 @@ def test_training_from_python_works_as_shown(page: str, what: str, package: str,
         timeout=250,
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "runs").is_dir() and re.search(r"Run\(|'sigma': 0\.|^\[.*\] \d", done.stdout)
+    assert (tmp_path / "runs").is_dir() and re.search(r"Run\(|'sigma': 0\.|(?m:^\[.*\] \d)", done.stdout)
 
 
 def test_a_sweep_from_python_works_as_shown(tmp_path: Path) -> None:
