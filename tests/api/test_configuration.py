@@ -270,7 +270,7 @@ def test_the_resolved_configuration_is_a_fixed_point(tmp_path, argv):
 
 def test_all_values_are_explicit(tmp_path):
     text = yaml_text.write(parse("--policy", "Linear"))
-    for line in ("class_path: Linear", "env: CartPole-v1", "population_size: ", "workers: null"):
+    for line in ("class_path: Linear", "env: CartPole-v1", "population_size: ", "workers: auto"):
         assert line in text
 
 
@@ -349,7 +349,7 @@ WRONG_FLAGS = {
     "--strategy.population_size 1.5": r"strategy.population_size must be int; got '1.5'",
     "--strategy.population_size true": r"strategy.population_size must be int; got 'true'",
     "--noise.seed null": r"noise.seed must be int; got 'null'",
-    "--workers many": r"workers must be int or null; got 'many'",
+    "--workers many": r"workers must be one of 'auto' or int or null; got 'many'",
     "--policy.hidden_sizes 5": r"policy.hidden_sizes must be a list of int; got '5'",
     "--device gpu": r"device must be one of 'auto', 'cpu', 'cuda'; got 'gpu'",
     "--device null": r"device must be one of 'auto', 'cpu', 'cuda'; got 'null'",
