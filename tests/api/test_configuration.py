@@ -64,6 +64,14 @@ def yaml_file(folder: Path, text: str) -> str:
     return str(path)
 
 
+def test_keys_that_take_a_list_take_several_words_or_one() -> None:
+    given = parse(
+        "--policy.hidden_sizes", "64", "32", "--monitors", "csv", "--task.log_info", "a", "b:mean", "--seed", "3"
+    )
+    assert given["policy"]["init_args"]["hidden_sizes"] == [64, 32] and given["monitors"] == ["csv"]
+    assert given["task"]["init_args"]["log_info"] == ["a", "b:mean"] and given["seed"] == 3
+
+
 def fails(*argv: str) -> str:
     with pytest.raises(ConfigurationError) as caught:
         build(parse(*argv))
@@ -360,7 +368,7 @@ WRONG_FLAGS = {
     "--config": r"config needs a value",
     "--task --seed 1": r"task needs a value",
     "seed 1": r"'seed' is not a flag",
-    "--policy.hidden_sizes 64 64": r"'64' is not a flag: .* lists as --key '\[1, 2\]'",
+    "--seed 64 64": r"'64' is not a flag: .* lists as --key '\[1, 2\]'",
     "--seed -1": r"seed must be from 0 to 18446744073709551615; got -1",
     "--workers -1": r"workers must be from 0 to",
     "--generations 0": r"generations must be .*; got 0",
