@@ -102,6 +102,7 @@ def test_a_loop_of_one_s_own_finds_the_top_of_a_sphere() -> None:
     assert torch.cat([parameter.flatten() for parameter in names["policy"].parameters()]).abs().max() < 1e-3
 
 
+@pytest.mark.timeout(600)  # processes of trials start slowly on a busy machine
 @pytest.mark.parametrize(
     ("page", "what", "package"),
     [
@@ -121,7 +122,7 @@ def test_training_from_python_works_as_shown(page: str, what: str, package: str,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=580,
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs").is_dir() and re.search(r"Run\(|'sigma': 0\.|(?m:^\[.*\] \d)", done.stdout)
