@@ -483,7 +483,7 @@ def test_a_bug_is_said_to_be_one(monkeypatch, capsys):
 
 
 def test_interrupted_before_there_is_a_run(tmp_path, monkeypatch, capsys):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("distes.api.prepare.start_pool", interrupt)

@@ -62,7 +62,7 @@ LAUNCHES = {
     for page in PAGES
     if page != "docs/extend.md"  # whose classes are elsewhere: test_extend.py runs its commands
     for line in commands(page)
-    if (found := TRAIN.search(line.partition(" #")[0])) and not re.search(r"--resume|--help|\$|my_package", line)
+    if (found := TRAIN.search(line.partition(" #")[0])) and not re.search(r"--resume|--help|--seeds|\$|my_package", line)
 }
 # The other commands, but for those of comparing.md, which are run.
 PARSED = {
@@ -70,7 +70,7 @@ PARSED = {
     for page in PAGES
     if page != "docs/comparing.md"
     for line in commands(page)
-    if re.match(f"distes (?!train)({'|'.join(COMMANDS)})", line)
+    if re.match(f"distes (?!train)({'|'.join(COMMANDS)})", line) or (line.startswith("distes train") and "--seeds" in line)
 }
 
 
@@ -231,7 +231,7 @@ def test_the_other_commands_are_understood(line: list[str], tmp_path: Path, monk
     command, *flags = line
     if command == "resume":
         assert read_flags(["--resume", *flags]).resume == flags[0]
-    elif command == "sweep":
+    elif command == "sweep" or "--seeds" in flags:
         monkeypatch.chdir(tmp_path)
         for flag in flags:
             if flag.endswith(".yaml"):
