@@ -143,6 +143,7 @@ class Population(ReadOnly):
         genome_N: Index of each member's genome, int32; -1 for a member without one.
         eval_genome_E: Index of the genome of each episode of the centre, int32.
         refuses_non_finite: Whether a non-finite observation, output, return or behaviour of a member ends the run.
+        max_steps: Steps after which a member's episode is truncated, beside the task's own limit; None for no cap.
     """
 
     generation: int
@@ -160,6 +161,7 @@ class Population(ReadOnly):
     genome_N: NDArray[np.int32] | None = None
     eval_genome_E: NDArray[np.int32] | None = None
     refuses_non_finite: bool = True
+    max_steps: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +211,7 @@ class Evaluation(ReadOnly):
         eval_behaviour_ED: Behaviour of the centre in each episode, float32; None if the task describes none.
         last_N2: Which members are ranked last, see `ranked_last`; None if none is.
         retried: How often a chunk was begun again in new environments, after one had raised.
+        capped: Number of the members' episodes that were as long as `Population.max_steps`.
     """
 
     fitness_N2: NDArray[np.float64]
@@ -222,6 +225,7 @@ class Evaluation(ReadOnly):
     eval_behaviour_ED: Floats | None = None
     last_N2: NDArray[np.bool_] | None = None
     retried: int = 0
+    capped: int = 0
 
     @classmethod
     def of(
@@ -269,6 +273,7 @@ class Evaluation(ReadOnly):
             behaviour_N2D=behaviour,
             last_N2=None if self.last_N2 is other.last_N2 is None else np.concatenate([self._last, other._last]),
             retried=self.retried + other.retried,
+            capped=self.capped + other.capped,
         )
 
     @property

@@ -60,6 +60,7 @@ SYNONYMS = {
     "episode_length": "task.max_steps",
     "horizon": "task.max_steps",
     "rollout_length": "task.max_steps",
+    "episode_cutoff_mode": "task.episode_cap",
     "num_episodes": "task.episodes_per_member",
     "n_episodes": "task.episodes_per_member",
     "obs_norm": "task.normalize_observations",

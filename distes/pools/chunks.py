@@ -84,6 +84,7 @@ class ChunkResult:
         behaviour: Behaviour of the members, (pairs, signs, D) or (episodes, D), float32; None if the task describes
             none.
         retried: How often the chunk was begun again in new environments, after one had raised.
+        capped: Number of episodes that were as long as the population's cap.
     """
 
     index: int
@@ -94,6 +95,7 @@ class ChunkResult:
     seconds: float
     behaviour: Floats | None = None
     retried: int = 0
+    capped: int = 0
 
 
 def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk]) -> Evaluation:
@@ -126,6 +128,7 @@ def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk])
         behaviour_N2D=_gathered(of_pairs),
         eval_behaviour_ED=_gathered(of_centre),
         retried=sum(result.retried for result in results),
+        capped=sum(result.capped for result in results),
     )
 
 

@@ -146,7 +146,15 @@ class Worker:
         rows = self._rows(population, chunk)
         self._members = members = Members(self._forward, self._perturbation, centre_P, rows, self._device)
         refuses = population.refuses_non_finite
-        request = Request(seeds_B, not chunk.of_centre, population.normalization, observed_B, refuses, self.stop)
+        request = Request(
+            seeds_B,
+            not chunk.of_centre,
+            population.normalization,
+            observed_B,
+            refuses,
+            self.stop,
+            max_steps=None if chunk.of_centre else population.max_steps,
+        )
         try:
             with seeded(int(seeds_B[0])) if self._forward.draws else contextlib.nullcontext():
                 outcome = checked(self._task, self._task.evaluate(members, request), len(members))
@@ -164,6 +172,7 @@ class Worker:
             seconds=time.perf_counter() - started,
             behaviour=None if behaviour_BD is None else behaviour_BD.reshape(*shape, -1),
             retried=outcome.retried,
+            capped=outcome.capped,
         )
 
     def _rows(self, population: Population, chunk: Chunk) -> Rows:

@@ -99,7 +99,7 @@ class Recorded:
             "eval_steps": _narrow(told.eval_steps_E),
             "eval_behaviour": told.eval_behaviour_ED,
         }
-        numbers = {"episodes": told.episodes}
+        numbers = {"episodes": told.episodes, **({"capped": told.capped} if told.capped else {})}
         if self.observations is not None:
             arrays |= {f"observations/{key}": self.observations[f"{key}_O"] for key in ("mean", "m2")}
             numbers["observed"] = self.observations["count"]
@@ -129,6 +129,7 @@ class Recorded:
             behaviour_N2D=arrays.get("behaviour"),
             eval_behaviour_ED=arrays.get("eval_behaviour"),
             last_N2=arrays.get("last"),
+            capped=_count(numbers, "capped") if "capped" in numbers else 0,
         )
         parents_N = arrays["parents"].astype(np.int64) if "parents" in arrays else None
         return cls(generation, evaluation, arrays["ids"].astype(np.int64), parents_N, observations)

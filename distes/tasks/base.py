@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import gymnasium
 
     from distes.tasks.actions import Action
+    from distes.tasks.episode_cap import EpisodeCap
     from distes.tasks.observations import Observation
 
 # Why a member has no fitness, besides a return that is NaN or infinite: parts of a sentence.
@@ -98,6 +99,7 @@ class Request(ReadOnly):
         observed_B: Which members report the moments of their observations; None for no member.
         refuses_non_finite: Whether a NaN or infinite observation, output or return of a member is an error. Otherwise
             the member's fitness is NaN, and its episodes go on to their end.
+        max_steps: Steps after which an episode is truncated, beside the task's own limit; None for no cap.
         stop: Called between steps; once it returns True, `evaluate` raises `Stopped`. A quick task need not call it.
     """
 
@@ -107,6 +109,7 @@ class Request(ReadOnly):
     observed_B: NDArray[np.bool_] | None = None
     refuses_non_finite: bool = True
     stop: Callable[[], bool] = never
+    max_steps: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +123,7 @@ class Outcome:
         moments: The moments of the observations that the request asks for, or None.
         behaviour_BD: What each member did, float32, averaged over its episodes; None where the task describes none.
         retried: How often all episodes were run again in fresh environments, after an environment had raised.
+        capped: The number of episodes that were as long as `Request.max_steps`.
     """
 
     fitness_B: NDArray[np.float64]
@@ -128,6 +132,7 @@ class Outcome:
     moments: Moments | None = None
     behaviour_BD: Floats | None = None
     retried: int = 0
+    capped: int = 0
 
 
 class Task(ABC):
@@ -216,6 +221,11 @@ class Task(ABC):
     def observation_fraction(self) -> float:
         """The share of pairs whose observations are counted for normalisation; 0 for no normalisation."""
         return 0.0
+
+    @property
+    def episode_cap(self) -> "EpisodeCap | None":
+        """The cap on the members' episodes in the first generation, with the rule for further ones; None for none."""
+        return None
 
     @property
     def describes_behaviour(self) -> bool:

@@ -26,7 +26,7 @@ from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberE
 from distes.tasks.batched_behaviour import BatchedBehaviour, UnreadableError
 from distes.tasks.behaviour import Behaviour
 from distes.tasks.columns import Columns
-from distes.tasks.episodes import EpisodeSettings, all_finite
+from distes.tasks.episodes import EpisodeSettings, all_finite, step_limit
 from distes.tasks.faults import fault_of_observation
 from distes.tasks.normalization import Normalizer, TensorSums
 from distes.tasks.observations import Observation
@@ -109,7 +109,8 @@ class BatchedEpisodes:
         if request.training:
             return_BK -= self._settings.reward_shift * steps_BK
         behaviour_BD = np.concatenate(did).reshape(*return_BK.shape, -1).mean(1) if did else None
-        return Outcome(return_BK.mean(1), steps_BK.sum(1), return_BK.size, moments, behaviour_BD)
+        capped = int(np.count_nonzero(steps_BK == request.max_steps))
+        return Outcome(return_BK.mean(1), steps_BK.sum(1), return_BK.size, moments, behaviour_BD, capped=capped)
 
     def _nothing(self) -> tuple[NDArray[np.float64], NDArray[np.int64], Floats | None]:
         """Returns, steps and behaviours of one member over whom the simulator raised: all unknown."""
@@ -146,7 +147,7 @@ class BatchedEpisodes:
             raise MemberError(int(member_B[0]), reason, seeds_J[0], passing=True) from error
         columns = self._begin(member_B, seeds_J)
         self._take(observation, "reset", seeds_J)
-        limit = self._settings.max_steps
+        limit = step_limit(self._settings, self._request.max_steps)
         look_every = LOOK_EVERY.get(columns.running_R.device.type, 16)
         for step in itertools.count() if limit is None else range(limit):
             if self._request.stop():

@@ -26,6 +26,11 @@ class EpisodeSettings:
     reward_shift: float
 
 
+def step_limit(settings: EpisodeSettings, cap: int | None) -> int | None:
+    """Steps after which an episode ends: the smaller of the task's limit and a cap of the generation."""
+    return min((limit for limit in (settings.max_steps, cap) if limit is not None), default=None)
+
+
 def lengths_differ(size: int, known: int, other: int | None) -> str:
     """Says that a behaviour has another length than those before it.
 

@@ -24,6 +24,7 @@ from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs, Outcome, Request, Tas
 from distes.tasks.behaviour import Behaviour
 from distes.tasks.choosing import Description
 from distes.tasks.environments import Environments
+from distes.tasks.episode_cap import EpisodeCap
 from distes.tasks.episodes import EpisodeSettings
 from distes.tasks.first_look import notice_of_memory
 from distes.tasks.normalization import normalized_together
@@ -51,6 +52,7 @@ class Gym(Task):
         stepping: Literal["auto", "one_by_one", "batched"] = "auto",
         episodes_per_member: int = 1,
         max_steps: int | None = None,
+        episode_cap: str | None = None,
         action_mode: Literal["clip", "rescale"] = "clip",
         action_noise: float = 0.0,
         normalize_observations: bool = False,
@@ -73,6 +75,9 @@ class Gym(Task):
                 that twin, where no wrappers stand in the way; `one_by_one` never does; `batched` insists.
             episodes_per_member: A member's fitness is the mean of this many returns.
             max_steps: Steps after which an episode ends; null takes the environment's own limit.
+            episode_cap: A cap on the members' episodes that follows their length, in training only. `adaptive:START`:
+                twice the mean length in the generation before. `adaptive:START,FRACTION,RATIO[,MOST]`: times RATIO
+                once FRACTION of the episodes were as long as it.
             action_mode: For Box actions: `clip` a policy's numbers to the bounds, or `rescale` [-1, 1] to them.
             action_noise: Standard deviation of Gaussian noise on continuous actions; in training only.
             normalize_observations: Whether policies see (observation - mean) / std of all observations so far.
@@ -125,6 +130,9 @@ class Gym(Task):
             raise ConfigurationError(
                 f"stepping must be 'auto', 'one_by_one' or 'batched'; got {stepping!r}.", argument="stepping"
             )
+        self._cap = episode_cap
+        if episode_cap is not None:
+            EpisodeCap.read(episode_cap)
         self._behaviour = None if behaviour is None else Behaviour(behaviour)
         wants_info = self._behaviour is not None and self._behaviour.needs_info
         description = Description(env, dict(env_kwargs or {}), tuple(wrappers), stepping, slots, max_steps, wants_info)
@@ -195,6 +203,11 @@ class Gym(Task):
         """Steps after which an episode ends: the configured limit, or the environment's own; None for no limit."""
         spec = self._environments.spec
         return self._settings.max_steps or (None if spec is None else spec.max_episode_steps)
+
+    @property
+    def episode_cap(self) -> EpisodeCap | None:
+        """The cap on the members' episodes in the first generation, with the rule for further ones."""
+        return None if self._cap is None else EpisodeCap.read(self._cap, self.max_steps)
 
     @property
     def notice(self) -> str | None:

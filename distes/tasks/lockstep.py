@@ -20,7 +20,7 @@ from distes.tasks.action_noise import ArrayNoise
 from distes.tasks.actions import Action
 from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Request, Stopped
 from distes.tasks.behaviour import Behaviour
-from distes.tasks.episodes import EpisodeSettings, all_finite, lengths_differ
+from distes.tasks.episodes import EpisodeSettings, all_finite, lengths_differ, step_limit
 from distes.tasks.faults import fault_of_reset, fault_of_step
 from distes.tasks.normalization import ArraySums, Normalizer
 from distes.tasks.observations import Observation
@@ -99,12 +99,14 @@ class LockstepEpisodes:
             episodes=len(return_J),
             moments=None if self._sums is None else self._sums.moments(),
             behaviour_BD=None if self._behaviour is None else self._means(self._did_J),
+            capped=int(np.count_nonzero(self._steps_J == request.max_steps)),
         )
 
     def _prepare(self, members: Members, request: Request, forgiven: Collection[int]) -> None:
         """Starts an evaluation: the first episodes, one in each row."""
         self._members, self._request, self._forgiven = members, request, forgiven
         self._first_described: int | None = None  # the first member whose behaviour was read
+        self._limit = step_limit(self._settings, request.max_steps)
         self._seeds_J = episode_seeds(request.seeds_B, self._settings.episodes_per_member).ravel()
         jobs, self._next_job = len(self._seeds_J), 0  # job number = member * episodes_per_member + episode
         normalization = request.normalization
@@ -156,7 +158,7 @@ class LockstepEpisodes:
         self._x_RKO = torch.from_numpy(self._input_RO[: self._bound]).unsqueeze(1)
         if self._sums is not None and self._request.observed_B is not None:
             self._sums.watch(self._request.observed_B[member_R[: self._rows]])
-        limit = self._settings.max_steps
+        limit = self._limit
         # Ages rise together, so the moment at which the first row meets the limit is known.
         self._next_limit = -1 if limit is None else limit + int(self._began_R[: self._rows].min())
 
@@ -187,7 +189,7 @@ class LockstepEpisodes:
             raise self._unusable(results, error) from error
         if self._clock != self._next_limit and not (any(terminated) or any(truncated)):
             return []
-        at_limit_R = self._clock - self._began_R[:rows] == self._settings.max_steps
+        at_limit_R = self._clock - self._began_R[:rows] == self._limit
         return [row for row in range(rows) if terminated[row] or truncated[row] or at_limit_R[row]]
 
     def _read_behaviour(self, behaviour: Behaviour, row: int) -> Floats:

@@ -55,6 +55,18 @@ def _of_fitness(evaluation: Evaluation, fitness_E: NDArray[np.float64]) -> dict[
     return metrics
 
 
+def of_cap(evaluation: Evaluation, max_steps: int | None) -> dict[str, float | int]:
+    """Metrics of the cap on the members' episodes; none without a cap.
+
+    Args:
+        evaluation: The population's evaluation.
+        max_steps: The cap.
+    """
+    if max_steps is None:
+        return {}
+    return {"episode/cap": max_steps, "episode/capped": evaluation.capped / evaluation.episodes}
+
+
 def of_time(evaluation: Evaluation, status: Status, phases: Sequence[float]) -> dict[str, float | int]:
     """Metrics of speed, workers and traffic.
 

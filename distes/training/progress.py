@@ -15,6 +15,7 @@ from distes.population import Evaluation, Normalization
 from distes.runs.best import Best, standard_error
 from distes.runs.population_record import Recorded
 from distes.runs.state_check import below, misfit
+from distes.tasks.episode_cap import EpisodeCap
 from distes.tasks.normalization import RunningStat
 from distes.training.budget import Result
 
@@ -34,6 +35,7 @@ class Progress:
         seconds: Training time, including the time before a resume.
         best: The evaluation that `policy/best` stands for.
         reached: How the run ended at its target; None if the target has not been reached.
+        episode_cap: The cap on the members' episodes in the next generation; None if the task has none.
     """
 
     observations: RunningStat | None = None
@@ -43,6 +45,7 @@ class Progress:
     seconds: float = 0.0
     best: Best = field(default_factory=Best)
     reached: Result | None = None
+    episode_cap: EpisodeCap | None = None
 
     @property
     def normalization(self) -> Normalization | None:
@@ -63,13 +66,15 @@ class Progress:
         for moments in evaluation.moments:
             if observations is not None:
                 observations.merge(moments)
+        steps, cap = int(evaluation.steps_N2.sum()), self.episode_cap
         return dataclasses.replace(
             self,
             observations=observations,
             generation=self.generation + 1,
-            timesteps=self.timesteps + int(evaluation.steps_N2.sum()),
+            timesteps=self.timesteps + steps,
             episodes=self.episodes + evaluation.episodes,
             best=best,
+            episode_cap=None if cap is None else cap.after(steps, evaluation.episodes, evaluation.capped),
         )
 
     def followed(self, recorded: Recorded) -> Self:
@@ -133,6 +138,7 @@ class Progress:
             **self.counts,
             "best": self.best.state_dict(),
             "reached": None if self.reached is None else dataclasses.asdict(self.reached),
+            **({} if self.episode_cap is None else {"episode_cap": self.episode_cap.limit}),
         }
 
     def restored(self, state: Mapping[str, Any], eval_episodes: int) -> Self:
@@ -160,6 +166,7 @@ class Progress:
             seconds=float(state["seconds"]),
             best=best,
             reached=None if state["reached"] is None else Result(**state["reached"]),
+            episode_cap=None if self.episode_cap is None else self.episode_cap.at(int(state["episode_cap"])),
         )
 
     def _require_form(self, state: Mapping[str, Any]) -> None:

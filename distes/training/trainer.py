@@ -32,7 +32,7 @@ from distes.training.callbacks import Callback, Callbacks
 from distes.training.centre import CentreEvaluation, centre_alone, centre_of
 from distes.training.confirmation import confirmed
 from distes.training.member import follow, member_alone
-from distes.training.metrics import digest, of_fitness, of_strategy, of_time
+from distes.training.metrics import digest, of_cap, of_fitness, of_strategy, of_time
 from distes.training.progress import Progress
 from distes.training.signals import StopSignals
 
@@ -99,7 +99,9 @@ class Trainer:
         )
         self._budget.require_end(self._centre.target if eval_episodes else None)
         normalizes = task.observation_fraction > 0
-        self._progress = Progress(RunningStat(math.prod(task.observation_shape)) if normalizes else None)
+        self._progress = Progress(
+            RunningStat(math.prod(task.observation_shape)) if normalizes else None, episode_cap=task.episode_cap
+        )
         self._started, self._recording = time.perf_counter(), 0.0  # the latter: seconds that the last recording took
         self._saves_start = True  # so that metrics without a checkpoint show that it was lost
         self._torn = False  # whether the strategy has learnt from a generation that is not counted yet
@@ -234,7 +236,7 @@ class Trainer:
         learnt = self._tell(scalars, self._progress.after(evaluation, best), fitness_E)
         clock.append(time.perf_counter())
         phases = *np.diff(clock).tolist(), self._recording
-        metrics = self._metrics(scalars, fitness_E, learnt, phases)
+        metrics = self._metrics(scalars, fitness_E, learnt, phases, of_cap(scalars, population.max_steps))
         self._monitors.record(metrics, scalars.fitness_N2)
         self._callbacks.call(metrics, scalars.fitness_N2)
         if self._archive is not None:
@@ -263,12 +265,18 @@ class Trainer:
         return learnt
 
     def _metrics(
-        self, evaluation: Evaluation, fitness_E: NDArray[np.float64], learnt: object, phases: Sequence[float]
+        self,
+        evaluation: Evaluation,
+        fitness_E: NDArray[np.float64],
+        learnt: object,
+        phases: Sequence[float],
+        further: Metrics,
     ) -> Metrics:
         """The metrics of the generation that has just been counted, in the order in which they are recorded."""
         first: Metrics = {
             **self._progress.counts,
             **of_fitness(evaluation, fitness_E),
+            **further,
             **({} if self._refuses_non_finite else {"fitness/non_finite": evaluation.ranked_last_count}),
         }
         last: Metrics = {
@@ -304,6 +312,7 @@ class Trainer:
             observed_N=every_fraction(len(population.ids_N), fraction) if fraction else None,
             normalization=self._progress.normalization,
             refuses_non_finite=self._refuses_non_finite,
+            max_steps=None if self._progress.episode_cap is None else self._progress.episode_cap.limit,
         )
 
     def _keep_best(self, population: Population, best: Best) -> None:

@@ -68,6 +68,10 @@ OF_POPULATION = [
     ),
     _same("fitness/std_of_top", "ARS: standard deviation of the returns of the best directions, its sigma_R."),
     Entry("episode/length", "info/episode_length", "Steps of an episode of the population, on average."),
+    Entry(
+        "episode/cap", "info/episode_cap", "Steps after which an episode of the population is cut (`task.episode_cap`)."
+    ),
+    Entry("episode/capped", "info/episode_capped", "Share of the population's episodes that were as long as that cap."),
 ]
 OF_STRATEGY = [
     _strategy("sigma", "Standard deviation of the perturbations; the mean where each parameter has its own."),
