@@ -144,6 +144,8 @@ class Population(ReadOnly):
         eval_genome_E: Index of the genome of each episode of the centre, int32.
         refuses_non_finite: Whether a non-finite observation, output, return or behaviour of a member ends the run.
         max_steps: Steps after which a member's episode is truncated, beside the task's own limit; None for no cap.
+        reward_sign: Whether the fitness of members is made of the signs of rewards.
+        reward_scale: What rewards of members are divided by, where the task normalises them; otherwise None.
     """
 
     generation: int
@@ -162,6 +164,8 @@ class Population(ReadOnly):
     eval_genome_E: NDArray[np.int32] | None = None
     refuses_non_finite: bool = True
     max_steps: int | None = None
+    reward_sign: bool = False
+    reward_scale: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,6 +216,8 @@ class Evaluation(ReadOnly):
         last_N2: Which members are ranked last, see `ranked_last`; None if none is.
         retried: How often a chunk was begun again in new environments, after one had raised.
         capped: Number of the members' episodes that were as long as `Population.max_steps`.
+        return_N2: Mean return of each member's episodes, float64, where fitness counts rewards otherwise; or None.
+        reward_moments: Moments of discounted returns in chunk order, where the task normalises rewards.
     """
 
     fitness_N2: NDArray[np.float64]
@@ -226,6 +232,8 @@ class Evaluation(ReadOnly):
     last_N2: NDArray[np.bool_] | None = None
     retried: int = 0
     capped: int = 0
+    return_N2: NDArray[np.float64] | None = None
+    reward_moments: tuple[Moments, ...] = ()
 
     @classmethod
     def of(
@@ -274,6 +282,10 @@ class Evaluation(ReadOnly):
             last_N2=None if self.last_N2 is other.last_N2 is None else np.concatenate([self._last, other._last]),
             retried=self.retried + other.retried,
             capped=self.capped + other.capped,
+            return_N2=None
+            if self.return_N2 is None or other.return_N2 is None
+            else np.concatenate([self.return_N2, other.return_N2]),
+            reward_moments=self.reward_moments + other.reward_moments,
         )
 
     @property
@@ -299,8 +311,8 @@ class Evaluation(ReadOnly):
         return 0 if self.last_N2 is None else int(np.count_nonzero(self.last_N2))
 
     def without_moments(self) -> Self:
-        """Returns a copy without observation moments, as strategies receive it."""
-        return dataclasses.replace(self, moments=())
+        """Returns a copy without moments of observations and returns, as strategies receive it."""
+        return dataclasses.replace(self, moments=(), reward_moments=())
 
 
 def just_below(scores: NDArray[np.float64], last: NDArray[np.bool_]) -> NDArray[np.float64]:

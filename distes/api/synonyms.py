@@ -40,6 +40,8 @@ SYNONYMS = {
     "ranking": "fitness_shaping",
     "ranking_method": "fitness_shaping",
     "return_proc_mode": "fitness_shaping",
+    "norm_reward": "task.normalize_rewards",
+    "clip_reward": "task.reward_sign",
     "num_workers": "workers",
     "n_workers": "workers",
     "n_jobs": "workers",

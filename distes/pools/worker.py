@@ -154,6 +154,8 @@ class Worker:
             refuses,
             self.stop,
             max_steps=None if chunk.of_centre else population.max_steps,
+            reward_sign=population.reward_sign,
+            reward_scale=population.reward_scale,
         )
         try:
             with seeded(int(seeds_B[0])) if self._forward.draws else contextlib.nullcontext():
@@ -173,6 +175,8 @@ class Worker:
             behaviour=None if behaviour_BD is None else behaviour_BD.reshape(*shape, -1),
             retried=outcome.retried,
             capped=outcome.capped,
+            returns=None if outcome.return_B is None else outcome.return_B.reshape(shape),
+            reward_moments=outcome.reward_moments,
         )
 
     def _rows(self, population: Population, chunk: Chunk) -> Rows:
@@ -262,8 +266,9 @@ def _finite(outcome: Outcome, refuses: bool) -> Outcome:
         MemberError: A member's fitness or behaviour is not finite, and `refuses` is set.
         EvaluationError: The moments of observations, which cover many members, are not finite.
     """
-    if outcome.moments is not None:
-        outcome.moments.require_finite()
+    for moments in (outcome.moments, outcome.reward_moments):
+        if moments is not None:
+            moments.require_finite()
     fitness_B, behaviour_BD = outcome.fitness_B, outcome.behaviour_BD
     finite_B = np.isfinite(fitness_B)
     if behaviour_BD is not None:

@@ -100,6 +100,8 @@ class Request(ReadOnly):
         refuses_non_finite: Whether a NaN or infinite observation, output or return of a member is an error. Otherwise
             the member's fitness is NaN, and its episodes go on to their end.
         max_steps: Steps after which an episode is truncated, beside the task's own limit; None for no cap.
+        reward_sign: Whether fitness is made of the signs of rewards, in training.
+        reward_scale: What rewards are divided by in training, where the task normalises them; otherwise None.
         stop: Called between steps; once it returns True, `evaluate` raises `Stopped`. A quick task need not call it.
     """
 
@@ -110,6 +112,8 @@ class Request(ReadOnly):
     refuses_non_finite: bool = True
     stop: Callable[[], bool] = never
     max_steps: int | None = None
+    reward_sign: bool = False
+    reward_scale: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +128,8 @@ class Outcome:
         behaviour_BD: What each member did, float32, averaged over its episodes; None where the task describes none.
         retried: How often all episodes were run again in fresh environments, after an environment had raised.
         capped: The number of episodes that were as long as `Request.max_steps`.
+        return_B: The mean return of each member's episodes, float64, where fitness counts rewards otherwise; or None.
+        reward_moments: The moments of discounted returns, where the task normalises rewards; or None.
     """
 
     fitness_B: NDArray[np.float64]
@@ -133,6 +139,8 @@ class Outcome:
     behaviour_BD: Floats | None = None
     retried: int = 0
     capped: int = 0
+    return_B: NDArray[np.float64] | None = None
+    reward_moments: Moments | None = None
 
 
 class Task(ABC):
@@ -226,6 +234,16 @@ class Task(ABC):
     def episode_cap(self) -> "EpisodeCap | None":
         """The cap on the members' episodes in the first generation, with the rule for further ones; None for none."""
         return None
+
+    @property
+    def normalizes_rewards(self) -> bool:
+        """Whether outcomes have `reward_moments`, and fitness heeds `Request.reward_scale`."""
+        return False
+
+    @property
+    def counts_signs(self) -> bool:
+        """Whether fitness heeds `Request.reward_sign`."""
+        return False
 
     @property
     def describes_behaviour(self) -> bool:

@@ -30,6 +30,7 @@ from distes.tasks.episodes import EpisodeSettings, all_finite, step_limit
 from distes.tasks.faults import fault_of_observation
 from distes.tasks.normalization import Normalizer, TensorSums
 from distes.tasks.observations import Observation
+from distes.tasks.rewards import TensorScores
 from distes.tasks.simulation import Simulation
 
 LOOK_EVERY = {"cpu": 1, "cuda": 16}  # steps between two looks at which rows run: each look waits for the GPU
@@ -87,16 +88,20 @@ class BatchedEpisodes:
         at_once = 1 if forgiven else len(members) if most is None else most // per_member
         seeds_BK = episode_seeds(request.seeds_B, per_member)
         self._sums: TensorSums | None = None
+        self._scores: TensorScores | None = None
+        scores = list[NDArray[np.float64]]()
         returns, steps, did = [], [], list[Floats]()
         with torch.inference_mode():
             for start in range(0, len(members), at_once):
                 member_B = np.arange(start, min(start + at_once, len(members)))
                 try:
                     return_J, steps_J, did_JD = self._run_some(member_B, seeds_BK[member_B].ravel().tolist())
+                    scores.append(self._scored(return_J))
                 except MemberError as error:
                     if not error.passing or error.member not in forgiven:
                         raise
                     return_J, steps_J, did_JD = self._nothing()
+                    scores.append(return_J)
                 if request.refuses_non_finite:
                     self._require_finite(return_J, start, seeds_BK)
                 returns.append(return_J)
@@ -104,13 +109,30 @@ class BatchedEpisodes:
                 if did_JD is not None:
                     did.append(did_JD)
             moments = None if self._sums is None else self._sums.moments()
+            reward_moments = None if self._scores is None else self._scores.moments()
         return_BK = np.concatenate(returns).reshape(-1, per_member)
         steps_BK = np.concatenate(steps).reshape(-1, per_member)
+        score_BK = np.concatenate(scores).reshape(-1, per_member)
         if request.training:
-            return_BK -= self._settings.reward_shift * steps_BK
+            score_BK = score_BK - self._settings.reward_shift * steps_BK
         behaviour_BD = np.concatenate(did).reshape(*return_BK.shape, -1).mean(1) if did else None
         capped = int(np.count_nonzero(steps_BK == request.max_steps))
-        return Outcome(return_BK.mean(1), steps_BK.sum(1), return_BK.size, moments, behaviour_BD, capped=capped)
+        return Outcome(
+            score_BK.mean(1),
+            steps_BK.sum(1),
+            return_BK.size,
+            moments,
+            behaviour_BD,
+            capped=capped,
+            return_B=None if self._settings.scoring(request) is None else return_BK.mean(1),
+            reward_moments=reward_moments,
+        )
+
+    def _scored(self, return_J: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the returns of the episodes that were just run count."""
+        if self._scores is None:
+            return return_J
+        return np.where(np.isfinite(return_J), self._scores.total_J.cpu().numpy(), np.nan)
 
     def _nothing(self) -> tuple[NDArray[np.float64], NDArray[np.int64], Floats | None]:
         """Returns, steps and behaviours of one member over whom the simulator raised: all unknown."""
@@ -162,6 +184,8 @@ class BatchedEpisodes:
             self._take(observation, "step", seeds_J)
             torch.where(columns.running_R, reward_R.double(), self._zero, out=columns.reward_R)
             columns.return_R.add_(columns.reward_R)
+            if self._scores is not None:
+                self._scores.add(columns.reward_R, columns.running_R)
             columns.steps_R.add_(columns.running_R)
             torch.logical_or(terminated_R, truncated_R, out=columns.ended_R)
             if self._behaviour is not None:
@@ -201,6 +225,10 @@ class BatchedEpisodes:
         self._running_rows = rows
         if self._behaviour is not None:
             self._behaviour.start(rows)
+        scoring = self._settings.scoring(self._request)
+        if scoring is not None:
+            self._scores = self._scores or TensorScores(scoring, here)
+            self._scores.start(rows)
         normalization = self._request.normalization
         self._normalizer = None if normalization is None else Normalizer(normalization, here)
         start_S = self._members.initial_state()
@@ -295,6 +323,8 @@ class BatchedEpisodes:
             self._state_BKS = self._state_BKS[torch.from_numpy(order_B).to(there.device)]
         if self._behaviour is not None:
             self._behaviour.keep(here)
+        if self._scores is not None:
+            self._scores.keep(here)
         if self._noise is not None:
             self._noise.keep(there)
         self._select(columns, self._member_B[order_B])
@@ -305,6 +335,8 @@ class BatchedEpisodes:
         self._steps_J[self._job_R] = columns.steps_R
         if self._behaviour is not None:
             self._behaviour.settle(self._job_R)
+        if self._scores is not None:
+            self._scores.settle(self._job_R)
 
     def _take(self, observation: Any, of: str, seeds_J: list[int]) -> None:
         """Writes the observations of all rows.

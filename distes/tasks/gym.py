@@ -29,6 +29,7 @@ from distes.tasks.episodes import EpisodeSettings
 from distes.tasks.first_look import notice_of_memory
 from distes.tasks.normalization import normalized_together
 from distes.tasks.observations import Observation
+from distes.tasks.rewards import RewardSettings
 from distes.tasks.running import Runner
 
 # The least and the most pairs in a chunk. A step of the classic simulators takes as long for a hundred rows as for one;
@@ -58,6 +59,10 @@ class Gym(Task):
         normalize_observations: bool = False,
         observation_fraction: float = OBSERVATION_FRACTION,
         reward_shift: float = 0.0,
+        reward_sign: bool = False,
+        normalize_rewards: bool = False,
+        reward_gamma: float = 0.99,
+        reward_clip: float = 10.0,
         slots: int = SLOTS,
         behaviour: str | Callable[..., Any] | None = None,
         retries: int = 2,
@@ -83,6 +88,11 @@ class Gym(Task):
             normalize_observations: Whether policies see (observation - mean) / std of all observations so far.
             observation_fraction: The share of pairs whose observations are counted for that.
             reward_shift: Subtracted from each reward, in training only, to take away a bonus for staying alive.
+            reward_sign: Whether the sign of each reward counts in place of it, in training only.
+            normalize_rewards: Whether rewards are divided by the standard deviation of all discounted returns so far,
+                in training only; as Stable-Baselines3's VecNormalize does with `norm_reward`.
+            reward_gamma: The discount factor of these returns.
+            reward_clip: Normalised rewards are clipped to plus and minus this number.
             slots: Environments that a worker steps one after the other; the `num_envs` of a callable that takes it.
             behaviour: What novelty search compares: `final_observation`, `info:KEY` (of the last step), or the import
                 path of a callable (observation, info), whose arguments and answer have a leading axis of rows.
@@ -140,8 +150,9 @@ class Gym(Task):
         self.env = self._environments.env
         changes = {"env_kwargs": env_kwargs, "wrappers": wrappers, "max_steps": max_steps}
         self._changed = [name for name, value in changes.items() if value]
+        rewards = RewardSettings(reward_sign, normalize_rewards, reward_gamma, reward_clip)
         self._retries, self._memory, self._said = retries, "", False
-        self._settings = EpisodeSettings(episodes_per_member, max_steps, action_noise, reward_shift)
+        self._settings = EpisodeSettings(episodes_per_member, max_steps, action_noise, reward_shift, rewards)
         self._rescale, self._slots = action_mode == "rescale", slots
         self._normalize, self._fraction = normalize_observations, observation_fraction
 
@@ -192,6 +203,16 @@ class Gym(Task):
     def observation_fraction(self) -> float:
         """The share of pairs whose observations are counted; 0 where observations are not normalised."""
         return self._fraction if self._normalize else 0.0
+
+    @property
+    def normalizes_rewards(self) -> bool:
+        """Whether rewards are divided by the deviation of discounted returns."""
+        return self._settings.rewards.normalize
+
+    @property
+    def counts_signs(self) -> bool:
+        """Whether a strategy may ask for the signs of rewards, which those that are normalised do not have."""
+        return not self.normalizes_rewards
 
     @property
     def episode_settings(self) -> EpisodeSettings:

@@ -24,6 +24,7 @@ from distes.tasks.episodes import EpisodeSettings, all_finite, lengths_differ, s
 from distes.tasks.faults import fault_of_reset, fault_of_step
 from distes.tasks.normalization import ArraySums, Normalizer
 from distes.tasks.observations import Observation
+from distes.tasks.rewards import ArrayScores
 
 # Rows of the policy whose episodes are over are dropped once no more than this share is in use: selecting other members
 # takes longer than some needless products.
@@ -90,16 +91,20 @@ class LockstepEpisodes:
                     if not self._begin(row):
                         self._rows -= 1
                         self._move(self._rows, row)
-        return_J, per_member = self._return_J, self._settings.episodes_per_member
+        per_member, score_J = self._settings.episodes_per_member, self._return_J
+        if self._scores is not None:
+            score_J = np.where(np.isfinite(score_J), self._score_J, np.nan)
         if request.training:
-            return_J -= self._settings.reward_shift * self._steps_J
+            score_J = score_J - self._settings.reward_shift * self._steps_J
         return Outcome(
-            fitness_B=return_J.reshape(-1, per_member).mean(1),
+            fitness_B=score_J.reshape(-1, per_member).mean(1),
             steps_B=self._steps_J.reshape(-1, per_member).sum(1),
-            episodes=len(return_J),
+            episodes=len(score_J),
             moments=None if self._sums is None else self._sums.moments(),
             behaviour_BD=None if self._behaviour is None else self._means(self._did_J),
             capped=int(np.count_nonzero(self._steps_J == request.max_steps)),
+            return_B=None if self._scores is None else self._return_J.reshape(-1, per_member).mean(1),
+            reward_moments=None if self._scores is None else self._scores.moments(),
         )
 
     def _prepare(self, members: Members, request: Request, forgiven: Collection[int]) -> None:
@@ -118,6 +123,9 @@ class LockstepEpisodes:
         # An episode whose environment raises at reset keeps these: no return, no steps, no behaviour.
         self._return_J, self._steps_J = np.full(jobs, np.nan), np.zeros(jobs, np.int64)
         self._did_J: list[Floats | None] = [None] * jobs
+        scoring = self._settings.scoring(request)
+        self._scores = None if scoring is None else ArrayScores(scoring, len(self._seen_RO))
+        self._score_J = np.full(jobs, np.nan)
         self._sums = None if request.observed_B is None else ArraySums(self._observation.shape[0])
         self._rows = self._clock = self._bound = 0
         while self._rows < min(jobs, len(self._seen_RO)):
@@ -137,6 +145,8 @@ class LockstepEpisodes:
         """
         job = int(self._job_R[row])
         self._return_J[job], self._steps_J[job] = self._return_R[row], self._clock - self._began_R[row]
+        if self._scores is not None:
+            self._score_J[job] = self._scores.total_R[row]
         if self._behaviour is not None and row not in self._lost_rows:
             self._did_J[job] = self._read_behaviour(self._behaviour, row)
         if self._request.refuses_non_finite and not np.isfinite(self._return_J[job]):
@@ -183,10 +193,13 @@ class LockstepEpisodes:
         self._clock += 1
         try:
             observations, rewards, terminated, truncated, self._infos = zip(*results, strict=True)
-            self._return_R[:rows] += np.fromiter(map(float, rewards), np.float64, rows)
+            reward_R = np.fromiter(map(float, rewards), np.float64, rows)
+            self._return_R[:rows] += reward_R
             self._observation.write_all(observations, self._seen_RO[:rows])
         except Exception as error:
             raise self._unusable(results, error) from error
+        if self._scores is not None:
+            self._scores.add(reward_R)
         if self._clock != self._next_limit and not (any(terminated) or any(truncated)):
             return []
         at_limit_R = self._clock - self._began_R[:rows] == self._limit
@@ -277,6 +290,8 @@ class LockstepEpisodes:
             self._next_job += 1
             self._began_R[row], self._return_R[row] = self._clock, 0.0
             seed = self._seed(int(job))
+            if self._scores is not None:
+                self._scores.start(row)
             if self._noisy:
                 self._noise.start(row, seed)
             if self._state_RS is not None and self._start_S is not None:
@@ -309,6 +324,8 @@ class LockstepEpisodes:
         for things in lists:
             things[source], things[target] = things[target], things[source]
         self._noise.swap(source, target)
+        if self._scores is not None:
+            self._scores.move(source, target)
 
     def _seed(self, job: int) -> int:
         return int(self._seeds_J[job])

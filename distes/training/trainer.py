@@ -32,7 +32,7 @@ from distes.training.callbacks import Callback, Callbacks
 from distes.training.centre import CentreEvaluation, centre_alone, centre_of
 from distes.training.confirmation import confirmed
 from distes.training.member import follow, member_alone
-from distes.training.metrics import digest, of_cap, of_fitness, of_strategy, of_time
+from distes.training.metrics import digest, of_cap, of_fitness, of_returns, of_strategy, of_time
 from distes.training.progress import Progress
 from distes.training.signals import StopSignals
 
@@ -100,7 +100,9 @@ class Trainer:
         self._budget.require_end(self._centre.target if eval_episodes else None)
         normalizes = task.observation_fraction > 0
         self._progress = Progress(
-            RunningStat(math.prod(task.observation_shape)) if normalizes else None, episode_cap=task.episode_cap
+            RunningStat(math.prod(task.observation_shape)) if normalizes else None,
+            rewards=RunningStat(1, "discounted returns") if task.normalizes_rewards else None,
+            episode_cap=task.episode_cap,
         )
         self._started, self._recording = time.perf_counter(), 0.0  # the latter: seconds that the last recording took
         self._saves_start = True  # so that metrics without a checkpoint show that it was lost
@@ -236,13 +238,16 @@ class Trainer:
         learnt = self._tell(scalars, self._progress.after(evaluation, best), fitness_E)
         clock.append(time.perf_counter())
         phases = *np.diff(clock).tolist(), self._recording
-        metrics = self._metrics(scalars, fitness_E, learnt, phases, of_cap(scalars, population.max_steps))
+        metrics = self._metrics(
+            scalars, fitness_E, learnt, phases, {**of_returns(scalars), **of_cap(scalars, population.max_steps)}
+        )
         self._monitors.record(metrics, scalars.fitness_N2)
         self._callbacks.call(metrics, scalars.fitness_N2)
         if self._archive is not None:
             if self._archive.records_population:
-                observed = self._progress.state_dict()["observations"]
-                self._archive.population(Recorded.of(self.generation, rounds, scalars, observed))
+                after = self._progress.state_dict()
+                recorded = Recorded.of(self.generation, rounds, scalars, after["observations"], after.get("rewards"))
+                self._archive.population(recorded)
             self._archive.checkpoint(self.generation, self.state)
         self._recording = time.perf_counter() - clock[-1]
 
@@ -312,6 +317,8 @@ class Trainer:
             observed_N=every_fraction(len(population.ids_N), fraction) if fraction else None,
             normalization=self._progress.normalization,
             refuses_non_finite=self._refuses_non_finite,
+            reward_sign=self._strategy.ranks_signs,
+            reward_scale=self._progress.reward_scale,
             max_steps=None if self._progress.episode_cap is None else self._progress.episode_cap.limit,
         )
 
