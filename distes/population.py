@@ -323,7 +323,9 @@ def just_below(scores: NDArray[np.float64], last: NDArray[np.bool_]) -> NDArray[
         last: Which scores to replace, of the same shape. If that is all of them, they become equal.
     """
     worst = scores[~last].min() if not last.all() else 0.0
-    return np.where(last, max(np.nextafter(worst, -math.inf), np.finfo(np.float64).min), scores)
+    with np.errstate(over="ignore"):  # of the lowest float64, which has nothing finite below it
+        below = max(np.nextafter(worst, -math.inf), np.finfo(np.float64).min)
+    return np.where(last, below, scores)
 
 
 def _rows(numbers: ArrayLike, *shape: int) -> Floats:

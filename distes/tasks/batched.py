@@ -20,6 +20,7 @@ from distes.errors import ConfigurationError, described
 from distes.members.members import Members
 from distes.noise.draws import episode_seeds
 from distes.population import Floats
+from distes.tasks.action_mask import masks_of
 from distes.tasks.action_noise import TensorNoise
 from distes.tasks.actions import Action
 from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Request, Stopped
@@ -66,8 +67,10 @@ class BatchedEpisodes:
         self._behaviour = None if behaviour is None else BatchedBehaviour(behaviour, observation, simulation)
         self._simulation, self._observation, self._action, self._settings = simulation, observation, action, settings
         self._drop_share = drop_share
+        simulation.surplus_follow = action.mask_key is not None
         self._looks_at_observations = not (observation.always_finite or simulation.always_finite)
         self._columns: Columns | None = None
+        self._mask_RA: Tensor | None = None  # which actions the next step allows
 
     def run(self, members: Members, request: Request, forgiven: Collection[int] = ()) -> Outcome:
         """Runs every member's episodes.
@@ -169,6 +172,7 @@ class BatchedEpisodes:
             raise MemberError(int(member_B[0]), reason, seeds_J[0], passing=True) from error
         columns = self._begin(member_B, seeds_J)
         self._take(observation, "reset", seeds_J)
+        self._take_masks(columns, seeds_J)
         limit = step_limit(self._settings, self._request.max_steps)
         look_every = LOOK_EVERY.get(columns.running_R.device.type, 16)
         for step in itertools.count() if limit is None else range(limit):
@@ -194,6 +198,7 @@ class BatchedEpisodes:
                 except UnreadableError as error:
                     raise MemberError(int(member_B[0]), str(error), seeds_J[0]) from error
             torch.gt(columns.running_R, columns.ended_R, out=columns.running_R)  # running and not ended
+            self._take_masks(columns, seeds_J)
             if (step + 1) % look_every == 0 and not self._look(columns):
                 break
         self._settle(columns)
@@ -218,6 +223,7 @@ class BatchedEpisodes:
             self._on_cpu = here.type == there.type == "cpu"
             self._zero = torch.zeros((), dtype=torch.float64, device=here)
         self._columns.start(rows)
+        self._mask_RA = None
         self._job_R = torch.arange(rows, device=here)
         self._return_J = torch.zeros(rows, dtype=torch.float64, device=here)
         self._steps_J = torch.zeros(rows, dtype=torch.int64, device=here)
@@ -238,7 +244,10 @@ class BatchedEpisodes:
             self._state_BKS = start_S.to(there).expand(len(member_B), per_member, -1).clone()
         self._noise = None
         if self._request.training and self._settings.action_noise > 0 and self._action.noisy:
-            self._noise = TensorNoise(seeds_J, self._action.size, self._settings.action_noise, there)
+            self._noise = TensorNoise(seeds_J, self._action.noise_size, self._settings.action_noise, there)
+        self._draws = None
+        if self._action.law is not None and self._action.samples(training=self._request.training):
+            self._draws = TensorNoise(seeds_J, self._action.size, 1.0, there, self._action.law)
         if self._request.observed_B is not None and self._sums is None:
             self._sums = TensorSums(self._observation.shape[0], here)
         self._select(self._columns, member_B)
@@ -273,12 +282,15 @@ class BatchedEpisodes:
         else:
             output_BKA, self._state_BKS = self._members.step(self._x_BKO, self._state_BKS)
         numbers_RA = output_BKA.flatten(0, 1)
-        if self._noise is not None:
-            numbers_RA = self._noise.added(numbers_RA, step, columns.numbers_RA)
         if not self._are_finite(numbers_RA):
             self._mark(columns, NON_FINITE_ANSWER, numbers_RA)
             numbers_RA = numbers_RA.nan_to_num()  # environments take finite numbers only
-        self._action.read_batch(numbers_RA, columns.actions_R)
+        if self._draws is not None:
+            numbers_RA = numbers_RA + self._draws.at(step)
+        if self._mask_RA is not None:
+            self._require_choice(columns, self._mask_RA)
+            numbers_RA = numbers_RA.masked_fill(~self._mask_RA, -torch.inf)
+        self._action.read_batch(numbers_RA, columns.actions_R, None if self._noise is None else self._noise.at(step))
         return columns.actions_R.to(columns.devices[0])
 
     def _are_finite(self, numbers_RX: Tensor) -> bool:
@@ -325,8 +337,11 @@ class BatchedEpisodes:
             self._behaviour.keep(here)
         if self._scores is not None:
             self._scores.keep(here)
-        if self._noise is not None:
-            self._noise.keep(there)
+        for noise in (self._noise, self._draws):
+            if noise is not None:
+                noise.keep(there)
+        if self._mask_RA is not None:
+            self._mask_RA = self._mask_RA[there]
         self._select(columns, self._member_B[order_B])
 
     def _settle(self, columns: Columns) -> None:
@@ -357,6 +372,32 @@ class BatchedEpisodes:
             fault = fault_of_observation(observation, self._simulation.space, of, rows=len(seen_RO))
             reason = fault or f"its observations cannot be used: {described(error)}"
             raise MemberError(int(self._member_B[0]), reason, seeds_J[0]) from error
+
+    def _take_masks(self, columns: Columns, seeds_J: list[int]) -> None:
+        """Reads which actions the next step allows.
+
+        Raises:
+            MemberError: The info has no such masks, or one of them allows a running row no action.
+        """
+        key = self._action.mask_key
+        if key is None or not bool(columns.running_R.any()):
+            return
+        rows, there = len(columns.running_R), columns.devices[1]
+        try:
+            self._mask_RA = masks_of(self._simulation.mask_info, key, rows, self._action.size, there)
+        except ValueError as error:
+            raise MemberError(int(self._member_B[0]), str(error), seeds_J[0]) from error
+
+    def _require_choice(self, columns: Columns, mask_RA: Tensor) -> None:
+        """Checks that the masks of running rows allow an action.
+
+        Raises:
+            MemberError: One allows none.
+        """
+        stuck_R = columns.running_R & ~mask_RA.any(1).to(columns.devices[0])
+        if bool(stuck_R.any()):
+            member = int(self._member_B[int(stuck_R.nonzero()[0]) // self._settings.episodes_per_member])
+            raise MemberError(member, f"its action mask {self._action.mask_key!r} allows no action")
 
     def _step_raised(self, error: BaseException, member_B: NDArray[np.int64], seeds_J: list[int]) -> MemberError:
         """The error to raise where the simulator raised in a step; it names the first member that still runs."""

@@ -12,7 +12,8 @@ from gymnasium.envs.registration import load_env_creator
 
 from distes.envs import TWINS
 from distes.errors import ConfigurationError, described
-from distes.tasks.actions import Action, action_of
+from distes.tasks.action_of import action_of
+from distes.tasks.actions import Action, ActionSettings
 from distes.tasks.arguments import callable_of, takes, with_tuples
 from distes.tasks.choosing import OURS, POOL, Description, Kind, choose, registry_entry, twin_of, untaken_arguments
 from distes.tasks.making import making, no_warnings, require_environment, wrapped
@@ -116,13 +117,13 @@ class Environments:
         """Writes their observations into rows of numbers."""
         return observation_of(self.spaces[0])
 
-    def action(self, rescale: bool) -> Action:
+    def action(self, settings: ActionSettings) -> Action:
         """Returns what makes their actions of a policy's numbers.
 
         Args:
-            rescale: Whether [-1, 1] is mapped to the bounds of continuous actions; otherwise numbers are clipped.
+            settings: How actions are made.
         """
-        return action_of(self.spaces[1], rescale)
+        return action_of(self.spaces[1], settings)
 
     @cached_property
     def spaces(self) -> tuple[spaces.Space[Any], spaces.Space[Any]]:

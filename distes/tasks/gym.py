@@ -19,9 +19,10 @@ from distes.members.members import Members
 from distes.noise.draws import MAX_EPISODES
 from distes.population import Floats
 from distes.tasks import one_episode
-from distes.tasks.actions import Action
+from distes.tasks.actions import Action, ActionSettings
 from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs, Outcome, Request, Task
 from distes.tasks.behaviour import Behaviour
+from distes.tasks.binned_actions import levels_of
 from distes.tasks.choosing import Description
 from distes.tasks.environments import Environments
 from distes.tasks.episode_cap import EpisodeCap
@@ -55,6 +56,9 @@ class Gym(Task):
         max_steps: int | None = None,
         episode_cap: str | None = None,
         action_mode: Literal["clip", "rescale"] = "clip",
+        action_bins: str | None = None,
+        sample_actions: Literal["never", "training", "always"] = "never",
+        action_mask: str | None = None,
         action_noise: float = 0.0,
         normalize_observations: bool = False,
         observation_fraction: float = OBSERVATION_FRACTION,
@@ -84,6 +88,12 @@ class Gym(Task):
                 twice the mean length in the generation before. `adaptive:START,FRACTION,RATIO[,MOST]`: times RATIO
                 once FRACTION of the episodes were as long as it.
             action_mode: For Box actions: `clip` a policy's numbers to the bounds, or `rescale` [-1, 1] to them.
+            action_bins: For Box actions: a policy answers with a number for each level of each dimension, and the
+                largest one's counts. `uniform:N` takes N levels between the bounds, `custom:-1,0,0.5,1` those given.
+            sample_actions: For Discrete, MultiDiscrete, MultiBinary and binned actions: when one is drawn in proportion
+                to exp(number), by the episode's seed, in place of the largest number's.
+            action_mask: The key in the environment's info that says which actions a step allows, such as
+                `action_mask`.
             action_noise: Standard deviation of Gaussian noise on continuous actions; in training only.
             normalize_observations: Whether policies see (observation - mean) / std of all observations so far.
             observation_fraction: The share of pairs whose observations are counted for that.
@@ -153,7 +163,17 @@ class Gym(Task):
         rewards = RewardSettings(reward_sign, normalize_rewards, reward_gamma, reward_clip)
         self._retries, self._memory, self._said = retries, "", False
         self._settings = EpisodeSettings(episodes_per_member, max_steps, action_noise, reward_shift, rewards)
-        self._rescale, self._slots = action_mode == "rescale", slots
+        self._act, self._slots = (
+            ActionSettings(action_mode == "rescale", action_bins, sample_actions, action_mask),
+            slots,
+        )
+        if action_bins is not None:
+            levels_of(action_bins)
+        if sample_actions not in ("never", "training", "always"):
+            raise ConfigurationError(
+                f"sample_actions must be 'never', 'training' or 'always'; got {sample_actions!r}.",
+                argument="sample_actions",
+            )
         self._normalize, self._fraction = normalize_observations, observation_fraction
 
     def __getstate__(self) -> dict[str, Any]:
@@ -248,7 +268,9 @@ class Gym(Task):
             yield f"slots has no effect: {self.env} takes as many rows as there are episodes."
         if self._settings.action_noise and not self._action.noisy:
             yield "action_noise has no effect: it is for continuous actions."
-        if self._rescale and not self._action.noisy:
+        if self._act.rescale and self._act.bins is not None:
+            yield "action_mode has no effect: action_bins spans the bounds."
+        elif self._act.rescale and not self._action.noisy:
             yield "action_mode has no effect: it is for continuous actions."
         if self._fraction != OBSERVATION_FRACTION and not self._normalize:
             yield "observation_fraction has no effect: it is for --task.normalize_observations true."
@@ -343,7 +365,7 @@ class Gym(Task):
 
     @cached_property
     def _action(self) -> Action:
-        return self._environments.action(self._rescale)
+        return self._environments.action(self._act)
 
     @cached_property
     def _runner(self) -> Runner:

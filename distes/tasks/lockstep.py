@@ -6,7 +6,7 @@ next one at once; if none is left, the last row moves into its place, so that ru
 The file is longer than most: what a step, an end and a start do to the rows is told in one place.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from distes.errors import described
 from distes.members.members import Members
 from distes.noise.draws import episode_seeds
 from distes.population import Floats
+from distes.tasks.action_mask import mask_of, masked
 from distes.tasks.action_noise import ArrayNoise
 from distes.tasks.actions import Action
 from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Request, Stopped
@@ -61,7 +62,11 @@ class LockstepEpisodes:
         self._observation, self._action, self._settings = observation, action, settings
         self._seen_RO = np.zeros((slots, *observation.shape), np.float32)
         self._input_RO = np.zeros_like(self._seen_RO)
-        self._noise = ArrayNoise(slots, action.size, settings.action_noise)
+        self._noise = ArrayNoise(slots, action.noise_size, settings.action_noise)
+        self._draws = None
+        if action.law is not None and action.sampling != "never":
+            self._draws = ArrayNoise(slots, action.size, law=action.law)
+        self._mask_RA = np.ones((slots, action.size), np.bool_)
         self._steps = list[Callable[[Any], Any]]()  # of the environments, looked up once
         self._began_R = np.zeros(slots, np.int64)
         self._job_R = np.zeros(slots, np.int64)
@@ -117,6 +122,7 @@ class LockstepEpisodes:
         normalization = request.normalization
         self._normalizer = None if normalization is None else Normalizer(normalization)
         self._noisy = request.training and self._settings.action_noise > 0 and self._action.noisy
+        self._samples = self._draws is not None and self._action.samples(training=request.training)
         start_S = members.initial_state()
         self._start_S = start_S = None if start_S is None else start_S.to(members.device)
         self._state_RS = None if start_S is None else start_S.repeat(len(self._seen_RO), 1)
@@ -177,7 +183,13 @@ class LockstepEpisodes:
         if self._request.stop():
             raise Stopped
         rows = self._rows
-        actions = self._action.read_all(self._numbers(rows))
+        numbers_RA, age_R = self._numbers(rows), self._clock - self._began_R[:rows]
+        if self._samples and self._draws is not None:
+            numbers_RA = numbers_RA + self._draws.at(age_R)
+        if self._action.mask_key is not None:
+            self._require_choice(rows)
+            numbers_RA = masked(numbers_RA, self._mask_RA[:rows])
+        actions = self._action.read_all(numbers_RA, self._noise.at(age_R) if self._noisy else None)
         results: list[tuple[Any, Any, Any, Any, Any]] = []
         keep = results.append
         self._lost_rows: set[int] = set()
@@ -200,6 +212,10 @@ class LockstepEpisodes:
             raise self._unusable(results, error) from error
         if self._scores is not None:
             self._scores.add(reward_R)
+        if self._action.mask_key is not None:
+            for row, info in enumerate(self._infos):
+                if not (terminated[row] or truncated[row]):
+                    self._take_mask(row, info)
         if self._clock != self._next_limit and not (any(terminated) or any(truncated)):
             return []
         at_limit_R = self._clock - self._began_R[:rows] == self._limit
@@ -269,7 +285,7 @@ class LockstepEpisodes:
         if not all_finite(numbers_RA):
             self._mark(numbers_RA, NON_FINITE_ANSWER)
             numbers_RA = np.nan_to_num(numbers_RA)  # environments take finite numbers only
-        return self._noise.added(numbers_RA, self._clock - self._began_R[:rows]) if self._noisy else numbers_RA
+        return numbers_RA
 
     def _mark(self, numbers_RX: Floats, reason: str) -> None:
         """Makes the return NaN where a row's numbers are not finite.
@@ -294,6 +310,8 @@ class LockstepEpisodes:
                 self._scores.start(row)
             if self._noisy:
                 self._noise.start(row, seed)
+            if self._draws is not None and self._samples:
+                self._draws.start(row, seed)
             if self._state_RS is not None and self._start_S is not None:
                 self._state_RS[row] = self._start_S
             try:
@@ -307,23 +325,49 @@ class LockstepEpisodes:
                 self._renew(row)
                 continue
             try:
-                observation, _ = given
+                observation, info = given
                 self._observation.write(observation, self._seen_RO[row])
             except Exception as error:
                 fault = fault_of_reset(given, self._environments[row].observation_space)
                 raise self._error(row, fault or f"its first observation cannot be used: {described(error)}") from error
+            self._take_mask(row, info)
             return True
         return False
 
+    def _take_mask(self, row: int, info: Mapping[str, Any]) -> None:
+        """Reads which actions a row's next step allows.
+
+        Raises:
+            MemberError: The info has no such mask, or none that allows an action.
+        """
+        key = self._action.mask_key
+        if key is None:
+            return
+        try:
+            self._mask_RA[row] = mask_of(info, key, self._action.size)
+        except ValueError as error:
+            raise self._error(row, str(error)) from error
+
+    def _require_choice(self, rows: int) -> None:
+        """Checks that the masks of running rows allow an action.
+
+        Raises:
+            MemberError: One allows none.
+        """
+        for row in np.flatnonzero(~self._mask_RA[:rows].any(1)).tolist():
+            raise self._error(row, f"its action mask {self._action.mask_key!r} allows no action")
+
     def _move(self, source: int, target: int) -> None:
         """Moves the last running row into the place of one whose episode is over."""
-        for array in (self._seen_RO, self._began_R, self._return_R, self._job_R, self._state_RS):
+        for array in (self._seen_RO, self._began_R, self._return_R, self._job_R, self._state_RS, self._mask_RA):
             if array is not None:
                 array[target] = array[source]
         lists: tuple[list[Any], ...] = (self._environments, self._steps)
         for things in lists:
             things[source], things[target] = things[target], things[source]
         self._noise.swap(source, target)
+        if self._draws is not None:
+            self._draws.swap(source, target)
         if self._scores is not None:
             self._scores.move(source, target)
 
