@@ -40,6 +40,8 @@ SYNONYMS = {
     "ranking": "fitness_shaping",
     "ranking_method": "fitness_shaping",
     "return_proc_mode": "fitness_shaping",
+    "zero_policy": "policy.init",
+    "eval_env_config": "task.eval_env_kwargs",
     "ac_bins": "task.action_bins",
     "action_mask_key": "task.action_mask",
     "norm_reward": "task.normalize_rewards",

@@ -50,6 +50,8 @@ class Gym(Task):
         env: str | Callable[..., Any] = "CartPole-v1",
         *,
         env_kwargs: dict[str, Any] | None = None,
+        eval_env_kwargs: dict[str, Any] | None = None,
+        reset_options: dict[str, Any] | None = None,
         wrappers: Sequence[str | dict[str, Any] | Callable[..., Any]] = (),
         stepping: Literal["auto", "one_by_one", "batched"] = "auto",
         episodes_per_member: int = 1,
@@ -68,7 +70,7 @@ class Gym(Task):
         reward_gamma: float = 0.99,
         reward_clip: float = 10.0,
         slots: int = SLOTS,
-        behaviour: str | Callable[..., Any] | None = None,
+        behaviour: str | Sequence[str] | Callable[..., Any] | None = None,
         retries: int = 2,
     ) -> None:
         """Describes the environment; it is made when first needed.
@@ -77,7 +79,12 @@ class Gym(Task):
             env: A registered id (`Pendulum-v1`), `module:id` (`ale_py:ALE/Pong-v5`), `envpool:id`, or the import path
                 of a callable that returns an environment (`my_package.envs.Maze`); of one with an argument `num_envs`,
                 a vector environment of torch tensors or NumPy arrays. In Python also the callable itself.
-            env_kwargs: Passed to the environment. A list becomes a tuple where the environment declares one.
+            env_kwargs: Passed to the environment. A list becomes a tuple where the environment declares one;
+                `{tuple: [...]}`, `{import_path: NAME}` (a callable or class) and `{class_path: NAME, init_args: {...}}`
+                (an instance) stand for what YAML cannot write, in wrappers as well.
+            eval_env_kwargs: Passed as well, or in place of those of the same name, where the centre is evaluated and
+                played; observations and actions must stay the same.
+            reset_options: The options of each reset.
             wrappers: Import paths of wrappers, innermost first; one with arguments as `{class_path, init_args}`. In
                 Python also the callables themselves.
             stepping: `auto` steps registered environments that have a batched twin in distes (`distes/CartPole-v1`) as
@@ -105,7 +112,8 @@ class Gym(Task):
             reward_clip: Normalised rewards are clipped to plus and minus this number.
             slots: Environments that a worker steps one after the other; the `num_envs` of a callable that takes it.
             behaviour: What novelty search compares: `final_observation`, `info:KEY` (of the last step), or the import
-                path of a callable (observation, info), whose arguments and answer have a leading axis of rows.
+                path of a callable (observation, info), whose arguments and answer have a leading axis of rows; or a
+                list of these.
             retries: How often a member's episodes are tried again, in fresh environments, after its environment has
                 raised: a simulator may lose its connection.
         """
@@ -155,10 +163,22 @@ class Gym(Task):
             EpisodeCap.read(episode_cap)
         self._behaviour = None if behaviour is None else Behaviour(behaviour)
         wants_info = self._behaviour is not None and self._behaviour.needs_info
-        description = Description(env, dict(env_kwargs or {}), tuple(wrappers), stepping, slots, max_steps, wants_info)
-        self._environments = Environments(description)
+        options = dict(reset_options or {})
+        description = Description(
+            env, dict(env_kwargs or {}), tuple(wrappers), stepping, slots, max_steps, wants_info, options
+        )
+        self._environments = self._shown = Environments(description)
+        if eval_env_kwargs:
+            changed = dataclasses.replace(description, kwargs={**description.kwargs, **eval_env_kwargs})
+            self._shown = Environments(changed)
         self.env = self._environments.env
-        changes = {"env_kwargs": env_kwargs, "wrappers": wrappers, "max_steps": max_steps}
+        changes = {
+            "env_kwargs": env_kwargs,
+            "eval_env_kwargs": eval_env_kwargs,
+            "reset_options": reset_options,
+            "wrappers": wrappers,
+            "max_steps": max_steps,
+        }
         self._changed = [name for name, value in changes.items() if value]
         rewards = RewardSettings(reward_sign, normalize_rewards, reward_gamma, reward_clip)
         self._retries, self._memory, self._said = retries, "", False
@@ -177,7 +197,7 @@ class Gym(Task):
         self._normalize, self._fraction = normalize_observations, observation_fraction
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("_runner", "_action")
+        made = ("_runner", "_eval_runner", "_action")
         return {key: value for key, value in self.__dict__.items() if key not in made}
 
     @property
@@ -318,15 +338,24 @@ class Gym(Task):
                     argument="slots",
                 )
         self._memory = notice_of_memory(self._environments, self._action, self._retries, self.close)
+        if self._shown is not self._environments and self._shown.spaces != self._environments.spaces:
+            raise ConfigurationError(
+                f"eval_env_kwargs changes the spaces of {self.env} from {_spaces_of(self._environments)} to "
+                f"{_spaces_of(self._shown)}: a policy that was trained on the ones cannot act on the others.",
+                argument="eval_env_kwargs",
+            )
 
     def close(self) -> None:
         """Closes all environments except those that `make` has returned; the next evaluation makes new ones."""
-        self.__dict__.pop("_runner", None)
+        for runner in ("_runner", "_eval_runner"):
+            self.__dict__.pop(runner, None)
         self._environments.close()
+        self._shown.close()
 
     def evaluate(self, members: Members, request: Request) -> Outcome:
         """Runs every member's episodes; all of them again, in fresh environments, where one raises. See `Runner`."""
-        outcome, reason = self._runner.run(members, request)
+        runner = self._runner if request.training or self._shown is self._environments else self._eval_runner
+        outcome, reason = runner.run(members, request)
         if reason is not None and not self._said:  # further ones are counted
             self._said = True
             warnings.warn(f"Episodes were run again in fresh environments: {reason}.", DistesWarning, stacklevel=2)
@@ -336,20 +365,24 @@ class Gym(Task):
         """Returns what writes observations into rows, and what makes actions of a policy's outputs."""
         return self._environments.observation, self._action
 
-    def make(self, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
-        """Makes a single environment, wrapped as in training; the caller closes it, and ends episodes at `max_steps`.
+    def make(self, render_mode: str | None = None, *, training: bool = False) -> gymnasium.Env[Any, Any]:
+        """Makes a single environment with its wrappers; the caller closes it, and ends episodes at `max_steps`.
+
+        Args:
+            render_mode: Gymnasium's "human" or "rgb_array"; None draws nothing.
+            training: Whether it is that of the population; otherwise it has `eval_env_kwargs`.
 
         Raises:
             ConfigurationError: It cannot be made.
         """
-        return self._environments.make(render_mode)
+        return (self._environments if training else self._shown).make(render_mode)
 
     def reference_episodes(self, policy: torch.nn.Module, seeds: Sequence[int]) -> list[Floats]:
         """Returns the observations of episodes in a single environment, (T, *shape) each.
 
         Where the task normalises observations, these are normalised by their own mean and standard deviation.
         """
-        environment, (observation, action) = self.make(), self.observation_and_action()
+        environment, (observation, action) = self.make(training=True), self.observation_and_action()
         episodes = []
         try:
             for seed in seeds:
@@ -369,10 +402,22 @@ class Gym(Task):
 
     @cached_property
     def _runner(self) -> Runner:
+        return self._made_runner(self._environments)
+
+    @cached_property
+    def _eval_runner(self) -> Runner:
+        return self._made_runner(self._shown)
+
+    def _made_runner(self, environments: Environments) -> Runner:
         return Runner(
-            self._environments,
+            environments,
             lambda: (self._action, dataclasses.replace(self._settings, max_steps=self.max_steps)),
             self._slots,
             self._behaviour,
             self._retries,
         )
+
+
+def _spaces_of(environments: Environments) -> str:
+    """The spaces in words."""
+    return " and ".join(map(str, environments.spaces))
