@@ -50,7 +50,7 @@ class ForbiddingRows(BatchedEnv):
         over_R = self._length_R <= self._steps
         assert (self._mask.gather(1, actions.unsqueeze(1))[:, 0] | over_R).all(), "a forbidden action"
         self._steps += 1
-        reward_R = actions.double() + uniform(self._key_R, 1, 8 * self._steps)[:, 0]
+        reward_R = actions.double() - 2 + uniform(self._key_R, 1, 8 * self._steps)[:, 0]
         over_R = self._length_R <= self._steps
         return self._seen()[0], reward_R, over_R, torch.zeros_like(over_R), {"action_mask": self._mask.to(torch.int8)}
 
