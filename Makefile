@@ -8,7 +8,7 @@ SHELL := bash
 PYTHON ?= python3.13 python3.12 python3.11 python3
 # Passed to pip, for example an index that has CPU-only wheels of torch.
 PIP_ARGS ?=
-# Passed to what `make run`, `make test`, `make test-all` and `make bench` start.
+# Passed to what `make run`, `make test`, `make test-all`, `make docs` and `make bench` start.
 ARGS ?=
 
 VENV := .venv
@@ -23,7 +23,7 @@ ifneq ($(shell test -x $(BIN)/python && cat $(MADE_FOR) 2>/dev/null),$(CURDIR))
 .PHONY: $(RUN_READY) $(DEV_READY)
 endif
 
-.PHONY: help setup run test test-all check bench clean
+.PHONY: help setup run test test-all check docs bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -51,12 +51,17 @@ check: $(DEV_READY)  ## lint, formatting and types
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
+docs: $(DEV_READY)  ## build the site of docs/ as docs/_build/html; warnings are errors
+	@echo "Building docs/_build/html"
+	@$(BIN)/python -m sphinx -b html -W --keep-going -q $(ARGS) docs docs/_build/html
+	@echo "Ready: docs/_build/html/index.html"
+
 bench: $(DEV_READY)  ## measure speed beside limits and peers, one table; ARGS="--only forward physics" for some of it
 	@$(BIN)/python scripts/bench.py $(ARGS)
 
 clean:  ## remove .venv, caches and build products (never runs/)
 	@echo "Removing $(VENV), caches and build products"
-	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) build dist docs/_build docs/_root *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find distes scripts tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(RUN_READY): pyproject.toml constraints.txt

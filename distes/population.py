@@ -1,8 +1,8 @@
 """Frozen records that travel between driver and workers: a `Population` goes down, an `Evaluation` comes back.
 
 Axes: P parameters, K vectors of a basis, N antithetic pairs, 2 the signs (+, -), E episodes of the centre,
-O observation, D numbers of a behaviour, M genomes, G numbers of all genomes. Without antithetic pairs, N counts members
-and the axis of signs has length 1.
+O observation, D numbers of a behaviour, V scalars that a task names, M genomes, G numbers of all genomes. Without
+antithetic pairs, N counts members and the axis of signs has length 1.
 
 The file is longer than most: the records refer to each other, and together they are all that travels.
 """
@@ -10,7 +10,7 @@ The file is longer than most: the records refer to each other, and together they
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -218,6 +218,9 @@ class Evaluation(ReadOnly):
         capped: Number of the members' episodes that were as long as `Population.max_steps`.
         return_N2: Mean return of each member's episodes, float64, where fitness counts rewards otherwise; or None.
         reward_moments: Moments of discounted returns in chunk order, where the task normalises rewards.
+        scalars_N2V: The scalars that the task names, of each member, float32; None if it names none.
+        eval_scalars_EV: Those of the centre in each episode, float32; None if the task names none.
+        missing: Scalars that nobody had, by name, each with a sentence that says why.
     """
 
     fitness_N2: NDArray[np.float64]
@@ -234,6 +237,9 @@ class Evaluation(ReadOnly):
     capped: int = 0
     return_N2: NDArray[np.float64] | None = None
     reward_moments: tuple[Moments, ...] = ()
+    scalars_N2V: Floats | None = None
+    eval_scalars_EV: Floats | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -268,9 +274,11 @@ class Evaluation(ReadOnly):
 
     def and_then(self, other: Self) -> Self:
         """Returns this evaluation joined with a further round of its generation; `eval_*` are those of `self`."""
-        behaviour = None
+        behaviour = scalars_N2V = None
         if self.behaviour_N2D is not None and other.behaviour_N2D is not None:
             behaviour = joined_behaviours([self.behaviour_N2D, other.behaviour_N2D], [0, len(self.behaviour_N2D)])
+        if self.scalars_N2V is not None and other.scalars_N2V is not None:
+            scalars_N2V = np.concatenate([self.scalars_N2V, other.scalars_N2V])
         return dataclasses.replace(
             self,
             fitness_N2=np.concatenate([self.fitness_N2, other.fitness_N2]),
@@ -286,6 +294,8 @@ class Evaluation(ReadOnly):
             if self.return_N2 is None or other.return_N2 is None
             else np.concatenate([self.return_N2, other.return_N2]),
             reward_moments=self.reward_moments + other.reward_moments,
+            scalars_N2V=scalars_N2V,
+            missing=missing_in_all([self.missing, other.missing]),
         )
 
     @property
@@ -310,9 +320,16 @@ class Evaluation(ReadOnly):
         """Number of members that `ranked_last` has ranked last."""
         return 0 if self.last_N2 is None else int(np.count_nonzero(self.last_N2))
 
-    def without_moments(self) -> Self:
-        """Returns a copy without moments of observations and returns, as strategies receive it."""
-        return dataclasses.replace(self, moments=(), reward_moments=())
+    def to_learn_from(self) -> Self:
+        """Returns a copy without moments and scalars, as strategies receive it."""
+        return dataclasses.replace(
+            self, moments=(), reward_moments=(), scalars_N2V=None, eval_scalars_EV=None, missing={}
+        )
+
+
+def missing_in_all(each: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The names that all mappings have, with the text of the first one."""
+    return {name: why for name, why in each[0].items() if all(name in other for other in each)} if each else {}
 
 
 def just_below(scores: NDArray[np.float64], last: NDArray[np.bool_]) -> NDArray[np.float64]:

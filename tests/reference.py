@@ -20,7 +20,7 @@ sensitivities          Lehman et al. 2018, arXiv:1712.06563, section 3.2, with m
 novelty_search         Conti et al. 2018, arXiv:1712.06560, algorithms 1 to 3, in the order of events that we state
 fitness_weights        the same, algorithm 3, with the constants that it leaves open
 novelty                Lehman and Stanley 2011, "Abandoning Objectives", equation 1
-weighted_sum, mean_and_variance, lifetimes         their definitions
+weighted_sum, mean_and_variance, lifetimes, info_number    their definitions
 """
 
 import math
@@ -358,6 +358,23 @@ def mean_and_variance(rows: Sequence[Sequence[float]]) -> tuple[Vector, Vector]:
         for column, mean in zip(columns, means, strict=True)
     ]
     return means, variances
+
+
+def info_number(infos: Sequence[dict[str, Any]], key: str, reduction: str) -> float:
+    """One number of an episode, from the infos of its steps; NaN where there is none."""
+    values = [_number(info[key]) for info in infos if key in info]
+    if reduction == "last":
+        return _number(infos[-1].get(key, math.nan))
+    if not values:
+        return math.nan
+    total = 0.0
+    for value in values:
+        total += value
+    return {"sum": total, "mean": total / len(values), "min": min(values), "max": max(values)}[reduction]
+
+
+def _number(value: Any) -> float:
+    return float(value[0] if getattr(value, "shape", ()) else value)
 
 
 def lifetimes(

@@ -26,11 +26,11 @@ PAGE = (ROOT / "docs" / "extend.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.DOTALL | re.M)
 FILES = {text.partition("\n")[0].removeprefix("# "): text for language, text in BLOCKS if language == "python"}
 COMMANDS = [
-    line.partition("scripts/launch.py ")[2]
+    line.partition("distes train ")[2]
     for language, text in BLOCKS
     if language == "bash"
     for line in text.splitlines()
-    if "launch.py" in line
+    if line.startswith("distes train")
 ]
 FEW = " --eval_episodes 2 --final_episodes 0 --noise.size 100000 --checkpoint_seconds 0"
 

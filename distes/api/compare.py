@@ -3,7 +3,7 @@
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
 from distes.runs.groups import Group, group_runs
-from distes.runs.history import History, find_runs, read_history
-from distes.runs.monitors.console import duration
+from distes.runs.history import History, as_float, read_runs
+from distes.runs.monitors.wording import duration
 from distes.runs.statistics import bootstrap_interval, interquartile_mean
 
 NARROWEST = 12  # columns of the groups' names
@@ -63,11 +63,13 @@ class Comparison:
         rows: One per group.
         target: The target that was given; None for each run's own.
         unfinished: The runs that have not finished, with the generations that they have done.
+        left_out: Why runs are left out that cannot be read, by directory.
     """
 
     rows: list[Row]
     target: float | None
     unfinished: dict[Path, int]
+    left_out: dict[Path, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON holds it."""
@@ -75,6 +77,7 @@ class Comparison:
             "target": self.target,
             "groups": [asdict(row) for row in self.rows],
             "unfinished": {str(path): generation for path, generation in self.unfinished.items()},
+            "left_out": {str(path): why for path, why in self.left_out.items()},
         }
 
     def table(self, width: int = 80) -> str:
@@ -95,6 +98,10 @@ class Comparison:
         if self.unfinished:
             parts.append("\nNot finished, and not counted in final evaluations:\n")
             parts += [f"  {path}, after {done:,} generations\n" for path, done in self.unfinished.items()]
+        if self.left_out:
+            parts.append("\nLeft out:\n")
+            for why in self.left_out.values():
+                parts += [f"  {line}\n" for line in textwrap.wrap(why, max(width - 2, NARROWEST))]
         return "".join(parts)
 
     def __str__(self) -> str:
@@ -114,15 +121,15 @@ def compare(
 
     Raises:
         ConfigurationError: An argument is wrong, or there is no run.
-        RunDirectoryError: A run cannot be read.
+        RunDirectoryError: A path is not a directory, or no run can be read. Of several, those that cannot are left out.
     """
     if not run_dirs:
         raise ConfigurationError("There is no run to compare: name at least one run directory.")
     if target is not None and not math.isfinite(target):
         raise ConfigurationError(f"target must be a finite number; got {target}.")
-    runs = [read_history(path) for path in find_runs(list(run_dirs))]
+    runs, left_out = read_runs(run_dirs)
     unfinished = {run.path: len(run.rows) for run in runs if not run.finished}
-    return Comparison([_row(group, target) for group in group_runs(runs, by)], target, unfinished)
+    return Comparison([_row(group, target) for group in group_runs(runs, by)], target, unfinished, left_out)
 
 
 def final_evaluation(run: History) -> float | None:
@@ -162,16 +169,16 @@ def _row(group: Group, target: float | None) -> Row:
 
 
 def _to_target(run: History, target: float | None) -> tuple[float, float] | None:
-    """Timesteps and seconds to the target; None if the run has not reached it."""
+    """Timesteps and seconds to the target, NaN where they were not recorded; None if the run has not reached it."""
     if target is None:
         result = run.result
         if result is None or result.get("reason") != "target_fitness":
             return None
-        return float(result["timesteps"]), float(result["seconds"])
+        return as_float(result.get("timesteps")), as_float(result.get("seconds"))
     for row in run.rows:
         mean = row.get("eval/mean")
         if isinstance(mean, int | float) and mean >= target:
-            return float(row["timesteps"]), float(row["seconds"])
+            return as_float(row.get("timesteps")), as_float(row.get("seconds"))
     return None
 
 

@@ -218,7 +218,7 @@ def check_ranges(configuration: Configuration) -> None:
     """
     for key, (least, most) in RANGES.items():
         value = configuration.get(key)
-        if value is not None and not least <= value <= most:
+        if isinstance(value, int | float) and not least <= value <= most:
             span = f"from {least} to {most}" if most < math.inf else f"at least {least}"
             span = "a number" if least == -math.inf else span
             raise ConfigurationError(f"{key} must be {span}; got {shown(value)}.")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from distes.api.build import build, in_section
 from distes.api.configuration import Configuration
-from distes.api.pool import decide_device
+from distes.api.pool import cores, decide_device, evaluates_here
 from distes.pools.chunks import chunks
 from distes.pools.experiment import Experiment
 from distes.pools.search_distribution import SearchDistribution
@@ -72,15 +72,17 @@ def _rows(configuration: Configuration, experiment: Experiment) -> list[tuple[st
 
 
 def _workers(configuration: Configuration, experiment: Experiment, count: int) -> str:
-    workers, cores = configuration["workers"], len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    if workers == 0:
+    workers, here = configuration["workers"], evaluates_here(configuration, experiment.device)
+    if here == "always":
         return f"this process, on {experiment.device}"
+    workers = None if workers == "auto" else workers
     if configuration["address"] or os.environ.get("RAY_ADDRESS"):
         return f"{workers or 'one per core or GPU of the cluster'}, on the Ray cluster"
-    wanted = workers or cores
-    asked = wanted if configuration["oversubscribe"] else min(wanted, cores)
+    wanted = workers or cores()
+    asked = wanted if configuration["oversubscribe"] else min(wanted, cores())
     idle = f", {asked - count} of them idle" if asked > count else ""
-    return f"{asked} on Ray, on this machine with {cores} cores ({experiment.device}){idle}"
+    first = "this process at first; where it pays, " if here == "at first" else ""
+    return f"{first}{asked} on Ray, on this machine with {cores()} cores ({experiment.device}){idle}"
 
 
 def _episodes(configuration: Configuration, members: int) -> str:

@@ -1,39 +1,11 @@
 """The metrics of a run, generation by generation."""
 
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-from distes.errors import RunDirectoryError
-from distes.runs import atomic_files
-from distes.runs.monitors.console import number
-
-NOT_FINITE = ("NaN", "Infinity", "-Infinity")  # as metrics.jsonl writes them, since JSON has no such numbers
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Returns the metrics of each generation, by name; numbers that are not finite are floats.
-
-    A last line that is incomplete, since the run goes on or was killed, is left out.
-
-    Args:
-        path: `metrics.jsonl`.
-
-    Raises:
-        RunDirectoryError: The file cannot be read.
-    """
-    if not path.exists():
-        return []
-    try:
-        lines = atomic_files.read(path).decode().split("\n")
-        rows = [json.loads(line) for line in lines[:-1]]
-    except (OSError, ValueError, RecursionError) as error:
-        reason = atomic_files.reason(error) if isinstance(error, OSError) else error
-        raise RunDirectoryError(f"{path} cannot be read: {reason}.") from error
-    return [{name: float(one) if one in NOT_FINITE else one for name, one in row.items()} for row in rows]
+from distes.runs.monitors.wording import number
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -28,6 +28,7 @@ SUPPLIED = {
         "monitors",
         "callbacks",
         "archive",
+        "waiting",
         "run_directory",
         "policy",
         "description",
@@ -44,7 +45,12 @@ SEED = Argument("seed", int, 0, "Seed of all directions, all episodes and the po
 OPTIONS = [
     Argument("run_dir", str | None, None, "The directory that the run is written to; null makes runs/TASK-DATE-TIME."),
     Argument(
-        "workers", int | None, None, "Worker processes. 0 evaluates in this process; null starts one per core or GPU."
+        "workers",
+        Literal["auto"] | int | None,
+        "auto",
+        "Worker processes, on Ray. 0 evaluates in this process. auto begins in this process, and brings in a worker "
+        "per core once that pays: after 10 seconds of evaluation, if they save more time than they cost. null starts a "
+        "worker per core or GPU at once, and so does auto with an address or several GPUs. The result is the same.",
     ),
     Argument(
         "device",
@@ -99,6 +105,8 @@ BUDGET_AND_PLACE = {
     *("eval_episodes", "eval_every", "final_episodes"),
     *("device", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug", "quiet"),
     *("keep_checkpoints_every", "record_population", "record_population_max_bytes", "monitors", "tensorboard_axis"),
+    "film_every",
+    "task.log_info",  # recorded, and never learnt from
 }
 # Minimum and maximum of top-level keys.
 RANGES = {
@@ -119,6 +127,7 @@ RANGES = {
     "keep_checkpoints": (1, math.inf),
     "keep_checkpoints_every": (1, math.inf),
     "record_population_max_bytes": (0, math.inf),
+    "film_every": (1, math.inf),
 }
 
 

@@ -8,14 +8,16 @@ from typing import cast
 from distes.api.build import build, in_section
 from distes.api.configuration import Configuration
 from distes.api.monitors import Surroundings, make_monitor, require_installed
-from distes.api.prepare import Run, as_text, prepare
-from distes.api.provenance import record_environment
+from distes.api.prepare import PreparedRun, as_text, prepare
+from distes.api.provenance import record_environment, record_workers
 from distes.api.result import forget_result, summary, write_result
 from distes.api.screens import Show, Silent
 from distes.errors import ClusterError, ConfigurationError, EvaluationError, RunDirectoryError, trust
+from distes.errors.messages import warning
+from distes.pools.auto import AutoPool
 from distes.runs.monitors.base import Monitor, Monitors
-from distes.runs.monitors.console import number
 from distes.runs.monitors.jsonl import Jsonl
+from distes.runs.monitors.wording import number
 from distes.training.budget import Result
 from distes.training.callbacks import Callback
 from distes.training.signals import INTERRUPTED
@@ -75,7 +77,7 @@ def ready(
     only_replays: bool = False,
     show: Show = "progress",
     callbacks: Sequence[Callback] = (),
-) -> Iterator[Run]:
+) -> Iterator[PreparedRun]:
     """Builds what a configuration describes and starts its workers.
 
     Raises:
@@ -98,7 +100,7 @@ def ready(
             yield run
 
 
-def go(run: Run, monitors: Sequence[Monitor] = ()) -> tuple[Result, str | None]:
+def go(run: PreparedRun, monitors: Sequence[Monitor] = ()) -> tuple[Result, str | None]:
     """Trains, and writes `result.json`.
 
     Args:
@@ -115,14 +117,18 @@ def go(run: Run, monitors: Sequence[Monitor] = ()) -> tuple[Result, str | None]:
         directory.truncate_metrics(run.trainer.generation)
         run.archive.truncate_population(run.trainer.generation)
     if problem := record_environment(directory.path, resumed=run.resumed):
-        run.console.say(problem)
+        run.console.say(warning(problem))
     run.monitors.extend(start_monitors(run, text, monitors))
     run.begun()
-    result = run.trainer.run()
+    try:
+        result = run.trainer.run()
+    finally:
+        if isinstance(run.pool, AutoPool):
+            record_workers(directory.path, run.pool.history)
     return result, write_result(directory, result)
 
 
-def end(run: Run, result: Result, problem: str | None) -> int:
+def end(run: PreparedRun, result: Result, problem: str | None) -> int:
     """Says how a run ended, once its workers are gone, and returns the exit code.
 
     Args:
@@ -143,7 +149,7 @@ def end(run: Run, result: Result, problem: str | None) -> int:
     return 0
 
 
-def replay_member(run: Run, what: str) -> int:
+def replay_member(run: PreparedRun, what: str) -> int:
     """Evaluates a member of the next generation alone, or its centre, and prints the fitness.
 
     Args:
@@ -175,7 +181,7 @@ def replay_member(run: Run, what: str) -> int:
     return 0
 
 
-def start_monitors(run: Run, text: str, further: Sequence[Monitor]) -> list[Monitor]:
+def start_monitors(run: PreparedRun, text: str, further: Sequence[Monitor]) -> list[Monitor]:
     """The monitors of a run: the screen, metrics.jsonl, those that the configuration names, and further ones.
 
     Args:
@@ -187,14 +193,15 @@ def start_monitors(run: Run, text: str, further: Sequence[Monitor]) -> list[Moni
         ConfigurationError: One cannot be made.
     """
     resumed_from = run.trainer.counts if run.resumed else None
-    surroundings = Surroundings(run.directory.path, run.configuration, text, resumed_from)
+    surroundings = Surroundings(run.directory.path, run.configuration, text, resumed_from, run.trainer.scalars)
     made: list[Monitor] = [Jsonl(run.directory.metrics)]
     try:
         made.extend(make_monitor(name, surroundings) for name in run.configuration["monitors"])
     except BaseException:
         Monitors(made).close()
         raise
-    say = None if isinstance(run.console, Silent) else run.console.say  # None: a warning
+    console = run.console
+    say = None if isinstance(console, Silent) else lambda line: console.say(warning(line))  # None: a DistesWarning
     return [Monitors([cast(Monitor, run.console), *made, *further], say)]
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from distes.api.film import FRAMES_PER_SECOND, Film
-from distes.api.replay import Member, Replayed, stored_run
+from distes.api.replay import stored_run
+from distes.api.replayed import Member, Replayed
 from distes.errors import ConfigurationError, EvaluationError
 from distes.tasks.gym import Gym
 from distes.tasks.shown import drawn, shown

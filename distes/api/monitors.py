@@ -2,8 +2,8 @@
 
 import importlib.util
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,14 @@ class Surroundings:
         configuration: The resolved configuration.
         configuration_text: The same in YAML.
         resumed_from: What a resumed run has done already, such as `generation` and `timesteps`; None for a new run.
+        scalars: What the scalars mean that the task reports (`--task.log_info`), by name.
     """
 
     directory: Path
     configuration: Configuration
     configuration_text: str
     resumed_from: Metrics | None
+    scalars: Mapping[str, str] = field(default_factory=dict)
 
 
 def _tensorboard(run: Surroundings) -> Monitor:
@@ -43,6 +45,7 @@ def _tensorboard(run: Surroundings) -> Monitor:
         resumed_from=run.resumed_from,
         configuration_text=run.configuration_text,
         configuration={key: value for key, value in flat(run.configuration).items() if key not in BUDGET_AND_PLACE},
+        scalars=run.scalars,
     )
 
 

@@ -18,7 +18,9 @@ from distes.api.configuration import experiment as settings
 from distes.api.keys import own_arguments
 from distes.api.pool import decide_device, start_pool, sum_on
 from distes.api.screens import Screen, Show, screen_for
-from distes.errors import installation
+from distes.errors import ConfigurationError, installation
+from distes.errors.messages import progress, warning
+from distes.pools.auto import AutoPool
 from distes.pools.base import Pool
 from distes.pools.experiment import Experiment
 from distes.runs.directory import RunDirectory
@@ -33,7 +35,7 @@ from distes.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
-class Run:
+class PreparedRun:
     """A run that is ready: nothing is wrong with its configuration, and its workers are there.
 
     Attributes:
@@ -86,7 +88,7 @@ def prepare(
     only_replays: bool,
     show: Show = "progress",
     callbacks: Sequence[Callback] = (),
-) -> Iterator[Run]:
+) -> Iterator[PreparedRun]:
     """Opens the run directory, reads its newest checkpoint, starts the pool and makes the trainer.
 
     Args:
@@ -107,6 +109,8 @@ def prepare(
     target = target_of(experiment.task, options["target_fitness"])
     budget = Budget(options["generations"], options["total_timesteps"], options["max_seconds"])
     budget.require_end(target if options["eval_episodes"] else None)
+    if options["film_every"] is not None and not only_replays:
+        with_films(experiment.task)
     experiment = decide_device(configuration, experiment)
     configuration = {**configuration, "device": experiment.device}
     determined_by = {**settings(configuration), **identity(experiment, policy)}
@@ -119,6 +123,7 @@ def prepare(
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(_directory(path, configuration, resumed=resumed, only_replays=only_replays))
         console = _console(configuration, task, path, budget, target, show)
+        stack.callback(console.close)  # also if training does not begin
         _say_notices(configuration, task, directory, console)
         archive = _archive(configuration, task, policy, directory, console, determined_by)
         state = archive.restore() if resumed else None  # another run's state is refused before anything starts
@@ -126,7 +131,8 @@ def prepare(
         if not resumed:
             keep.callback(_discard, directory)
         # the strategy has not asked for a member that is replayed alone
-        pool = start_pool(configuration, experiment, console, "broadcast" if only_replays else configuration["sync"])
+        sync = "broadcast" if only_replays else configuration["sync"]
+        pool = start_pool(configuration, experiment, console, sync, short=only_replays)
         stack.enter_context(contextlib.closing(pool))
         if resumed:
             _say_new_device(directory, pool.device, console.say)
@@ -142,15 +148,34 @@ def prepare(
             monitors=monitors,
             callbacks=callbacks,
             archive=archive,
+            waiting=console.waiting,
             **options,
         )
+        if isinstance(pool, AutoPool):
+            pool.generations_left = lambda: trainer.generations_left
         if state is not None:
             trainer.restore(state)
         elif resumed:
             console.say("There is no checkpoint yet: the run begins with its first generation.")
         configuration = {**configuration, "device": pool.device}
         begun = keep.pop_all
-        yield Run(configuration, path, directory, resumed, console, archive, pool, trainer, monitors, begun, trusting)
+        yield PreparedRun(
+            configuration, path, directory, resumed, console, archive, pool, trainer, monitors, begun, trusting
+        )
+
+
+def with_films(task: Task) -> None:
+    """Checks that a task has environments, of which films can be made.
+
+    Raises:
+        ConfigurationError: It has none.
+    """
+    try:
+        task.observation_and_action()
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"film_every is for tasks with environments, which {task.name} is not: leave it out."
+        ) from error
 
 
 def as_text(configuration: Configuration) -> str:
@@ -174,14 +199,13 @@ def _console(
         max_seconds=budget.max_seconds,
         target_fitness=target,
         title=f"{task.name} in {path}",
-        in_process=configuration["workers"] == 0,
         quiet=configuration["quiet"],
     )
 
 
 def _say_notices(configuration: Configuration, task: Task, directory: RunDirectory, console: Screen) -> None:
     """Prints what the run directory and the task have to say."""
-    notices = [*directory.warnings, *("" if configuration["quiet"] else task.notice or "").splitlines()]
+    notices: list[str] = [*map(warning, directory.warnings), *map(progress, (task.notice or "").splitlines())]
     if configuration["target_fitness"] is None and task.threshold_notice:
         notices.append(task.threshold_notice)
     if given := objects.arguments_of(configuration):

@@ -1,5 +1,6 @@
 """What a run was made with, in `environment.json`: versions, the commit, the command line, the machine. No secret."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -56,6 +57,23 @@ def record_environment(directory: Path, *, resumed: bool) -> str | None:
     except OSError as error:
         return f"{path} could not be written: {atomic_files.reason(error)}. The run goes on without it."
     return None
+
+
+def record_workers(directory: Path, history: Sequence[tuple[int, str]]) -> None:
+    """Adds to this process's entry in `environment.json` who evaluated, if that was decided while it ran.
+
+    A file that cannot be read or written stays as it is: `metrics.jsonl` says the same in `workers/place`.
+
+    Args:
+        directory: The run directory.
+        history: From which generation on, counted from 1, and who.
+    """
+    path = directory / "environment.json"
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        entries = json.loads(atomic_files.read(path))
+        if isinstance(entries, list) and entries and isinstance(entries[-1], dict):
+            entries[-1]["workers"] = [{"from_generation": number, "evaluated_by": who} for number, who in history]
+            atomic_files.replace(path, (json.dumps(entries, indent=2) + "\n").encode())
 
 
 def environment() -> dict[str, Any]:

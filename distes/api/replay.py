@@ -10,11 +10,8 @@ Axes: E episodes of the centre, N pairs, S the signs.
 import contextlib
 import copy
 import dataclasses
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,68 +20,22 @@ from distes.api import configuration as configurations
 from distes.api.build import build, identity
 from distes.api.keys import own_arguments
 from distes.api.pool import decide_device, sum_on
+from distes.api.replayed import Member, Replayed, of_centre, of_member
 from distes.errors import CheckpointError, ConfigurationError, RunDirectoryError
 from distes.errors.trust import only_own
 from distes.pools.experiment import Experiment
 from distes.pools.serial import SerialPool
-from distes.population import Evaluation, Population
+from distes.population import Population
 from distes.runs import atomic_files
 from distes.runs.checkpoint import Checkpoints
 from distes.runs.directory import RunDirectory
+from distes.runs.metrics_file import read_rows
 from distes.runs.population_record import Recorded, read_index, read_recorded
 from distes.runs.store import RunStore
 from distes.tasks.base import Task
 from distes.training.centre import centre_alone, centre_of
 from distes.training.member import member_alone
 from distes.training.trainer import Trainer
-
-SIGNS = {"+": 1, "-": -1}
-
-
-@dataclass(frozen=True)
-class Member:
-    """A member of a run, or the centre of a generation.
-
-    Attributes:
-        generation: Number of the generation, from 1, as `metrics.jsonl` counts.
-        pair: Number of the pair within the generation, from 0; None for the centre.
-        sign: +1 or -1.
-    """
-
-    generation: int
-    pair: int | None = None
-    sign: int = 1
-
-    def __str__(self) -> str:
-        if self.pair is None:
-            return f"the centre of generation {self.generation:,}"
-        return f"generation {self.generation:,}, pair {self.pair}, sign {'+' if self.sign > 0 else '-'}"
-
-
-@dataclass(frozen=True, eq=False)
-class Replayed:
-    """What a member that was made again came to.
-
-    Attributes:
-        fitness_E: Its fitness; of the centre, one number per episode.
-        steps: Environment steps.
-        recorded_E: What was recorded in training, of the same shape; None if it was not.
-        ranked_last: Whether training ranked it last because its fitness was not finite.
-    """
-
-    fitness_E: NDArray[np.float64]
-    steps: int
-    recorded_E: NDArray[np.float64] | None
-    ranked_last: bool = False
-
-    @property
-    def same(self) -> bool | None:
-        """Whether the fitness is the recorded one, to the last bit; None if none was recorded."""
-        if self.recorded_E is None:
-            return None
-        if self.ranked_last:
-            return not np.isfinite(self.fitness_E).all()
-        return self.fitness_E.tobytes() == self.recorded_E.tobytes()
 
 
 class StoredRun:
@@ -181,8 +132,8 @@ class StoredRun:
             with contextlib.closing(SerialPool(dataclasses.replace(self.experiment, task=task))) as pool:
                 evaluation = pool.evaluate(alone, lambda: False)
         if member.pair is not None:
-            return _of_member(member, evaluation, recorded)
-        return _of_centre(population, evaluation, recorded)
+            return of_member(member, evaluation, recorded)
+        return of_centre(population, evaluation, recorded)
 
     def _centre(self, population: Population, episodes: int) -> Population:
         """The centre in the first of its own episodes, whether or not it was evaluated in training."""
@@ -295,49 +246,9 @@ def read_digests(directory: RunDirectory) -> dict[int, str]:
     """
     return {
         line["generation"]: line["params/sha256"]
-        for line in read_metrics(directory)
+        for line in read_rows(directory.metrics, damaged=True)
         if isinstance(line.get("params/sha256"), str)
     }
-
-
-def read_metrics(directory: RunDirectory) -> list[dict[str, Any]]:
-    """Returns the lines of `metrics.jsonl` that have a generation; incomplete ones are left out.
-
-    Raises:
-        RunDirectoryError: The file cannot be read.
-    """
-    try:
-        text = atomic_files.read(directory.metrics) if directory.metrics.exists() else b""
-    except (OSError, ValueError) as error:
-        why = atomic_files.reason(error) if isinstance(error, OSError) else error
-        raise RunDirectoryError(f"{directory.metrics} cannot be read: {why}.") from error
-    lines = []
-    for line in text.splitlines():
-        with contextlib.suppress(ValueError, RecursionError):
-            found = json.loads(line)
-            if isinstance(found, dict) and type(found.get("generation")) is int:
-                lines.append(found)
-    return lines
-
-
-def _of_member(member: Member, evaluation: Evaluation, recorded: Recorded | None) -> Replayed:
-    fitness_E, steps = evaluation.fitness_N2[:, 0], int(evaluation.steps_N2.sum())
-    if recorded is None:
-        return Replayed(fitness_E, steps, None)
-    assert member.pair is not None
-    told, place = recorded.evaluation, (member.pair, 0 if member.sign > 0 else 1)
-    last = told.last_N2 is not None and bool(told.last_N2[place])
-    return Replayed(fitness_E, steps, told.fitness_N2[place][None], last)
-
-
-def _of_centre(population: Population, evaluation: Evaluation, recorded: Recorded | None) -> Replayed:
-    fitness_E, genome_E = evaluation.eval_fitness_E, population.eval_genome_E
-    recorded_E = None if recorded is None else recorded.evaluation.eval_fitness_E
-    if recorded_E is not None and genome_E is not None:  # others than the first genome are not the centre
-        recorded_E = recorded_E[genome_E == 0] if len(recorded_E) == len(genome_E) else None
-    if recorded_E is not None:
-        recorded_E = recorded_E[: len(fitness_E)] if len(recorded_E) >= len(fitness_E) else None
-    return Replayed(fitness_E, int(evaluation.eval_steps_E.sum()), recorded_E)
 
 
 def _ranges(numbers: list[int]) -> str:

@@ -8,7 +8,7 @@ import shlex
 from distes.errors import RunDirectoryError, installation
 from distes.runs import atomic_files
 from distes.runs.directory import RunDirectory
-from distes.runs.monitors.console import duration, number
+from distes.runs.monitors.wording import duration, number
 from distes.training.budget import Result
 
 

@@ -6,10 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from distes.api.history import as_html, as_table, in_words, read_rows
+from distes.api.history import as_html, as_table, in_words
 from distes.api.objects import Objects
 from distes.errors import RunDirectoryError
 from distes.runs import atomic_files
+from distes.runs.metrics_file import read_rows
 from distes.training.budget import Result
 
 if TYPE_CHECKING:

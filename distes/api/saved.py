@@ -22,7 +22,7 @@ from distes.api.objects import Objects
 from distes.api.player import Player
 from distes.errors import ConfigurationError
 from distes.errors.trust import only_own
-from distes.runs.monitors.console import number
+from distes.runs.monitors.wording import number
 from distes.runs.policy_files import DESCRIPTION, SavedPolicy, load_policy, policy_folder
 from distes.tasks.action_noise import RowNoise
 from distes.tasks.complete import CompletePolicy, CompleteRecurrentPolicy, MaskedPolicy, Normalize

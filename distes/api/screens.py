@@ -7,10 +7,12 @@ from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
+from distes.errors.messages import Level, level_of
 from distes.runs.monitors.base import Metrics, Monitor
 from distes.runs.monitors.console import Console
 
 Show = Literal["progress", "nothing"]
+LOGGED = {Level.PROGRESS: logging.DEBUG, Level.NOTE: logging.INFO, Level.WARNING: logging.WARNING}
 
 
 class Screen(Protocol):
@@ -22,6 +24,9 @@ class Screen(Protocol):
     def say(self, line: str) -> None:
         """Shows a message."""
 
+    def waiting(self, text: str) -> None:
+        """Shows what is being waited for."""
+
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Shows a small table."""
 
@@ -30,14 +35,17 @@ class Screen(Protocol):
 
 
 class Silent(Monitor):
-    """Shows nothing. Messages go to the logger `distes`, with level INFO."""
+    """Shows nothing. Messages go to the logger `distes`: progress as DEBUG, notes as INFO, warnings as WARNING."""
 
     def record(self, metrics: Metrics, fitness_N2: NDArray[Any]) -> None:
         """Does nothing."""
 
     def say(self, line: str) -> None:
         """Logs a message."""
-        logging.getLogger("distes").info("%s", line)
+        logging.getLogger("distes").log(LOGGED[level_of(line)], "%s", line)
+
+    def waiting(self, text: str) -> None:
+        """Does nothing."""
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Logs a row at a time."""

@@ -75,7 +75,9 @@ class Argument:
                 raise ConfigurationError(f"{self.key} needs a value: --{self.key} VALUE.")
             return True
         # `--run_dir 7` means the text "7", since a number would not do; `--seed 7` means the number.
-        for value in (typed(given), str(given)) if isinstance(given, Text) else (given,):
+        # `--monitors csv` means a list of one text.
+        alone = [[str(given)]] if self._takes_texts else []
+        for value in (typed(given), str(given), *alone) if isinstance(given, Text) else (given,):
             try:
                 return self._within_reach(self._parse(value))
             except ConfigurationError:
@@ -141,6 +143,12 @@ class Argument:
     def _takes_anything(self) -> bool:
         """Whether the type contains Any or a type that cannot be resolved."""
         return any(kind is Any or kind is object or not isinstance(kind, type) for kind in _kinds(self.hint))
+
+    @cached_property
+    def _takes_texts(self) -> bool:
+        """Whether the type is a list of texts."""
+        origin, parts = get_origin(self.hint), get_args(self.hint)
+        return isinstance(origin, type) and issubclass(origin, Sequence) and str in parts
 
     @cached_property
     def _parser(self) -> ArgumentParser:

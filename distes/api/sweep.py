@@ -16,6 +16,7 @@ from distes.api.configuration import Configuration, Layer, flat, read_file, resu
 from distes.api.objects import all_texts
 from distes.errors import ConfigurationError, RunDirectoryError
 from distes.errors.trust import only_own
+from distes.pools.on_ray.held import one_connection
 from distes.runs.history import read_history
 from distes.training.signals import INTERRUPTED
 
@@ -137,7 +138,7 @@ def train_all(
     say: Callable[[str], None] = print,
     failed: Callable[[Combination, BaseException], None] = lambda combination, error: None,
 ) -> Sweep:
-    """Trains the runs of a sweep, one after another.
+    """Trains the runs of a sweep, one after another. Those with workers on Ray share one connection to it.
 
     Args:
         planned: The sweep.
@@ -147,6 +148,13 @@ def train_all(
     Returns:
         The sweep with what has become of it.
     """
+    with one_connection():
+        return _train_each(planned, say, failed)
+
+
+def _train_each(
+    planned: Sweep, say: Callable[[str], None], failed: Callable[[Combination, BaseException], None]
+) -> Sweep:
     errors: dict[str, BaseException] = {}
     count = len(planned.combinations)
     for index, combination in enumerate(planned.combinations, 1):

@@ -6,6 +6,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from distes.api import shipped
 from distes.api.classes import CLASSES
 from distes.api.configuration import DEFAULTS, Configuration, Layer, read_file, resolve
 from distes.api.configuration import resume as stored
@@ -44,7 +45,7 @@ def train(
     Args:
         problem: An environment's id; a task, as an instance, a class or a class's name; or a callable that makes an
             environment. Workers on other machines receive it by value.
-        config: A YAML file, or several; keys win over them.
+        config: A YAML file or the name of a configuration that comes with distes, or several; keys win over them.
         callbacks: Functions of a generation's metrics (a dict) and `fitness_N2` (N, 2), called after each generation.
             One that returns a text ends the run, and `result.json` has the text as reason. An exception ends the run
             with its state saved, and is raised here.
@@ -63,7 +64,7 @@ def train(
     given_objects = Objects()
     with given_objects.offered(), _surroundings():
         files = [config] if isinstance(config, str | os.PathLike) else config
-        layers = [DEFAULTS, *(read_file(Path(path)) for path in files)]
+        layers = [DEFAULTS, *(read_file(shipped.locate(os.fspath(path))) for path in files)]
         configuration = resolve([*layers, _layer(given, given_objects, layers)])
         return _run(configuration, given_objects, quiet, callbacks, monitors, resumed=False)
 

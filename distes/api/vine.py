@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distes.api.replay import StoredRun, read_metrics, stored_run
+from distes.api.replay import StoredRun, stored_run
 from distes.errors import CheckpointError, ConfigurationError, RunDirectoryError, installation
 from distes.runs import atomic_files
 from distes.runs.directory import RunDirectory
+from distes.runs.metrics_file import read_rows
 from distes.runs.population_record import Recorded, read_index, read_recorded
 from distes.runs.vine.page import page
 
@@ -200,7 +201,7 @@ def _generation(recorded: Recorded, members_M2: Plane, centre_2: Plane | None, m
 def _curve(directory: RunDirectory) -> dict[str, list[Any]]:
     """Fitness over generations, from `metrics.jsonl`; of many generations, evenly spread ones."""
     keys = {"min": "fitness/min", "mean": "fitness/mean", "max": "fitness/max", "centre": "eval/mean"}
-    lines = {line["generation"]: line for line in read_metrics(directory)}
+    lines = {line["generation"]: line for line in read_rows(directory.metrics, damaged=True)}
     shown = evenly(sorted(lines), 4 * MOST_GENERATIONS)
     columns: dict[str, list[Any]] = {"generation": shown}
     for name, key in keys.items():

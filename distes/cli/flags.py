@@ -1,14 +1,16 @@
 """Reads the flags of a command line."""
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from distes.api import shipped
 from distes.api.classes import CLASSES
 from distes.api.configuration import DEFAULTS, Configuration, Layer, read_file, resolve, resume
+from distes.api.key_table import described, top_level
 from distes.api.signature import NoText, Text, typed
 from distes.errors import ConfigurationError
 
@@ -66,7 +68,7 @@ NEEDS = {  # what stands after a flag
 
 
 def read_flags(argv: Sequence[str]) -> Flags:
-    """Reads `--key value` and `--key=value`; keys are never abbreviated.
+    """Reads `--key value`, `--key=value` and, for keys that take a list, `--key one two`; keys are never abbreviated.
 
     Raises:
         ConfigurationError: An argument is not a flag, or a flag has no value.
@@ -80,6 +82,11 @@ def read_flags(argv: Sequence[str]) -> Flags:
             raise ConfigurationError(_no_flag(token))
         if not equals and tokens and not tokens[0].startswith("--"):
             value, equals = tokens.pop(0), "="
+            if key in _lists() and tokens and not tokens[0].startswith("--"):
+                words = [value]
+                while tokens and not tokens[0].startswith("--"):
+                    words.append(tokens.pop(0))
+                value = f"[{', '.join(map(_item, words))}]"
         key = re.sub(rf"^({parts})\.(?:class_path$|init_args(?=\.))", r"\1", key)  # as jsonargparse's users write it
         section, _, name = key.partition(".")
         if key in ("help", "-h"):
@@ -100,6 +107,19 @@ def read_flags(argv: Sequence[str]) -> Flags:
     if flags.replay and flags.resume is None:
         raise ConfigurationError("replay needs the run that it is of: --resume RUN_DIR.")
     return flags
+
+
+@cache
+def _lists() -> frozenset[str]:
+    """The keys that take a list, of the top level and of distes' own classes."""
+    classes = [described(section, name) for section, names in CLASSES.items() for name in names]
+    keys = [*top_level(), *(key for one in classes for key in one.keys)]
+    return frozenset(key.name for key in keys if key.kind.startswith("a list of"))
+
+
+def _item(word: str) -> str:
+    """A word of the command line as an item of a list in YAML: a number, or a text."""
+    return word if type(typed(word)) in (int, float) else json.dumps(word)
 
 
 def _set(flags: Flags, key: str, value: str, *, given: bool) -> None:

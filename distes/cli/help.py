@@ -28,7 +28,7 @@ COMMON = {
     "target_fitness": ("threshold", "stop when an evaluation reaches it"),
     "eval_episodes": ("", "of the policy without noise"),
     "seed": ("", "of all that is random"),
-    "workers": ("all cores", "processes on Ray; 0: this process"),
+    "workers": ("", "processes on Ray; 0: this process; auto: both"),
     "device": ("", "auto, cpu or cuda"),
     "run_dir": ("runs/...", "where the results are written"),
 }

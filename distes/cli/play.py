@@ -18,7 +18,7 @@ from distes.cli import play_member
 from distes.cli.guard import guarded
 from distes.errors import ConfigurationError
 from distes.errors.trust import only_own
-from distes.runs.monitors.console import number
+from distes.runs.monitors.wording import number
 from distes.runs.policy_files import DESCRIPTION, SavedPolicy, Which, load_policy
 from distes.runs.terminal import tell
 

@@ -13,7 +13,7 @@ from distes.runs.terminal import tell
 
 KINDS = {
     "curves": "a metric over time, a curve for each group of runs with a band over its seeds",
-    "population": "range, mean and deviation of the members of one run, and its centre",
+    "population": "the members of one run, each a dot (--record_population) or in percentiles, and its centre",
     "path": "the path of one run's centre on two principal axes, from its checkpoints",
 }
 SMOOTH = 5  # values

@@ -1,10 +1,13 @@
 """The interface of pools, which evaluate populations."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
+from distes.pools.filming import Filmed, FilmOrder
 from distes.population import Evaluation, Population
+
+NODES_NAMED = 4  # nodes that `Status.place` names, of those with workers
 
 
 class Interrupted(Exception):
@@ -23,6 +26,8 @@ class Status:
         duplicate: Results for chunks that were done already.
         bytes_down: Bytes of arrays sent to each node for the last generation, for any number of workers there.
         bytes_up: Bytes of arrays that all workers have sent for the last generation.
+        waited: Seconds that evaluations have waited while no worker could evaluate, since the pool was made.
+        nodes: Number of ready workers by the name of their node; empty if this process itself evaluates.
     """
 
     alive: int
@@ -32,6 +37,25 @@ class Status:
     duplicate: int = 0
     bytes_down: int = 0
     bytes_up: int = 0
+    waited: float = 0.0
+    nodes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """Who evaluates: `this process`, `2 on node-a` or `4 on node-a, 4 on node-b`; of many nodes, the first."""
+        if not self.nodes:
+            return "this process" if self.alive else "nobody"
+        named = sorted(self.nodes.items())
+        shown, rest = named[:NODES_NAMED], named[NODES_NAMED:]
+        texts = [f"{count:,} on {node}" for node, count in shown]
+        if rest:
+            others = f"{len(rest):,} more node{'' if len(rest) == 1 else 's'}"
+            texts.append(f"{sum(count for _, count in rest):,} on {others}")
+        return ", ".join(texts)
+
+
+def unheard(text: str) -> None:
+    """Takes what is being waited for, and does nothing with it."""
 
 
 class Pool(ABC):
@@ -65,6 +89,21 @@ class Pool(ABC):
             evaluation: The results of that generation, without observation moments.
         """
         return
+
+    def film(self, order: FilmOrder) -> None:
+        """Begins to film a centre, or passes the order over. Results of evaluations do not depend on it.
+
+        By default it does nothing.
+        """
+        return
+
+    def filmed(self, wait: float = 0.0) -> list[Filmed]:
+        """Returns the films that have been finished since the last call.
+
+        Args:
+            wait: Seconds to wait for one that is being made.
+        """
+        return []
 
     @abstractmethod
     def status(self) -> Status:

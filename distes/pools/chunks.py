@@ -1,11 +1,12 @@
 """Cuts a generation into chunks and joins their results in the order of pairs."""
 
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distes.population import SIGNS, Evaluation, Floats, Moments, Population, joined_behaviours
+from distes.population import SIGNS, Evaluation, Floats, Moments, Population, joined_behaviours, missing_in_all
 from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs
 
 
@@ -56,6 +57,24 @@ def chunks(population: Population, pairs_per_chunk: int | None, usual: ChunkPair
     return [Chunk(index, start, stop, of_centre, each) for index, (start, stop, of_centre) in enumerate(spans)]
 
 
+def how_far(population: Population, cut: Sequence[Chunk], done: Container[int]) -> str:
+    """Returns how far an evaluation is, as `first generation: 40 of 200 pairs`.
+
+    Args:
+        population: The population.
+        cut: Its chunks.
+        done: Indices of the chunks that are done.
+    """
+    if not len(population.ids_N):
+        episodes = sum(one.stop - one.start for one in cut if one.index in done)
+        return f"evaluating the centre: {episodes:,} of {len(population.eval_seeds_E):,} episodes"
+    number = population.generation + 1
+    pairs = sum(one.stop - one.start for one in cut if not one.of_centre and one.index in done)
+    noun = "pairs" if len(population.signs) == len(SIGNS) else "members"
+    which = "first generation" if number == 1 else f"generation {number:,}"
+    return f"{which}: {pairs:,} of {len(population.ids_N):,} {noun}"
+
+
 def chunk_size_to_occupy(workers: int, population: Population, usual: ChunkPairs) -> int | None:
     """Returns the members per chunk that would give each worker a chunk.
 
@@ -87,6 +106,8 @@ class ChunkResult:
         capped: Number of episodes that were as long as the population's cap.
         returns: Mean returns, float64, of the same shape as fitness, where that counts rewards otherwise; or None.
         reward_moments: Moments of discounted returns, where the task normalises rewards; or None.
+        scalars: The scalars that the task names, (pairs, signs, V) or (episodes, V), float32; None if it names none.
+        missing: Scalars that nobody in the chunk had, see `Outcome`.
     """
 
     index: int
@@ -100,6 +121,8 @@ class ChunkResult:
     capped: int = 0
     returns: NDArray[np.float64] | None = None
     reward_moments: Moments | None = None
+    scalars: Floats | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk]) -> Evaluation:
@@ -115,9 +138,12 @@ def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk])
     eval_fitness_E, eval_steps_E = np.empty(episodes), np.empty(episodes, np.int64)
     of_pairs: list[tuple[int, Floats]] = []
     of_centre: list[tuple[int, Floats]] = []
+    scalars: dict[bool, list[Floats]] = {True: [], False: []}  # by whether they are the centre's
     for chunk, result in zip(cut, results, strict=True):
         if result.behaviour is not None:
             (of_centre if chunk.of_centre else of_pairs).append((population.first_pair + chunk.start, result.behaviour))
+        if result.scalars is not None:
+            scalars[chunk.of_centre].append(result.scalars)
         fitness, steps = (eval_fitness_E, eval_steps_E) if chunk.of_centre else (fitness_N2, steps_N2)
         fitness[chunk.start : chunk.stop] = result.fitness
         steps[chunk.start : chunk.stop] = result.steps
@@ -135,6 +161,9 @@ def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk])
         capped=sum(result.capped for result in results),
         return_N2=_returns(shape, results, cut),
         reward_moments=tuple(result.reward_moments for result in results if result.reward_moments is not None),
+        scalars_N2V=np.concatenate(scalars[False]) if scalars[False] else None,
+        eval_scalars_EV=np.concatenate(scalars[True]) if scalars[True] else None,
+        missing=missing_in_all([result.missing for result in results]),
     )
 
 

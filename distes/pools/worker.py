@@ -164,7 +164,7 @@ class Worker:
         except MemberError as error:
             raise EvaluationError(member_failed(population, chunk, error)) from error
         shape = (count,) if chunk.of_centre else (count, len(population.signs))
-        behaviour_BD = outcome.behaviour_BD
+        behaviour_BD, scalars_BV = outcome.behaviour_BD, outcome.scalars_BV
         return ChunkResult(
             index=chunk.index,
             fitness=outcome.fitness_B.reshape(shape),
@@ -177,6 +177,8 @@ class Worker:
             capped=outcome.capped,
             returns=None if outcome.return_B is None else outcome.return_B.reshape(shape),
             reward_moments=outcome.reward_moments,
+            scalars=None if scalars_BV is None else scalars_BV.reshape(*shape, -1),
+            missing=dict(outcome.missing),
         )
 
     def _rows(self, population: Population, chunk: Chunk) -> Rows:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from distes.errors import ClusterError
+from distes.errors.messages import progress
 from distes.pools.device import WorkerPlace
 
 SINGLY = 8  # up to this number, each worker has a row of its own
@@ -36,7 +37,7 @@ def worker_count(
         rest = "the others start as nodes join" if patient else f"--oversubscribe true starts all {wanted}"
         say(f"{fit}; {rest}.")
     on = f" on {gpus} {'GPU' if gpus == 1 else 'GPUs'}" if gpus else ""
-    say(f"Starting {count} {'worker' if count == 1 else 'workers'}{on} ...")
+    say(progress(f"Starting {count} {'worker' if count == 1 else 'workers'}{on} ..."))
     if gpus and count > gpus and count % gpus:
         say(f"The GPUs get unequal numbers of workers; a multiple of {gpus} would serve them alike.")
     return count

@@ -35,6 +35,20 @@ def write_all(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
+def append(descriptor: int, data: bytes) -> None:
+    """Writes all of `data` at the end of a file that is open for appending, or nothing of it.
+
+    Raises:
+        OSError: The disk is full. The file is as it was.
+    """
+    size = os.fstat(descriptor).st_size
+    try:
+        write_all(descriptor, data)
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
+
+
 def sync_directory(path: Path) -> None:
     """Syncs the names in a directory to the disk; only then does a rename survive a crash.
 

@@ -82,6 +82,16 @@ def task_name(run: History) -> str:
     return str(run.setting("task.env") or run.setting("task.name") or run.setting("task") or run.path.name)
 
 
+def task_and_strategy(run: History) -> str:
+    """The names of a run's task and strategy, for a title."""
+    return f"{task_name(run)}, {run.setting('strategy')}"
+
+
+def score_name(run: History) -> str:
+    """What fitness is called: `return` where it is that of episodes."""
+    return "return" if run.setting("task") == "Gym" else "fitness"
+
+
 def _key(name: str, runs: Sequence[History]) -> str:
     """The full key of a name.
 

@@ -5,7 +5,7 @@ A run that is still going on can be read, as can one that was killed or made by 
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from distes.errors import RunDirectoryError, did_you_mean
 from distes.runs import atomic_files
+from distes.runs.metrics_file import read_rows
 
 CONFIG_BYTES = 2**20  # size limit of config.yaml, as for every configuration
 RESULT_BYTES = 2**16  # size limit of result.json, which has fewer than 500
@@ -62,7 +63,7 @@ class History:
         Raises:
             RunDirectoryError: The run has recorded no finite value of the metric.
         """
-        pairs = [(_float(row.get(along)), _float(row.get(name))) for row in self.rows]
+        pairs = [(as_float(row.get(along)), as_float(row.get(name))) for row in self.rows]
         found = np.array([pair for pair in pairs if all(map(math.isfinite, pair))], np.float64).reshape(-1, 2)
         if len(found):
             return found[:, 0], found[:, 1]
@@ -95,10 +96,44 @@ def read_history(path: Path | str) -> History:
     if not (path / "config.yaml").is_file():
         what = "holds no config.yaml" if path.is_dir() else "does not exist"
         raise RunDirectoryError(f"{path} is not the directory of a run: it {what}.")
-    return History(path, _settings(path / "config.yaml"), _rows(path / "metrics.jsonl"), _result(path / "result.json"))
+    return History(
+        path, _settings(path / "config.yaml"), read_rows(path / "metrics.jsonl"), _result(path / "result.json")
+    )
 
 
-def find_runs(paths: list[Path] | list[str] | list[Path | str]) -> list[Path]:
+def read_runs(paths: Sequence[Path | str]) -> tuple[list[History], dict[Path, str]]:
+    """Reads all runs among and below some directories.
+
+    Args:
+        paths: Run directories, or directories that hold some at any depth.
+
+    Returns:
+        The runs, in the order given, those below a directory by name; and why others are left out, by directory.
+
+    Raises:
+        RunDirectoryError: A path is not a directory, or no run can be read.
+    """
+    found: dict[Path, None] = {}
+    runs: list[History] = []
+    left_out: dict[Path, str] = {}
+    for path in map(Path, paths):
+        try:
+            found.update(dict.fromkeys(find_runs([path])))
+        except RunDirectoryError as error:
+            if not path.is_dir():
+                raise
+            left_out[path] = str(error)
+    for path in found:
+        try:
+            runs.append(read_history(path))
+        except RunDirectoryError as error:
+            left_out[path] = str(error)
+    if not runs:
+        raise RunDirectoryError(" ".join(left_out.values()))
+    return runs, left_out
+
+
+def find_runs(paths: Sequence[Path | str]) -> list[Path]:
     """All run directories among and below some directories, in the order given, those below one by name.
 
     Args:
@@ -165,33 +200,6 @@ def _short_name(path: str) -> str:
     return path.rpartition(".")[2] if path.startswith("distes.") else path
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """The lines of metrics. The last one may be torn, since it is being written or the process was killed.
-
-    Raises:
-        RunDirectoryError: The file cannot be read, or another line of it is not a line of metrics.
-    """
-    if not path.exists():
-        return []
-    try:
-        lines = atomic_files.read(path).split(b"\n")
-    except (OSError, ValueError) as error:
-        raise RunDirectoryError(f"{path} cannot be read: {_reason(error)}.") from error
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line) if line else {}
-        except (ValueError, RecursionError):
-            row = None
-        if not isinstance(row, dict):
-            if number == len(lines):
-                break
-            raise RunDirectoryError(f"Line {number} of {path} is damaged: it is no line of metrics.")
-        if row:
-            rows.append({str(name): _number(value) for name, value in row.items()})
-    return rows
-
-
 def _result(path: Path) -> dict[str, Any] | None:
     return _parsed(path, RESULT_BYTES, json.loads) if path.exists() else None
 
@@ -216,11 +224,6 @@ def _reason(error: Exception) -> str:
     return " ".join(text.split()).rstrip(".") or type(error).__name__
 
 
-def _number(value: Any) -> Any:
-    """The number that a line of metrics holds as a text, since JSON has no NaN and no infinity."""
-    return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
-
-
-def _float(value: Any) -> float:
+def as_float(value: Any) -> float:
     """A value as a float; NaN if it is not a number."""
     return float(value) if isinstance(value, int | float) else math.nan

@@ -171,11 +171,7 @@ class PopulationRecord:
             size = os.fstat(descriptor).st_size
             if size + len(frame) > self._max_bytes:
                 return False
-            try:
-                atomic_files.write_all(descriptor, frame)
-            except OSError:
-                os.ftruncate(descriptor, size)
-                raise
+            atomic_files.append(descriptor, frame)
         finally:
             os.close(descriptor)
         return True

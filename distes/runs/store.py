@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from distes.errors import CheckpointError, RunDirectoryError
+from distes.errors.messages import warning
 from distes.policies.layout import Layout
 from distes.population import Floats, Normalization
 from distes.runs import atomic_files
@@ -47,7 +48,7 @@ class RunStore:
             run_directory: The run directory, open for writing.
             policy: The module whose parameters are the centre; copied.
             description: `policy` and `task` as `{class_path, init_args}`, `observation_shape` and `action_size`.
-            say: Shows a line to the user.
+            say: Shows a warning to the user.
             checkpoint_seconds: Minimum time between two checkpoints in seconds; 0 saves every generation.
             keep_checkpoints: Number of checkpoints to keep; older ones are removed.
             keep_checkpoints_every: Also keep the checkpoint of every this many generations, for good; null for none.
@@ -60,7 +61,8 @@ class RunStore:
         Raises:
             ConfigurationError: `keep_checkpoints` or `keep_checkpoints_every` is below 1.
         """
-        self._directory, self._say, self._description = run_directory, say, dict(description)
+        self._directory, self._description = run_directory, dict(description)
+        self._say: Callable[[str], None] = lambda line: say(warning(line))
         self._experiment = None if experiment is None else dict(experiment)
         self._module, self._layout = copy.deepcopy(policy), Layout(policy)
         self._checkpoints = Checkpoints(
@@ -83,8 +85,8 @@ class RunStore:
             CheckpointError: All checkpoints are damaged or missing, or the newest belongs to another experiment.
         """
         found = self._checkpoints.load_newest(at_most)
-        for warning in self._checkpoints.warnings:
-            self._say(warning)
+        for text in self._checkpoints.warnings:
+            self._say(text)
         if found is None:
             if at_most is None and (done := self._directory.results()):
                 raise CheckpointError(

@@ -1,11 +1,12 @@
 """The interface of a task: from members and seeds to fitness.
 
-Axes: B members evaluated together, O observation, A action (the numbers a policy answers with).
+Axes: B members evaluated together, O observation, A action (the numbers a policy answers with), D numbers of a
+behaviour, V scalars that the task names.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -130,6 +131,10 @@ class Outcome:
         capped: The number of episodes that were as long as `Request.max_steps`.
         return_B: The mean return of each member's episodes, float64, where fitness counts rewards otherwise; or None.
         reward_moments: The moments of discounted returns, where the task normalises rewards; or None.
+        scalars_BV: The task's `scalars` of each member, float32, averaged over its episodes; NaN for a member that has
+            none. None where the task names none.
+        missing: Scalars that none of these members had, by name, each with a sentence that says why. Where no member
+            of the first generation has one, the run ends with that sentence.
     """
 
     fitness_B: NDArray[np.float64]
@@ -141,6 +146,8 @@ class Outcome:
     capped: int = 0
     return_B: NDArray[np.float64] | None = None
     reward_moments: Moments | None = None
+    scalars_BV: Floats | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 class Task(ABC):
@@ -249,6 +256,19 @@ class Task(ABC):
     def describes_behaviour(self) -> bool:
         """Whether outcomes have a `behaviour_BD`, which novelty search needs."""
         return False
+
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        """Names of the numbers that outcomes have in `scalars_BV`, such as `accuracy`, besides fitness.
+
+        They are recorded as `info/NAME` for the population and `eval/info/NAME` for the centre, and are never learnt
+        from. Each costs four bytes per member on the way up.
+        """
+        return ()
+
+    def meaning(self, scalar: str) -> str:
+        """What a scalar means, part of a sentence in Markdown, for TensorBoard's descriptions."""
+        return f"`{scalar}`, as the task {self.name} reports it"
 
     def reference_episodes(self, policy: nn.Module, seeds: Sequence[int]) -> list[NDArray[np.float32]]:
         """Returns the observations of some episodes, (T, *shape) each, by which a policy's sensitivity is measured.

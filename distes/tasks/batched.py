@@ -19,7 +19,7 @@ from torch import Tensor
 from distes.errors import ConfigurationError, described
 from distes.members.members import Members
 from distes.noise.draws import episode_seeds
-from distes.population import Floats
+from distes.population import Floats, missing_in_all
 from distes.tasks.action_mask import masks_of
 from distes.tasks.action_noise import TensorNoise
 from distes.tasks.actions import Action
@@ -29,6 +29,7 @@ from distes.tasks.behaviour import Behaviour
 from distes.tasks.columns import Columns
 from distes.tasks.episodes import EpisodeSettings, all_finite, step_limit
 from distes.tasks.faults import fault_of_observation
+from distes.tasks.info_scalars import InfoScalars, Scalars, means_of_episodes
 from distes.tasks.normalization import Normalizer, TensorSums
 from distes.tasks.observations import Observation
 from distes.tasks.rewards import TensorScores
@@ -53,6 +54,7 @@ class BatchedEpisodes:
         settings: EpisodeSettings,
         drop_share: float = DROP_DEAR,
         behaviour: Behaviour | None = None,
+        scalars: InfoScalars | None = None,
     ) -> None:
         """Allocates nothing yet.
 
@@ -63,7 +65,9 @@ class BatchedEpisodes:
             settings: How episodes run and count.
             drop_share: The share of members that must be over before they are dropped.
             behaviour: Reads what a member did, or None.
+            scalars: Reads numbers of infos, or None.
         """
+        self._wanted = scalars
         self._behaviour = None if behaviour is None else BatchedBehaviour(behaviour, observation, simulation)
         self._simulation, self._observation, self._action, self._settings = simulation, observation, action, settings
         self._drop_share = drop_share
@@ -94,6 +98,7 @@ class BatchedEpisodes:
         self._scores: TensorScores | None = None
         scores = list[NDArray[np.float64]]()
         returns, steps, did = [], [], list[Floats]()
+        self._scalar_parts, self._missing = list[NDArray[np.float64]](), list[dict[str, str]]()
         with torch.inference_mode():
             for start in range(0, len(members), at_once):
                 member_B = np.arange(start, min(start + at_once, len(members)))
@@ -129,6 +134,8 @@ class BatchedEpisodes:
             capped=capped,
             return_B=None if self._settings.scoring(request) is None else return_BK.mean(1),
             reward_moments=reward_moments,
+            scalars_BV=self._scalar_means(),
+            missing=missing_in_all(self._missing),
         )
 
     def _scored(self, return_J: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -137,11 +144,19 @@ class BatchedEpisodes:
             return return_J
         return np.where(np.isfinite(return_J), self._scores.total_J.cpu().numpy(), np.nan)
 
+    def _scalar_means(self) -> Floats | None:
+        """The mean of each scalar over each member's episodes, (B, V); NaN where an episode has none."""
+        if self._wanted is None:
+            return None
+        return means_of_episodes(np.concatenate(self._scalar_parts), self._settings.episodes_per_member)
+
     def _nothing(self) -> tuple[NDArray[np.float64], NDArray[np.int64], Floats | None]:
         """Returns, steps and behaviours of one member over whom the simulator raised: all unknown."""
         count, did_JD = self._settings.episodes_per_member, None
         if self._behaviour is not None:
             did_JD = np.full((count, self._behaviour.size or 1), np.nan, np.float32)
+        if self._wanted is not None:
+            self._scalar_parts.append(np.full((count, len(self._wanted)), np.nan))
         return np.full(count, np.nan), np.zeros(count, np.int64), did_JD
 
     def _require_finite(self, return_J: NDArray[np.float64], first: int, seeds_BK: NDArray[Any]) -> None:
@@ -192,6 +207,8 @@ class BatchedEpisodes:
                 self._scores.add(columns.reward_R, columns.running_R)
             columns.steps_R.add_(columns.running_R)
             torch.logical_or(terminated_R, truncated_R, out=columns.ended_R)
+            if self._wanted is not None:
+                self._watch_scalars(columns, member_B, seeds_J)
             if self._behaviour is not None:
                 try:
                     self._behaviour.watch(columns, step + 1 == limit)
@@ -203,6 +220,9 @@ class BatchedEpisodes:
                 break
         self._settle(columns)
         self._return_J.masked_fill_(~self._marks_2J.isfinite().all(0), torch.nan)
+        if self._scalars is not None:
+            self._scalar_parts.append(self._scalar_JV.cpu().numpy())
+            self._missing.append(self._scalars.missing)
         did_JD = None if self._behaviour is None else self._behaviour.did_JD
         return (
             self._return_J.cpu().numpy(),
@@ -229,6 +249,9 @@ class BatchedEpisodes:
         self._steps_J = torch.zeros(rows, dtype=torch.int64, device=here)
         self._marks_2J = torch.zeros(2, rows, dtype=torch.float64, device=here)  # see `_mark`
         self._running_rows = rows
+        self._scalars = None if self._wanted is None else Scalars(self._wanted, rows, here)
+        if self._wanted is not None:
+            self._scalar_JV = torch.full((rows, len(self._wanted)), torch.nan, dtype=torch.float64, device=here)
         if self._behaviour is not None:
             self._behaviour.start(rows)
         scoring = self._settings.scoring(self._request)
@@ -342,6 +365,8 @@ class BatchedEpisodes:
                 noise.keep(there)
         if self._mask_RA is not None:
             self._mask_RA = self._mask_RA[there]
+        if self._scalars is not None:
+            self._scalars.keep(here)
         self._select(columns, self._member_B[order_B])
 
     def _settle(self, columns: Columns) -> None:
@@ -352,6 +377,26 @@ class BatchedEpisodes:
             self._behaviour.settle(self._job_R)
         if self._scores is not None:
             self._scores.settle(self._job_R)
+        if self._scalars is not None:
+            self._scalar_JV[self._job_R] = self._scalars.values(len(self._job_R))
+
+    def _watch_scalars(self, columns: Columns, member_B: NDArray[np.int64], seeds_J: list[int]) -> None:
+        """Reads a step's scalars, before rows that ended in it stop to count as running.
+
+        Raises:
+            MemberError: The info has something else than numbers.
+        """
+        assert self._scalars is not None
+        running_R, simulation = columns.running_R, self._simulation
+        try:
+            value_RV, there_RV = self._scalars.read(simulation.info, len(running_R))
+            anew = simulation.ends(running_R & columns.ended_R) if simulation.starts_anew else None
+            if anew is not None:
+                rows, _, info = anew
+                value_RV[rows], there_RV[rows] = self._scalars.read(info, len(rows))
+        except ValueError as error:
+            raise MemberError(int(member_B[0]), str(error), seeds_J[0]) from error
+        self._scalars.add(value_RV, there_RV, running_R)
 
     def _take(self, observation: Any, of: str, seeds_J: list[int]) -> None:
         """Writes the observations of all rows.

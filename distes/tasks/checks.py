@@ -1,6 +1,6 @@
 """Checks what a task's `evaluate` returned, since a task may be a user's own.
 
-Axes: B members evaluated together, D numbers of a behaviour.
+Axes: B members evaluated together, D numbers of a behaviour, V scalars.
 """
 
 import dataclasses
@@ -39,6 +39,14 @@ def checked(task: Task, outcome: object, count: int) -> Outcome:
     if outcome.behaviour_BD is not None:
         given = _numbers(f"{start} Outcome.behaviour_BD", outcome.behaviour_BD, "f", (count, None))
         behaviour_BD = given.astype(np.float32, copy=False)
+    scalars_BV = None
+    if names := task.scalars:
+        if outcome.scalars_BV is None:
+            raise EvaluationError(f"{start} Outcome.scalars_BV, since its scalars are {', '.join(names)}; got None.")
+        wanted = count, len(names)
+        scalars_BV = _numbers(f"{start} Outcome.scalars_BV", outcome.scalars_BV, "f", wanted).astype(np.float32)
+    elif outcome.scalars_BV is not None:
+        raise EvaluationError(f"{start} no Outcome.scalars_BV, since its property `scalars` names none.")
     if not isinstance(outcome.moments, Moments | None):
         got = type(outcome.moments).__name__
         raise EvaluationError(f"{start} Outcome.moments as a distes.population.Moments or None; got a {got}.")
@@ -49,7 +57,12 @@ def checked(task: Task, outcome: object, count: int) -> Outcome:
         raise EvaluationError(f"{start} Outcome.reward_moments as a distes.population.Moments or None; got a {got}.")
     episodes = int(outcome.episodes)
     return dataclasses.replace(
-        outcome, fitness_B=fitness_B, steps_B=steps_B, episodes=episodes, behaviour_BD=behaviour_BD
+        outcome,
+        fitness_B=fitness_B,
+        steps_B=steps_B,
+        episodes=episodes,
+        behaviour_BD=behaviour_BD,
+        scalars_BV=scalars_BV,
     )
 
 

@@ -28,6 +28,7 @@ from distes.tasks.environments import Environments
 from distes.tasks.episode_cap import EpisodeCap
 from distes.tasks.episodes import EpisodeSettings
 from distes.tasks.first_look import notice_of_memory
+from distes.tasks.info_scalars import InfoScalars
 from distes.tasks.normalization import normalized_together
 from distes.tasks.observations import Observation
 from distes.tasks.rewards import RewardSettings
@@ -71,6 +72,7 @@ class Gym(Task):
         reward_clip: float = 10.0,
         slots: int = SLOTS,
         behaviour: str | Sequence[str] | Callable[..., Any] | None = None,
+        log_info: Sequence[str] = (),
         retries: int = 2,
     ) -> None:
         """Describes the environment; it is made when first needed.
@@ -114,6 +116,8 @@ class Gym(Task):
             behaviour: What novelty search compares: `final_observation`, `info:KEY` (of the last step), or the import
                 path of a callable (observation, info), whose arguments and answer have a leading axis of rows; or a
                 list of these.
+            log_info: Keys of the environment's info whose numbers are recorded, such as `is_success`: the value at an
+                episode's end (1 for True, 0 for False), or with `KEY:mean`, `:sum`, `:min` or `:max` that of its steps.
             retries: How often a member's episodes are tried again, in fresh environments, after its environment has
                 raised: a simulator may lose its connection.
         """
@@ -162,7 +166,8 @@ class Gym(Task):
         if episode_cap is not None:
             EpisodeCap.read(episode_cap)
         self._behaviour = None if behaviour is None else Behaviour(behaviour)
-        wants_info = self._behaviour is not None and self._behaviour.needs_info
+        self._scalars = InfoScalars(log_info) if log_info else None
+        wants_info = self._scalars is not None or (self._behaviour is not None and self._behaviour.needs_info)
         options = dict(reset_options or {})
         description = Description(
             env, dict(env_kwargs or {}), tuple(wrappers), stepping, slots, max_steps, wants_info, options
@@ -301,6 +306,15 @@ class Gym(Task):
         return self._behaviour is not None
 
     @property
+    def scalars(self) -> tuple[str, ...]:
+        """The names of what the argument `log_info` asks for."""
+        return () if self._scalars is None else self._scalars.names
+
+    def meaning(self, scalar: str) -> str:
+        """What a scalar means, part of a sentence."""
+        return super().meaning(scalar) if self._scalars is None else self._scalars.meaning(scalar)
+
+    @property
     def on_device(self) -> bool:
         """Whether the environments can live on a GPU."""
         return self._environments.on_device
@@ -415,6 +429,7 @@ class Gym(Task):
             self._slots,
             self._behaviour,
             self._retries,
+            self._scalars,
         )
 
 

@@ -23,6 +23,7 @@ from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberE
 from distes.tasks.behaviour import Behaviour
 from distes.tasks.episodes import EpisodeSettings, all_finite, lengths_differ, step_limit
 from distes.tasks.faults import fault_of_reset, fault_of_step
+from distes.tasks.info_scalars import InfoScalars, NotANumberError, Scalars, means_of_episodes
 from distes.tasks.normalization import ArraySums, Normalizer
 from distes.tasks.observations import Observation
 from distes.tasks.rewards import ArrayScores
@@ -44,6 +45,7 @@ class LockstepEpisodes:
         action: Action,
         settings: EpisodeSettings,
         behaviour: Behaviour | None = None,
+        scalars: InfoScalars | None = None,
     ) -> None:
         """Allocates what every step uses.
 
@@ -55,8 +57,9 @@ class LockstepEpisodes:
             action: Reads rows.
             settings: How episodes run and count.
             behaviour: Reads what a member did, or None.
+            scalars: Reads numbers of infos, or None.
         """
-        self._behaviour = behaviour
+        self._behaviour, self._wanted = behaviour, scalars
         self._make, self._discard, self._environments = make, discard, list[Any]()
         self._behaviour_size: int | None = None  # known after the first episode
         self._observation, self._action, self._settings = observation, action, settings
@@ -110,6 +113,8 @@ class LockstepEpisodes:
             capped=int(np.count_nonzero(self._steps_J == request.max_steps)),
             return_B=None if self._scores is None else self._return_J.reshape(-1, per_member).mean(1),
             reward_moments=None if self._scores is None else self._scores.moments(),
+            scalars_BV=self._scalar_means(),
+            missing={} if self._scalars is None else self._scalars.missing,
         )
 
     def _prepare(self, members: Members, request: Request, forgiven: Collection[int]) -> None:
@@ -132,6 +137,8 @@ class LockstepEpisodes:
         scoring = self._settings.scoring(request)
         self._scores = None if scoring is None else ArrayScores(scoring, len(self._seen_RO))
         self._score_J = np.full(jobs, np.nan)
+        self._scalars = None if self._wanted is None else Scalars(self._wanted, len(self._seen_RO))
+        self._scalar_JV = np.full((jobs, 0 if self._wanted is None else len(self._wanted)), np.nan)
         self._sums = None if request.observed_B is None else ArraySums(self._observation.shape[0])
         self._rows = self._clock = self._bound = 0
         while self._rows < min(jobs, len(self._seen_RO)):
@@ -153,6 +160,8 @@ class LockstepEpisodes:
         self._return_J[job], self._steps_J[job] = self._return_R[row], self._clock - self._began_R[row]
         if self._scores is not None:
             self._score_J[job] = self._scores.total_R[row]
+        if self._scalars is not None and row not in self._lost_rows:
+            self._scalar_JV[job] = self._scalars.values(self._rows)[row].numpy()
         if self._behaviour is not None and row not in self._lost_rows:
             self._did_J[job] = self._read_behaviour(self._behaviour, row)
         if self._request.refuses_non_finite and not np.isfinite(self._return_J[job]):
@@ -164,6 +173,12 @@ class LockstepEpisodes:
         did_JD = np.stack([nothing if did_D is None else did_D for did_D in did_J])
         means_BD: Floats = did_JD.reshape(-1, self._settings.episodes_per_member, did_JD.shape[1]).mean(1)
         return means_BD
+
+    def _scalar_means(self) -> Floats | None:
+        """The mean of each scalar over each member's episodes, (B, V); NaN where an episode has none."""
+        if self._wanted is None:
+            return None
+        return means_of_episodes(self._scalar_JV, self._settings.episodes_per_member)
 
     def _select(self) -> None:
         """Prepares for steps of the running rows, after an episode began or ended."""
@@ -216,10 +231,18 @@ class LockstepEpisodes:
             for row, info in enumerate(self._infos):
                 if not (terminated[row] or truncated[row]):
                     self._take_mask(row, info)
+        if self._scalars is not None:
+            self._read_scalars(self._scalars)
         if self._clock != self._next_limit and not (any(terminated) or any(truncated)):
             return []
         at_limit_R = self._clock - self._began_R[:rows] == self._limit
         return [row for row in range(rows) if terminated[row] or truncated[row] or at_limit_R[row]]
+
+    def _read_scalars(self, scalars: Scalars) -> None:
+        try:
+            scalars.add_infos(self._infos)
+        except NotANumberError as error:
+            raise self._error(error.row, str(error)) from error
 
     def _read_behaviour(self, behaviour: Behaviour, row: int) -> Floats:
         try:
@@ -305,6 +328,8 @@ class LockstepEpisodes:
             job = self._job_R[row] = self._next_job
             self._next_job += 1
             self._began_R[row], self._return_R[row] = self._clock, 0.0
+            if self._scalars is not None:
+                self._scalars.start(row)
             seed = self._seed(int(job))
             if self._scores is not None:
                 self._scores.start(row)
@@ -370,6 +395,8 @@ class LockstepEpisodes:
             self._draws.swap(source, target)
         if self._scores is not None:
             self._scores.move(source, target)
+        if self._scalars is not None:
+            self._scalars.move(source, target)
 
     def _seed(self, job: int) -> int:
         return int(self._seeds_J[job])

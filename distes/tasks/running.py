@@ -14,6 +14,7 @@ from distes.tasks.batched import DROP_CHEAP, DROP_DEAR, BatchedEpisodes
 from distes.tasks.behaviour import Behaviour
 from distes.tasks.environments import Environments
 from distes.tasks.episodes import EpisodeSettings
+from distes.tasks.info_scalars import InfoScalars
 from distes.tasks.lockstep import LockstepEpisodes
 from distes.tasks.making import CannotMakeError
 
@@ -28,6 +29,7 @@ class Runner:
         slots: int,
         behaviour: Behaviour | None,
         retries: int,
+        scalars: InfoScalars | None = None,
     ) -> None:
         """Makes nothing yet.
 
@@ -37,9 +39,10 @@ class Runner:
             slots: Environments that are stepped one after the other, at most.
             behaviour: Reads what a member did, or None.
             retries: How often a member's episodes are run again after its environment raised.
+            scalars: Reads numbers of infos, or None.
         """
         self._environments, self._prepare, self._slots = environments, prepare, slots
-        self._behaviour, self._retries = behaviour, retries
+        self._behaviour, self._retries, self._scalars = behaviour, retries, scalars
         self._lockstep: LockstepEpisodes | None = None
         self._batched: dict[torch.device, BatchedEpisodes] = {}
 
@@ -95,13 +98,14 @@ class Runner:
                     action,
                     settings,
                     self._behaviour,
+                    self._scalars,
                 )
             return self._lockstep.run(members, request, forgiven)
         if device not in self._batched:
             simulation, (action, settings) = environments.simulation(device), self._prepare()
             drop_share = DROP_CHEAP if environments.on_device else DROP_DEAR
             self._batched[device] = BatchedEpisodes(
-                simulation, environments.observation, action, settings, drop_share, self._behaviour
+                simulation, environments.observation, action, settings, drop_share, self._behaviour, self._scalars
             )
         try:
             return self._batched[device].run(members, request, forgiven)

@@ -226,8 +226,7 @@ class VectorEnvSimulation(Simulation):
         if final is None:
             return rows, observation, {}
         if not isinstance(final, Mapping):  # a dictionary for each row
-            each = [final[index] for index in index_E]
-            final, index_E = {key: [one[key] for one in each] for key in each[0]}, list(range(len(each)))
+            final, index_E = _with_masks([final[index] for index in index_E]), list(range(len(index_E)))
         return rows, observation, {key: _rows_of(value, index_E) for key, value in final.items()}
 
     def _reset(self, seeds: list[int]) -> Any:
@@ -317,6 +316,19 @@ def _rows_of(values: Any, rows: list[int]) -> Any:
     if isinstance(chosen[0], Mapping):
         return {key: np.stack([one[key] for one in chosen]) for key in chosen[0]}
     return torch.stack(chosen) if isinstance(chosen[0], Tensor) else np.stack(chosen)
+
+
+def _with_masks(each: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Turns an info for each row into one with an entry for each row; those that lack a key are masked by `_KEY`."""
+    final: dict[str, Any] = {}
+    for key in dict.fromkeys(key for one in each for key in one):
+        there = [key in one for one in each]
+        some = next(one[key] for one in each if key in one)
+        nothing = np.full_like(some, np.nan, dtype=np.float64) if np.asarray(some).dtype.kind in "biuf" else some
+        final[key] = [one.get(key, nothing) for one in each]
+        if not all(there):
+            final[f"_{key}"] = np.array(there)
+    return final
 
 
 def _as_tensors(observation: Any, device: torch.device) -> Any:

@@ -68,6 +68,20 @@ class Budget:
                 "eval_episodes above 0."
             )
 
+    def generations_left(self, generation: int, timesteps: int, seconds: float) -> float:
+        """The generations until the first limit is reached, if they go on as those before; infinity without limits.
+
+        Args:
+            generation: Generations done.
+            timesteps: Environment steps done.
+            seconds: Seconds of training.
+        """
+        left = [] if self.generations is None else [float(self.generations - generation)]
+        for used, limit in ((timesteps, self.total_timesteps), (seconds, self.max_seconds)):
+            if limit is not None and used > 0 and generation:
+                left.append(max(0.0, limit - used) / used * generation)
+        return min(left, default=math.inf)
+
     def spent(self, generation: int, timesteps: int, seconds: float) -> str | None:
         """The name of the first limit that has been reached, or None."""
         used = {

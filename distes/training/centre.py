@@ -65,10 +65,12 @@ class CentreEvaluation:
             population, eval_seeds_E=np.concatenate([asked_E, further_E]), eval_genome_E=genome_E
         )
 
-    def judge(self, population: Population, evaluation: Evaluation, stop: Callable[[], bool]) -> NDArray[np.float64]:
-        """The centre's fitness, (E,), empty if it was not evaluated.
+    def judge(
+        self, population: Population, evaluation: Evaluation, stop: Callable[[], bool]
+    ) -> tuple[NDArray[np.float64], Floats | None]:
+        """The centre's fitness, (E,), empty if it was not evaluated, and its scalars, (E, V), or None.
 
-        If its mean reaches the target, the fitness in `final_episodes` further episodes is returned instead.
+        If the mean fitness reaches the target, those of `final_episodes` further episodes are returned instead.
 
         Args:
             population: The population that the centre's episodes travelled with.
@@ -78,12 +80,14 @@ class CentreEvaluation:
         Raises:
             Interrupted: `stop` returned True.
         """
-        fitness_E = evaluation.eval_fitness_E
+        fitness_E, scalars_EV = evaluation.eval_fitness_E, evaluation.eval_scalars_EV
         if population.eval_genome_E is not None:
             fitness_E = fitness_E[population.eval_genome_E == 0]
+            scalars_EV = None if scalars_EV is None else scalars_EV[population.eval_genome_E == 0]
         if self.final_episodes and self.reaches_target(fitness_E):
-            return self.final(population, stop)
-        return fitness_E
+            confirmed = self._fresh(population, slice(0, self.final_episodes), stop)
+            return confirmed.eval_fitness_E, confirmed.eval_scalars_EV
+        return fitness_E, scalars_EV
 
     def final(self, population: Population, stop: Callable[[], bool]) -> NDArray[np.float64]:
         """The fitness of a population's centre in `final_episodes` episodes of their own, (E,).
@@ -108,8 +112,11 @@ class CentreEvaluation:
         Raises:
             Interrupted: `stop` returned True.
         """
+        return self._fresh(population, some, stop).eval_fitness_E
+
+    def _fresh(self, population: Population, some: slice, stop: Callable[[], bool]) -> Evaluation:
         seeds_E = self._strategy.evaluation_seeds(self.final_episodes, final=True)[some]
-        return self._pool.evaluate(centre_alone(population, seeds_E), stop).eval_fitness_E
+        return self._pool.evaluate(centre_alone(population, seeds_E), stop)
 
     def reaches_target(self, fitness_E: NDArray[np.float64]) -> bool:
         """Whether there is a target and the mean fitness, if there is one, is finite and reaches it."""

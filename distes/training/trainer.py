@@ -8,16 +8,17 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distes.errors import CheckpointError, EvaluationError, require_instance
+from distes.errors import CheckpointError, ConfigurationError, DistesWarning, EvaluationError, require_instance
 from distes.noise.one_thread import one_thread
 from distes.noise.table import NoiseTable
-from distes.pools.base import Interrupted, Pool
+from distes.pools.base import Interrupted, Pool, unheard
 from distes.population import Evaluation, Population
 from distes.runs.best import Best
 from distes.runs.monitors.base import Metrics, Monitor, Monitors
@@ -31,10 +32,13 @@ from distes.training.budget import Budget, Result
 from distes.training.callbacks import Callback, Callbacks
 from distes.training.centre import CentreEvaluation, centre_alone, centre_of
 from distes.training.confirmation import confirmed
+from distes.training.films import Films
 from distes.training.member import follow, member_alone
-from distes.training.metrics import digest, of_cap, of_fitness, of_returns, of_strategy, of_time
+from distes.training.metrics import digest, of_cap, of_fitness, of_returns, of_scalars, of_strategy, of_time
 from distes.training.progress import Progress
 from distes.training.signals import StopSignals
+
+LEAST_SECONDS = 1e-9  # of an evaluation, so that rates are finite where all of it was a wait for workers
 
 
 class Trainer:
@@ -50,6 +54,7 @@ class Trainer:
         monitors: Sequence[Monitor] = (),
         callbacks: Sequence[Callback] = (),
         archive: RunStore | None = None,
+        waiting: Callable[[str], None] = unheard,
         generations: int | None = 1000,
         total_timesteps: int | None = None,
         max_seconds: float | None = None,
@@ -58,6 +63,7 @@ class Trainer:
         eval_every: int = 1,
         final_episodes: int = 100,
         non_finite: Literal["refuse", "worst"] = "refuse",
+        film_every: int | None = None,
     ) -> None:
         """Puts the parts together; starts nothing.
 
@@ -70,6 +76,7 @@ class Trainer:
             callbacks: Called after each generation with its metrics and fitness_N2; the run ends if one returns a
                 reason, a text. An exception ends it as well, with the state saved.
             archive: Saves checkpoints and policies; None saves nothing.
+            waiting: Takes what is being waited for in the first generation.
             generations: Stop after this many generations; null for no limit.
             total_timesteps: Stop once the populations have taken this many environment steps; null for no limit.
             max_seconds: Stop after this many seconds of training, including those before a resume; null for no limit.
@@ -81,6 +88,8 @@ class Trainer:
             non_finite: What to do with a member that meets NaN or infinity in an observation, in the policy's answer,
                 in a reward or in its behaviour: `refuse` ends the run and names it, `worst` ranks it last and counts
                 it in `fitness/non_finite`. With `worst`, an evaluation of the centre that meets one is NaN.
+            film_every: Film an episode of the centre every this many generations, beginning with the first, and at the
+                end, for TensorBoard's page Images; null for no films. A worker draws it.
         """
         require_instance("task", task, Task)
         require_instance("strategy", strategy, Strategy)
@@ -90,7 +99,7 @@ class Trainer:
         for monitor in monitors:
             require_instance("a monitor", monitor, Monitor)
         self._task, self._strategy, self._noise, self._pool = task, strategy, noise, pool
-        self._monitors, self._archive = Monitors(monitors), archive
+        self._monitors, self._archive, self._waiting = Monitors(monitors), archive, waiting
         self._callbacks = Callbacks(callbacks)
         self._budget = Budget(generations, total_timesteps, max_seconds)
         self._eval_episodes, self._refuses_non_finite = eval_episodes, non_finite == "refuse"
@@ -98,6 +107,7 @@ class Trainer:
             task, strategy, pool, target=target_fitness, episodes=eval_episodes, every=eval_every, final=final_episodes
         )
         self._budget.require_end(self._centre.target if eval_episodes else None)
+        self._films = Films(strategy, pool, self._monitors, film_every)
         normalizes = task.observation_fraction > 0
         self._progress = Progress(
             RunningStat(math.prod(task.observation_shape)) if normalizes else None,
@@ -105,6 +115,7 @@ class Trainer:
             episode_cap=task.episode_cap,
         )
         self._started, self._recording = time.perf_counter(), 0.0  # the latter: seconds that the last recording took
+        self._knows_scalars = False  # whether it is known that the task has the scalars it names
         self._saves_start = True  # so that metrics without a checkpoint show that it was lost
         self._torn = False  # whether the strategy has learnt from a generation that is not counted yet
 
@@ -143,6 +154,17 @@ class Trainer:
         return self._progress.generation
 
     @property
+    def scalars(self) -> dict[str, str]:
+        """What the scalars mean that the task reports, by name."""
+        return {name: self._task.meaning(name) for name in self._task.scalars}
+
+    @property
+    def generations_left(self) -> float:
+        """Generations until the first limit is reached, if they go on as those before; infinity if no limit says."""
+        done = self._progress
+        return self._budget.generations_left(done.generation, done.timesteps, done.seconds)
+
+    @property
     def counts(self) -> Metrics:
         """What has been done, under the names that metrics use, such as `timesteps`."""
         return self._progress.counts
@@ -167,6 +189,7 @@ class Trainer:
                 result = self._final_result(reason, signals)
                 if self._progress.reached is None:  # else the evaluated centre is the one before the last step
                     final = Best.of_result(result.eval_mean, result.eval_std, result.eval_episodes)
+                self._films.finish(self._progress.counts, self._progress.normalization)
                 self._monitors.finish(dataclasses.asdict(result))
             except Interrupted:
                 result = self._progress.result("interrupted")
@@ -225,28 +248,39 @@ class Trainer:
         clock = [time.perf_counter()]
         population = self.population()
         clock.append(time.perf_counter())
+        waited = self._pool.status().waited
         evaluation, rounds = self._evaluate(population, signals)
-        fitness_E = self._centre.judge(population, evaluation, signals.requested)
+        self._require_scalars(population, evaluation)
+        fitness_E, scalars_EV = self._centre.judge(population, evaluation, signals.requested)
         episodes = self._progress.episodes + evaluation.episodes
         best = confirmed(self._centre, population, fitness_E, self._progress.best, episodes, signals.requested)
         clock.append(time.perf_counter())
         self._keep_best(population, best)
-        scalars = evaluation.without_moments()
+        to_be_filmed_P = self._films.wanted(population)
+        if not self._recording:  # the first generation of this process
+            self._waiting("first update: what it needs is loaded or compiled")
+        told = evaluation.to_learn_from()
         if not self._refuses_non_finite:
-            scalars = scalars.ranked_last()
-        self._pool.told(population.generation, scalars)  # workers that follow take their step while this process does
-        learnt = self._tell(scalars, self._progress.after(evaluation, best), fitness_E)
+            told = told.ranked_last()
+        self._pool.told(population.generation, told)  # workers that follow take their step while this process does
+        learnt = self._tell(told, self._progress.after(evaluation, best), fitness_E)
         clock.append(time.perf_counter())
-        phases = *np.diff(clock).tolist(), self._recording
-        metrics = self._metrics(
-            scalars, fitness_E, learnt, phases, {**of_returns(scalars), **of_cap(scalars, population.max_steps)}
-        )
-        self._monitors.record(metrics, scalars.fitness_N2)
-        self._callbacks.call(metrics, scalars.fitness_N2)
+        waited = self._pool.status().waited - waited  # a generation that waits for workers is not slower for that
+        asking, evaluating, updating = np.diff(clock).tolist()
+        phases = asking, max(evaluating - waited, LEAST_SECONDS), updating, self._recording, waited
+        further = {
+            **of_returns(told),
+            **of_cap(told, population.max_steps),
+            **of_scalars(self._task.scalars, evaluation.scalars_N2V, scalars_EV),
+        }
+        metrics = self._metrics(told, fitness_E, further, learnt, phases)
+        self._monitors.record(metrics, told.fitness_N2)
+        self._films.after(population, metrics, to_be_filmed_P)
+        self._callbacks.call(metrics, told.fitness_N2)
         if self._archive is not None:
             if self._archive.records_population:
                 after = self._progress.state_dict()
-                recorded = Recorded.of(self.generation, rounds, scalars, after["observations"], after.get("rewards"))
+                recorded = Recorded.of(self.generation, rounds, told, after["observations"], after.get("rewards"))
                 self._archive.population(recorded)
             self._archive.checkpoint(self.generation, self.state)
         self._recording = time.perf_counter() - clock[-1]
@@ -273,16 +307,16 @@ class Trainer:
         self,
         evaluation: Evaluation,
         fitness_E: NDArray[np.float64],
+        further: Metrics,
         learnt: object,
         phases: Sequence[float],
-        further: Metrics,
     ) -> Metrics:
         """The metrics of the generation that has just been counted, in the order in which they are recorded."""
         first: Metrics = {
             **self._progress.counts,
             **of_fitness(evaluation, fitness_E),
-            **further,
             **({} if self._refuses_non_finite else {"fitness/non_finite": evaluation.ranked_last_count}),
+            **further,
         }
         last: Metrics = {
             **of_time(evaluation, self._pool.status(), phases),
@@ -303,6 +337,20 @@ class Trainer:
                 "nothing to be learnt from it."
             )
         return evaluation, rounds
+
+    def _require_scalars(self, population: Population, evaluation: Evaluation) -> None:
+        """Checks that the first evaluation has all scalars that the task names: a wrong name is found at once.
+
+        A resumed run, in which a scalar may come later, is only warned of it.
+
+        Raises:
+            ConfigurationError: No member and no episode of the centre has one of them.
+        """
+        missing, self._knows_scalars = {} if self._knows_scalars else evaluation.missing, True
+        if missing and population.generation == 0:
+            raise ConfigurationError(" ".join(missing.values()))
+        if missing:
+            warnings.warn(" ".join(missing.values()), DistesWarning, stacklevel=2)
 
     def population(self) -> Population:
         """The strategy's population, with the centre's episodes and the settings that travel along."""

@@ -62,7 +62,7 @@ def test_the_default_is_cartpole() -> None:
 def test_there_is_every_configuration_that_is_named() -> None:
     """In the README and the pages of docs/, in messages and in docstrings."""
     root = CONFIGS[0].parents[1]
-    patterns = ("README.md", "docs/*.md", "distes/**/*.py", "scripts/**/*.py")
+    patterns = ("README.md", "docs/*.md", "docs/strategies/*.md", "distes/**/*.py", "scripts/**/*.py")
     texts = [path.read_text() for pattern in patterns for path in root.glob(pattern)]
     named = {name for text in texts for name in re.findall(r"configs/(\w+)\.yaml", text)}
     assert named and named <= {path.stem for path in CONFIGS}

@@ -48,6 +48,13 @@ def test_a_resumed_run_has_the_bits_of_a_longer_one(tmp_path: Path) -> None:
     assert len(json.loads((tmp_path / "a" / "environment.json").read_text())) == 2
 
 
+def test_a_configuration_is_given_by_its_name(tmp_path: Path) -> None:
+    run = distes.train(config="pendulum", max_steps=5, run_dir=tmp_path / "run", **SMALL)
+    assert run.policy.saved.task["init_args"]["action_mode"] == "rescale"
+    with pytest.raises(ConfigurationError, match=r"configuration pendulun cannot be read: .* Did you mean .?pendulum"):
+        distes.train(config="pendulun", **SMALL)
+
+
 def make() -> Any:
     return gymnasium.make("CartPole-v1")
 

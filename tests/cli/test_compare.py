@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 import distes
 from distes.cli import main
+from distes.runs.metrics_file import read_rows
 from distes.runs.statistics import bootstrap_interval, interquartile_mean
 from tests.support.recorded_runs import configuration, record
 
@@ -133,3 +135,62 @@ def test_what_cannot_be_compared_is_said(
 ) -> None:
     assert main(["compare", *flags, str(runs)]) == 2
     assert match in capsys.readouterr().err
+
+
+DAMAGE = {
+    "torn": (
+        '{"generation": 1, "timesteps": 1}\n{"gener\n{"generation": 3}\n',
+        "Line 2 of .* is damaged: it is no line of",
+    ),
+    "foreign": ('{"step": 1, "loss": 0.5}\n', "Line 1 of .* is damaged: it has no whole number 'generation'"),
+    "binary": ("\x00\x01\n\x02\n", "Line 1 of .* is damaged"),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_run_is_left_out_with_a_sentence(
+    how: str, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content, why = DAMAGE[how]
+    bad = runs / "sigma=0.1" / "seed=4"
+    (bad / "metrics.jsonl").write_text(content)
+    (tmp_path / "no run").mkdir()
+    found = compared(capsys, runs, tmp_path / "no run")
+    assert found["groups"][0]["runs"] == 4 and found["groups"][0]["best"] == 40
+    assert re.search(why, found["left_out"][str(bad)])
+    assert "There is no run in" in found["left_out"][str(tmp_path / "no run")]
+    assert main(["compare", str(runs)]) == 0
+    assert "Left out:\n  Line " in (out := capsys.readouterr().out) and max(map(len, out.splitlines())) <= 80
+    assert main(["compare", str(bad)]) == 2
+    assert re.search(why, capsys.readouterr().err)
+
+
+def test_rows_without_timesteps_have_a_way_of_unknown_length(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = record(tmp_path / "run", [1, 7])
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        del row["timesteps"]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (row,) = compared(capsys, tmp_path, "--target", "5")["groups"]
+    assert (row["reached"], row["timesteps"], row["seconds"]) == (1, None, 4)
+
+
+def test_an_empty_file_is_a_run_that_has_not_begun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = record(tmp_path / "run", [1], reason=None)
+    (run / "metrics.jsonl").write_text("")
+    found = compared(capsys, tmp_path)
+    assert found["unfinished"] == {str(run): 0} and not found["left_out"]
+
+
+def test_of_generations_that_a_resume_repeated_the_later_ones_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = record(tmp_path / "run", [1, 2, 9, 9])
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    again = lines[2].replace('"eval/mean": 9', '"eval/mean": 3')
+    assert again != lines[2]
+    (run / "metrics.jsonl").write_text("".join([*lines, again]))
+    assert compared(capsys, tmp_path, "--target", "9")["groups"][0]["reached"] == 0
+    assert [row["eval/mean"] for row in read_rows(run / "metrics.jsonl")] == [1, 2, 3]

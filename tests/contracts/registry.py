@@ -220,6 +220,7 @@ TASKS: Mapping[str, Callable[[], Task]] = {
         action_noise=0.3,
         reward_shift=0.1,
         normalize_observations=True,
+        log_info=["lost", "distance:sum"],
     ),
     "Gym, bins": lambda: Gym(
         DRIFT, slots=5, episodes_per_member=2, action_bins="uniform:3", action_noise=0.3, sample_actions="always"
@@ -248,6 +249,7 @@ TASKS: Mapping[str, Callable[[], Task]] = {
         action_noise=0.3,
         reward_shift=0.1,
         normalize_observations=True,
+        log_info=["lost", "distance:mean"],
     ),
 }
 

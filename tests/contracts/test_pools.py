@@ -10,23 +10,40 @@ import psutil
 import pytest
 
 from distes.errors import EvaluationError
+from distes.pools.auto import AutoPool
 from distes.pools.base import Interrupted, Pool, Status
 from distes.pools.on_ray.pool import RayPool
 from distes.pools.serial import SerialPool
+from distes.pools.worth import Worth
 from distes.population import Evaluation, Genomes, Normalization, Population, Transform
 from tests.reference import episode_seed
 from tests.support.small import Parts, drift, evaluate, population, train
 
 PAIRS_PER_CHUNK = 2
 UNBEARABLE = 666  # a pair's draw whose episode makes the environment raise
-POOLS = {"SerialPool": 1, "RayPool, 1 worker": 1, "RayPool, 3 workers": 3}
+POOLS = {
+    "SerialPool": 1,
+    "RayPool, 1 worker": 1,
+    "RayPool, 3 workers": 3,
+    "AutoPool, in this process": 1,
+    "AutoPool, 2 workers": 2,
+}
+
+
+class Always(Worth):
+    """Workers pay off at once."""
+
+    def pays(self, seconds: float, chunks: int, left: Callable[[], float]) -> bool:
+        return True
 
 
 @pytest.fixture(scope="module")
 def parts() -> Parts:
     """Observation normalisation, action noise, episodes of different lengths; steps that take a while."""
     return drift(
-        env_kwargs={"raises_at": episode_seed(UNBEARABLE, 0), "seconds": 0.0003}, behaviour="final_observation"
+        env_kwargs={"raises_at": episode_seed(UNBEARABLE, 0), "seconds": 0.0003},
+        behaviour="final_observation",
+        log_info=["lost", "distance:mean"],
     )
 
 
@@ -46,7 +63,15 @@ def pool(name: str, parts: Parts, serial: SerialPool) -> Iterator[Pool]:
     if name == "SerialPool":
         yield SerialPool(parts.experiment, pairs_per_chunk=PAIRS_PER_CHUNK)
         return
-    ray = RayPool(parts.experiment, workers=POOLS[name], oversubscribe=POOLS[name] > 1, pairs_per_chunk=PAIRS_PER_CHUNK)
+    ray: Pool
+    if name.startswith("AutoPool"):
+        worth = Always(2) if POOLS[name] > 1 else Worth(2)
+        arguments = {"workers": POOLS[name], "oversubscribe": True}
+        ray = AutoPool(parts.experiment, cores=2, pairs_per_chunk=PAIRS_PER_CHUNK, ray=arguments, worth=worth)
+    else:
+        ray = RayPool(
+            parts.experiment, workers=POOLS[name], oversubscribe=POOLS[name] > 1, pairs_per_chunk=PAIRS_PER_CHUNK
+        )
     yield ray
     ray.close()
     assert not worker_processes()
@@ -68,7 +93,7 @@ def assert_same(got: Evaluation, expected: Evaluation) -> None:
     for field in ("fitness_N2", "steps_N2", "eval_fitness_E", "eval_steps_E"):
         left, right = getattr(got, field), getattr(expected, field)
         assert left.dtype == right.dtype and np.array_equal(left, right), field
-    for name in ("behaviour_N2D", "eval_behaviour_ED"):
+    for name in ("behaviour_N2D", "eval_behaviour_ED", "scalars_N2V", "eval_scalars_EV"):
         assert (getattr(got, name) is None) == (getattr(expected, name) is None)
         assert np.array_equal(getattr(got, name), getattr(expected, name)), name
     assert (got.return_N2 is None) == (expected.return_N2 is None)

@@ -55,7 +55,9 @@ def evaluate(case: Parts, who: Sequence[int], task: Task | None = None, training
 
 def bits(outcome: Outcome) -> list[bytes]:
     """Of each member."""
-    return [f.tobytes() + s.tobytes() for f, s in zip(outcome.fitness_B, outcome.steps_B, strict=True)]
+    scalars_BV = np.empty((len(outcome.fitness_B), 0)) if outcome.scalars_BV is None else outcome.scalars_BV
+    parts = zip(outcome.fitness_B, outcome.steps_B, scalars_BV, strict=True)
+    return [f.tobytes() + s.tobytes() + v.tobytes() for f, s, v in parts]
 
 
 def test_reports_one_number_and_its_steps_for_each_member(case: Parts) -> None:
@@ -65,6 +67,13 @@ def test_reports_one_number_and_its_steps_for_each_member(case: Parts) -> None:
     assert np.isfinite(outcome.fitness_B).all() and outcome.steps_B.min() >= 1
     assert outcome.episodes % B == 0
     assert len(set(outcome.fitness_B.tolist())) > 1
+
+
+def test_reports_the_scalars_that_it_names(case: Parts) -> None:
+    names, scalars_BV = case.task.scalars, evaluate(case, range(B)).scalars_BV
+    assert type(names) is tuple and all(type(name) is str and case.task.meaning(name) for name in names)
+    assert (scalars_BV is None) == (not names)
+    assert scalars_BV is None or (scalars_BV.shape == (B, len(names)) and scalars_BV.dtype == np.float32)
 
 
 def test_companions_and_order_change_no_bit(case: Parts) -> None:

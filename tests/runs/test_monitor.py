@@ -24,9 +24,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.compat.proto.event_pb2 import Event
 
 from distes.runs.monitors import Console, Jsonl, Metrics, Monitor, Monitors
-from distes.runs.monitors.console import duration, number
 from distes.runs.monitors.glossary import entry_of
 from distes.runs.monitors.tensorboard import TensorBoard
+from distes.runs.monitors.wording import duration, number
 
 ROOT = Path(__file__).resolve().parents[2]
 FITNESS_N2 = np.array([[1.0, 2.0], [3.0, 4.0]])

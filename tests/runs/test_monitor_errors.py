@@ -11,8 +11,8 @@ import pytest
 
 from distes.errors import ConfigurationError, DistesWarning
 from distes.runs.monitors import Console, Monitors
-from distes.runs.monitors.console import duration
 from distes.runs.monitors.tensorboard import TensorBoard
+from distes.runs.monitors.wording import duration
 from distes.tasks.gym import Gym
 from tests.support.sick import Buggy
 from tests.support.small import ECHO, Log, parts, sphere, train, trainer
@@ -70,15 +70,16 @@ def test_ties_in_tensorboard(tmp_path: Path, non_finite: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("in_process", "alive", "shown"), [(True, 1, "this process"), (False, 0, "0"), (False, 1, "1")]
+    ("place", "alive", "shown"), [("this process", 1, "this process"), ("nobody", 0, "0"), ("1 on a", 1, "1")]
 )
 def test_workers_are_counted_where_there_are_some(
-    monkeypatch: pytest.MonkeyPatch, in_process: bool, alive: int, shown: str
+    monkeypatch: pytest.MonkeyPatch, place: str, alive: int, shown: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     stream = io.StringIO()
-    console = Console(stream=stream, live=True, in_process=in_process)
+    console = Console(stream=stream, live=True)
     metrics = {"generation": 1, "timesteps": 1, "seconds": 1.0, "fitness/mean": 1.0, "workers/alive": alive}
+    metrics["workers/place"] = place
     console.record(metrics, np.ones((1, 2)))
     console.close()
     (line,) = [line for line in stream.getvalue().splitlines() if "workers" in line]

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,19 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 import torch
+import yaml
 
+import distes
 from distes.api.keys import CLASSES
+from distes.cli import COMMANDS
 from distes.cli import main as launch
 from distes.cli.flags import configure, read_flags
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
-    str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+    if not path.is_relative_to(ROOT / "docs" / "_build") and not path.is_relative_to(ROOT / "docs" / "_root")
 }
 LINKING = {**PAGES, **{name: (ROOT / name).read_text() for name in ("CHANGELOG.md", "CONTRIBUTING.md")}}
 ACTIVATION = "source .venv/bin/activate"
@@ -34,7 +40,7 @@ def blocks(page: str, kind: str) -> list[str]:
     """The fenced blocks of a language."""
     return [
         text
-        for language, text in re.findall(r"^```(\w*)\n(.*?)^```", PAGES[page], re.DOTALL | re.M)
+        for language, text in re.findall(r"^```([\w{}-]*)\n(.*?)^```", PAGES[page], re.DOTALL | re.M)
         if language == kind
     ]
 
@@ -50,12 +56,21 @@ def program(page: str, what: str) -> str:
     return found
 
 
+TRAIN = re.compile(r"python scripts/launch\.py|(?:^| )distes train(?= |$)")
 LAUNCHES = {
-    f"{page}: {line}": shlex.split(line.partition("scripts/launch.py")[2], comments=True)
+    f"{page}: {line}": shlex.split(line[found.end() :].partition(" > ")[0], comments=True)
     for page in PAGES
     if page != "docs/extend.md"  # whose classes are elsewhere: test_extend.py runs its commands
     for line in commands(page)
-    if re.search(r"python scripts/launch\.py", line.partition(" #")[0]) and not re.search(r"--resume|--help|\$", line)
+    if (found := TRAIN.search(line.partition(" #")[0])) and not re.search(r"--resume|--help|\$|my_package", line)
+}
+# The other commands, but for those of comparing.md, which are run.
+PARSED = {
+    f"{page}: {line}": shlex.split(line.removeprefix("distes "), comments=True)
+    for page in PAGES
+    if page != "docs/comparing.md"
+    for line in commands(page)
+    if re.match(f"distes (?!train)({'|'.join(COMMANDS)})", line)
 }
 
 
@@ -91,6 +106,8 @@ def test_a_loop_of_one_s_own_finds_the_top_of_a_sphere() -> None:
     ("page", "what", "package"),
     [
         ("README.md", "distes.train", "distes"),
+        ("docs/quickstart.md", "distes.train", "distes"),
+        pytest.param("docs/saving.md", "distes.load", "distes", marks=pytest.mark.slow),
         pytest.param("docs/python.md", "distes.resume", "distes", marks=pytest.mark.slow),
         pytest.param("docs/python.md", "optuna", "optuna", marks=pytest.mark.slow),
     ],
@@ -106,7 +123,7 @@ def test_training_from_python_works_as_shown(page: str, what: str, package: str,
         timeout=250,
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "runs").is_dir() and re.search(r"Run\(|'sigma': 0\.", done.stdout)
+    assert (tmp_path / "runs").is_dir() and re.search(r"Run\(|'sigma': 0\.|^\[.*\] \d", done.stdout)
 
 
 def test_a_sweep_from_python_works_as_shown(tmp_path: Path) -> None:
@@ -149,11 +166,16 @@ def test_commands_that_compare_are_understood(line: str, tmp_path: Path, monkeyp
 
 
 def test_every_program_is_run_by_a_test() -> None:
-    assert {page: len(blocks(page, "python")) for page in PAGES if blocks(page, "python")} == {
+    found = {page: len(blocks(page, "python")) for page in PAGES if blocks(page, "python")}
+    of_strategies = {page: found.pop(page) for page in list(found) if page.startswith("docs/strategies/")}
+    assert set(of_strategies.values()) == {1}  # by test_strategy_pages.py
+    assert found == {
         "README.md": 1,
         "docs/comparing.md": 1,
         "docs/extend.md": 4,  # by test_extend.py
         "docs/python.md": 3,
+        "docs/quickstart.md": 1,
+        "docs/saving.md": 1,
         "docs/strategies.md": 1,
     }
 
@@ -161,8 +183,9 @@ def test_every_program_is_run_by_a_test() -> None:
 @pytest.mark.parametrize("page", ["README.md", pytest.param("docs/reproducibility.md", marks=pytest.mark.slow)])
 def test_the_check_of_the_promise_finds_two_runs_identical(page: str, tmp_path: Path) -> None:
     (text,) = (text for text in blocks(page, "bash") if "echo identical" in text)
-    shown = text[text.index("python scripts/launch.py") :]
-    script = shown.replace("python scripts/", f"{shlex.quote(sys.executable)} {shlex.quote(str(ROOT))}/scripts/")
+    program = shlex.quote(sys.executable)
+    script = text.replace(ACTIVATION, "").replace("python scripts/", f"{program} {shlex.quote(str(ROOT))}/scripts/")
+    script = script.replace("distes train", f"{program} -m distes train")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=tmp_path,
@@ -178,14 +201,46 @@ def test_the_check_of_the_promise_finds_two_runs_identical(page: str, tmp_path: 
 
 
 @pytest.mark.parametrize("flags", LAUNCHES.values(), ids=LAUNCHES)
-def test_the_commands_are_understood(flags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_are_understood(flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
+    for flag in flags:
+        if re.fullmatch(r"\w+\.yaml", flag):  # a file of the reader
+            monkeypatch.chdir(tmp_path)
+            Path(flag).write_text("seed: 1")
     assert configure(read_flags(flags))["task"]["class_path"] in CLASSES["task"]
+
+
+@pytest.mark.parametrize("text", blocks("docs/coming_from.md", "yaml"))
+def test_the_configurations_of_other_libraries_are_understood(text: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    configuration = configure(read_flags(["--config", str(tmp_path / "mine.yaml")]))
+    given = yaml.safe_load(text)
+    for section in ("task", "policy", "strategy"):
+        assert configuration[section]["init_args"].items() >= given[section]["init_args"].items()
+    assert len(blocks("docs/coming_from.md", "yaml")) == 5
+
+
+@pytest.mark.parametrize("line", PARSED.values(), ids=PARSED)
+def test_the_other_commands_are_understood(line: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command, *flags = line
+    if command == "resume":
+        assert read_flags(["--resume", *flags]).resume == flags[0]
+    elif command == "sweep":
+        monkeypatch.chdir(tmp_path)
+        for flag in flags:
+            if flag.endswith(".yaml"):
+                Path(flag).write_text("seed: 1")
+        assert launch([command, *flags, "--dry_run"]) == 0
+    else:
+        module = import_module(f"distes.cli.{command}")
+        monkeypatch.setattr(module, "guarded", lambda *_, **__: 7)  # what it would do; an unknown flag exits with 2
+        assert module.main(flags) == (0 if command == "completion" else 7)
 
 
 def test_there_are_commands() -> None:
     assert len(LAUNCHES) >= 12
     assert {name.partition(":")[0] for name in LAUNCHES} >= {"README.md", "docs/train.md", "docs/clusters.md"}
+    assert {words[0] for words in PARSED.values()} >= {"play", "resume", "export", "plot", "compare", "sweep", "vine"}
 
 
 def test_the_readme_is_short() -> None:
@@ -193,16 +248,11 @@ def test_the_readme_is_short() -> None:
 
 
 def test_what_two_pages_show_is_the_same() -> None:
-    """The picture of one generation, the order of the packages, and the commands of the learning curves."""
+    """The picture of one generation, and the order of the packages."""
     first, second = (blocks(page, "") for page in ("README.md", "docs/design.md"))
     for what in ("strategy.ask():", "cli > api > training"):
         (here,), (there,) = ([text for text in texts if what in text] for texts in (first, second))
         assert here == there
-    curves = [
-        [text for text in blocks(page, "bash") if "for seed in" in text]
-        for page in ("README.md", "docs/results/README.md")
-    ]
-    assert curves[0] == curves[1] and len(curves[0]) == 1
 
 
 @pytest.mark.parametrize("page", LINKING)
@@ -247,8 +297,15 @@ def test_an_index_names_every_page_of_its_folder(index: str) -> None:
     names = {Path(page).name for page in PAGES if str(Path(page).parent) == index} - {"README.md"}
     linked = set(re.findall(r"\]\((\w+\.md)\)", PAGES[f"{index}/README.md"]))
     assert linked == names
-    if index == "docs":
-        assert set(re.findall(r"\]\(docs/(\w+\.md)\)", PAGES["README.md"])) == names
+
+
+def test_the_api_has_every_public_name() -> None:
+    shown = re.findall(r"^\.\. auto\w+:: distes\.(\w+)$", PAGES["docs/api.md"], re.M)
+    assert sorted(set(shown) - {"errors"}) == sorted(set(distes.__all__) - {"DistesError"})  # all errors are shown
+
+
+def test_the_readme_leads_to_the_documentation() -> None:
+    assert "(docs/README.md)" in PAGES["README.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -55,7 +55,8 @@ class Drift(gymnasium.Env[Any, Any]):
         self._x = 0.95 * self._x + 0.3 * np.asarray(action) + 0.1 * self.np_random.standard_normal(2)
         self._left -= 1
         lost = bool(np.abs(self._x).max() > 2.5)
-        return self._observation(), 1 - float(np.square(self._x).sum()), lost, self._left == 0, {}
+        info = {"distance": float(np.abs(self._x).max()), "lost": lost}
+        return self._observation(), 1 - float(np.square(self._x).sum()), lost, self._left == 0, info
 
     def _observation(self) -> Any:
         return np.array([7 + 3 * self._x[0], 0.5 * self._x[1], self._x[0] * self._x[1] - 20], np.float32)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import ray
 
 from distes.errors import ClusterError
+from distes.pools.base import unheard
 from distes.pools.on_ray import local, ray_internals
 from distes.pools.on_ray.cluster import HEAD_TIMEOUT, last_line
 from distes.pools.on_ray.environment import Environment, check_token, set_variables
@@ -34,6 +35,7 @@ class Connection:
         *,
         seconds: float = 300.0,
         say: Callable[[str], None] = print,
+        waiting: Callable[[str], None] = unheard,
     ) -> None:
         """Joins the cluster at the address, or starts one on this machine that listens on loopback only.
 
@@ -43,6 +45,7 @@ class Connection:
             parameters: Number of the policy's parameters; a cluster started here has memory for several sets of them.
             seconds: Seconds that Ray may take.
             say: Takes a line for the user, including Ray's own messages.
+            waiting: Takes what is being waited for, again and again.
 
         Raises:
             ClusterError: The cluster cannot be reached, or none can be started here. Nothing is left behind.
@@ -52,7 +55,7 @@ class Connection:
                 "This process is connected to a Ray cluster already, and Ray knows one at a time: call ray.shutdown(), "
                 "or close the pool before."
             )
-        self._environment, self._faults = Environment(), faulthandler.is_enabled()
+        self._environment, self._faults, self._waiting = Environment(), faulthandler.is_enabled(), waiting
         self._undo_redirection = ray_internals.redirect_messages(say)
         self._thread: Thread | None = None
         try:
@@ -96,7 +99,7 @@ class Connection:
         self._thread = Thread(lambda: local.start(where, gpus, parameters))
         try:
             self._thread.start()
-            self._thread.wait(seconds, say, "Ray is still starting")
+            self._thread.wait(seconds, say, "Ray is still starting", lambda: self._waiting("starting Ray"))
         except KeyboardInterrupt:
             self._thread.wait_briefly()
             raise
@@ -121,7 +124,8 @@ class Connection:
         self._thread = Thread(lambda: ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False))
         try:
             self._thread.start()
-            self._thread.wait(seconds, say, f"The Ray cluster at {address} is still waited for")
+            what = f"The Ray cluster at {address} is still waited for"
+            self._thread.wait(seconds, say, what, lambda: self._waiting(f"joining the Ray cluster at {address}"))
         except KeyboardInterrupt:
             self._thread.wait_briefly()
             raise

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from distes.errors import ClusterError
+from distes.errors.messages import warning
 
 SETTINGS: Mapping[str, str] = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -106,11 +107,13 @@ def check_token(say: Callable[[str], None]) -> None:
         path.chmod(0o600)
     if not stat.S_IMODE(path.stat().st_mode) & 0o077:
         say(
-            f"Other users of this machine could read the token in {path}; it is readable by you alone now. If somebody "
-            "may have read it, make another one: ray get-auth-token --generate."
+            warning(
+                f"Other users of this machine could read the token in {path}; it is readable by you alone now. If "
+                "somebody may have read it, make another one: ray get-auth-token --generate."
+            )
         )
     elif chosen:
-        say(f"Other users of this machine can read the token in {path}, and with it run programs as you.")
+        say(warning(f"Other users of this machine can read the token in {path}, and with it run programs as you."))
     else:
         raise ClusterError(f"Other users of this machine can read the token in {path}: close it (chmod 600 {path}).")
 

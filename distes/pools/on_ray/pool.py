@@ -4,18 +4,22 @@ The population is put into the object store once. Each node fetches it once, and
 A worker receives a `Chunk` and returns a few scalars per member.
 """
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import ray
 
 from distes.errors import ClusterError, ConfigurationError, EvaluationError
-from distes.pools.base import Interrupted, Pool, Status
+from distes.errors.messages import progress, warning
+from distes.pools.base import Interrupted, Pool, Status, unheard
 from distes.pools.blame import interrupted
-from distes.pools.chunks import ChunkResult, chunk_size_to_occupy, chunks, reduce
+from distes.pools.chunks import Chunk, ChunkResult, chunk_size_to_occupy, chunks, how_far, reduce
 from distes.pools.device import visible_gpus
 from distes.pools.dispatch import Dispatch
 from distes.pools.experiment import Experiment
+from distes.pools.filming import Filmed, FilmOrder
 from distes.pools.on_ray import relay
 from distes.pools.on_ray.actor import _Actor
 from distes.pools.on_ray.calls import Answer, Calls, CallStatus, DirectCalls
@@ -23,6 +27,8 @@ from distes.pools.on_ray.cluster import Watch, free_resources, too_few_workers
 from distes.pools.on_ray.connection import Connection
 from distes.pools.on_ray.deaths import Death
 from distes.pools.on_ray.driver_node import DriverNode
+from distes.pools.on_ray.films import RayFilms
+from distes.pools.on_ray.held import connect, leave
 from distes.pools.on_ray.relay import RelayedCalls
 from distes.pools.on_ray.sendable import require_sendable
 from distes.pools.on_ray.sync import array_bytes, how_to_send, require_sync
@@ -55,7 +61,9 @@ class RayPool(Pool):
         chunk_timeout: float | None = None,
         sync: str = "auto",
         say: Callable[[str], None] = print,
+        waiting: Callable[[str], None] = unheard,
         show: Callable[[Sequence[str], Sequence[Sequence[str]]], None] | None = None,
+        connection: Connection | None = None,
     ) -> None:
         """Connects to the cluster and starts workers, which join as they get ready and as the cluster has room.
 
@@ -72,7 +80,9 @@ class RayPool(Pool):
             sync: `broadcast` sends the centre to each node, `replay` has workers take the strategy's steps themselves,
                 `auto` decides by size and device.
             say: Takes a line for the user.
+            waiting: Takes what is being waited for, again and again.
             show: Takes the column names and the rows of the table of workers; None passes it to `say` line by line.
+            connection: A connection to the cluster that is there already. The pool closes it, once it is made itself.
 
         Raises:
             ConfigurationError: `min_workers` exceeds `workers`, a part of the experiment cannot be pickled, or the
@@ -83,18 +93,21 @@ class RayPool(Pool):
         if workers and min_workers > workers:
             raise ConfigurationError(f"min_workers is {min_workers}, and workers {workers}: ask for at most as many.")
         require_sendable(experiment)
-        self._pairs_per_chunk, self._hinted, self._say = pairs_per_chunk, False, say
+        self._pairs_per_chunk, self._hinted, self._say, self._waiting = pairs_per_chunk, False, say, waiting
         elsewhere = address is not None
         if not elsewhere:
             experiment = experiment.with_device(visible_gpus())
-        say("Starting Ray on this machine ..." if address is None else f"Joining the Ray cluster at {address} ...")
         gpus_here = visible_gpus() if experiment.device == "cuda" else None
         size = experiment.forward.layout.size
-        self._connection = Connection(address, gpus_here, size, seconds=start_timeout, say=say)
+        self._connection = connection or connect(
+            address, gpus_here, size, seconds=start_timeout, say=say, waiting=waiting
+        )
+        self._well = True  # whether the cluster is as it should be
         try:
             self._set_up(experiment, workers, min_workers, oversubscribe, sync, show, elsewhere)
         except BaseException:
-            self._connection.close()
+            if connection is None:  # otherwise it is the caller's
+                leave(self._connection, lambda: None, well=False)
             raise
         self._start_timeout = start_timeout
         self._open = False  # whether there have been enough workers to begin
@@ -102,6 +115,7 @@ class RayPool(Pool):
         self._dispatch = Dispatch(chunk_timeout)
         self._astray = set[int]()  # workers whose copy of the strategy differs from the driver's
         self._bytes_up, self._next_look, self._enough = 0, 0.0, time.monotonic()
+        self._waited = 0.0  # seconds within evaluations in which no worker could evaluate
 
     def _set_up(
         self,
@@ -128,6 +142,7 @@ class RayPool(Pool):
         actor = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
         self._node = DriverNode(local=not elsewhere)
         self._sync, experiment = how_to_send(sync, experiment, self._node.put, self._node.get, self._say)
+        self._films = RayFilms(experiment, self._node.put)
         reference = self._node.put(experiment)
         self._workers = RayWorkers(actor, reference, count, with_address=elsewhere, say=self._say, show=show)
         self._calls: Calls = RelayedCalls() if count >= relay.RELAY_WORKERS else DirectCalls()
@@ -135,20 +150,37 @@ class RayPool(Pool):
 
     def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
         """Keeps two chunks in flight per worker; chunks of dead, hung or slow workers are evaluated again by others."""
+        return self.evaluate_rest(population, stop, {})
+
+    def evaluate_rest(
+        self, population: Population, stop: Callable[[], bool], done: Mapping[int, ChunkResult]
+    ) -> Evaluation:
+        """Evaluates a population of which some chunks are done.
+
+        Args:
+            population: As in `evaluate`.
+            stop: As in `evaluate`.
+            done: Results by the chunk's index.
+
+        Raises:
+            Interrupted: As in `evaluate`, and so are the others.
+        """
         cut = chunks(population, self._pairs_per_chunk, self._usual)
         self._hint(population)
         self._numbers = population.generation + 1, population.first_pair  # messages count from 1
-        self._dispatch.begin(cut, *self._numbers)
-        results: dict[int, ChunkResult] = {}
+        self._dispatch.begin([chunk for chunk in cut if chunk.index not in done], *self._numbers)
+        results = dict(done)
         try:
             self._sync.begin(population)
             while not self._dispatch.finished:
                 if stop():
                     raise Interrupted
                 self._hand_out()
+                self._waiting(self._what_for(population, cut, results))
                 self._wait(results)
                 self._look_after()
         except ClusterError:
+            self._well = False
             if stop():  # requested during the wait for the cluster; takes precedence
                 raise Interrupted from None
             raise
@@ -161,10 +193,40 @@ class RayPool(Pool):
         self._bytes_up = array_bytes(list(results.values()))
         return reduce(population, [results[chunk.index] for chunk in cut], cut)
 
+    def gather(self) -> int:
+        """Takes in workers that have become ready meanwhile, between evaluations, and returns how many are ready.
+
+        Raises:
+            ClusterError: No worker could start, or none for too long; or the cluster is gone.
+        """
+        try:
+            if joining := list(self._workers.joining):
+                ready, _ = ray.wait(joining, num_returns=len(joining), timeout=0)
+                self._take_in(ready)
+            self._look_after()
+        except ClusterError:
+            self._well = False
+            raise
+        return len(self._workers.ready)
+
+    @property
+    def wanted(self) -> int:
+        """Number of workers that should run."""
+        return self._workers.count
+
     def told(self, generation: int, evaluation: Evaluation) -> None:
         """Tells workers that replay the strategy to take their step while the driver takes its own."""
         if (messages := self._sync.told(generation, evaluation)) is not None:
             self._calls.tell(messages)
+
+    def film(self, order: FilmOrder) -> None:
+        """Films a centre in a process of its own, unless the film before is not finished."""
+        self._node.require()
+        self._films.begin(order)
+
+    def filmed(self, wait: float = 0.0) -> list[Filmed]:
+        """Returns a film that is finished."""
+        return self._films.done(wait)
 
     def status(self) -> Status:
         """Returns the number of workers that are ready, and the totals of the run."""
@@ -174,12 +236,23 @@ class RayPool(Pool):
             **vars(self._dispatch.counts),
             bytes_down=self._sync.bytes_down,
             bytes_up=self._bytes_up,
+            waited=self._waited,
+            nodes=self._workers.by_node(),
         )
 
     def close(self) -> None:
         """Closes the environments of the workers, ends the workers, and stops the cluster if this pool started it."""
         self._sync.close()
-        self._connection.close(self._workers.end)
+        with contextlib.suppress(Exception):
+            self._films.close()
+        leave(self._connection, self._workers.end, well=self._well)
+
+    def _what_for(self, population: Population, cut: Sequence[Chunk], results: Mapping[int, ChunkResult]) -> str:
+        """What is being waited for, in words."""
+        ready = len(self._workers.ready)
+        if not self._open or not ready:
+            return f"{ready:,} of {self._workers.count:,} workers ready"
+        return how_far(population, cut, results)
 
     def _bring_back(self, worker: int) -> None:
         """Arranges for the whole state to be sent to a worker whose copy of the strategy differs from the driver's."""
@@ -187,8 +260,11 @@ class RayPool(Pool):
         if worker not in self._astray:
             self._astray.add(worker)
             self._say(
-                f"Worker {worker} has come to other parameters than the driver, and gets all of them. If others do, "
-                "too (other processors or GPUs, or other libraries than the driver's), --sync broadcast is faster."
+                warning(
+                    f"Worker {worker} has come to other parameters than the driver, and gets all of them. If others "
+                    "do, too (other processors or GPUs, or other libraries than the driver's), --sync broadcast is "
+                    "faster."
+                )
             )
 
     def _hint(self, population: Population) -> None:
@@ -203,7 +279,8 @@ class RayPool(Pool):
         if not self._open and len(self._workers.ready) < self._minimum:
             return
         if not self._open and self._minimum > 1 and self._workers.joining:
-            self._say(f"{len(self._workers.ready)} of {self._workers.count} workers are there: training begins.")
+            there = f"{len(self._workers.ready)} of {self._workers.count} workers are there"
+            self._say(progress(f"{there}: training begins."))
         self._open = True
         now = time.monotonic()
         if assignments := self._dispatch.hand_out(now):
@@ -213,11 +290,15 @@ class RayPool(Pool):
 
     def _wait(self, results: dict[int, ChunkResult]) -> None:
         """Waits for an answer or a new worker, and handles all that have arrived."""
+        began, idle = time.monotonic(), not self._open or not self._workers.ready
         pending = [*self._calls.pending(), *self._workers.joining]
         if not pending:  # no worker is ready or starting
             time.sleep(POLL)
+            self._waited += time.monotonic() - began
             return
         ready, _ = ray.wait(pending, num_returns=1, timeout=POLL)
+        if idle:
+            self._waited += time.monotonic() - began
         if ready:  # and all others that have arrived meanwhile
             ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
         answers, lost = self._calls.collect(ready)
@@ -227,11 +308,15 @@ class RayPool(Pool):
                 self._lose(worker, death)
             except EvaluationError as error:
                 failures.append(error)
-        for number in self._workers.join([reference for reference in ready if reference in self._workers.joining]):
-            self._calls.joined(number, self._workers.ready[number], self._workers.nodes[number])
-            self._dispatch.joined(number)
+        self._take_in([reference for reference in ready if reference in self._workers.joining])
         if failures:  # raised last, so that all answers have been recorded
             raise failures[0]
+
+    def _take_in(self, references: Sequence[Any]) -> None:
+        """Makes workers that are ready take part."""
+        for number in self._workers.join(references):
+            self._calls.joined(number, self._workers.ready[number], self._workers.nodes[number])
+            self._dispatch.joined(number)
 
     def _take(self, answer: Answer, results: dict[int, ChunkResult]) -> Exception | None:
         """Handles one answer: a result, a cancelled chunk or an error.

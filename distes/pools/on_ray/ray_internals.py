@@ -14,6 +14,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from distes.errors.messages import warning
+
 worker: Any = ray._private.worker
 services: Any = ray._private.services
 constants: Any = ray._private.ray_constants
@@ -36,7 +38,7 @@ def redirect_messages(say: Callable[[str], None]) -> Callable[[], None]:
             first = message.strip().partition("\n")[0].partition(" Possible reasons include")[0]
             if first not in said:
                 said.add(first)
-                say(f"Ray: {first}")
+                say(warning(f"Ray: {first}"))
 
     def undo() -> None:
         worker.print_to_stdstream = before

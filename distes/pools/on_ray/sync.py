@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from distes.errors import ConfigurationError
+from distes.errors.messages import progress
 from distes.perturbations.base import Perturbation
 from distes.pools.device import visible_gpus
 from distes.pools.experiment import Experiment
@@ -209,7 +210,7 @@ def how_to_send(
     )  # the driver must have a GPU, too, for equal bits
     if strategy is None or sync == "broadcast" or (sync == "auto" and not pays):
         return Broadcast(put, get), dataclasses.replace(experiment, strategy=None)
-    say(f"Fitnesses travel, and each worker updates its own copy of the {size:,} parameters (sync: replay).")
+    say(progress(f"Fitnesses travel, and each worker updates its own copy of the {size:,} parameters (sync: replay)."))
     return Replay(put, strategy, experiment.perturbation), experiment
 
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from distes.pools.on_ray.ray_internals import forget_at_exit
 
+TURN_SECONDS = 0.1  # seconds between two words on what is being waited for
 NOTICE_SECONDS = 20.0  # seconds after which the user is told about the wait for Ray
 ABORT_SECONDS = 10.0  # seconds that an interrupted start may still take
 
@@ -39,20 +41,23 @@ class Thread:
         """Whether the call has returned or raised."""
         return self._answer.done()
 
-    def wait(self, seconds: float, say: Callable[[str], None], what: str) -> None:
+    def wait(
+        self, seconds: float, say: Callable[[str], None], what: str, turn: Callable[[], None] = lambda: None
+    ) -> None:
         """Waits for the call and raises what it raises. A long wait is announced to the user.
 
         Args:
             seconds: Seconds to wait.
             say: Takes a line for the user.
             what: Beginning of that line.
+            turn: Called again and again during the wait.
 
         Raises:
             TimeoutError: The call takes longer than `seconds`.
         """
-        if not self._has_finished_in(min(NOTICE_SECONDS, seconds)):
+        if not self._has_finished_in(min(NOTICE_SECONDS, seconds), turn):
             say(f"{what}; it is given up after {seconds:.0f} seconds (--start_timeout).")
-            if not self._has_finished_in(seconds - NOTICE_SECONDS):
+            if not self._has_finished_in(seconds - NOTICE_SECONDS, turn):
                 raise TimeoutError(f"no answer for {seconds:.0f} seconds")
         self._answer.result()
 
@@ -81,8 +86,13 @@ class Thread:
             self._thread.join(1)
         forget_at_exit()
 
-    def _has_finished_in(self, seconds: float) -> bool:
-        return not futures.wait([self._answer], min(max(0.0, seconds), threading.TIMEOUT_MAX)).not_done
+    def _has_finished_in(self, seconds: float, turn: Callable[[], None] = lambda: None) -> bool:
+        end = time.monotonic() + seconds
+        while futures.wait([self._answer], min(max(0.0, end - time.monotonic()), TURN_SECONDS)).not_done:
+            if time.monotonic() >= end:
+                return False
+            turn()
+        return True
 
     def _run(self, call: Callable[[], Any]) -> None:
         try:

@@ -1,6 +1,7 @@
 """The actors of a pool: starts them, adds those that are ready, replaces dead ones, and reports this to the user."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import ray
 from ray.exceptions import RayError
 
 from distes.errors import ClusterError
+from distes.errors.messages import progress, warning
 from distes.pools.device import WorkerPlace
 from distes.pools.on_ray.cluster import last_line
 from distes.pools.on_ray.deaths import Death
@@ -85,6 +87,13 @@ class RayWorkers:
         here = self.nodes[number] == ray.get_runtime_context().get_node_id()
         return death.of_process(self.places[number].pid, self.places[number].node, here=here)
 
+    def by_node(self) -> dict[str, int]:
+        """Returns the number of ready workers on each node, without addresses where names tell the nodes apart."""
+        full = {self.nodes[number]: self.places[number].node for number in self.ready}
+        short = {identity: name.partition(" (")[0] for identity, name in full.items()}
+        names = short if len(set(short.values())) == len(short) else full
+        return dict(Counter(names[self.nodes[number]] for number in self.ready))
+
     def replace(self, number: int, how: str) -> None:
         """Gives a worker up, reports why, and starts another. If many die, only some deaths are reported."""
         ray.kill(self.ready.pop(number))
@@ -92,7 +101,8 @@ class RayWorkers:
         now = time.monotonic()
         if self.restarted <= DEATHS_SAID or now - self._told > DEATH_SECONDS:
             others = f" ({self._untold} others died since the last line.)" if self._untold else ""
-            self._say(f"Worker {number} {how}; its chunks are done again, and another worker starts.{others}")
+            what = f"Worker {number} {how}; its chunks are done again, and another worker starts.{others}"
+            self._say(warning(what))
             self._told, self._untold = now, 0
         else:
             self._untold += 1
@@ -114,7 +124,7 @@ class RayWorkers:
         if self._shown and joined:
             where = ", ".join(sorted({self._places.pop(number).node for number in joined if number in self._places}))
             what = f"Worker {joined[0]} joins" if len(joined) == 1 else f"{len(joined)} workers join"
-            self._say(f"{what} on {where}: {len(self.ready)} of {self.count} are there.")
+            self._say(progress(f"{what} on {where}: {len(self.ready)} of {self.count} are there."))
         elif joined and not self.joining:
             self._show_places()
         return joined
@@ -156,12 +166,12 @@ class RayWorkers:
             if not constructor_raised(error):  # its node or process died; the constructor is not to blame
                 if reason != self._unready:
                     self._unready = reason
-                    self._say(f"A worker died before it was ready, and another one starts: {reason}")
+                    self._say(warning(f"A worker died before it was ready, and another one starts: {reason}"))
                 self._missing += 1
                 return None
             if reason not in self._refusals:
                 self._refusals.add(reason)
-                self._say(f"A worker could not start: {reason}")
+                self._say(warning(f"A worker could not start: {reason}"))
             if not self.ready and not self.joining:
                 raise ClusterError(f"No worker could start: {reason}") from error
             return None
@@ -180,6 +190,6 @@ class RayWorkers:
             for row in rows:
                 self._say(", ".join(f"{column} {value}" for column, value in zip(COLUMNS, row, strict=True)))
         before, self._shown = mixed(self._shown), [*self._shown, *places.values()]
-        warning = mixed(self._shown)
-        if warning is not None and before is None:
-            self._say(warning)
+        differ = mixed(self._shown)
+        if differ is not None and before is None:
+            self._say(warning(differ))

@@ -30,6 +30,20 @@ class Monitor(ABC):
             Exception: Any; `Monitors` reports it and continues.
         """
 
+    def film(self, gif: bytes, metrics: Metrics) -> None:
+        """Shows or records a film of the centre; called now and then if the run makes films (`film_every`).
+
+        By default it does nothing.
+
+        Args:
+            gif: An animated GIF.
+            metrics: The `generation` whose centre it is and its `timesteps`; later ones may have been recorded already.
+
+        Raises:
+            Exception: Any; `Monitors` reports it and continues.
+        """
+        return
+
     def finish(self, result: Metrics) -> None:
         """Shows or records how a run ended; called once, before `close`, unless the run was interrupted.
 
@@ -80,6 +94,12 @@ class Monitors(Monitor):
         for monitor in self.monitors:
             if not _among(monitor, self._broken):
                 self._attempt(monitor, lambda monitor=monitor: monitor.record(metrics, fitness_N2))  # type: ignore[misc]
+
+    def film(self, gif: bytes, metrics: Metrics) -> None:
+        """Passes a film to all monitors but those that are broken."""
+        for monitor in self.monitors:
+            if not _among(monitor, self._broken):
+                self._attempt(monitor, lambda monitor=monitor: monitor.film(gif, metrics))  # type: ignore[misc]
 
     def finish(self, result: Metrics) -> None:
         """Passes the end of the run to all monitors but those that are broken."""

@@ -2,36 +2,39 @@
 
 import contextlib
 import math
-import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
 import rich.console
 from numpy.typing import NDArray
 from rich.live import Live
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from distes.errors.messages import Level, level_of
+from distes.runs.monitors import wording
 from distes.runs.monitors.base import Metrics, Monitor
 from distes.runs.monitors.sparkline import sparkline
+from distes.runs.monitors.wording import duration, number
 from distes.runs.terminal import UNWRITABLE, write
 
 REFRESH_SECONDS = 0.125  # between two updates of the table; more than 8 a second are not noticed
 NARROWEST = 20  # columns; the table is unreadable in a narrower terminal
-PROGRESS = re.compile(r" \.\.\.$|are there(?:: training begins)?\.$")  # lines that quiet runs do not show
 CURVE_MARGIN = 20  # columns beside a curve in the table
-HEADER = ("gen", "timesteps", "time", "fitness", "best", "evaluation", "steps/s")
-WIDTHS = (6, 11, 7, 16, 9, 17, 8)  # of the columns of plain lines, together within 80 characters
-PHASES = ("time/evaluate", "time/update", "time/ask", "time/record")
+MOST_SCALARS = 4  # of the task's, that are shown
+WAIT_SECONDS = 5.0  # between two plain lines of what is being waited for
+LONG_SECONDS = 2.0  # after which the table shows how far the generation is
 
 
 class Console(Monitor):
     """Shows the progress of a run: as a live table if `stream` is a terminal, otherwise as lines.
 
-    Everything is drawn within `record`, `say`, `table` and `close`, never in a thread, so Ctrl-C and debuggers work as
-    usual. While the table is shown, other output appears above it. The last table stays on the screen.
+    Until the first generation is recorded, it shows what is being waited for. Everything is drawn within its methods,
+    never in a thread, so Ctrl-C and debuggers work as usual. While the table is shown, other output appears above it.
+    The last table stays on the screen.
     """
 
     def __init__(
@@ -42,7 +45,6 @@ class Console(Monitor):
         max_seconds: float | None = None,
         target_fitness: float | None = None,
         title: str = "distes",
-        in_process: bool = False,
         stream: TextIO | None = None,
         live: bool | None = None,
         line_seconds: float = 1.0,
@@ -56,16 +58,15 @@ class Console(Monitor):
             max_seconds: The run's limit of seconds, or None.
             target_fitness: The mean fitness that an evaluation must reach; None or infinity for no target.
             title: Title of the table.
-            in_process: Whether members are evaluated in this process, so that there are no workers to count.
             stream: The stream to write to; None for standard output.
             live: Whether to show the table; None shows it if the stream is a terminal that can display it and no
                 debugger is attached.
             line_seconds: Minimum time between two plain lines in seconds; the first and the last line always appear.
-            quiet: Whether to show only warnings and what `say` shows besides progress.
+            quiet: Whether to show notes and warnings only, see `distes.errors.messages`.
         """
         self._budgets = {"generation": generations, "timesteps": total_timesteps, "seconds": max_seconds}
         self._target = None if target_fitness == math.inf else target_fitness
-        self._title, self._in_process, self._quiet = title, in_process, quiet
+        self._title, self._quiet = title, quiet
         self._stream = sys.stdout if stream is None else stream
         self._terminal = rich.console.Console(file=self._stream)
         capable = self._terminal.is_terminal and not self._terminal.is_dumb_terminal
@@ -78,6 +79,11 @@ class Console(Monitor):
         self._evaluations: list[float] = []  # means of the centre's evaluations
         self._evaluated = 0  # the generation of the last one
         self._headed = False  # whether the plain lines have their header
+        self._scalars: list[str] = []  # that have a column in plain lines
+        self._warnings = wording.Warnings()
+        self._spinner = Spinner("dots")
+        self._now = ""  # how far a long generation is
+        self._began = self._spoke_at = self._recorded_at = time.monotonic()
         self._drawn_at = -math.inf
         self._drawn = True
 
@@ -92,19 +98,57 @@ class Console(Monitor):
             self._evaluated = int(metrics["generation"])
         if self._first is None:
             self._first = {key: float(metrics[key]) for key in self._budgets}
-        self._drawn = False
+        self._drawn, self._now, self._recorded_at = False, "", time.monotonic()
         if time.monotonic() - self._drawn_at >= (REFRESH_SECONDS if self._is_live else self._line_seconds):
             self._draw()
 
     def say(self, line: str) -> None:
-        """Shows one line, above the live table if there is one. Does nothing if the terminal or pipe is gone."""
-        if self._quiet and PROGRESS.search(line):
+        """Shows one line, above the live table if there is one. Does nothing if the terminal or pipe is gone.
+
+        Args:
+            line: A text, or a message with a level. The table repeats the last warnings.
+        """
+        level = level_of(line)
+        if self._quiet and level is Level.PROGRESS:
             return
+        if level is Level.WARNING:
+            self._warnings.add(" ".join(line.split()))
+        self._spoke_at = time.monotonic()
         with contextlib.suppress(*UNWRITABLE):
             if self._live is not None:
                 self._live.console.print(Text(line), soft_wrap=True)
             else:
                 self._print(line)
+
+    def warned(self, text: str) -> None:
+        """Takes a warning that is shown elsewhere, for the table."""
+        self._warnings.add(" ".join(text.split()))
+
+    def waiting(self, text: str) -> None:
+        """Shows what is being waited for: beside a spinner, or as a line every `WAIT_SECONDS` at most.
+
+        After the first generation, the table shows how far the present one is, if that takes long.
+
+        Args:
+            text: Such as `starting Ray` or `3 of 8 workers ready`; may be given again and again.
+        """
+        now = time.monotonic()
+        if self._quiet or (self._first is not None and not self._is_live):
+            return
+        with contextlib.suppress(*UNWRITABLE):
+            if not self._is_live:
+                if now - self._spoke_at >= WAIT_SECONDS:
+                    self._spoke_at = now
+                    self._print(f"{text} ({duration(now - self._began)}) ...")
+            elif now - self._drawn_at < REFRESH_SECONDS:
+                return
+            elif self._first is None:
+                self._drawn_at = now
+                self._spinner.update(text=Text(f"{text} ({now - self._began:.0f}s)"))
+                self._show(self._spinner)
+            elif now - self._recorded_at >= LONG_SECONDS:
+                self._now = text
+                self._draw()
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Shows a small table, above the live one if there is one; in a file or a pipe, one line per row.
@@ -135,20 +179,24 @@ class Console(Monitor):
         finally:
             if self._live is not None:
                 live, self._live = self._live, None
+                live.transient = self._first is None  # a spinner leaves nothing
                 live.stop()
 
     def _draw(self) -> None:
         self._drawn_at, self._drawn = time.monotonic(), True
         if not self._is_live:
             if not self._headed:
-                self._headed = True
-                self._print(_cells(HEADER))
-            self._print(_line(self._latest, self._evaluated))
+                self._headed, self._scalars = True, wording.scalars(self._latest)[:MOST_SCALARS]
+                self._print(wording.header(self._scalars))
+            self._print(wording.line_of(self._latest, self._evaluated, self._scalars))
             return
+        self._show(self._table())
+
+    def _show(self, what: Table | Spinner) -> None:
         if self._live is None:
             self._live = Live(console=self._terminal, auto_refresh=False)
             self._live.start()
-        self._live.update(self._table(), refresh=True)
+        self._live.update(what, refresh=True)
 
     def _print(self, line: str) -> None:
         write(f"{line}\n", self._stream)
@@ -156,9 +204,10 @@ class Console(Monitor):
     def _table(self) -> Table:
         width = min(50, self._terminal.width)  # a minimum: a table whose width changes with its numbers flickers
         table = Table(title=self._title, title_justify="left", show_header=False, min_width=width)
-        table.add_column(no_wrap=True, style="dim")
+        rows = list(self._rows())
+        table.add_column(no_wrap=True, style="dim", min_width=max(len(name) for name, _ in rows))
         table.add_column(no_wrap=True, ratio=1)
-        for name, value in self._rows():
+        for name, value in rows:
             table.add_row(name, Text(value))
         return table
 
@@ -167,27 +216,38 @@ class Console(Monitor):
         yield "generation", self._progress("generation")
         yield "timesteps", self._progress("timesteps")
         yield "time", f"{duration(m['seconds'])}{self._time_left()}"
-        yield "fitness", _spread(m, "fitness") + _optional(m, "fitness/max", ", best {}")
+        if self._now:
+            yield "now", self._now
+        yield "fitness", wording.spread(m, "fitness") + wording.optional(m, "fitness/max", ", best {}")
         if "eval/mean" in m:
             target = "" if self._target is None else f" (target {number(self._target)})"
             old = f", in generation {self._evaluated:,}" if self._evaluated != m["generation"] else ""
-            yield "evaluation", _spread(m, "eval") + _episodes(m) + target + old
+            over = f" over {m['eval/episodes']:,}" if "eval/episodes" in m else ""
+            yield "evaluation", wording.spread(m, "eval") + over + target + old
             if len(self._evaluations) > 1:
                 width = min(50, self._terminal.width) - CURVE_MARGIN
                 yield "", sparkline(self._evaluations, max(1, width))
+        for name in wording.scalars(m)[:MOST_SCALARS]:
+            centre = wording.optional(m, f"eval/info/{name}", ", centre {}")
+            yield name, f"{number(m[f'info/{name}'])}{centre}"
         if "episode/length" in m:
             yield "episode length", number(m["episode/length"])
         if "rate/timesteps" in m:
-            yield "speed", f"{m['rate/timesteps']:,.0f} steps/s" + _optional(m, "rate/episodes", ", {} episodes/s")
+            episodes = wording.optional(m, "rate/episodes", ", {} episodes/s")
+            yield "speed", f"{m['rate/timesteps']:,.0f} steps/s{episodes}"
         if "workers/alive" in m:
-            yield "workers", _workers(m, self._in_process)
+            yield "workers", wording.workers(m)
+            if nodes := wording.nodes(m):
+                yield "", nodes
         if "norm/step_over_centre" in m:
             yield "step / centre", f"{m['norm/step_over_centre']:.2g}"
         if "sigma" in m:
             rate = f", learning rate {m['learning_rate']:.3g}" if "learning_rate" in m else ""
             yield "sigma", f"{m['sigma']:.3g}{rate}"
-        if phases := _phases(m):
+        if phases := wording.phases(m):
             yield "time by phase", phases
+        for number_of, text in enumerate(self._warnings):
+            yield ("" if number_of else "warnings"), text
 
     def _progress(self, key: str) -> str:
         budget = self._budgets[key]
@@ -208,72 +268,7 @@ class Console(Monitor):
 def _knows_letters(stream: TextIO | None) -> bool:
     """Returns whether the stream's encoding has the characters of the live table."""
     try:
-        "±╭─▁█".encode(getattr(stream, "encoding", None) or "utf-8")
+        "±╭─▁█⠋".encode(getattr(stream, "encoding", None) or "utf-8")
     except (UnicodeError, LookupError):
         return False
     return True
-
-
-def duration(seconds: float) -> str:
-    """Formats seconds: `8.3s`, `4m 05s`, `3h 07m`, `2d 04h`; `inf` and `nan` as Python prints them."""
-    if not math.isfinite(seconds):
-        return str(float(seconds))
-    if seconds < 59.95:
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60)):
-        if whole >= size:
-            return f"{whole // size}{unit} {whole % size // part:02d}{smaller}"
-    return f"{whole // 60}m {whole % 60:02d}s"
-
-
-def number(value: float) -> str:
-    """Formats a number: with two decimals for 0 and magnitudes from 0.01 to 1e7, otherwise with three digits."""
-    return f"{value:,.2f}" if value == 0 or 0.01 <= abs(value) < 1e7 else f"{value:.3g}"
-
-
-def _line(m: Mapping[str, Any], evaluated: int) -> str:
-    """Formats the metrics of one generation as a line below `HEADER`.
-
-    Args:
-        m: The metrics.
-        evaluated: The generation of the evaluation, which is named if it is another one.
-    """
-    evaluation = ""
-    if "eval/mean" in m:
-        evaluation = _spread(m, "eval") + (f" ({evaluated:,})" if evaluated != m["generation"] else "")
-    speed = f"{m['rate/timesteps']:,.0f}" if "rate/timesteps" in m else ""
-    cells = f"{m['generation']:,}", f"{m['timesteps']:,}", duration(m["seconds"]), _spread(m, "fitness")
-    return _cells((*cells, number(m["fitness/max"]) if "fitness/max" in m else "", evaluation, speed))
-
-
-def _cells(cells: Sequence[str]) -> str:
-    return " ".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True)).rstrip()
-
-
-def _spread(m: Mapping[str, Any], group: str) -> str:
-    return number(m[f"{group}/mean"]) + _optional(m, f"{group}/std", " ± {}")
-
-
-def _episodes(m: Mapping[str, Any]) -> str:
-    return f" over {m['eval/episodes']:,}" if "eval/episodes" in m else ""
-
-
-def _optional(m: Mapping[str, Any], key: str, form: str) -> str:
-    return form.format(number(m[key])) if key in m else ""
-
-
-def _workers(m: Mapping[str, Any], in_process: bool) -> str:
-    text = "this process" if in_process else f"{m['workers/alive']:,}"
-    if "workers/utilisation" in m:
-        text += f", {m['workers/utilisation']:.0%} busy"
-    if m.get("workers/restarted"):
-        text += f", {m['workers/restarted']:,} restarted"
-    return text
-
-
-def _phases(m: Mapping[str, Any]) -> str:
-    """Formats each phase's share of the generation's time; empty if no time was recorded."""
-    seconds = {key.removeprefix("time/"): m[key] for key in PHASES if key in m}
-    total = sum(seconds.values())
-    return " ".join(f"{name} {value / total:.0%}" for name, value in seconds.items()) if total > 0 else ""

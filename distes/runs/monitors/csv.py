@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from distes.runs import atomic_files
+from distes.runs.metrics_file import read_rows
 from distes.runs.monitors.base import Metrics, Monitor
 
 
@@ -29,9 +29,8 @@ class Csv(Monitor):
         Raises:
             OSError: A file cannot be read or written.
         """
-        self._path, self._columns, self._rows = path, list[str](), list[Metrics]()
-        text = history.read_text() if history.exists() else ""
-        self._rows = [json.loads(line) for line in text.splitlines()]
+        self._path = path
+        self._rows = list[Metrics](read_rows(history, damaged=True))
         self._columns = list(dict.fromkeys(name for row in self._rows for name in row))
         self._write_anew()
 
@@ -52,12 +51,8 @@ class Csv(Monitor):
             self._write_anew()
             return
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
-        size = os.fstat(descriptor).st_size
         try:
-            atomic_files.write_all(descriptor, self._lines([metrics]))
-        except OSError:
-            os.ftruncate(descriptor, size)
-            raise
+            atomic_files.append(descriptor, self._lines([metrics]))
         finally:
             os.close(descriptor)
 

@@ -4,9 +4,10 @@ TensorBoard sorts tags by name, so the names of the groups put what one looks fo
 (the population), `info`, `strategy`, and last `system`. `metrics.jsonl` has the names that scripts rely on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+FILM = "info/film"
 FINAL = "eval/final"  # the final score; the first of its group, which TensorBoard's table of runs shows by default
 
 
@@ -115,6 +116,12 @@ OF_SYSTEM = [
     _system("time/ask", "Seconds for the strategy to ask."),
     _system("time/evaluate", "Seconds for the evaluation of population and centre."),
     _system("time/update", "Seconds for shaping, gradient estimate and optimiser."),
+    _system(
+        "time/wait",
+        "Seconds of the generation in which no worker was ready to evaluate, as when workers start. They are not part "
+        "of `time/evaluate`, nor of rates.",
+        counts_faults=True,
+    ),
     _system("time/record", "Seconds for monitors and checkpoint of the generation before."),
     _system(
         "workers/utilisation",
@@ -138,19 +145,34 @@ DERIVED = [
         "**The final score**: mean return of the final centre over `final_episodes` episodes, at the end of the run.",
     ),
     Entry("", "fitness/histogram", "Histogram of the members' fitness."),
+    Entry("", FILM, "An episode of the centre, on the page Images (`--film_every N`)."),
+]
+# Those that a task names, for the documentation; `entry_of` makes the entries of a run.
+OF_TASK = [
+    _same(
+        "info/NAME", "Mean over the members of a number that `--task.log_info NAME` asks for, or that the task reports."
+    ),
+    _same("eval/info/NAME", "The same of the centre: mean over its episodes."),
 ]
 GLOSSARY = {entry.key: entry for entry in (*OF_CENTRE, *OF_POPULATION, *OF_STRATEGY, *OF_SYSTEM)}
+TAGS = {entry.tag for entry in GLOSSARY.values()}
 DESCRIPTIONS = {entry.tag: entry.text for entry in (*GLOSSARY.values(), *DERIVED)}
 
 
-def entry_of(key: str) -> Entry:
-    """Returns the entry of a metric; one is made for a metric of a user's strategy.
+def entry_of(key: str, scalars: Mapping[str, str] | None = None) -> Entry:
+    """Returns the entry of a metric; one is made for a scalar that a task names, or a metric of a user's strategy.
 
     Args:
         key: The metric's name in `metrics.jsonl`.
+        scalars: What the task's scalars mean, by name.
     """
     if key in GLOSSARY:
         return GLOSSARY[key]
+    for start, whose in (("info/", "Mean over the members"), ("eval/info/", "Mean over the centre's episodes")):
+        if key.startswith(start):
+            name = key.removeprefix(start)
+            what = (scalars or {}).get(name, f"`{name}`, as the task reports it")
+            return Entry(key, f"{key}_of_info" if key in TAGS else key, f"{whose}: {what}.")
     return _strategy(key, f"`{key}`, as the strategy's `tell` returned it.")
 
 
@@ -163,5 +185,5 @@ def markdown() -> str:
 
 def _rows() -> Iterator[tuple[str, str, str]]:
     """Yields tag, key and text of all metrics, in the order in which TensorBoard shows them."""
-    entries = [*GLOSSARY.values(), *DERIVED]
+    entries = [*GLOSSARY.values(), *DERIVED, *OF_TASK]
     yield from ((one.tag, one.key, one.text) for one in sorted(entries, key=lambda one: one.tag))

@@ -1,15 +1,13 @@
 """Records metrics in a file, one line of strict JSON per generation."""
 
-import json
-import math
 import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from distes.runs.atomic_files import write_all
+from distes.runs.atomic_files import append
+from distes.runs.metrics_file import encode
 from distes.runs.monitors.base import Metrics, Monitor
 
 
@@ -42,13 +40,7 @@ class Jsonl(Monitor):
             OSError: The line cannot be written.
         """
         del fitness_N2
-        line = json.dumps({key: _plain(value) for key, value in metrics.items()}, allow_nan=False) + "\n"
-        size = os.fstat(self._descriptor).st_size
-        try:
-            write_all(self._descriptor, line.encode())
-        except OSError:
-            os.ftruncate(self._descriptor, size)
-            raise
+        append(self._descriptor, encode(metrics))
 
     def close(self) -> None:
         """Syncs the file to the disk and closes it."""
@@ -56,11 +48,3 @@ class Jsonl(Monitor):
             os.fsync(self._descriptor)
         finally:
             os.close(self._descriptor)
-
-
-def _plain(value: float | int | str) -> float | int | str:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value

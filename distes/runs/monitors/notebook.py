@@ -9,7 +9,7 @@ from IPython.display import HTML, display
 from numpy.typing import NDArray
 
 from distes.runs.monitors.base import Metrics, Monitor
-from distes.runs.monitors.console import duration, number
+from distes.runs.monitors.wording import duration, number
 
 REFRESH_SECONDS = 0.5
 
@@ -40,6 +40,12 @@ class Notebook(Monitor):
         """Prints a message."""
         print(line)
 
+    def waiting(self, text: str) -> None:
+        """Shows what is being waited for, until the first generation."""
+        if not self._latest and time.monotonic() - self._drawn_at >= REFRESH_SECONDS:
+            self._drawn_at = time.monotonic()
+            self._put(HTML(f"<b>{escape(self._title)}</b><br>{escape(text)} ..."))  # type: ignore[no-untyped-call]
+
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Prints a row at a time."""
         for row in rows:
@@ -63,6 +69,9 @@ class Notebook(Monitor):
             rows["speed"] = f"{m['rate/timesteps']:,.0f} steps/s"
         cells = "".join(f"<tr><td>{name}</td><td>{escape(value)}</td></tr>" for name, value in rows.items())
         page: Any = HTML(f"<b>{escape(self._title)}</b><table>{cells}</table>")  # type: ignore[no-untyped-call]
+        self._put(page)
+
+    def _put(self, page: Any) -> None:
         if self._handle is None:
             self._handle = display(page, display_id=True)  # type: ignore[no-untyped-call]
         else:

@@ -2,12 +2,19 @@
 
 import math
 import re
+import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_SCALAR, DataClass, Summary, SummaryMetadata
+from tensorboard.compat.proto.summary_pb2 import (
+    DATA_CLASS_BLOB_SEQUENCE,
+    DATA_CLASS_SCALAR,
+    DataClass,
+    Summary,
+    SummaryMetadata,
+)
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -80,11 +87,33 @@ def yaml_text(tag: str, text: str) -> Summary.Value:
     return _of_bytes(f"{tag}/text_summary", metadata, f"{fence}yaml\n{text.rstrip()}\n{fence}".encode())
 
 
-def layout() -> Summary.Value:
-    """Returns the layout of TensorBoard's page "Custom Scalars"."""
+def animation(tag: str, gif: bytes, description: str | None = None) -> Summary.Value:
+    """Returns an animated GIF, which TensorBoard shows among images.
+
+    Args:
+        tag: The tag.
+        gif: The file.
+        description: As in `scalar`.
+    """
+    width, height = struct.unpack("<HH", gif[6:10])
+    metadata = None if description is None else described(description, "images", DATA_CLASS_BLOB_SEQUENCE)
+    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
+    return Summary.Value(tag=tag, image=image, metadata=metadata)
+
+
+def layout(scalars: Sequence[str] = ()) -> Summary.Value:
+    """Returns the layout of TensorBoard's page "Custom Scalars".
+
+    Args:
+        scalars: Names of the scalars that the task reports; each has a chart.
+    """
+    reported: dict[str, Band | list[str]] = {
+        f"{name}: members and centre": [f"(eval/)?info/{re.escape(name)}"] for name in scalars
+    }
+    charts_of = {**LAYOUT, **({"What does the task report?": reported} if scalars else {})}
     categories = [
         layout_pb2.Category(title=title, chart=[_chart(name, tags) for name, tags in charts.items()])
-        for title, charts in LAYOUT.items()
+        for title, charts in charts_of.items()
     ]
     content = layout_pb2.Layout(category=categories).SerializeToString()
     return _of_bytes(custom_scalars.CONFIG_SUMMARY_TAG, custom_scalars.create_summary_metadata(), content)

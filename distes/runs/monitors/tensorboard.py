@@ -1,7 +1,5 @@
 """Writes what TensorBoard shows: curves with descriptions, charts of what matters, a table of runs, histograms."""
 
-import contextlib
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_TENSOR, Summary
 
+from distes.runs.metrics_file import read_rows
 from distes.runs.monitors.base import Metrics, Monitor
 from distes.runs.monitors.event_file import EventFile, set_aside_other_axes
-from distes.runs.monitors.glossary import DESCRIPTIONS, entry_of
+from distes.runs.monitors.glossary import DESCRIPTIONS, FILM, entry_of
 from distes.runs.monitors.histogram import histogram
-from distes.runs.monitors.summaries import described, finished, hyperparameters, layout, scalar, yaml_text
+from distes.runs.monitors.summaries import animation, described, finished, hyperparameters, layout, scalar, yaml_text
 
 Axis = Literal["timesteps", "generations"]
 COUNTED_BY = {"timesteps": "timesteps", "generations": "generation"}  # axis to metric
@@ -36,6 +35,7 @@ class TensorBoard(Monitor):
         resumed_from: Metrics | None = None,
         configuration_text: str = "",
         configuration: Mapping[str, Any] | None = None,
+        scalars: Mapping[str, str] | None = None,
     ) -> None:
         """Starts a new event file.
 
@@ -47,6 +47,7 @@ class TensorBoard(Monitor):
                 the directory's `metrics.jsonl` is recorded anew. None for a new run.
             configuration_text: The resolved configuration, shown on the page "Text".
             configuration: Its values by key, a row of the page "HParams"; None for no such row.
+            scalars: What the scalars mean that the task reports, by name; None for none.
 
         Raises:
             OSError: The file cannot be created or written.
@@ -57,7 +58,8 @@ class TensorBoard(Monitor):
         self._file = EventFile(directory, axis, None if resumed_from is None or again else done + 1)
         self._step, self._described = done, set[str]()
         self._silent: dict[str, tuple[int, float]] = {}  # step and value of counts that have always been 0
-        beginning = [layout()]
+        self._scalars = dict(scalars or {})
+        beginning = [layout(list(self._scalars))]
         if configuration_text:
             beginning.append(yaml_text("configuration", configuration_text))
         if configuration is not None:
@@ -81,7 +83,7 @@ class TensorBoard(Monitor):
         for key, value in metrics.items():
             if isinstance(value, str):
                 continue
-            entry = entry_of(key)
+            entry = entry_of(key, self._scalars)
             if entry.counts_faults and entry.tag not in self._described:
                 if value == 0:
                     self._silent[entry.tag] = self._step, value
@@ -94,6 +96,14 @@ class TensorBoard(Monitor):
             metadata = None if description is None else described(description, "histograms", DATA_CLASS_TENSOR)
             values.append(Summary.Value(tag=tag, histo=counts, metadata=metadata))
         self._file.write(self._step, values)
+
+    def film(self, gif: bytes, metrics: Metrics) -> None:
+        """Writes a film of the centre, which TensorBoard shows on the page "Images".
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        self._file.write(int(metrics[self._counted]), [animation(FILM, gif, self._once(FILM, DESCRIPTIONS[FILM]))])
 
     def finish(self, result: Metrics) -> None:
         """Writes the final score, and that the run has ended.
@@ -122,13 +132,6 @@ class TensorBoard(Monitor):
 
     def _record_again(self, path: Path, generations: int) -> None:
         """Records the lines of a `metrics.jsonl` up to a generation; there are no histograms of these."""
-        with contextlib.suppress(FileNotFoundError), path.open() as lines:
-            for line in lines:
-                metrics = {key: _number(value) for key, value in json.loads(line).items()}
-                if int(metrics["generation"]) <= generations:
-                    self.record(metrics, np.empty((0, 2)))
-
-
-def _number(value: Any) -> float | int | str:
-    """Returns the number that `Jsonl` wrote as a text, such as "NaN"; other values as they are."""
-    return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
+        for metrics in read_rows(path, damaged=True):
+            if metrics["generation"] <= generations:
+                self.record(metrics, np.empty((0, 2)))

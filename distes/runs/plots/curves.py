@@ -1,5 +1,6 @@
 """Learning curves: a metric over timesteps, seconds or generations, a curve with a band for each group of runs."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from distes.errors import ConfigurationError, did_you_mean
-from distes.runs.groups import Group, group_runs, task_name
-from distes.runs.history import History, find_runs, read_history
+from distes.errors import ConfigurationError, DistesWarning, RunDirectoryError, did_you_mean
+from distes.runs.groups import Group, group_runs, score_name, task_name
+from distes.runs.history import History, read_runs
 from distes.runs.plots.bands import Band, Curve, band, describe
 from distes.runs.plots.style import COLOURS, DASHES, axes_of, number_axes, styled
 
@@ -49,7 +50,8 @@ def plot_curves(
 
     Raises:
         ConfigurationError: An argument is wrong, or there is no run.
-        RunDirectoryError: A run cannot be read, or has not recorded the metric.
+        RunDirectoryError: A path is not a directory, or no run can be read and has recorded the metric. Of several,
+            those that cannot be drawn are left out, with a warning.
     """
     if x not in ALONG:
         raise ConfigurationError(f"x must be one of {', '.join(ALONG)}; got {x!r}.{did_you_mean(x, ALONG)}")
@@ -57,10 +59,16 @@ def plot_curves(
         raise ConfigurationError(f"smooth must be at least 1, the number of values to average; got {smooth}.")
     if not run_dirs:
         raise ConfigurationError("There is no run to draw: name at least one run directory.")
-    runs = [read_history(path) for path in find_runs(list(run_dirs))]
+    runs, left_out = read_runs(run_dirs)
     y = _metric(runs) if y is None else y
+    curves = {run.path: curve.smoothed(smooth) for run in runs if (curve := _curve(run, x, y, left_out)) is not None}
+    if not curves:
+        raise RunDirectoryError(" ".join(left_out.values()))
+    for why in left_out.values():
+        warnings.warn(f"Left out: {why}", DistesWarning, stacklevel=2)
+    runs = [run for run in runs if run.path in curves]
     groups = group_runs(runs, by)
-    bands = [band([_curve(run, x, y).smoothed(smooth) for run in group.runs]) for group in groups]
+    bands = [band([curves[run.path] for run in group.runs]) for group in groups]
     with styled():
         figure, axes = axes_of(figure)
         unit, x_label = _x_axis(x, max(float(one.x[-1]) for one in bands))
@@ -76,8 +84,13 @@ def plot_curves(
     return figure
 
 
-def _curve(run: History, x: str, y: str) -> Curve:
-    at, values = run.column(y, ALONG[x])
+def _curve(run: History, x: str, y: str, left_out: dict[Path, str]) -> Curve | None:
+    """A run's curve; None if it has none, and then `left_out` says why."""
+    try:
+        at, values = run.column(y, ALONG[x])
+    except RunDirectoryError as error:
+        left_out[run.path] = str(error)
+        return None
     return Curve(at, values, run.finished)
 
 
@@ -102,7 +115,7 @@ def _x_axis(x: str, longest: float) -> tuple[float, str]:
 
 
 def _y_label(y: str, run: History) -> str:
-    what = "fitness" if run.setting("task") != "Gym" else "return"
+    what = score_name(run)
     return {
         "eval/mean": f"mean {what} of the centre",
         "fitness/mean": f"mean {what} of the population",

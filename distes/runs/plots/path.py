@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from distes.errors import RunDirectoryError
 from distes.runs.checkpoint import Checkpoints
-from distes.runs.groups import task_name
-from distes.runs.history import History, read_history
+from distes.runs.groups import score_name, task_and_strategy
+from distes.runs.history import History, as_float, read_history
 from distes.runs.plots.style import GREY, axes_of, compact, styled
 
 FEWEST = 3  # centres, since two lie on a line
@@ -53,13 +53,12 @@ def plot_path(run_dir: Path | str, *, title: str | None = None, figure: Figure |
         count = len(generations_C)
         for index in range(len(paths)):
             drawn = _draw(axes, on_axes[index * count : (index + 1) * count], fitness_C)
-        what = "fitness" if run.setting("task") != "Gym" else "return"
-        bar = figure.colorbar(drawn, ax=axes, label=f"mean {what} of the centre", format=compact, aspect=30)
+        bar = figure.colorbar(drawn, ax=axes, label=f"mean {score_name(run)} of the centre", format=compact, aspect=30)
         bar.outline.set_visible(False)
         for axis, share, name in zip("xy", shares, ("first", "second"), strict=True):
             axes.set(**{f"{axis}label": f"{name} principal axis ({share:.0%} of variance)"})
         axes.set_aspect("equal", adjustable="datalim")
-        axes.set_title(title or f"{task_name(run)}, {run.setting('strategy')}: path of the centre", fontweight="bold")
+        axes.set_title(title or f"{task_and_strategy(run)}: path of the centre", fontweight="bold")
     return figure
 
 
@@ -115,9 +114,9 @@ def _fitness(run: History, generations_C: NDArray[np.float64]) -> NDArray[np.flo
     """The mean fitness of the centre after each generation, interpolated between evaluations, (C,)."""
     generation, mean = run.column("eval/mean")
     after = generation - 1  # the centre that is evaluated along with a generation is that before its step
-    final = None if run.result is None else run.result.get("eval_mean")
-    if run.result is not None and isinstance(final, int | float):
-        after, mean = np.append(after, run.result["generation"]), np.append(mean, final)
+    ended, final = (as_float((run.result or {}).get(key)) for key in ("generation", "eval_mean"))
+    if np.isfinite([ended, final]).all():
+        after, mean = np.append(after, ended), np.append(mean, final)
     return np.interp(generations_C, after, mean)
 
 

@@ -82,8 +82,8 @@ def drive(options: argparse.Namespace) -> None:
         evaluation = pool.evaluate(strategy.ask(), lambda: False)
         steps = evaluation.fitness_N2.min(), evaluation.fitness_N2.max()
         done = time.monotonic()
-        pool.told(len(rows), evaluation.without_moments())
-        strategy.tell(evaluation.without_moments())
+        pool.told(len(rows), evaluation.to_learn_from())
+        strategy.tell(evaluation.to_learn_from())
         arrived = [received(node) - start for node, start in zip(options.counted, before, strict=True)]
         rows.append((max(arrived) / 1e6, steps[0] - asked, steps[1] - asked, steps[0] - answered))
         answered = done

@@ -44,7 +44,7 @@ def test_groups_of_tags_are_sorted_from_learning_to_machinery() -> None:
 
 def test_every_metric_of_a_run_is_in_the_glossary() -> None:
     recorded = {key for line in train(sphere(), generations=2).lines for key, value in line.items()}
-    assert recorded - GLOSSARY.keys() == {"params/sha256", "noise/fingerprint"}
+    assert recorded - GLOSSARY.keys() == {"params/sha256", "noise/fingerprint", "workers/place"}
 
 
 def test_each_tag_is_described_once(tmp_path: Path) -> None:

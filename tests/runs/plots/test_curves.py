@@ -12,7 +12,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from distes.cli import main
-from distes.errors import ConfigurationError, RunDirectoryError
+from distes.errors import ConfigurationError, DistesWarning, RunDirectoryError
 from distes.runs.plots.bands import Curve, band
 from distes.runs.plots.curves import plot_curves
 from tests.support.recorded_runs import configuration, record
@@ -147,3 +147,20 @@ def test_a_run_without_a_finite_value_is_named(tmp_path: Path) -> None:
     run = record(tmp_path / "run", [math.nan])
     with pytest.raises(RunDirectoryError, match="has no value of 'eval/mean'"):
         plot_curves([run])
+
+
+def test_runs_that_cannot_be_drawn_are_left_out(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seeds = [runs / "sigma=0.1" / f"seed={seed}" for seed in range(4)]
+    (seeds[0] / "metrics.jsonl").write_text("")
+    (seeds[1] / "metrics.jsonl").write_text("{}\n[]\n")
+    (seeds[2] / "metrics.jsonl").write_text('{"generation": 1, "eval/mean": 3}\n')
+    with pytest.warns(DistesWarning, match="Left out") as said:
+        figure = plot_curves([runs])
+    reasons = " ".join(str(one.message) for one in said)
+    for words in ("has recorded no generation yet", "Line 1 of", "has no value of 'timesteps'"):
+        assert words in reasons
+    assert "sigma=0.1 (1 seed)" in legend(figure)[1:]
+    assert main(["plot", *map(str, seeds), "-o", str(tmp_path / "one.svg")]) == 0
+    assert capsys.readouterr().err.count("warning: Left out: ") == 3
+    assert main(["plot", *map(str, seeds[:3]), "-o", str(tmp_path / "none.svg")]) == 2
+    assert "Line 1 of" in capsys.readouterr().err

@@ -1,0 +1,91 @@
+"""Films of the centre: an order goes to whoever evaluates, and a film or a sentence comes back. It never raises."""
+
+import copy
+from dataclasses import dataclass
+
+from torch import nn
+
+from distes.errors import described
+from distes.noise.global_randomness import seeded
+from distes.noise.one_thread import one_thread
+from distes.policies.layout import Layout
+from distes.pools.experiment import Experiment
+from distes.population import Floats, Normalization
+from distes.tasks.base import Task
+from distes.tasks.film import film
+
+
+@dataclass(frozen=True, eq=False)
+class FilmOrder:
+    """A centre to be filmed.
+
+    Attributes:
+        generation: The generation whose centre it is, from 1, as metrics count.
+        timesteps: Environment steps of all populations until then.
+        centre_P: Its parameters, float32.
+        normalization: As its observations are normalised, or None.
+        seed: The seed of the episode.
+    """
+
+    generation: int
+    timesteps: int
+    centre_P: Floats
+    normalization: Normalization | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Filmed:
+    """What came of an order.
+
+    Attributes:
+        generation: As in the order.
+        timesteps: As in the order.
+        gif: The film, an animated GIF; empty if there is none.
+        why: Why there is none, a sentence.
+    """
+
+    generation: int
+    timesteps: int
+    gif: bytes = b""
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """What makes films: the task and the policy of an experiment, without its noise.
+
+    Attributes:
+        task: Makes the environment.
+        policy: The module; not changed.
+        layout: Its parameters in a vector.
+    """
+
+    task: Task
+    policy: nn.Module
+    layout: Layout
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> "Camera":
+        """The camera of an experiment."""
+        return cls(experiment.task, experiment.forward.module, experiment.forward.layout)
+
+    def shoot(self, order: FilmOrder) -> Filmed:
+        """Films an episode in this process, without a trace in it: random generators are as before."""
+        try:
+            with one_thread(), seeded(order.seed):
+                policy = copy.deepcopy(self.policy).to("cpu").eval()
+                self.layout.load(policy, order.centre_P)
+                gif = film(self.task, policy, order.normalization, order.seed)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a simulator may end its process
+            hint = _hint(described(error))
+            return Filmed(order.generation, order.timesteps, why=f"{described(error).rstrip('.')}{hint}.")
+        return Filmed(order.generation, order.timesteps, gif)
+
+
+def _hint(what: str) -> str:
+    if "OpenGL" in what or "GLFW" in what or "EGL" in what:
+        return ". Without a screen, MuJoCo draws with MUJOCO_GL=egl or MUJOCO_GL=osmesa in the environment"
+    return ""
