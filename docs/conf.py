@@ -26,6 +26,8 @@ myst_fence_as_directive = ["math"]
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
 
+highlight_language = "text"  # of blocks that name none, such as formulas in docstrings
+
 html_theme = "furo"
 html_title = f"distes {version}"
 html_math_renderer = "mathml"
@@ -41,7 +43,7 @@ autoclass_content = "both"  # what a class is, and the arguments of its construc
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True

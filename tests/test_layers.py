@@ -42,6 +42,7 @@ HOMES = {
     "numba": ["noise.numba_kernel"],
     "triton": ["noise.triton_kernel"],
     "matplotlib": ["runs.plots"],
+    "PIL": ["tasks.film"],
 }
 PACKAGE = ROOT / "distes"
 MODULES = {

@@ -13,6 +13,7 @@ from distes.api.provenance import record_environment, record_workers
 from distes.api.result import forget_result, summary, write_result
 from distes.api.screens import Show, Silent
 from distes.errors import ClusterError, ConfigurationError, EvaluationError, RunDirectoryError, trust
+from distes.errors.display import draw_off_screen
 from distes.errors.messages import warning
 from distes.pools.auto import AutoPool
 from distes.runs.monitors.base import Monitor, Monitors
@@ -83,6 +84,8 @@ def ready(
     Raises:
         DistesError: Something that the user can act on. A new run that could not start leaves no run behind.
     """
+    if configuration["film_every"] is not None:
+        draw_off_screen()
     with trust.recorded() as foreign:
         experiment, policy = build(configuration)
     with contextlib.closing(experiment.task):

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import ctypes.util
 import os
 import re
 import sys
@@ -17,6 +16,7 @@ from distes.api.player import Player
 from distes.cli import play_member
 from distes.cli.guard import guarded
 from distes.errors import ConfigurationError
+from distes.errors.display import draw_off_screen
 from distes.errors.trust import only_own
 from distes.runs.monitors.wording import number
 from distes.runs.policy_files import DESCRIPTION, SavedPolicy, Which, load_policy
@@ -138,13 +138,6 @@ def require_display() -> None:
     )
 
 
-def draw_without_a_screen() -> None:
-    """Makes simulators render off-screen, unless the user chose otherwise. Call it before a simulator is imported."""
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    if not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"} and ctypes.util.find_library("EGL"):
-        os.environ.setdefault("MUJOCO_GL", "egl")
-
-
 def _size(text: str) -> tuple[int, int]:
     """Reads `640x480`.
 
@@ -189,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         if flags.record is not None:
-            draw_without_a_screen()
+            draw_off_screen()
         member = play_member.member_of(flags)
         if member is not None:
             if flags.render == "human":

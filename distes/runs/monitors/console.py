@@ -174,7 +174,8 @@ class Console(Monitor):
     def close(self) -> None:
         """Shows the last generation if it was not shown, and leaves the table on the screen."""
         try:
-            if not self._drawn:
+            if self._now or not self._drawn:
+                self._now = ""
                 self._draw()
         finally:
             if self._live is not None:
@@ -223,7 +224,12 @@ class Console(Monitor):
             target = "" if self._target is None else f" (target {number(self._target)})"
             old = f", in generation {self._evaluated:,}" if self._evaluated != m["generation"] else ""
             over = f" over {m['eval/episodes']:,}" if "eval/episodes" in m else ""
-            yield "evaluation", wording.spread(m, "eval") + over + target + old
+            mean = wording.spread(m, "eval") + over
+            if len(mean + target + old) <= self._terminal.width - CURVE_MARGIN:
+                yield "evaluation", mean + target + old
+            else:
+                yield "evaluation", mean
+                yield "", f"{target}{old}".strip(" ,")
             if len(self._evaluations) > 1:
                 width = min(50, self._terminal.width) - CURVE_MARGIN
                 yield "", sparkline(self._evaluations, max(1, width))
@@ -262,7 +268,7 @@ class Console(Monitor):
             done = self._latest[key] - self._first[key]
             if budget is not None and done > 0:
                 left.append((budget - self._latest[key]) / done * elapsed)
-        return f", about {duration(max(0.0, min(left)))} left" if left else ""
+        return f", about {duration(min(left))} left" if left and min(left) > 0 else ""
 
 
 def _knows_letters(stream: TextIO | None) -> bool:
