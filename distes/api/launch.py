@@ -15,6 +15,7 @@ from distes.api.screens import Show, Silent
 from distes.errors import ClusterError, ConfigurationError, EvaluationError, RunDirectoryError, trust
 from distes.errors.display import draw_off_screen
 from distes.errors.messages import warning
+from distes.errors.resuming import with_run
 from distes.pools.auto import AutoPool
 from distes.runs.monitors.base import Monitor, Monitors
 from distes.runs.monitors.jsonl import Jsonl
@@ -99,7 +100,7 @@ def ready(
             show=show,
             callbacks=callbacks,
         )
-        with prepared as run, _named(run.resume), in_section("strategy", type(experiment.strategy)):
+        with prepared as run, _named(run), in_section("strategy", type(experiment.strategy)):
             yield run
 
 
@@ -143,7 +144,7 @@ def end(run: PreparedRun, result: Result, problem: str | None) -> int:
         RunDirectoryError: Result or state of a finished run are not on disk.
     """
     saved = run.archive.saved == result.generation
-    run.console.say(summary(result, run.path, run.resume, run.trusting, saved=saved))
+    run.console.say(summary(result, run.path, run.resume, run.play, saved=saved))
     if result.reason == "interrupted":
         return INTERRUPTED
     if problem or not saved:
@@ -209,9 +210,9 @@ def start_monitors(run: PreparedRun, text: str, further: Sequence[Monitor]) -> l
 
 
 @contextlib.contextmanager
-def _named(resume: str) -> Iterator[None]:
+def _named(run: PreparedRun) -> Iterator[None]:
     """Puts the command that resumes this run into errors of workers, which do not know the run directory."""
     try:
         yield
     except (EvaluationError, ClusterError) as error:
-        raise type(error)(str(error).replace("python scripts/launch.py --resume RUN_DIR", resume)) from error
+        raise type(error)(with_run(str(error), run.again)) from error

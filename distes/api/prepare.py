@@ -17,6 +17,7 @@ from distes.api.configuration import Configuration
 from distes.api.configuration import experiment as settings
 from distes.api.keys import own_arguments
 from distes.api.pool import decide_device, start_pool, sum_on
+from distes.api.result import playing
 from distes.api.screens import Screen, Show, screen_for
 from distes.errors import ConfigurationError, installation
 from distes.errors.messages import progress, warning
@@ -66,15 +67,29 @@ class PreparedRun:
 
     @property
     def resume(self) -> str:
-        """The command that resumes the run. The address of a cluster must be given again.
+        """The command that resumes the run."""
+        return self.again("")
 
-        Where the run was given objects, it is a line of Python, since no command can give them.
+    def again(self, flags: str) -> str:
+        """Returns the command that resumes the run with further flags. The address of a cluster must be given again.
+
+        Where the run was given objects, it is a call of Python, since no command can give them. That cannot replay
+        one member, but ends at the same member again.
+
+        Args:
+            flags: Empty, or ` --workers 0` and what to replay.
         """
         if given := objects.arguments_of(self.configuration):
-            return f"distes.resume({self.path!r}, {', '.join(f'{name}=...' for name in given)}) in Python"
-        command = f"{installation.command('resume')} {shlex.quote(self.path)}{self.trusting}"
+            here = ", workers=0" if flags else ""
+            return f"distes.resume({self.path!r}, {', '.join(f'{name}=...' for name in given)}{here}) in Python"
+        command = f"{installation.command('resume')} {shlex.quote(self.path)}{self.trusting}{flags}"
         address = self.configuration["address"]
-        return command if address in (None, "auto") else f"{command} --address {shlex.quote(address)}"
+        return command if flags or address in (None, "auto") else f"{command} --address {shlex.quote(address)}"
+
+    @property
+    def play(self) -> str:
+        """The command that plays the policy; a call of Python where the run was given objects."""
+        return playing(self.path, self.configuration, self.trusting)
 
 
 @contextlib.contextmanager

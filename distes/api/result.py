@@ -4,7 +4,10 @@ import dataclasses
 import json
 import math
 import shlex
+from collections.abc import Mapping
+from typing import Any
 
+from distes.api import objects
 from distes.errors import RunDirectoryError, installation
 from distes.runs import atomic_files
 from distes.runs.directory import RunDirectory
@@ -45,14 +48,14 @@ def forget_result(directory: RunDirectory) -> None:
         ) from error
 
 
-def summary(result: Result, path: str, resume: str, trusting: str = "", *, saved: bool = True) -> str:
+def summary(result: Result, path: str, resume: str, play: str, *, saved: bool = True) -> str:
     """The last lines that a user sees, with commands that work in the current directory.
 
     Args:
         result: How the run ended.
         path: The run directory.
         resume: The command that resumes the run.
-        trusting: The flag that playing needs if the run names code that is not part of distes.
+        play: The command that plays the policy.
         saved: Whether the state of the last generation is on disk.
     """
     run = shlex.quote(path)
@@ -67,9 +70,23 @@ def summary(result: Result, path: str, resume: str, trusting: str = "", *, saved
             f"Done ({result.reason}, {duration(result.seconds)}): {mean if result.eval_episodes else 'not evaluated'}",
             _row("saved in", path),
             _row("to watch", f"{installation.program('tensorboard')} --logdir {run}"),
-            _row("to play", f"{installation.command('play')} {run}{trusting}"),
+            _row("to play", play),
         ]
     )
+
+
+def playing(path: str, configuration: Mapping[str, Any], trusting: str) -> str:
+    """Returns the command that plays the policy of a run; a call of Python where it consists of objects.
+
+    Args:
+        path: The run directory.
+        configuration: The run's configuration.
+        trusting: The flag that the command needs if the run names code that is not part of distes.
+    """
+    parts = {section: configuration[section] for section in ("task", "policy") if section in configuration}
+    if given := objects.arguments_of(parts):
+        return f"distes.load({path!r}, {', '.join(f'{name}=...' for name in given)}).evaluate() in Python"
+    return f"{installation.command('play')} {shlex.quote(path)}{trusting}"
 
 
 def _row(name: str, what: str) -> str:

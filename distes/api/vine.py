@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distes.api import objects, yaml_text
 from distes.api.replay import StoredRun, stored_run
 from distes.errors import CheckpointError, ConfigurationError, RunDirectoryError, installation
 from distes.runs import atomic_files
@@ -87,10 +88,18 @@ def vine_data(run_dir: str, *, trust: bool = False, say: Callable[[str], None] =
         "run": directory.path.name,
         "space": space,
         "axes": axes,
-        "command": f"{installation.command('play')} {shlex.quote(str(run_dir))}{' --trust' if trust else ''}",
+        "command": None
+        if _has_objects(directory)
+        else f"{installation.command('play')} {shlex.quote(str(run_dir))}{' --trust' if trust else ''}",
         "generations": [_generation(one, *plane, most) for one, plane in zip(records, planes, strict=True)],
         "curve": _curve(directory),
     }
+
+
+def _has_objects(directory: RunDirectory) -> bool:
+    """Whether the run was given objects of a program, so that no command can make its members again."""
+    stored = yaml_text.read(directory.read_config())
+    return isinstance(stored, dict) and any(objects.texts_in(stored))
 
 
 def in_behaviour_space(records: list[Recorded]) -> tuple[list[tuple[Plane, Plane | None]], list[str]]:

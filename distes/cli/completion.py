@@ -1,4 +1,4 @@
-"""`distes completion bash|zsh|fish`: prints a script that completes commands, keys, classes and configurations."""
+"""`distes completion bash|zsh|fish`: prints a script that completes commands, options, keys, their values."""
 
 import argparse
 import sys
@@ -9,6 +9,7 @@ from distes.api.classes import CLASSES
 from distes.api.key_table import described, noise, top_level
 from distes.cli.flags import NEEDS, SWITCHES
 from distes.cli.guard import guarded
+from distes.cli.options import EVERY, OPTIONS, Values
 from distes.errors.installation import typed_command
 from distes.runs.terminal import tell
 
@@ -16,23 +17,29 @@ BASH = """\
 # To use it now: source <(distes completion bash). For good: put that line into ~/.bashrc.
 _distes() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    if [ "$word" = "=" ]; then word=; fi
+    if [ "$before" = "=" ]; then before=${COMP_WORDS[COMP_CWORD-2]}; fi
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         COMPREPLY=($(compgen -W "@commands@" -- "$word"))
         return
     fi
-    case $before in
-@values@
-    esac
     case ${COMP_WORDS[1]} in
-        train|resume)
-            if [[ $word == --* || ${COMP_WORDS[1]} == train ]]; then
-                COMPREPLY=($(compgen -W "@keys@" -- "$word"))
+@options@
+        train|resume|sweep)
+            if [[ ${COMP_WORDS[1]} == sweep && $before == --seeds ]]; then return; fi
+            case $before in
+                @switches@) ;;
+@values@
+                --*) COMPREPLY=($(compgen -f -- "$word")); return ;;
+            esac
+            if [[ $word != -* && ${COMP_WORDS[1]} == resume && $COMP_CWORD -eq 2 ]]; then
+                COMPREPLY=($(compgen -d -- "$word"))
                 return
-            fi ;;
-        completion) COMPREPLY=($(compgen -W "bash zsh fish" -- "$word")); return ;;
+            fi
+            COMPREPLY=($(compgen -W "@keys@" -- "$word")) ;;
+        completion) COMPREPLY=($(compgen -W "bash zsh fish" -- "$word")) ;;
     esac
-    COMPREPLY=($(compgen -f -- "$word"))
 }
 complete -o filenames -F _distes distes
 """
@@ -74,18 +81,35 @@ def bash() -> str:
     """The script for bash."""
     from distes.cli import COMMANDS
 
-    known = values()
-    cases = []
+    known, cases = values(), []
     for name, choices in known.items():
         if choices:
             files = ' $(compgen -f -- "$word")' if name == "config" else ""
             words = f'COMPREPLY=($(compgen -W "{" ".join(choices)}" -- "$word"){files}); return ;;'
-            cases.append(f"        --{name}) {words}")
+            cases.append(f"                --{name}) {words}")
     return (
         BASH.replace("@commands@", " ".join(COMMANDS))
+        .replace("@options@", "\n".join(_case(name, options) for name, options in OPTIONS.items()))
+        .replace("@switches@", "|".join(f"--{name}" for name in SWITCHES))
         .replace("@values@", "\n".join(cases))
-        .replace("@keys@", " ".join(f"--{name}" for name in known))
+        .replace("@keys@", " ".join(f"--{name}" for name in [*known, "seeds"]))
     )
+
+
+def _case(command: str, options: dict[str, Values]) -> str:
+    """The case of bash for a command with options of its own: their values, their names, or run directories."""
+    lines = [f"        {command})", "            case $before in"]
+    for option, takes in options.items():
+        if takes is not None:
+            kind = "-f" if takes == "file" else f'-W "{"" if takes == "text" else " ".join(takes)}"'
+            lines.append(f'                {option}) COMPREPLY=($(compgen {kind} -- "$word")); return ;;')
+    names = " ".join([*options, *EVERY])
+    lines += [
+        "            esac",
+        f'            if [[ $word == -* ]]; then COMPREPLY=($(compgen -W "{names}" -- "$word")); return; fi',
+        '            COMPREPLY=($(compgen -d -- "$word")) ;;' if options else "            ;;",
+    ]
+    return "\n".join(lines)
 
 
 def fish() -> str:
@@ -99,6 +123,13 @@ def fish() -> str:
     for name, choices in values().items():
         end = "" if name in SWITCHES else f" -x -a '{' '.join(choices)}'" if choices else " -r"
         end = end.replace(" -x", " -r") if name == "config" else end
-        lines.append(f"complete -c distes -n '__fish_seen_subcommand_from train resume' -l {name}{end}")
+        lines.append(f"complete -c distes -n '__fish_seen_subcommand_from train resume sweep' -l {name}{end}")
+    lines.append("complete -c distes -n '__fish_seen_subcommand_from train sweep' -x -l seeds")
+    for command, options in OPTIONS.items():
+        for option, takes in {**options, **EVERY}.items():
+            end = {"file": " -r", "text": " -x", None: ""}.get(takes if not isinstance(takes, tuple) else None, "")
+            end = f" -x -a '{' '.join(takes)}'" if isinstance(takes, tuple) else end
+            form = f"-l {option[2:]}" if option.startswith("--") else f"-s {option[1:]}"
+            lines.append(f"complete -c distes -n '__fish_seen_subcommand_from {command}' {form}{end}")
     lines.append("complete -c distes -n '__fish_seen_subcommand_from completion' -f -a 'bash zsh fish'")
     return "\n".join(lines) + "\n"

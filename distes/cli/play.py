@@ -17,6 +17,7 @@ from distes.cli import play_member
 from distes.cli.guard import guarded
 from distes.errors import ConfigurationError
 from distes.errors.display import draw_off_screen
+from distes.errors.installation import typed_command
 from distes.errors.trust import only_own
 from distes.runs.monitors.wording import number
 from distes.runs.policy_files import DESCRIPTION, SavedPolicy, Which, load_policy
@@ -152,7 +153,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="play.py", description="Plays the policy that a run saved, or any member of a run."
+        prog=typed_command("play"), description="Plays the policy that a run saved, or any member of a run."
     )
     parser.add_argument("run_dir", metavar="RUN_DIR", help="the run directory")
     parser.add_argument("--policy", choices=("best", "last"), help="which policy (default: best)")

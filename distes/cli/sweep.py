@@ -155,7 +155,7 @@ def _go_on(planned: "Sweep", arguments: Sequence[str]) -> str:
     given = list(arguments)
     if _taken(given, "run_dir")[1] is None:
         given += ["--run_dir", str(planned.directory)]
-    return f"The sweep is not finished. To go on: {installation.program('distes')} sweep {shlex.join(given)}\n"
+    return f"The sweep is not finished. To go on: {installation.command('sweep')} {shlex.join(given)}\n"
 
 
 def _counted(count: int, noun: str) -> str:

@@ -1,5 +1,6 @@
 """Messages for chunks that end workers, and for workers that send no results."""
 
+from distes.errors.resuming import in_one_process
 from distes.pools.chunks import Chunk
 
 
@@ -32,17 +33,17 @@ def verdict(part: Chunk, losses: int, generation: int, first_pair: int, cause: s
         f"{losses} workers in a row died or hung over {named(part, first_pair)} of generation {generation}, while "
         f"workers did other work well. The last one: {cause}."
     )
-    command = "python scripts/launch.py --resume RUN_DIR --workers 0"
     if part.stop - part.start > 1:
         return (
             f"{sentence} Fewer of them together cost no worker, so they may need more memory than there is: a new run "
-            f"with --chunk_size {max(2, part.evaluations // 2)} evaluates fewer together. To see why: {command}"
+            f"with --chunk_size {max(2, part.evaluations // 2)} evaluates fewer together. To see why: "
+            f"{in_one_process()}"
         )
     if part.of_centre:
-        return f"{sentence} To evaluate the centre alone: {command} --replay {generation}"
+        return f"{sentence} To evaluate the centre alone: {in_one_process(str(generation))}"
     pair = part.start + first_pair
-    signs = [f"--replay {generation},{pair},{sign}" for sign in "+-"[: part.each]]
-    return f"{sentence} To evaluate it alone: {command} {' or '.join(signs)}"
+    members = [f"{generation},{pair},{sign}" for sign in "+-"[: part.each]]
+    return f"{sentence} To evaluate it alone: {in_one_process(*members)}"
 
 
 def interrupted(part: Chunk, generation: int, first_pair: int) -> str:
@@ -55,7 +56,7 @@ def interrupted(part: Chunk, generation: int, first_pair: int) -> str:
     """
     return (
         f"Something in the task raised KeyboardInterrupt in a worker, over {named(part, first_pair)} of generation "
-        f"{generation}. To see where: python scripts/launch.py --resume RUN_DIR --workers 0"
+        f"{generation}. To see where: {in_one_process()}"
     )
 
 
@@ -69,6 +70,5 @@ def nothing_comes_back(deaths: int, seconds: float, cause: str) -> str:
     """
     return (
         f"{deaths} workers died or hung in {seconds:.0f} seconds, and none of them evaluated anything. The last one: "
-        f"{cause}. The state is saved. To see whether the task itself ends its process: python scripts/launch.py "
-        "--resume RUN_DIR --workers 0"
+        f"{cause}. The state is saved. To see whether the task itself ends its process: {in_one_process()}"
     )

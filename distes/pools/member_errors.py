@@ -3,6 +3,7 @@
 import numpy as np
 
 from distes.errors import raised
+from distes.errors.resuming import in_one_process
 from distes.pools.chunks import Chunk
 from distes.population import Population
 from distes.tasks.base import MemberError
@@ -19,8 +20,8 @@ def process_ended(population: Population, chunk: Chunk, error: BaseException) ->
     """The message for an exception that asks for the end of the process, such as SystemExit."""
     return (
         f"{chunk_named(population, chunk)} could not be evaluated: the environment, the policy or what they call "
-        f"{raised(error)}. It may raise errors, but must not end the process. To see it in one process: python "
-        "scripts/launch.py --resume RUN_DIR --workers 0"
+        f"{raised(error)}. It may raise errors, but must not end the process. To see it in one process: "
+        f"{in_one_process()}"
     )
 
 
@@ -28,10 +29,10 @@ def member_failed(population: Population, chunk: Chunk, error: MemberError) -> s
     """The message for one member: its pair and sign or its episode, the reason, and how to replay it alone."""
     generation = population.generation + 1  # messages count from 1
     if chunk.of_centre:
-        who, where = f"The centre's episode {chunk.start + error.member}", f"--replay {generation}"
+        who, where = f"The centre's episode {chunk.start + error.member}", str(generation)
     else:
         pair, sign = _pair_and_sign(population, chunk, error.member)
-        who, where = f"Pair {pair}, sign {sign},", f"--replay {generation},{pair},{sign}"
+        who, where = f"Pair {pair}, sign {sign},", f"{generation},{pair},{sign}"
     seed = "" if error.episode_seed is None else f" (episode seed {error.episode_seed})"
     reason = error.reason
     if error.other is not None:
@@ -40,7 +41,7 @@ def member_failed(population: Population, chunk: Chunk, error: MemberError) -> s
         reason = reason.replace("OTHER", other)
     return (
         f"{who} of generation {generation} could not be evaluated: {reason}{seed}. "
-        f"To replay it alone: python scripts/launch.py --resume RUN_DIR --workers 0 {where}"
+        f"To replay it alone: {in_one_process(where)}"
     )
 
 

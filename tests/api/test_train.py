@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import nn
 import distes
 from distes.api import monitors
 from distes.api.provenance import HIDDEN, without_secrets
+from distes.api.result import playing
 from distes.cli import main
 from distes.errors import ConfigurationError, RunDirectoryError
 
@@ -82,6 +84,31 @@ def test_objects_train_and_must_be_given_again(tmp_path: Path) -> None:
         distes.resume(path, generations=5, quiet=True)
     distes.resume(path, generations=5, env=lambda: make(), policy=net, quiet=True)
     assert len(digests(path)) == 5
+
+
+def test_the_next_steps_of_a_run_with_objects_are_calls_that_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    net = nn.Linear(4, 2)
+    distes.train("CartPole-v1", policy=net, run_dir="run", **{**SMALL, "quiet": False})
+    shown = capsys.readouterr().out
+    (call,) = re.findall(r"^  to play   (.*) in Python$", shown, re.M)
+    assert call == "distes.load('run', policy=...).evaluate()"
+    assert distes.load("run", policy=net).evaluate(2).mean > 0
+    assert "distes.load('run'" not in playing("run", {"strategy": {"class_path": "python:strategy:Mine"}}, "")
+
+
+class Broken(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) * float("nan")
+
+
+def test_an_error_of_a_member_names_a_call_where_no_command_works(tmp_path: Path) -> None:
+    path = re.escape(repr(str(tmp_path / "run")))
+    message = rf"To replay it alone: distes\.resume\({path}, policy=\.\.\., workers=0\) in Python$"
+    with pytest.raises(distes.DistesError, match=message):
+        distes.train("CartPole-v1", policy=lambda: Broken(4, 2), run_dir=tmp_path / "run", **SMALL)
 
 
 def test_a_task_instance_and_a_function_that_makes_a_policy(tmp_path: Path) -> None:

@@ -1,7 +1,13 @@
 """The commands: help, configurations by name, what a run would do, completion, and the look at the installation."""
 
+import argparse
+import os
+import pty
+import select
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,8 +18,9 @@ from distes.api import doctor, key_table, shipped
 from distes.api.classes import CLASSES
 from distes.api.synonyms import SYNONYMS
 from distes.cli import COMMANDS, main
-from distes.cli.completion import bash, fish
+from distes.cli.completion import ZSH, bash, fish
 from distes.cli.help import COMMON, PURPOSES
+from distes.cli.options import EVERY, OPTIONS, Values
 from distes.errors import ConfigurationError
 from tests.support.small import ROOT
 
@@ -141,16 +148,121 @@ def test_names_of_other_libraries_are_hinted(capsys: pytest.CaptureFixture[str],
         (["distes", "train", "--strategy", "NS"], ["NSES", "NSRES", "NSRAES"]),
         (["distes", "train", "--config", "halfch"], ["halfcheetah"]),
         (["distes", "train", "--device", ""], ["auto", "cpu", "cuda"]),
+        (["distes", "train", "--device", "=", "c"], ["cpu", "cuda"]),
+        (["distes", "sweep", "--se"], ["--seed", "--seeds"]),
+        (["distes", "play", "--pol"], ["--policy"]),
+        (["distes", "play", "runs", "--policy", ""], ["best", "last"]),
+        (["distes", "train", "--policy", "M"], ["MLP"]),
+        (["distes", "plot", "--kind", "p"], ["population", "path"]),
+        (["distes", "plot", "-x", "t"], ["timesteps"]),
+        (["distes", "export", "runs", "-"], ["--onnx", "--torch_export", "--policy", "--trust", "--debug", "--help"]),
+        (["distes", "vine", "ru"], ["runs"]),
+        (["distes", "resume", "ru"], ["runs"]),
+        (["distes", "completion", "z"], ["zsh"]),
     ],
 )
 def test_bash_completes(tmp_path: Path, words: list[str], completed: list[str]) -> None:
     (tmp_path / "complete.sh").write_text(bash())
+    (tmp_path / "runs").mkdir()
     line = " ".join(f"'{word}'" for word in words)
     script = f"source ./complete.sh; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _distes; "
     script += "printf '%s\\n' \"${COMPREPLY[@]}\"; complete -p distes >&2"
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert set(completed) <= set(done.stdout.split()), done
     assert "-F _distes distes" in done.stderr
+
+
+TYPED = [("do", "doctor"), ("play --pol", "--policy"), ("plot --kind pop", "population")]
+TYPED += [("train --config halfch", "halfcheetah")]
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_the_table_of_options_is_that_of_the_parsers(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, write the option into distes/cli/options.py."""
+    found: dict[str, Values] = {}
+
+    def read(parser: argparse.ArgumentParser, argv: object) -> None:
+        for action in parser._actions:
+            for option in action.option_strings:
+                takes = tuple(map(str, action.choices)) if action.choices else "file" if action.type is Path else "text"
+                found[option] = None if action.nargs == 0 else takes  # type: ignore[assignment]
+        raise SystemExit
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", read)
+    with pytest.raises(SystemExit):
+        main([command])
+    assert found == {**OPTIONS[command], **EVERY, "-h": None}
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("do", "doctor"),
+        ("play --pol", "--policy"),
+        ("plot --kind pop", "population"),
+        ("train --config halfch", "halfcheetah"),
+    ],
+)
+def test_fish_completes(line: str, completed: str, tmp_path: Path) -> None:
+    if shutil.which("fish") is None:
+        pytest.skip("needs fish: apt-get install fish")
+    (tmp_path / "distes.fish").write_text(fish())
+    script = f"source distes.fish; complete -C 'distes {line}'"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert completed in done.stdout.split(), done
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("do", "doctor"),
+        ("play --pol", "--policy"),
+        ("plot --kind pop", "population"),
+        ("train --config halfch", "halfcheetah"),
+    ],
+)
+def test_zsh_completes(line: str, completed: str, tmp_path: Path) -> None:
+    """In a zsh on a pseudo-terminal, with the Tab key."""
+    if shutil.which("zsh") is None:
+        pytest.skip("needs zsh: apt-get install zsh")
+    (tmp_path / "complete.zsh").write_text(ZSH + bash())
+    start = (
+        "autoload -U compinit && compinit -u; source ./complete.zsh; PS1='> '; distes() { print -r -- \"got:$*\" }\n"
+    )
+    master, slave = pty.openpty()
+    shell = subprocess.Popen(
+        ["zsh", "-f", "-i"],
+        cwd=tmp_path,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        env={**os.environ, "HOME": str(tmp_path), "TERM": "dumb"},
+    )
+    try:
+        os.write(master, start.encode())
+        time.sleep(2)
+        os.write(master, f"distes {line}\t\n".encode())
+        seen, until = "", time.monotonic() + 30
+        while f"got:{line.rpartition(' ')[0]}".strip() not in seen and time.monotonic() < until:
+            if select.select([master], [], [], 1)[0]:
+                seen += os.read(master, 65536).decode(errors="replace")
+        time.sleep(0.5)
+        if select.select([master], [], [], 1)[0]:
+            seen += os.read(master, 65536).decode(errors="replace")
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(master)
+        os.close(slave)
+    assert completed in seen.rpartition("got:")[2], seen
 
 
 def test_fish_knows_every_command() -> None:

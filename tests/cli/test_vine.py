@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
+import distes
 from distes.api.replay import stored_run
 from distes.api.vine import principal
 from distes.cli import main
@@ -56,6 +58,16 @@ def test_without_behaviours_the_plane_is_that_of_the_centre_s_path(tmp_path: Pat
     assert np.ptp(centres[:, 0]) > np.ptp(centres[:, 1]) > 0
     for one in shown["generations"]:  # pairs are antithetic: each has the centre in its middle
         assert np.reshape(one["x"], (-1, 2)).mean(1) == pytest.approx(np.full(3, one["centre"][0]), abs=1e-3)
+
+
+def test_the_page_of_a_run_with_objects_shows_no_command_that_cannot_work(tmp_path: Path) -> None:
+    keys = {"generations": 2, "population_size": 4, "final_episodes": 0, "behaviour": "final_observation"}
+    run = distes.train(
+        "CartPole-v1", policy=nn.Linear(4, 2), run_dir=tmp_path, workers=0, record_population=True, quiet=True, **keys
+    )
+    assert main(["vine", str(run.directory)]) == 0
+    text = (tmp_path / "vine.html").read_text()
+    assert '"command":null' in text.replace(": ", ":") and "data.command === null" in text
 
 
 def test_principal_axes() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from distes.api.result import summary
+from distes.api.result import playing, summary
 from distes.cli import main
 from distes.errors import installation
 from distes.pools.base import Interrupted
@@ -52,11 +53,11 @@ def test_the_last_line_of_a_run_names_such_commands(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     run = "a run's folder"
-    line = summary(Result("generations", 1, 2, 3.0), run, "resume it")
+    line = summary(Result("generations", 1, 2, 3.0), run, "resume it", playing(run, {}, ""))
     assert len(line.splitlines()) == 4
     assert f"  to watch  {installation.program('tensorboard')} --logdir {shlex.quote(run)}\n" in line
     assert line.endswith(f"  to play   {installation.command('play')} {shlex.quote(run)}")
-    assert summary(Result("interrupted", 1, 2, 3.0), run, "resume it").endswith("  to go on  resume it")
+    assert summary(Result("interrupted", 1, 2, 3.0), run, "resume it", "play it").endswith("  to go on  resume it")
 
 
 @pytest.mark.slow
@@ -116,3 +117,9 @@ def test_a_tree_that_is_not_installed_is_named_itself(monkeypatch: pytest.Monkey
     monkeypatch.setattr(metadata, "distribution", missing)
     monkeypatch.chdir(ROOT)
     assert installation.install("video").endswith(" -m pip install -e '.[video]'")
+
+
+def test_messages_name_the_installed_command_and_no_script_of_the_repository() -> None:
+    """A wheel has no scripts/; `installation` finds out whether there are some."""
+    for path in (ROOT / "distes").rglob("*.py"):
+        assert not re.search(r"python\W+scripts/|prog=\"\w+\.py\"", path.read_text()), path

@@ -56,7 +56,7 @@ def test_it_is_named_and_the_worker_lives(pool: RayPool, made: Parts, number: in
         evaluate(pool, asked)
     said = str(caught.value)
     assert f"{type(RAISED[number]).__name__}" in said and f"{Path(__file__).name}:" in said
-    assert "--resume RUN_DIR --workers 0" in said
+    assert "distes resume RUN_DIR --workers 0" in said
     assert ("the simulator has no licence" in said) == (number == 2)
     evaluate(pool, made.strategy(population_size=8).ask())
     assert pool.status().restarted == 0

@@ -110,7 +110,7 @@ def test_a_fitness_that_is_no_number_is_refused(
     task.bad = {member: value}
     message = (
         rf"^{who}, of generation 1 could not be evaluated: its fitness is {value}, which is not a finite number\. "
-        r"To replay it alone: python scripts/launch\.py --resume RUN_DIR --workers 0 --replay 1,\d,[+-]$"
+        r"To replay it alone: distes resume RUN_DIR --workers 0 --replay 1,\d,[+-]$"
     )
     with pytest.raises(EvaluationError, match=message):
         Worker(made.experiment).evaluate(population(made.strategy(population_size=12)), Chunk(0, 2, 5))

@@ -110,10 +110,11 @@ def test_a_loop_of_one_s_own_finds_the_top_of_a_sphere() -> None:
         pytest.param("docs/saving.md", "distes.load", "distes", marks=pytest.mark.slow),
         pytest.param("docs/python.md", "distes.resume", "distes", marks=pytest.mark.slow),
         pytest.param("docs/python.md", "optuna", "optuna", marks=pytest.mark.slow),
+        pytest.param("docs/python.md", "tune.Tuner", "ray.tune", marks=pytest.mark.slow),
     ],
 )
 def test_training_from_python_works_as_shown(page: str, what: str, package: str, tmp_path: Path) -> None:
-    pytest.importorskip(package)
+    pytest.importorskip(package, exc_type=ImportError)
     done = subprocess.run(
         [sys.executable, "-c", program(page, what)],
         cwd=tmp_path,
@@ -173,7 +174,7 @@ def test_every_program_is_run_by_a_test() -> None:
         "README.md": 1,
         "docs/comparing.md": 1,
         "docs/extend.md": 4,  # by test_extend.py
-        "docs/python.md": 3,
+        "docs/python.md": 4,
         "docs/quickstart.md": 1,
         "docs/saving.md": 1,
         "docs/strategies.md": 1,
@@ -183,9 +184,13 @@ def test_every_program_is_run_by_a_test() -> None:
 @pytest.mark.parametrize("page", ["README.md", pytest.param("docs/reproducibility.md", marks=pytest.mark.slow)])
 def test_the_check_of_the_promise_finds_two_runs_identical(page: str, tmp_path: Path) -> None:
     (text,) = (text for text in blocks(page, "bash") if "echo identical" in text)
-    program = shlex.quote(sys.executable)
-    script = text.replace(ACTIVATION, "").replace("python scripts/", f"{program} {shlex.quote(str(ROOT))}/scripts/")
-    script = script.replace("distes train", f"{program} -m distes train")
+    shown = text[re.search(r"^(python scripts/launch|distes train)", text, re.M).start() :]
+    script = re.sub(
+        r"^(python scripts/launch\.py|distes train)",
+        f"{shlex.quote(sys.executable)} -m distes train",
+        shown,
+        flags=re.M,
+    )
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=tmp_path,
@@ -239,7 +244,7 @@ def test_the_other_commands_are_understood(line: list[str], tmp_path: Path, monk
 
 def test_there_are_commands() -> None:
     assert len(LAUNCHES) >= 12
-    assert {name.partition(":")[0] for name in LAUNCHES} >= {"README.md", "docs/train.md", "docs/clusters.md"}
+    assert {name.partition(":")[0] for name in LAUNCHES} >= {"docs/train.md", "docs/clusters.md"}
     assert {words[0] for words in PARSED.values()} >= {"play", "resume", "export", "plot", "compare", "sweep", "vine"}
 
 
@@ -253,6 +258,10 @@ def test_what_two_pages_show_is_the_same() -> None:
     for what in ("strategy.ask():", "cli > api > training"):
         (here,), (there,) = ([text for text in texts if what in text] for texts in (first, second))
         assert here == there
+    curves = [
+        [line for line in commands(page) if "runs/seeds" in line] for page in ("README.md", "docs/results/README.md")
+    ]
+    assert curves[0] == curves[1] and len(curves[0]) == 2
 
 
 @pytest.mark.parametrize("page", LINKING)

@@ -10,6 +10,7 @@ import ray
 import torch
 
 from distes.errors import EvaluationError, raised
+from distes.errors.resuming import in_one_process
 from distes.pools.chunks import Chunk, ChunkResult
 from distes.pools.device import WorkerPlace
 from distes.pools.experiment import Experiment
@@ -69,8 +70,8 @@ def _interrupted(chunk: Chunk, error: BaseException) -> str:
     what = "An episode of the centre" if chunk.of_centre else "A member"
     return (
         f"{what} could not be evaluated: the environment, the policy or what they call {raised(error)}. It may raise "
-        "errors, but must not end the process. To see it in one process: python scripts/launch.py --resume RUN_DIR "
-        "--workers 0"
+        "errors, but must not end the process. To see it in one process: "
+        f"{in_one_process()}"
     )
 
 

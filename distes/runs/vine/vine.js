@@ -129,7 +129,7 @@
     const file = `member-${one.generation}-${one.pair[i]}${sign === "+" ? "p" : "m"}.mp4`;
     get("text").textContent = `${data.command} --generation ${one.generation} --pair ${one.pair[i]} --sign ${sign} --record ${file}`;
     get("copied").textContent = "";
-    get("command").hidden = false;
+    get("command").hidden = data.command === null;  // no command can make objects of a program
   };
   get("copy").addEventListener("click", async () => {
     const text = get("text").textContent;
