@@ -143,6 +143,9 @@ class Population(ReadOnly):
         genome_N: Index of each member's genome, int32; -1 for a member without one.
         eval_genome_E: Index of the genome of each episode of the centre, int32.
         refuses_non_finite: Whether a non-finite observation, output, return or behaviour of a member ends the run.
+        max_steps: Steps after which a member's episode is truncated, beside the task's own limit; None for no cap.
+        reward_sign: Whether the fitness of members is made of the signs of rewards.
+        reward_scale: What rewards of members are divided by, where the task normalises them; otherwise None.
     """
 
     generation: int
@@ -160,6 +163,9 @@ class Population(ReadOnly):
     genome_N: NDArray[np.int32] | None = None
     eval_genome_E: NDArray[np.int32] | None = None
     refuses_non_finite: bool = True
+    max_steps: int | None = None
+    reward_sign: bool = False
+    reward_scale: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +215,9 @@ class Evaluation(ReadOnly):
         eval_behaviour_ED: Behaviour of the centre in each episode, float32; None if the task describes none.
         last_N2: Which members are ranked last, see `ranked_last`; None if none is.
         retried: How often a chunk was begun again in new environments, after one had raised.
+        capped: Number of the members' episodes that were as long as `Population.max_steps`.
+        return_N2: Mean return of each member's episodes, float64, where fitness counts rewards otherwise; or None.
+        reward_moments: Moments of discounted returns in chunk order, where the task normalises rewards.
         scalars_N2V: The scalars that the task names, of each member, float32; None if it names none.
         eval_scalars_EV: Those of the centre in each episode, float32; None if the task names none.
         missing: Scalars that nobody had, by name, each with a sentence that says why.
@@ -225,6 +234,9 @@ class Evaluation(ReadOnly):
     eval_behaviour_ED: Floats | None = None
     last_N2: NDArray[np.bool_] | None = None
     retried: int = 0
+    capped: int = 0
+    return_N2: NDArray[np.float64] | None = None
+    reward_moments: tuple[Moments, ...] = ()
     scalars_N2V: Floats | None = None
     eval_scalars_EV: Floats | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -277,6 +289,11 @@ class Evaluation(ReadOnly):
             behaviour_N2D=behaviour,
             last_N2=None if self.last_N2 is other.last_N2 is None else np.concatenate([self._last, other._last]),
             retried=self.retried + other.retried,
+            capped=self.capped + other.capped,
+            return_N2=None
+            if self.return_N2 is None or other.return_N2 is None
+            else np.concatenate([self.return_N2, other.return_N2]),
+            reward_moments=self.reward_moments + other.reward_moments,
             scalars_N2V=scalars_N2V,
             missing=missing_in_all([self.missing, other.missing]),
         )
@@ -305,7 +322,9 @@ class Evaluation(ReadOnly):
 
     def to_learn_from(self) -> Self:
         """Returns a copy without moments and scalars, as strategies receive it."""
-        return dataclasses.replace(self, moments=(), scalars_N2V=None, eval_scalars_EV=None, missing={})
+        return dataclasses.replace(
+            self, moments=(), reward_moments=(), scalars_N2V=None, eval_scalars_EV=None, missing={}
+        )
 
 
 def missing_in_all(each: Sequence[Mapping[str, str]]) -> dict[str, str]:
@@ -321,7 +340,9 @@ def just_below(scores: NDArray[np.float64], last: NDArray[np.bool_]) -> NDArray[
         last: Which scores to replace, of the same shape. If that is all of them, they become equal.
     """
     worst = scores[~last].min() if not last.all() else 0.0
-    return np.where(last, max(np.nextafter(worst, -math.inf), np.finfo(np.float64).min), scores)
+    with np.errstate(over="ignore"):  # of the lowest float64, which has nothing finite below it
+        below = max(np.nextafter(worst, -math.inf), np.finfo(np.float64).min)
+    return np.where(last, below, scores)
 
 
 def _rows(numbers: ArrayLike, *shape: int) -> Floats:

@@ -98,6 +98,11 @@ def _build_around(task: Task, configuration: Configuration) -> tuple[Experiment,
             f"strategy {type(strategy).__name__} compares what members do, and the task does not say it: set "
             "--task.behaviour, such as final_observation or info:KEY."
         )
+    if strategy.ranks_signs and not task.counts_signs:
+        raise ConfigurationError(
+            "strategy.fitness_shaping centered_sign_rank ranks sums of the signs of rewards, which this task does not "
+            "give: it is for Gym without normalize_rewards. Use centered_rank."
+        )
     made = Experiment(
         task=task,
         forward=forward,

@@ -21,7 +21,8 @@ def export(policy: Policy, path: Path, form: str) -> float:
     """Writes a policy to a file, and compares what the file answers with `predict` on 1,000 observations.
 
     The file takes batches of observations (of a Dict, one input for each key; with a memory, also `state`) and
-    answers with batches of actions (and the memory). It is written under another name until it has been checked.
+    answers with batches of actions (and the memory). Action masks come last, where the policy takes them. The file is
+    written under another name until it has been checked.
 
     Args:
         policy: The policy.
@@ -74,7 +75,24 @@ def _inputs(policy: Policy, observed: Any, rows: slice) -> list[Any]:
         else torch.as_tensor(arrays)
     )
     state = policy.initial_state(count)
-    return [tensors] if state is None else [tensors, torch.as_tensor(state)]
+    inputs = [tensors] if state is None else [tensors, torch.as_tensor(state)]
+    masks = _masks(policy, range(len(_first(observed)))[rows])
+    return inputs if masks is None else [*inputs, torch.as_tensor(masks)]
+
+
+def _first(observed: Any) -> Any:
+    return next(iter(observed.values())) if isinstance(observed, dict) else observed
+
+
+def _masks(policy: Policy, rows: range) -> NDArray[np.bool_] | None:
+    """Action masks to compare answers by, a function of the row's number; None where the policy takes none."""
+    if policy.action_mask is None:
+        return None
+    size = policy.saved.action_size
+    masks = [np.random.default_rng(row).random(size) < 0.5 for row in rows]
+    for row, mask in zip(rows, masks, strict=True):
+        mask[row % size] = True
+    return np.stack(masks)
 
 
 def _dynamic(inputs: list[Any]) -> tuple[Any, ...]:
@@ -107,7 +125,8 @@ def _difference(policy: Policy, observed: Any, path: Path, form: str) -> float:
             given = module(*inputs)
             answers = [one.numpy() for one in (given if isinstance(given, tuple) else (given,))]
         one = {key: part[row] for key, part in observed.items()} if isinstance(observed, dict) else observed[row]
-        action, state = policy.predict(one, state)
+        mask = _masks(policy, range(row, row + 1))
+        action, state = policy.predict(one, state, action_masks=None if mask is None else mask[0])
         pairs = [(answers[0][0], action)] + ([] if state is None else [(answers[1], state)])
         largest = max([largest, *(float(np.max(np.abs(np.subtract(a, b, dtype=np.float64)))) for a, b in pairs)])
     return largest

@@ -53,7 +53,8 @@ def play_member(
         run.go_to(member.generation)  # whatever is wrong with it, before a window or a file is opened
         screen = _Screen(record, watch)
         stack.callback(screen.close)
-        watched = shown(task, screen.show, "human" if human else "rgb_array")
+        mode = "human" if human else "rgb_array"
+        watched = shown(task, screen.show, mode, training=member.pair is not None)
         stack.callback(watched.close)
         replayed = run.replay(member, episodes, watched)
         screen.finish()

@@ -19,6 +19,7 @@ import numpy as np
 from distes.errors import ConfigurationError
 
 PREFIX = "python:"
+FREE = ("env_kwargs", "eval_env_kwargs", "reset_options", "wrappers")  # arguments that hold values of any type
 _offered: ContextVar[Mapping[str, Any] | None] = ContextVar("offered", default=None)
 
 
@@ -45,12 +46,24 @@ class Objects:
         if isinstance(value, Path | str):
             return str(value)
         if isinstance(value, Mapping):
+            if name.rpartition(".")[2] in FREE:
+                return {str(key): self._free(item, name, str(key)) for key, item in value.items()}
             return {str(key): self.plain(item, name) for key, item in value.items()}
         if isinstance(value, list | tuple | range | set | frozenset):
             return [self.plain(item, name) for item in value]
         if isinstance(value, int | float):  # a subclass, such as an IntEnum
             return int(value) if isinstance(value, int) else float(value)
         return import_path(value) or self.text(value, name)
+
+    def _free(self, value: Any, name: str, key: str) -> Any:
+        """An argument of any type, as `distes.tasks.argument_values` reads it."""
+        if isinstance(value, tuple):
+            return {"tuple": [self._free(item, name, "") for item in value]}
+        if isinstance(value, list):
+            return [self._free(item, name, "") for item in value]
+        if key != "class_path" and (callable(value) or isinstance(value, type)) and (path := import_path(value)):
+            return {"import_path": path}
+        return self.plain(value, name)
 
     def text(self, value: Any, name: str) -> str:
         """Returns the text for an object: `python:`, the argument and its name, numbered if another has the same."""

@@ -120,12 +120,13 @@ class Player:
         act, limit = self.actor, self.task.max_steps
         while True:
             with self._raising():
-                seen, _ = self.environment.reset(seed=seed)
-                state, steps, ended = act.initial_state(1), 0, False
+                seen, info = self.environment.reset(seed=seed)
+                state, draws, steps, ended = act.initial_state(1), act.draws(seed), 0, False
                 while not ended:
                     yield copy.deepcopy(seen)
                     numbers_1A, state = act.numbers(act.rows([seen]), state)
-                    seen, _, terminated, truncated, _ = self.environment.step(self._action.read_all(numbers_1A)[0])
+                    action = act.action_of(numbers_1A, info, draws, steps)
+                    seen, _, terminated, truncated, info = self.environment.step(action)
                     steps += 1
                     ended = terminated or truncated or steps == limit
             seed += 1

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ from distes.errors import ConfigurationError
 from distes.errors.trust import only_own
 from distes.runs.monitors.wording import number
 from distes.runs.policy_files import DESCRIPTION, SavedPolicy, load_policy, policy_folder
-from distes.tasks.complete import CompletePolicy, CompleteRecurrentPolicy, Normalize
+from distes.tasks.action_noise import RowNoise
+from distes.tasks.complete import CompletePolicy, CompleteRecurrentPolicy, MaskedPolicy, Normalize
 from distes.tasks.normalization import CLIP
 
 
@@ -65,6 +66,10 @@ class Policy:
         self.saved = saved
         self._player = Player(saved, open_environment=False)
         self._actor = self._player.actor
+        action = self._actor.action
+        self._draws = None
+        if action.law is not None and action.sampling != "never":
+            self._draws = RowNoise(action.size, action.law)
         self._player.close()
 
     @classmethod
@@ -84,6 +89,7 @@ class Policy:
         state: NDArray[np.float32] | None = None,
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
+        action_masks: Any = None,
     ) -> tuple[Any, NDArray[np.float32] | None]:
         """Returns actions for one observation, or for a batch of them along a leading axis, and the policy's memory.
 
@@ -93,21 +99,37 @@ class Policy:
             observation: As the environment gives it; for a Dict, a mapping.
             state: What the call before returned; None at the start of an episode.
             episode_start: Which rows begin an episode, (R,): their memory is reset. None for no row.
-            deterministic: Without effect: a saved policy acts without noise.
+            deterministic: False draws the actions of a policy that was trained with `task.sample_actions`; others act
+                without noise in any case. The draws are the same each time that the policy is loaded.
+            action_masks: Which actions are allowed, (A,), or (R, A) for a batch; needed where the policy was trained
+                with `task.action_mask`, and as the environment's info has them.
 
         Returns:
             The action, or one for each row, in NumPy; and the memory, (R, S), or None for a policy without memory.
 
         Raises:
-            ValueError: The observation has another shape.
+            ValueError: The observation has another shape, or masks are missing or have one.
         """
-        del deterministic
         count = self._actor.observation.count(observation)
         rows = [observation] if count is None else _unbatched(observation, count)
         memory = self._memory(len(rows), state, episode_start)
         numbers_RA, after = self._actor.numbers(self._actor.rows(rows), memory)
-        actions = np.asarray(self._actor.action.read_all(numbers_RA))
+        action = self._actor.action
+        if not deterministic and self._draws is not None:
+            numbers_RA = numbers_RA + self._draws.further(len(rows))
+        infos: list[dict[str, Any]] = [{} for _ in rows]
+        if action.mask_key is not None and action_masks is not None:
+            each = [action_masks] if count is None else list(action_masks)
+            infos = [{action.mask_key: mask} for mask in each]
+            if len(infos) != len(rows):
+                raise ValueError(f"action_masks must have a row for each of {len(rows)} observations; got {len(infos)}")
+        actions = np.asarray(action.read_all(action.masked(numbers_RA, infos)))
         return actions[0] if count is None else actions, None if after is None else after.numpy()
+
+    @property
+    def action_mask(self) -> str | None:
+        """The key of the action mask in the environment's info; None for a policy that takes no masks."""
+        return self._actor.action.mask_key
 
     def initial_state(self, rows: int = 1) -> NDArray[np.float32] | None:
         """Returns the memory at the start of an episode, (R, S); None for a policy without memory."""
@@ -119,7 +141,8 @@ class Policy:
         """A module from batches of observations to batches of actions, with all that `predict` does.
 
         It can be pickled, saved with torch, and exported. A policy with a memory takes and returns it, and has
-        `initial_state(rows)`. Its results are tensors; a row's last bits may depend on the rows beside it.
+        `initial_state(rows)`; one that was trained with action masks takes them last, (R, A). It never draws actions.
+        Its results are tensors; a row's last bits may depend on the rows beside it.
         """
         actor = self._actor
         normalize: nn.Module = nn.Identity()
@@ -129,7 +152,8 @@ class Policy:
             )
             normalize = Normalize(mean, std, CLIP)
         kind = CompletePolicy if actor.initial_state(1) is None else CompleteRecurrentPolicy
-        made = kind(actor.observation.module(), normalize, actor.policy, actor.action.module())
+        made: nn.Module = kind(actor.observation.module(), normalize, actor.policy, actor.action.module())
+        made = made if actor.action.mask_key is None else MaskedPolicy(cast(CompletePolicy, made))
         return made.eval().requires_grad_(False)
 
     def evaluate(self, episodes: int = 10, seed: int = 0) -> "Episodes":

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from distes.errors import ConfigurationError
 from distes.policies.base import scaled_
+from distes.policies.initial import Initial, initialize_
 
 
 class CNN(nn.Module):
@@ -25,6 +26,7 @@ class CNN(nn.Module):
         strides: Sequence[int] = (4, 2, 1),
         hidden_size: int = 512,
         output_scale: float = 0.1,
+        init: Initial = "torch",
     ) -> None:
         """Builds the layers.
 
@@ -36,6 +38,8 @@ class CNN(nn.Module):
             strides: Stride of each convolution.
             hidden_size: Units between the convolutions and the output.
             output_scale: Factor on the last layer's initial weights.
+            init: Initial parameters: those of `torch`; `normc`, Gaussian weights of norm 1 for each unit, and biases of
+                0; or `zero`.
         """
         super().__init__()
         if len(observation_shape) != 3:
@@ -57,7 +61,10 @@ class CNN(nn.Module):
             layers += [nn.Conv2d(depth, out, kernel, stride), nn.ReLU()]
             depth = out
         layers += [nn.Flatten(), nn.Linear(depth * height * width, hidden_size), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, scaled_(nn.Linear(hidden_size, action_size), output_scale))
+        output = nn.Linear(hidden_size, action_size)
+        self.layers = nn.Sequential(*layers, output)
+        initialize_(self, init)
+        scaled_(output, output_scale)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Maps (rows, C, H, W) to (rows, A)."""

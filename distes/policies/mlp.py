@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from distes.errors import ConfigurationError
 from distes.policies.base import as_vectors, scaled_, sigmoid
+from distes.policies.initial import Initial, initialize_
 
 
 def _elu(x: Tensor) -> Tensor:
@@ -40,6 +41,7 @@ class MLP(nn.Module):
         hidden_sizes: Sequence[int] = (32, 32),
         activation: Literal["tanh", "relu", "elu", "silu"] = "tanh",
         output_scale: float = 0.1,
+        init: Initial = "torch",
     ) -> None:
         """Builds the layers.
 
@@ -49,6 +51,8 @@ class MLP(nn.Module):
             hidden_sizes: Units of each hidden layer.
             activation: After each hidden layer.
             output_scale: Factor on the last layer's initial weights; a small one makes small first actions.
+            init: Initial parameters: those of `torch`; `normc`, Gaussian weights of norm 1 for each unit, and biases of
+                0; or `zero`.
         """
         super().__init__()
         if any(size < 1 for size in hidden_sizes):
@@ -63,7 +67,9 @@ class MLP(nn.Module):
         sizes = [observation_size, *hidden_sizes]
         self.hidden = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(sizes))
         self.activation = ACTIVATIONS[activation]
-        self.output = scaled_(nn.Linear(sizes[-1], action_size), output_scale)
+        self.output = nn.Linear(sizes[-1], action_size)
+        initialize_(self, init)
+        scaled_(self.output, output_scale)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Maps (rows, ...) to (rows, A)."""

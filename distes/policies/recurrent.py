@@ -4,13 +4,20 @@ import torch
 from torch import Tensor, nn
 
 from distes.policies.base import StatefulPolicy, as_vectors, scaled_, sigmoid
+from distes.policies.initial import Initial, initialize_
 
 
 class Recurrent(StatefulPolicy):
     """A GRU cell written as two linear layers, so that many members run as batched products."""
 
     def __init__(
-        self, observation_size: int, action_size: int, *, hidden_size: int = 32, output_scale: float = 0.1
+        self,
+        observation_size: int,
+        action_size: int,
+        *,
+        hidden_size: int = 32,
+        output_scale: float = 0.1,
+        init: Initial = "torch",
     ) -> None:
         """Builds the cell and its read-out.
 
@@ -19,12 +26,16 @@ class Recurrent(StatefulPolicy):
             action_size: Numbers the task wants.
             hidden_size: Units of memory.
             output_scale: Factor on the read-out's initial weights.
+            init: Initial parameters: those of `torch`; `normc`, Gaussian weights of norm 1 for each unit, and biases of
+                0; or `zero`.
         """
         super().__init__()
         self.observation_size, self.hidden_size = observation_size, hidden_size
         self.from_input = nn.Linear(observation_size, 3 * hidden_size)
         self.from_state = nn.Linear(hidden_size, 3 * hidden_size)
-        self.output = scaled_(nn.Linear(hidden_size, action_size), output_scale)
+        self.output = nn.Linear(hidden_size, action_size)
+        initialize_(self, init)
+        scaled_(self.output, output_scale)
 
     def initial_state(self, rows: int) -> Tensor:
         """Returns zeros, (rows, hidden_size)."""

@@ -103,6 +103,9 @@ class ChunkResult:
         behaviour: Behaviour of the members, (pairs, signs, D) or (episodes, D), float32; None if the task describes
             none.
         retried: How often the chunk was begun again in new environments, after one had raised.
+        capped: Number of episodes that were as long as the population's cap.
+        returns: Mean returns, float64, of the same shape as fitness, where that counts rewards otherwise; or None.
+        reward_moments: Moments of discounted returns, where the task normalises rewards; or None.
         scalars: The scalars that the task names, (pairs, signs, V) or (episodes, V), float32; None if it names none.
         missing: Scalars that nobody in the chunk had, see `Outcome`.
     """
@@ -115,6 +118,9 @@ class ChunkResult:
     seconds: float
     behaviour: Floats | None = None
     retried: int = 0
+    capped: int = 0
+    returns: NDArray[np.float64] | None = None
+    reward_moments: Moments | None = None
     scalars: Floats | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
 
@@ -152,10 +158,24 @@ def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk])
         behaviour_N2D=_gathered(of_pairs),
         eval_behaviour_ED=_gathered(of_centre),
         retried=sum(result.retried for result in results),
+        capped=sum(result.capped for result in results),
+        return_N2=_returns(shape, results, cut),
+        reward_moments=tuple(result.reward_moments for result in results if result.reward_moments is not None),
         scalars_N2V=np.concatenate(scalars[False]) if scalars[False] else None,
         eval_scalars_EV=np.concatenate(scalars[True]) if scalars[True] else None,
         missing=missing_in_all([result.missing for result in results]),
     )
+
+
+def _returns(shape: tuple[int, int], results: list[ChunkResult], cut: list[Chunk]) -> NDArray[np.float64] | None:
+    """The returns of all members, (N, S); None where fitness is what they are."""
+    of_pairs = [(chunk, result.returns) for chunk, result in zip(cut, results, strict=True) if not chunk.of_centre]
+    if not of_pairs or any(returns is None for _, returns in of_pairs):
+        return None
+    return_N2 = np.empty(shape)
+    for chunk, returns in of_pairs:
+        return_N2[chunk.start : chunk.stop] = returns
+    return return_N2
 
 
 def _gathered(behaviours: list[tuple[int, Floats]]) -> Floats | None:

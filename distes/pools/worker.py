@@ -146,7 +146,17 @@ class Worker:
         rows = self._rows(population, chunk)
         self._members = members = Members(self._forward, self._perturbation, centre_P, rows, self._device)
         refuses = population.refuses_non_finite
-        request = Request(seeds_B, not chunk.of_centre, population.normalization, observed_B, refuses, self.stop)
+        request = Request(
+            seeds_B,
+            not chunk.of_centre,
+            population.normalization,
+            observed_B,
+            refuses,
+            self.stop,
+            max_steps=None if chunk.of_centre else population.max_steps,
+            reward_sign=population.reward_sign,
+            reward_scale=population.reward_scale,
+        )
         try:
             with seeded(int(seeds_B[0])) if self._forward.draws else contextlib.nullcontext():
                 outcome = checked(self._task, self._task.evaluate(members, request), len(members))
@@ -164,6 +174,9 @@ class Worker:
             seconds=time.perf_counter() - started,
             behaviour=None if behaviour_BD is None else behaviour_BD.reshape(*shape, -1),
             retried=outcome.retried,
+            capped=outcome.capped,
+            returns=None if outcome.return_B is None else outcome.return_B.reshape(shape),
+            reward_moments=outcome.reward_moments,
             scalars=None if scalars_BV is None else scalars_BV.reshape(*shape, -1),
             missing=dict(outcome.missing),
         )
@@ -255,8 +268,9 @@ def _finite(outcome: Outcome, refuses: bool) -> Outcome:
         MemberError: A member's fitness or behaviour is not finite, and `refuses` is set.
         EvaluationError: The moments of observations, which cover many members, are not finite.
     """
-    if outcome.moments is not None:
-        outcome.moments.require_finite()
+    for moments in (outcome.moments, outcome.reward_moments):
+        if moments is not None:
+            moments.require_finite()
     fitness_B, behaviour_BD = outcome.fitness_B, outcome.behaviour_BD
     finite_B = np.isfinite(fitness_B)
     if behaviour_BD is not None:

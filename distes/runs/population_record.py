@@ -40,6 +40,8 @@ FORMS = {
     "eval_behaviour": ("f", 2),
     "observations/mean": ("f", 1),
     "observations/m2": ("f", 1),
+    "rewards/mean": ("f", 1),
+    "rewards/m2": ("f", 1),
 }
 NEEDED = ("fitness", "steps", "ids", "eval_fitness", "eval_steps")
 
@@ -55,6 +57,7 @@ class Recorded:
         parents_N: With genomes, the index of each member's parent among the population's genomes, -1 for none.
         observations: Moments of all observations after the generation, as `RunningStat.state_dict` returns them; None
             where observations are not normalised.
+        rewards: Moments of all discounted returns, likewise; None where rewards are not normalised.
     """
 
     generation: int
@@ -62,10 +65,16 @@ class Recorded:
     ids_N: NDArray[np.int64]
     parents_N: NDArray[np.int64] | None = None
     observations: dict[str, Any] | None = None
+    rewards: dict[str, Any] | None = None
 
     @classmethod
     def of(
-        cls, generation: int, rounds: Sequence[Population], evaluation: Evaluation, observations: dict[str, Any] | None
+        cls,
+        generation: int,
+        rounds: Sequence[Population],
+        evaluation: Evaluation,
+        observations: dict[str, Any] | None,
+        rewards: dict[str, Any] | None = None,
     ) -> Self:
         """Makes the record of a generation.
 
@@ -74,6 +83,7 @@ class Recorded:
             rounds: Its populations, one after the other.
             evaluation: What the strategy was told.
             observations: As the attribute.
+            rewards: As the attribute.
         """
         ids_N = np.concatenate([one.ids_N for one in rounds]).astype(np.int64)
         parents = [one.genome_N for one in rounds if one.genome_N is not None]
@@ -83,6 +93,7 @@ class Recorded:
             ids_N,
             np.concatenate(parents).astype(np.int64) if parents else None,
             observations,
+            rewards,
         )
 
     def encode(self) -> bytes:
@@ -99,10 +110,13 @@ class Recorded:
             "eval_steps": _narrow(told.eval_steps_E),
             "eval_behaviour": told.eval_behaviour_ED,
         }
-        numbers = {"episodes": told.episodes}
+        numbers = {"episodes": told.episodes, **({"capped": told.capped} if told.capped else {})}
         if self.observations is not None:
             arrays |= {f"observations/{key}": self.observations[f"{key}_O"] for key in ("mean", "m2")}
             numbers["observed"] = self.observations["count"]
+        if self.rewards is not None:
+            arrays |= {f"rewards/{key}": self.rewards[f"{key}_O"] for key in ("mean", "m2")}
+            numbers["rewarded"] = self.rewards["count"]
         held: Arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None}
         body = pack(held, {name: str(value) for name, value in numbers.items()})
         return HEADER.pack(MAGIC, self.generation, len(body), zlib.crc32(body)) + body
@@ -116,10 +130,8 @@ class Recorded:
         """
         arrays, numbers = unpack(body)
         _check(arrays)
-        observations = None
-        if "observations/mean" in arrays:
-            mean_O, m2_O = arrays["observations/mean"], arrays["observations/m2"]
-            observations = {"count": _count(numbers, "observed"), "mean_O": mean_O, "m2_O": m2_O}
+        observations = _moments(arrays, numbers, "observations", "observed")
+        rewards = _moments(arrays, numbers, "rewards", "rewarded")
         evaluation = Evaluation(
             fitness_N2=arrays["fitness"],
             steps_N2=arrays["steps"].astype(np.int64),
@@ -129,9 +141,10 @@ class Recorded:
             behaviour_N2D=arrays.get("behaviour"),
             eval_behaviour_ED=arrays.get("eval_behaviour"),
             last_N2=arrays.get("last"),
+            capped=_count(numbers, "capped") if "capped" in numbers else 0,
         )
         parents_N = arrays["parents"].astype(np.int64) if "parents" in arrays else None
-        return cls(generation, evaluation, arrays["ids"].astype(np.int64), parents_N, observations)
+        return cls(generation, evaluation, arrays["ids"].astype(np.int64), parents_N, observations, rewards)
 
 
 class PopulationRecord:
@@ -241,14 +254,22 @@ def _check(arrays: Arrays) -> None:
             raise ValueError(f"the array {name!r} has no place in it")
     if missing := [name for name in NEEDED if name not in arrays]:
         raise ValueError(f"the array {missing[0]!r} is missing")
-    if ("observations/mean" in arrays) != ("observations/m2" in arrays):
-        raise ValueError("the moments of observations are incomplete")
+    for of in ("observations", "rewards"):
+        if (f"{of}/mean" in arrays) != (f"{of}/m2" in arrays):
+            raise ValueError(f"the moments of {of} are incomplete")
     shape, episodes = arrays["fitness"].shape, arrays["eval_fitness"].shape
     wanted = {"steps": shape, "last": shape, "behaviour": shape, "ids": shape[:1], "parents": shape[:1]}
     wanted |= {"eval_steps": episodes, "eval_behaviour": episodes}
     for name, start in wanted.items():
         if name in arrays and arrays[name].shape[: len(start)] != start:
             raise ValueError(f"the array {name!r} has the shape {arrays[name].shape}")
+
+
+def _moments(arrays: Arrays, numbers: dict[str, str], of: str, counted: str) -> dict[str, Any] | None:
+    """Moments as `RunningStat.state_dict` returns them; None if there are none."""
+    if f"{of}/mean" not in arrays:
+        return None
+    return {"count": _count(numbers, counted), "mean_O": arrays[f"{of}/mean"], "m2_O": arrays[f"{of}/m2"]}
 
 
 def _count(numbers: dict[str, str], name: str) -> int:

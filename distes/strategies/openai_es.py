@@ -47,7 +47,7 @@ class OpenAIES(GradientES):
         sigma: float | dict[str, Any] = 0.1,
         learning_rate: float | dict[str, Any] = 0.1,
         l2_coeff: float = 0.0,
-        fitness_shaping: Literal["centered_rank", "zscore", "sign", "raw"] = "centered_rank",
+        fitness_shaping: Literal["centered_rank", "zscore", "sign", "raw", "centered_sign_rank"] = "centered_rank",
         optimizer: str = "Adam",
         optimizer_args: dict[str, Any] | None = None,
         timesteps_per_generation: int | None = None,
@@ -64,7 +64,8 @@ class OpenAIES(GradientES):
                 end: 0.1, generations: 300} (or linear, exponential; `restarts: true` starts again at the end).
             learning_rate: Learning rate of the optimiser: a number or a schedule.
             l2_coeff: Weight decay, added to the gradient before the optimiser sees it (not decoupled).
-            fitness_shaping: How utilities are made from fitness.
+            fitness_shaping: How utilities are made from fitness. `centered_sign_rank` ranks the sums of the signs of
+                rewards, in place of returns.
             optimizer: Name of a class in torch.optim: Adam, or SGD (with `optimizer_args: {momentum: 0.9}`); ClipUp; or
                 an import path.
             optimizer_args: Further arguments of the optimiser.
@@ -74,7 +75,7 @@ class OpenAIES(GradientES):
         """
         rate = schedule_of("learning_rate", learning_rate)
         require_finite("l2_coeff", l2_coeff, at_least=0)
-        self._shape = shaping(fitness_shaping)
+        self._shape, self.ranks_signs = shaping(fitness_shaping), fitness_shaping == "centered_sign_rank"
         super().__init__(
             perturbation,
             seed,

@@ -1,7 +1,13 @@
-"""Gaussian noise on a policy's outputs, drawn in blocks of steps: a function of the episode's seed and the step alone.
+"""Noise on a policy's outputs, drawn in blocks of steps: a function of the episode's seed and the step alone.
+
+Gaussian noise is for continuous actions. The other two laws draw one of several actions: the place of the largest of
+numbers with Gumbel noise is i with probability exp(x_i) / sum_j exp(x_j) (Gumbel 1954; Maddison et al. 2014,
+arXiv:1411.0030), and a number with logistic noise is above 0 with probability 1 / (1 + exp(-x)).
 
 Axes: R rows (one episode each), T steps of a block, A action numbers.
 """
+
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,6 +17,7 @@ from torch import Tensor
 from distes.noise import splitmix
 from distes.population import Floats
 
+Law = Literal["normal", "gumbel", "logistic"]
 ARRAY_STEPS = 256  # T, in NumPy
 TENSOR_STEPS, TENSOR_NUMBERS = 64, 2**20  # T in torch, at most, and numbers of a block, at most
 
@@ -18,21 +25,24 @@ TENSOR_STEPS, TENSOR_NUMBERS = 64, 2**20  # T in torch, at most, and numbers of 
 class ArrayNoise:
     """NumPy noise for rows of which each starts and ends episodes at its own time: one Philox generator per episode."""
 
-    def __init__(self, rows: int, size: int, deviation: float) -> None:
+    def __init__(self, rows: int, size: int, deviation: float = 1.0, law: Law = "normal") -> None:
         """Allocates the blocks.
 
         Args:
             rows: R, at most.
             size: A.
-            deviation: The standard deviation.
+            deviation: The standard deviation of Gaussian noise; a factor on the other ones.
+            law: The noise's law; those that are not normal have sequences of their own.
         """
+        self._law = law
         self._deviation = np.float32(deviation)
         self._noise_RTA = np.zeros((rows, ARRAY_STEPS, size), np.float32)
         self._generators: list[np.random.Generator | None] = [None] * rows
 
     def start(self, row: int, seed: int) -> None:
         """Starts the noise of a new episode in a row."""
-        self._generators[row] = np.random.Generator(np.random.Philox(key=seed))
+        key = seed if self._law == "normal" else seed + 2**64
+        self._generators[row] = np.random.Generator(np.random.Philox(key=key))
 
     def swap(self, source: int, target: int) -> None:
         """Moves the noise of row `source` to row `target`, whose episode is over."""
@@ -40,36 +50,71 @@ class ArrayNoise:
         generators = self._generators
         generators[source], generators[target] = generators[target], generators[source]
 
-    def added(self, numbers_RA: Floats, age_R: NDArray[np.int64]) -> Floats:
-        """Returns a copy with noise.
+    def at(self, age_R: NDArray[np.int64]) -> Floats:
+        """Returns the noise of the first R rows, (R, A) float32.
 
         Args:
-            numbers_RA: The policy's outputs for the first R rows.
             age_R: The steps that each row's episode has run.
         """
         place_R = age_R % ARRAY_STEPS
         for row in np.flatnonzero(place_R == 0).tolist():
             generator = self._generators[row]
             assert generator is not None
-            generator.standard_normal(dtype=np.float32, out=self._noise_RTA[row])  # ~ N(0, I)
-        noisy_RA: Floats = numbers_RA + self._deviation * self._noise_RTA[np.arange(len(age_R)), place_R]
-        return noisy_RA
+            self._draw(generator, self._noise_RTA[row])
+        noise_RA: Floats = self._deviation * self._noise_RTA[np.arange(len(age_R)), place_R]
+        return noise_RA
+
+    def _draw(self, generator: np.random.Generator, out_TA: Floats) -> None:
+        if self._law == "normal":
+            generator.standard_normal(dtype=np.float32, out=out_TA)  # ~ N(0, I)
+            return
+        generator.standard_exponential(dtype=np.float32, out=out_TA)
+        np.maximum(out_TA, np.finfo(np.float32).tiny, out=out_TA)
+        if self._law == "gumbel":
+            np.negative(np.log(out_TA), out=out_TA)  # -ln E, E ~ Exp(1)
+        else:
+            np.negative(np.log(np.expm1(out_TA)), out=out_TA)  # exp(-E) is uniform, and -ln(e^E - 1) its logit
+
+
+class RowNoise:
+    """Noise row by row, of one sequence without end, for a policy that is asked for actions outside of episodes."""
+
+    def __init__(self, size: int, law: Law) -> None:
+        """Starts the sequence.
+
+        Args:
+            size: A.
+            law: The noise's law.
+        """
+        self._size, self._noise, self._given = size, ArrayNoise(1, size, law=law), 0
+        self._noise.start(0, 0)
+
+    def further(self, rows: int) -> Floats:
+        """Returns the noise of further rows, (R, A) float32."""
+        first, self._given = self._given, self._given + rows
+        return np.concatenate([self._noise.at(np.array([place])) for place in range(first, self._given)])
 
 
 class TensorNoise:
     """torch noise for rows that all start together: numbers step * A, step * A + 1, ... of each row's own sequence."""
 
-    def __init__(self, seeds_R: list[int], size: int, deviation: float, device: torch.device) -> None:
+    def __init__(
+        self, seeds_R: list[int], size: int, deviation: float, device: torch.device, law: Law = "normal"
+    ) -> None:
         """Starts the sequences.
 
         Args:
             seeds_R: The episodes' seeds.
             size: A.
-            deviation: The standard deviation.
+            deviation: The standard deviation of Gaussian noise; a factor on the other ones.
             device: Where the policy's outputs are.
+            law: The noise's law; those that are not normal have sequences of their own.
         """
+        self._law = law
         self._size, self._deviation = size, deviation
         self._key_R = ~torch.tensor(seeds_R, device=device)  # negative: no simulator draws by such a key
+        if law != "normal":
+            self._key_R -= 2**40
         self._steps = max(1, min(TENSOR_STEPS, TENSOR_NUMBERS // (len(seeds_R) * size)))
         self._noise_RTA: Tensor | None = None
 
@@ -78,17 +123,24 @@ class TensorNoise:
         self._key_R = self._key_R[rows]
         self._noise_RTA = None if self._noise_RTA is None else self._noise_RTA[rows]
 
-    def added(self, numbers_RA: Tensor, step: int, out: Tensor) -> Tensor:
-        """Writes the outputs with noise into `out`, and returns it.
+    def at(self, step: int) -> Tensor:
+        """Returns the noise of a step, (R, A) float32.
 
         Args:
-            numbers_RA: The policy's outputs.
             step: The step of the episodes, from 0, one after the other.
-            out: (R, A), float32.
         """
         place = step % self._steps
         if place == 0:
-            block_RN = splitmix.normal(self._key_R, self._steps * self._size, step * self._size)
+            block_RN = self._drawn(self._steps * self._size, step * self._size)
             self._noise_RTA = block_RN.float().mul_(self._deviation).unflatten(1, (-1, self._size))
         assert self._noise_RTA is not None
-        return torch.add(numbers_RA, self._noise_RTA[:, place], out=out)
+        noise_RA: Tensor = self._noise_RTA[:, place]
+        return noise_RA
+
+    def _drawn(self, count: int, first: int) -> Tensor:
+        if self._law == "normal":
+            return splitmix.normal(self._key_R, count, first)
+        u_RN = splitmix.uniform(self._key_R, count, first) + 2.0**-54  # in (0, 1)
+        if self._law == "gumbel":
+            return -torch.log(-torch.log(u_RN))
+        return torch.log(u_RN) - torch.log1p(-u_RN)

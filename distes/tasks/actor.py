@@ -3,7 +3,7 @@
 Axes: R rows, O observation, A action, S memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from distes.policies.base import StatefulPolicy
 from distes.population import Floats, Normalization
+from distes.tasks.action_noise import ArrayNoise
 from distes.tasks.actions import Action
 from distes.tasks.normalization import Normalizer
 from distes.tasks.observations import Observation
@@ -37,6 +38,30 @@ class Actor:
     def initial_state(self, rows: int) -> Tensor | None:
         """Returns the memory at the start of an episode, (R, S); None for a policy without memory."""
         return self.policy.initial_state(rows) if isinstance(self.policy, StatefulPolicy) else None
+
+    def draws(self, seed: int) -> ArrayNoise | None:
+        """Returns what draws the actions of one episode; None for policies that draw none in evaluation."""
+        if self.action.law is None or not self.action.samples(training=False):
+            return None
+        noise = ArrayNoise(1, self.action.size, law=self.action.law)
+        noise.start(0, seed)
+        return noise
+
+    def action_of(self, numbers_1A: Floats, info: Mapping[str, Any], draws: ArrayNoise | None, step: int) -> Any:
+        """Returns the action of one environment.
+
+        Args:
+            numbers_1A: The policy's numbers, float32.
+            info: The environment's info before the step, which may hold an action mask.
+            draws: From `draws`.
+            step: The step of the episode, from 0.
+
+        Raises:
+            ValueError: The info has no action mask where one is needed.
+        """
+        if draws is not None:
+            numbers_1A = numbers_1A + draws.at(np.array([step]))
+        return self.action.read_all(self.action.masked(numbers_1A, [info]))[0]
 
     def rows(self, observations: Sequence[Any]) -> Floats:
         """Returns R observations as rows, (R, *shape) float32, not normalised."""

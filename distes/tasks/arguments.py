@@ -9,6 +9,7 @@ from typing import Any
 
 from distes.errors import ConfigurationError
 from distes.errors.trust import HARMLESS_WRAPPERS, foreign
+from distes.tasks.argument_values import value_of
 
 Wrapper = str | dict[str, Any] | Callable[..., Any]
 
@@ -57,11 +58,21 @@ def wrapper_and_arguments(wrapper: Wrapper) -> tuple[str | Callable[..., Any], d
     return wrapper["class_path"], dict(wrapper.get("init_args") or {})
 
 
-def with_tuples(call: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Turns lists into tuples where a callable declares a tuple, which YAML cannot write.
+def built(call: Callable[..., Any], arguments: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Returns the arguments for a callable, of values that YAML can write.
 
-    A parameter declares a tuple by its type or its default.
+    Mappings stand for instances, callables and tuples as `value_of` says. A list becomes a tuple where the callable
+    declares a tuple, by a parameter's type or its default.
+
+    Args:
+        call: The callable.
+        arguments: Its arguments.
+        key: The configuration's key that holds them, for messages.
+
+    Raises:
+        ConfigurationError: See `value_of`.
     """
+    arguments = {name: value_of(value, f"{key}.{name}") for name, value in arguments.items()}
     try:
         parameters = inspect.signature(call).parameters
         hints = typing.get_type_hints(call.__init__ if isinstance(call, type) else call)  # type: ignore[misc]

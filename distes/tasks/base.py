@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import gymnasium
 
     from distes.tasks.actions import Action
+    from distes.tasks.episode_cap import EpisodeCap
     from distes.tasks.observations import Observation
 
 # Why a member has no fitness, besides a return that is NaN or infinite: parts of a sentence.
@@ -99,6 +100,9 @@ class Request(ReadOnly):
         observed_B: Which members report the moments of their observations; None for no member.
         refuses_non_finite: Whether a NaN or infinite observation, output or return of a member is an error. Otherwise
             the member's fitness is NaN, and its episodes go on to their end.
+        max_steps: Steps after which an episode is truncated, beside the task's own limit; None for no cap.
+        reward_sign: Whether fitness is made of the signs of rewards, in training.
+        reward_scale: What rewards are divided by in training, where the task normalises them; otherwise None.
         stop: Called between steps; once it returns True, `evaluate` raises `Stopped`. A quick task need not call it.
     """
 
@@ -108,6 +112,9 @@ class Request(ReadOnly):
     observed_B: NDArray[np.bool_] | None = None
     refuses_non_finite: bool = True
     stop: Callable[[], bool] = never
+    max_steps: int | None = None
+    reward_sign: bool = False
+    reward_scale: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +128,9 @@ class Outcome:
         moments: The moments of the observations that the request asks for, or None.
         behaviour_BD: What each member did, float32, averaged over its episodes; None where the task describes none.
         retried: How often all episodes were run again in fresh environments, after an environment had raised.
+        capped: The number of episodes that were as long as `Request.max_steps`.
+        return_B: The mean return of each member's episodes, float64, where fitness counts rewards otherwise; or None.
+        reward_moments: The moments of discounted returns, where the task normalises rewards; or None.
         scalars_BV: The task's `scalars` of each member, float32, averaged over its episodes; NaN for a member that has
             none. None where the task names none.
         missing: Scalars that none of these members had, by name, each with a sentence that says why. Where no member
@@ -133,6 +143,9 @@ class Outcome:
     moments: Moments | None = None
     behaviour_BD: Floats | None = None
     retried: int = 0
+    capped: int = 0
+    return_B: NDArray[np.float64] | None = None
+    reward_moments: Moments | None = None
     scalars_BV: Floats | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
 
@@ -223,6 +236,21 @@ class Task(ABC):
     def observation_fraction(self) -> float:
         """The share of pairs whose observations are counted for normalisation; 0 for no normalisation."""
         return 0.0
+
+    @property
+    def episode_cap(self) -> "EpisodeCap | None":
+        """The cap on the members' episodes in the first generation, with the rule for further ones; None for none."""
+        return None
+
+    @property
+    def normalizes_rewards(self) -> bool:
+        """Whether outcomes have `reward_moments`, and fitness heeds `Request.reward_scale`."""
+        return False
+
+    @property
+    def counts_signs(self) -> bool:
+        """Whether fitness heeds `Request.reward_sign`."""
+        return False
 
     @property
     def describes_behaviour(self) -> bool:

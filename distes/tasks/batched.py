@@ -20,17 +20,19 @@ from distes.errors import ConfigurationError, described
 from distes.members.members import Members
 from distes.noise.draws import episode_seeds
 from distes.population import Floats, missing_in_all
+from distes.tasks.action_mask import masks_of
 from distes.tasks.action_noise import TensorNoise
 from distes.tasks.actions import Action
 from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Request, Stopped
 from distes.tasks.batched_behaviour import BatchedBehaviour, UnreadableError
 from distes.tasks.behaviour import Behaviour
 from distes.tasks.columns import Columns
-from distes.tasks.episodes import EpisodeSettings, all_finite
+from distes.tasks.episodes import EpisodeSettings, all_finite, step_limit
 from distes.tasks.faults import fault_of_observation
 from distes.tasks.info_scalars import InfoScalars, Scalars, means_of_episodes
 from distes.tasks.normalization import Normalizer, TensorSums
 from distes.tasks.observations import Observation
+from distes.tasks.rewards import TensorScores
 from distes.tasks.simulation import Simulation
 
 LOOK_EVERY = {"cpu": 1, "cuda": 16}  # steps between two looks at which rows run: each look waits for the GPU
@@ -69,8 +71,10 @@ class BatchedEpisodes:
         self._behaviour = None if behaviour is None else BatchedBehaviour(behaviour, observation, simulation)
         self._simulation, self._observation, self._action, self._settings = simulation, observation, action, settings
         self._drop_share = drop_share
+        simulation.surplus_follow = action.mask_key is not None
         self._looks_at_observations = not (observation.always_finite or simulation.always_finite)
         self._columns: Columns | None = None
+        self._mask_RA: Tensor | None = None  # which actions the next step allows
 
     def run(self, members: Members, request: Request, forgiven: Collection[int] = ()) -> Outcome:
         """Runs every member's episodes.
@@ -91,6 +95,8 @@ class BatchedEpisodes:
         at_once = 1 if forgiven else len(members) if most is None else most // per_member
         seeds_BK = episode_seeds(request.seeds_B, per_member)
         self._sums: TensorSums | None = None
+        self._scores: TensorScores | None = None
+        scores = list[NDArray[np.float64]]()
         returns, steps, did = [], [], list[Floats]()
         self._scalar_parts, self._missing = list[NDArray[np.float64]](), list[dict[str, str]]()
         with torch.inference_mode():
@@ -98,10 +104,12 @@ class BatchedEpisodes:
                 member_B = np.arange(start, min(start + at_once, len(members)))
                 try:
                     return_J, steps_J, did_JD = self._run_some(member_B, seeds_BK[member_B].ravel().tolist())
+                    scores.append(self._scored(return_J))
                 except MemberError as error:
                     if not error.passing or error.member not in forgiven:
                         raise
                     return_J, steps_J, did_JD = self._nothing()
+                    scores.append(return_J)
                 if request.refuses_non_finite:
                     self._require_finite(return_J, start, seeds_BK)
                 returns.append(return_J)
@@ -109,20 +117,32 @@ class BatchedEpisodes:
                 if did_JD is not None:
                     did.append(did_JD)
             moments = None if self._sums is None else self._sums.moments()
+            reward_moments = None if self._scores is None else self._scores.moments()
         return_BK = np.concatenate(returns).reshape(-1, per_member)
         steps_BK = np.concatenate(steps).reshape(-1, per_member)
+        score_BK = np.concatenate(scores).reshape(-1, per_member)
         if request.training:
-            return_BK -= self._settings.reward_shift * steps_BK
+            score_BK = score_BK - self._settings.reward_shift * steps_BK
         behaviour_BD = np.concatenate(did).reshape(*return_BK.shape, -1).mean(1) if did else None
+        capped = int(np.count_nonzero(steps_BK == request.max_steps))
         return Outcome(
-            return_BK.mean(1),
+            score_BK.mean(1),
             steps_BK.sum(1),
             return_BK.size,
             moments,
             behaviour_BD,
+            capped=capped,
+            return_B=None if self._settings.scoring(request) is None else return_BK.mean(1),
+            reward_moments=reward_moments,
             scalars_BV=self._scalar_means(),
             missing=missing_in_all(self._missing),
         )
+
+    def _scored(self, return_J: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the returns of the episodes that were just run count."""
+        if self._scores is None:
+            return return_J
+        return np.where(np.isfinite(return_J), self._scores.total_J.cpu().numpy(), np.nan)
 
     def _scalar_means(self) -> Floats | None:
         """The mean of each scalar over each member's episodes, (B, V); NaN where an episode has none."""
@@ -167,7 +187,8 @@ class BatchedEpisodes:
             raise MemberError(int(member_B[0]), reason, seeds_J[0], passing=True) from error
         columns = self._begin(member_B, seeds_J)
         self._take(observation, "reset", seeds_J)
-        limit = self._settings.max_steps
+        self._take_masks(columns, seeds_J)
+        limit = step_limit(self._settings, self._request.max_steps)
         look_every = LOOK_EVERY.get(columns.running_R.device.type, 16)
         for step in itertools.count() if limit is None else range(limit):
             if self._request.stop():
@@ -182,6 +203,8 @@ class BatchedEpisodes:
             self._take(observation, "step", seeds_J)
             torch.where(columns.running_R, reward_R.double(), self._zero, out=columns.reward_R)
             columns.return_R.add_(columns.reward_R)
+            if self._scores is not None:
+                self._scores.add(columns.reward_R, columns.running_R)
             columns.steps_R.add_(columns.running_R)
             torch.logical_or(terminated_R, truncated_R, out=columns.ended_R)
             if self._wanted is not None:
@@ -192,6 +215,7 @@ class BatchedEpisodes:
                 except UnreadableError as error:
                     raise MemberError(int(member_B[0]), str(error), seeds_J[0]) from error
             torch.gt(columns.running_R, columns.ended_R, out=columns.running_R)  # running and not ended
+            self._take_masks(columns, seeds_J)
             if (step + 1) % look_every == 0 and not self._look(columns):
                 break
         self._settle(columns)
@@ -219,6 +243,7 @@ class BatchedEpisodes:
             self._on_cpu = here.type == there.type == "cpu"
             self._zero = torch.zeros((), dtype=torch.float64, device=here)
         self._columns.start(rows)
+        self._mask_RA = None
         self._job_R = torch.arange(rows, device=here)
         self._return_J = torch.zeros(rows, dtype=torch.float64, device=here)
         self._steps_J = torch.zeros(rows, dtype=torch.int64, device=here)
@@ -229,6 +254,10 @@ class BatchedEpisodes:
             self._scalar_JV = torch.full((rows, len(self._wanted)), torch.nan, dtype=torch.float64, device=here)
         if self._behaviour is not None:
             self._behaviour.start(rows)
+        scoring = self._settings.scoring(self._request)
+        if scoring is not None:
+            self._scores = self._scores or TensorScores(scoring, here)
+            self._scores.start(rows)
         normalization = self._request.normalization
         self._normalizer = None if normalization is None else Normalizer(normalization, here)
         start_S = self._members.initial_state()
@@ -238,7 +267,10 @@ class BatchedEpisodes:
             self._state_BKS = start_S.to(there).expand(len(member_B), per_member, -1).clone()
         self._noise = None
         if self._request.training and self._settings.action_noise > 0 and self._action.noisy:
-            self._noise = TensorNoise(seeds_J, self._action.size, self._settings.action_noise, there)
+            self._noise = TensorNoise(seeds_J, self._action.noise_size, self._settings.action_noise, there)
+        self._draws = None
+        if self._action.law is not None and self._action.samples(training=self._request.training):
+            self._draws = TensorNoise(seeds_J, self._action.size, 1.0, there, self._action.law)
         if self._request.observed_B is not None and self._sums is None:
             self._sums = TensorSums(self._observation.shape[0], here)
         self._select(self._columns, member_B)
@@ -273,12 +305,15 @@ class BatchedEpisodes:
         else:
             output_BKA, self._state_BKS = self._members.step(self._x_BKO, self._state_BKS)
         numbers_RA = output_BKA.flatten(0, 1)
-        if self._noise is not None:
-            numbers_RA = self._noise.added(numbers_RA, step, columns.numbers_RA)
         if not self._are_finite(numbers_RA):
             self._mark(columns, NON_FINITE_ANSWER, numbers_RA)
             numbers_RA = numbers_RA.nan_to_num()  # environments take finite numbers only
-        self._action.read_batch(numbers_RA, columns.actions_R)
+        if self._draws is not None:
+            numbers_RA = numbers_RA + self._draws.at(step)
+        if self._mask_RA is not None:
+            self._require_choice(columns, self._mask_RA)
+            numbers_RA = numbers_RA.masked_fill(~self._mask_RA, -torch.inf)
+        self._action.read_batch(numbers_RA, columns.actions_R, None if self._noise is None else self._noise.at(step))
         return columns.actions_R.to(columns.devices[0])
 
     def _are_finite(self, numbers_RX: Tensor) -> bool:
@@ -323,10 +358,15 @@ class BatchedEpisodes:
             self._state_BKS = self._state_BKS[torch.from_numpy(order_B).to(there.device)]
         if self._behaviour is not None:
             self._behaviour.keep(here)
+        if self._scores is not None:
+            self._scores.keep(here)
+        for noise in (self._noise, self._draws):
+            if noise is not None:
+                noise.keep(there)
+        if self._mask_RA is not None:
+            self._mask_RA = self._mask_RA[there]
         if self._scalars is not None:
             self._scalars.keep(here)
-        if self._noise is not None:
-            self._noise.keep(there)
         self._select(columns, self._member_B[order_B])
 
     def _settle(self, columns: Columns) -> None:
@@ -335,6 +375,8 @@ class BatchedEpisodes:
         self._steps_J[self._job_R] = columns.steps_R
         if self._behaviour is not None:
             self._behaviour.settle(self._job_R)
+        if self._scores is not None:
+            self._scores.settle(self._job_R)
         if self._scalars is not None:
             self._scalar_JV[self._job_R] = self._scalars.values(len(self._job_R))
 
@@ -375,6 +417,32 @@ class BatchedEpisodes:
             fault = fault_of_observation(observation, self._simulation.space, of, rows=len(seen_RO))
             reason = fault or f"its observations cannot be used: {described(error)}"
             raise MemberError(int(self._member_B[0]), reason, seeds_J[0]) from error
+
+    def _take_masks(self, columns: Columns, seeds_J: list[int]) -> None:
+        """Reads which actions the next step allows.
+
+        Raises:
+            MemberError: The info has no such masks, or one of them allows a running row no action.
+        """
+        key = self._action.mask_key
+        if key is None or not bool(columns.running_R.any()):
+            return
+        rows, there = len(columns.running_R), columns.devices[1]
+        try:
+            self._mask_RA = masks_of(self._simulation.mask_info, key, rows, self._action.size, there)
+        except ValueError as error:
+            raise MemberError(int(self._member_B[0]), str(error), seeds_J[0]) from error
+
+    def _require_choice(self, columns: Columns, mask_RA: Tensor) -> None:
+        """Checks that the masks of running rows allow an action.
+
+        Raises:
+            MemberError: One allows none.
+        """
+        stuck_R = columns.running_R & ~mask_RA.any(1).to(columns.devices[0])
+        if bool(stuck_R.any()):
+            member = int(self._member_B[int(stuck_R.nonzero()[0]) // self._settings.episodes_per_member])
+            raise MemberError(member, f"its action mask {self._action.mask_key!r} allows no action")
 
     def _step_raised(self, error: BaseException, member_B: NDArray[np.int64], seeds_J: list[int]) -> MemberError:
         """The error to raise where the simulator raised in a step; it names the first member that still runs."""

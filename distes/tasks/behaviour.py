@@ -3,7 +3,7 @@
 Axes: R rows (episodes), O observation, D numbers of a behaviour.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,20 +25,24 @@ class NoKeyError(ValueError):
 class Behaviour:
     """Reads an episode's behaviour from its last step."""
 
-    def __init__(self, what: str | Callable[..., Any]) -> None:
+    def __init__(self, what: str | Sequence[str] | Callable[..., Any]) -> None:
         """Chooses what to read.
 
         Args:
             what: `final_observation`; `info:KEY`, a number or a vector in the environment's info; or a callable
                 (observation, info) -> numbers, or its import path, whose arguments and answer have a leading axis of
-                rows.
+                rows. Several of these texts are read one after the other.
 
         Raises:
             ConfigurationError: It is none of these.
         """
+        self._parts = [] if isinstance(what, str) or not isinstance(what, Sequence) else [Behaviour(x) for x in what]
         self._key: str | None = None
         self._call: Callable[..., Any] | None = None
-        if not isinstance(what, str):
+        if isinstance(what, Sequence) and not isinstance(what, str):
+            if not self._parts:
+                raise ConfigurationError("behaviour is a list of nothing: name what to compare.", argument="behaviour")
+        elif not isinstance(what, str):
             self._call = what
         elif what.startswith(INFO) and len(what) > len(INFO):
             self._key = what.removeprefix(INFO)
@@ -55,7 +59,7 @@ class Behaviour:
     @property
     def needs_info(self) -> bool:
         """Whether the info of a step is read."""
-        return self._key is not None or self._call is not None
+        return self._key is not None or self._call is not None or any(part.needs_info for part in self._parts)
 
     def __call__(self, seen_RO: Tensor, info: Mapping[str, Any]) -> Tensor:
         """Returns the behaviours of all rows, (R, D), float32, on the device of the observations.
@@ -67,6 +71,8 @@ class Behaviour:
         Raises:
             ValueError: The info has no such key, or what it gives is not a row of numbers for each row.
         """
+        if self._parts:
+            return torch.cat([part(seen_RO, info) for part in self._parts], 1)
         value: Any = seen_RO
         if self._key is not None:
             if self._key not in info:
@@ -98,6 +104,8 @@ class Behaviour:
 
     def of_one(self, seen_O: NDArray[np.float32], info: Mapping[str, Any]) -> Tensor:
         """Returns the behaviour in a single environment, (D,), from its observation and info."""
+        if self._parts:
+            return torch.cat([part.of_one(seen_O, info) for part in self._parts])
         rows: dict[str, Any] = {}
         for key, value in info.items():
             if self._call is not None or key == self._key:

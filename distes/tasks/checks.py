@@ -50,6 +50,11 @@ def checked(task: Task, outcome: object, count: int) -> Outcome:
     if not isinstance(outcome.moments, Moments | None):
         got = type(outcome.moments).__name__
         raise EvaluationError(f"{start} Outcome.moments as a distes.population.Moments or None; got a {got}.")
+    if outcome.return_B is not None:
+        _numbers(f"{start} Outcome.return_B", outcome.return_B, "f", (count,))
+    if task.normalizes_rewards and not isinstance(outcome.reward_moments, Moments | None):
+        got = type(outcome.reward_moments).__name__
+        raise EvaluationError(f"{start} Outcome.reward_moments as a distes.population.Moments or None; got a {got}.")
     episodes = int(outcome.episodes)
     return dataclasses.replace(
         outcome,

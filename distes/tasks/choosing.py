@@ -4,7 +4,7 @@ import copy
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import gymnasium
@@ -38,6 +38,7 @@ class Description:
         slots: The `num_envs` of a callable that takes it.
         max_steps: For pools that keep the limit themselves; None for the environment's own.
         wants_info: Whether the info of a step is read; filling it takes time.
+        reset_options: Options of each reset.
     """
 
     env: str | Callable[..., Any]
@@ -47,6 +48,7 @@ class Description:
     slots: int
     max_steps: int | None
     wants_info: bool = False
+    reset_options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -140,6 +142,12 @@ def choose(description: Description, spec: Any, why_no_twin: Callable[[], str]) 
     name, one_by_one = description.name, description.stepping == "one_by_one"
     if spec is not None and "max_episode_steps" in description.kwargs:
         raise ConfigurationError("task.env_kwargs holds max_episode_steps: set task.max_steps instead.")
+    own = name.startswith(OURS) and name.removeprefix(OURS) in TWINS
+    if description.reset_options and (own or name.startswith(POOL)):
+        raise ConfigurationError(
+            f"reset_options are for environments that are reset by themselves; {name!r} takes none.",
+            argument="reset_options",
+        )
     if name.startswith(POOL):
         kind: Kind = "envpool"
     elif name.startswith(OURS) and name in gymnasium.registry:
@@ -181,7 +189,8 @@ def _twin_or_not(description: Description, why_no_twin: Callable[[], str]) -> tu
             return "one_by_one", None
         reason = "it has no batched twin"
     else:
-        reason = "it has wrappers" if description.wrappers else why_no_twin()
+        reason = "it has wrappers" if description.wrappers else ""
+        reason = reason or ("its twin takes no reset_options" if description.reset_options else why_no_twin())
         if not reason:
             return "batched", None
     if stepping == "batched":

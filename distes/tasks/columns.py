@@ -16,7 +16,6 @@ class Columns:
         seen_RO: Observations as they came, float32, on the simulator's device, as all others but where it is said.
         input_RO: Room for normalised observations.
         given_RO: What the policy is given, on the policy's device; it may be one of the two.
-        numbers_RA: Room for the policy's outputs with noise, on the policy's device.
         actions_R: Actions, in the type of their space, on the policy's device.
         return_R: The sum of rewards, float64.
         reward_R: Room for the rewards of a step, float64.
@@ -28,7 +27,6 @@ class Columns:
     seen_RO: Tensor
     input_RO: Tensor
     given_RO: Tensor
-    numbers_RA: Tensor
     actions_R: Tensor
     return_R: Tensor
     reward_R: Tensor
@@ -55,7 +53,6 @@ class Columns:
             "seen_RO": seen_RO,
             "input_RO": input_RO,
             "given_RO": input_RO if here == there else seen_RO.to(there, copy=True),
-            "numbers_RA": torch.zeros(rows, action.size, dtype=torch.float32, device=there),
             "actions_R": action.empty(rows, there),
             "return_R": torch.zeros(rows, dtype=torch.float64, device=here),
             "reward_R": torch.zeros(rows, dtype=torch.float64, device=here),

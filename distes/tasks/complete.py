@@ -4,7 +4,7 @@ Training and playing use NumPy for what stands between; these layers compute the
 saved, exported and run where distes is not installed. Axes: R rows, A action numbers, S memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,16 +31,28 @@ class OneHot(nn.Module):
         return (observation.reshape(-1, 1) == places).to(torch.float32)
 
 
+class OneHots(nn.Module):
+    """Several whole numbers as rows with a single 1 for each."""
+
+    def __init__(self, groups: Sequence[int], starts: Sequence[int]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(OneHot(n, start) for n, start in zip(groups, starts, strict=True))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Maps (R, groups) to (R, O)."""
+        return torch.cat([part(observation[:, i]) for i, part in enumerate(self.parts)], 1)
+
+
 class Parts(nn.Module):
     """A mapping's parts, one after the other."""
 
-    def __init__(self, keys: Sequence[str]) -> None:
+    def __init__(self, parts: Mapping[str, nn.Module]) -> None:
         super().__init__()
-        self.keys = list(keys)
+        self.keys, self.parts = list(parts), nn.ModuleList(parts.values())  # keys may have names that modules cannot
 
     def forward(self, observation: dict[str, Tensor]) -> Tensor:
         """Maps a mapping of (R, ...) to (R, O)."""
-        return torch.cat([observation[key].to(torch.float32).flatten(1) for key in self.keys], 1)
+        return torch.cat([part(observation[key]) for key, part in zip(self.keys, self.parts, strict=True)], 1)
 
 
 class Image(nn.Module):
@@ -89,6 +101,34 @@ class Largest(nn.Module):
         return chosen[:, 0] if self.single else chosen
 
 
+class Positive(nn.Module):
+    """1 where a number is above 0, as MultiBinary actions need it."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Maps (R, A) to int8, (R, *shape)."""
+        return (numbers > 0).to(torch.int8).reshape([numbers.shape[0], *self.shape])
+
+
+class Binned(nn.Module):
+    """The level of the largest number in each dimension."""
+
+    levels: Tensor
+
+    def __init__(self, levels: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("levels", levels)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Maps (R, D * K) to (R, D), in the dtype of the levels."""
+        chosen = numbers.unflatten(1, self.levels.shape).argmax(2)
+        places = torch.arange(self.levels.shape[1], device=numbers.device)
+        return torch.where(chosen.unsqueeze(2) == places, self.levels, torch.zeros_like(self.levels)).sum(2)
+
+
 class Bounded(nn.Module):
     """Numbers clipped to bounds, or rescaled from [-1, 1] to them."""
 
@@ -108,6 +148,28 @@ class Bounded(nn.Module):
             x = (self.low / 2 + self.high / 2) + (self.high / 2 - self.low / 2) * torch.clamp(x, -1.0, 1.0)
         x = torch.minimum(torch.maximum(x, self.low), self.high)
         return x.reshape([x.shape[0], *self.shape])
+
+
+class MaskedPolicy(nn.Module):
+    """A complete policy that also takes action masks, (R, A): numbers of actions that are not allowed become -inf."""
+
+    def __init__(self, whole: "CompletePolicy") -> None:
+        super().__init__()
+        self.whole = whole
+
+    def initial_state(self, rows: int) -> Tensor:
+        """Returns the memory at the start of an episode, (R, S)."""
+        state: Tensor = self.whole.initial_state(rows)  # type: ignore[operator]
+        return state
+
+    def forward(self, observation: Tensor, *state_and_mask: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Maps observations, memory if there is one, and masks to actions, and memory if there is one."""
+        *state, mask = state_and_mask
+        whole = self.whole
+        numbers = whole.policy(whole.normalize(whole.observe(observation)), *state)
+        numbers, after = numbers if state else (numbers, None)
+        action: Tensor = whole.act(torch.where(mask.to(torch.bool), numbers, -torch.inf))
+        return action if after is None else (action, after)
 
 
 class CompletePolicy(nn.Module):

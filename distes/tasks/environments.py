@@ -12,13 +12,17 @@ from gymnasium.envs.registration import load_env_creator
 
 from distes.envs import TWINS
 from distes.errors import ConfigurationError, described
-from distes.tasks.actions import Action, action_of
-from distes.tasks.arguments import callable_of, takes, with_tuples
+from distes.tasks.action_of import action_of
+from distes.tasks.actions import Action, ActionSettings
+from distes.tasks.arguments import built, callable_of, takes
 from distes.tasks.choosing import OURS, POOL, Description, Kind, choose, registry_entry, twin_of, untaken_arguments
 from distes.tasks.making import making, no_warnings, require_environment, wrapped
 from distes.tasks.observations import Observation, observation_of
 from distes.tasks.opened import Opened
+from distes.tasks.reset_options import with_options
 from distes.tasks.simulation import EnvPool, Simulation, TwinSimulation, VectorEnvSimulation
+
+KWARGS = "task.env_kwargs"
 
 
 class Environments:
@@ -116,13 +120,13 @@ class Environments:
         """Writes their observations into rows of numbers."""
         return observation_of(self.spaces[0])
 
-    def action(self, rescale: bool) -> Action:
+    def action(self, settings: ActionSettings) -> Action:
         """Returns what makes their actions of a policy's numbers.
 
         Args:
-            rescale: Whether [-1, 1] is mapped to the bounds of continuous actions; otherwise numbers are clipped.
+            settings: How actions are made.
         """
-        return action_of(self.spaces[1], rescale)
+        return action_of(self.spaces[1], settings)
 
     @cached_property
     def spaces(self) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
@@ -173,13 +177,14 @@ class Environments:
                 environment = self._registered(kwargs)
             else:
                 make = callable_of(self.description.env, "task.env")
-                environment = make(**with_tuples(make, kwargs))
+                environment = make(**built(make, kwargs, KWARGS))
             require_environment(environment, f"task.env: {self.env}")
             single: gymnasium.Env[Any, Any] = self._wrapped(environment)
         return single
 
     def _wrapped(self, environment: Any) -> Any:
-        return wrapped(environment, self.description.wrappers, self._opened.close)
+        made = wrapped(environment, self.description.wrappers, self._opened.close)
+        return with_options(made, self.description.reset_options)
 
     @property
     def _showing(self) -> dict[str, Any]:
@@ -193,7 +198,9 @@ class Environments:
         creator = self.spec.entry_point
         creator = load_env_creator(creator) if isinstance(creator, str) else creator
         # The step limit and the order of calls are kept by `lockstep.py`; the checker is for authors.
-        return gymnasium.make(self.spec, max_episode_steps=-1, disable_env_checker=True, **with_tuples(creator, kwargs))
+        return gymnasium.make(
+            self.spec, max_episode_steps=-1, disable_env_checker=True, **built(creator, kwargs, KWARGS)
+        )
 
     def simulation(self, device: torch.device) -> Simulation:
         """Makes a simulator of many rows; that of the CPU is kept, and so is one that is not distes' own.
@@ -221,7 +228,7 @@ class Environments:
         if "num_envs" in self.description.kwargs:
             raise ConfigurationError("task.env_kwargs holds num_envs: set task.slots instead.")
         make = callable_of(self.description.env, "task.env")
-        made = make(num_envs=self.description.slots, **with_tuples(make, self.description.kwargs))
+        made = make(num_envs=self.description.slots, **built(make, self.description.kwargs, KWARGS))
         return VectorEnvSimulation(self._wrapped(made))
 
     def _why_no_twin(self) -> str:
@@ -255,8 +262,9 @@ class Environments:
         given = {} if self.spec is None else self.spec.kwargs
         wants_info = self.description.wants_info and self.spec and takes(make, "info_terms")
         info = {"info_terms": True} if wants_info else {}
-        arguments = with_tuples(make, {**given, **info, **self.description.kwargs})
-        return make(num_envs=num_envs, device=device, **arguments)
+        arguments = {**given, **info, **built(make, self.description.kwargs, KWARGS)}
+        made = make(num_envs=num_envs, device=device, **arguments)
+        return with_options(made, self.description.reset_options)
 
     def _make_pool(self, num_envs: int, seed: list[int]) -> Any:
         """Makes a pool of envpool with one thread, since workers share the cores."""
@@ -264,7 +272,7 @@ class Environments:
         limit = {} if max_steps is None else {"max_episode_steps": max_steps}
         make = importlib.import_module("envpool").make_gymnasium
         with no_warnings(None):
-            given = {"num_threads": 1, **limit, **self.description.kwargs}
+            given = {"num_threads": 1, **limit, **built(make, self.description.kwargs, KWARGS)}
             pool = self._wrapped(make(self.env.removeprefix(POOL), num_envs=num_envs, seed=seed, **given))
             _ = pool.single_observation_space, pool.single_action_space  # made when asked for, with warnings
         return pool

@@ -1,10 +1,14 @@
 """What the two ways of running episodes share: the settings, and checks of numbers and behaviours."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from distes.tasks.base import Request
+from distes.tasks.rewards import RewardSettings, Scoring
 
 ONE_THREAD = 8192  # up to this many numbers, BLAS computes an inner product with one thread
 
@@ -18,12 +22,26 @@ class EpisodeSettings:
         max_steps: Steps after which an episode ends; None for no limit.
         action_noise: Standard deviation of Gaussian noise added to the policy's outputs; in training only.
         reward_shift: Subtracted from each step's reward; in training only (Mania et al. 2018, section 4.1).
+        rewards: What each step's reward counts; in training only.
     """
 
     episodes_per_member: int
     max_steps: int | None
     action_noise: float
     reward_shift: float
+    rewards: RewardSettings = RewardSettings()  # noqa: RUF009, it is frozen
+
+    def scoring(self, request: Request) -> Scoring | None:
+        """How a request's rewards are counted; None where they count as they are."""
+        rewards = dataclasses.replace(self.rewards, sign=self.rewards.sign or request.reward_sign)
+        if not request.training or not (rewards.sign or rewards.normalize):
+            return None
+        return Scoring(rewards, request.reward_scale or 1.0)
+
+
+def step_limit(settings: EpisodeSettings, cap: int | None) -> int | None:
+    """Steps after which an episode ends: the smaller of the task's limit and a cap of the generation."""
+    return min((limit for limit in (settings.max_steps, cap) if limit is not None), default=None)
 
 
 def lengths_differ(size: int, known: int, other: int | None) -> str:

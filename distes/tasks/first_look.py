@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, described
 from distes.noise.draws import episode_seeds
+from distes.tasks.action_mask import masks_of
 from distes.tasks.actions import Action
 from distes.tasks.environments import Environments
 from distes.tasks.faults import fault_of_observation, fault_of_reset, fault_of_rows, fault_of_step
@@ -96,12 +97,13 @@ def look_at_many(simulation: Simulation, observation: Observation, action: Actio
 def _beginning(environment: Any, action: Action, length: int = STEPS) -> list[tuple[Any, Any]]:
     """Returns the observation and the reward of each step; the reward of the reset is None."""
     space, until = environment.observation_space, time.monotonic() + SECONDS
-    actions = action.read_all(_numbers(STEPS, action))
+    numbers_RA = _numbers(STEPS, action)
     given = _called("reset", environment.reset, seed=SEED)
     _require(fault_of_reset(given, space))
     seen: list[tuple[Any, Any]] = [(_copied(given[0]), None)]
     while len(seen) < min(length, STEPS) and (time.monotonic() < until or length < STEPS):
-        given = _called("step", environment.step, actions[len(seen) - 1])
+        step = len(seen) - 1
+        given = _called("step", environment.step, _action(action, numbers_RA[step : step + 1], given[-1]))
         _require(fault_of_step(given, space))
         seen.append((_copied(given[0]), float(given[1])))
         if given[2] or given[3]:
@@ -117,8 +119,16 @@ def _beginning_of_many(
     _require(fault_of_observation(given, simulation.space, "reset", rows))
     seen: list[tuple[Any, Any]] = [(_copied(given), None)]
     out = action.empty(rows, torch.device("cpu"))
+    simulation.surplus_follow = action.mask_key is not None
     while len(seen) < min(length, STEPS) and (time.monotonic() < until or length < STEPS):
-        action.read_batch(torch.from_numpy(_numbers(rows, action, len(seen))), out)
+        numbers_RA = torch.from_numpy(_numbers(rows, action, len(seen)))
+        if action.mask_key is not None:
+            try:
+                mask_RA = masks_of(simulation.mask_info, action.mask_key, rows, action.size, numbers_RA.device)
+            except ValueError as error:
+                raise ConfigurationError(str(error)) from error
+            numbers_RA = numbers_RA.masked_fill(~mask_RA, -torch.inf)
+        action.read_batch(numbers_RA, out)
         given = _called("step", simulation.step, out.to(simulation.device))
         seen_R, reward_R, terminated_R, truncated_R = given
         _require(fault_of_observation(seen_R, simulation.space, "step", rows))
@@ -127,6 +137,13 @@ def _beginning_of_many(
         if bool(torch.logical_or(terminated_R, truncated_R).any()):
             break
     return seen
+
+
+def _action(action: Action, numbers_1A: NDArray[np.float32], info: Any) -> Any:
+    try:
+        return action.read_all(action.masked(numbers_1A, [info]))[0]
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def _numbers(rows: int, action: Action, seed: int = 0) -> NDArray[np.float32]:

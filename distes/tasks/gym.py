@@ -19,16 +19,19 @@ from distes.members.members import Members
 from distes.noise.draws import MAX_EPISODES
 from distes.population import Floats
 from distes.tasks import one_episode
-from distes.tasks.actions import Action
+from distes.tasks.actions import Action, ActionSettings
 from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs, Outcome, Request, Task
 from distes.tasks.behaviour import Behaviour
+from distes.tasks.binned_actions import levels_of
 from distes.tasks.choosing import Description
 from distes.tasks.environments import Environments
+from distes.tasks.episode_cap import EpisodeCap
 from distes.tasks.episodes import EpisodeSettings
 from distes.tasks.first_look import notice_of_memory
 from distes.tasks.info_scalars import InfoScalars
 from distes.tasks.normalization import normalized_together
 from distes.tasks.observations import Observation
+from distes.tasks.rewards import RewardSettings
 from distes.tasks.running import Runner
 
 # The least and the most pairs in a chunk. A step of the classic simulators takes as long for a hundred rows as for one;
@@ -48,17 +51,27 @@ class Gym(Task):
         env: str | Callable[..., Any] = "CartPole-v1",
         *,
         env_kwargs: dict[str, Any] | None = None,
+        eval_env_kwargs: dict[str, Any] | None = None,
+        reset_options: dict[str, Any] | None = None,
         wrappers: Sequence[str | dict[str, Any] | Callable[..., Any]] = (),
         stepping: Literal["auto", "one_by_one", "batched"] = "auto",
         episodes_per_member: int = 1,
         max_steps: int | None = None,
+        episode_cap: str | None = None,
         action_mode: Literal["clip", "rescale"] = "clip",
+        action_bins: str | None = None,
+        sample_actions: Literal["never", "training", "always"] = "never",
+        action_mask: str | None = None,
         action_noise: float = 0.0,
         normalize_observations: bool = False,
         observation_fraction: float = OBSERVATION_FRACTION,
         reward_shift: float = 0.0,
+        reward_sign: bool = False,
+        normalize_rewards: bool = False,
+        reward_gamma: float = 0.99,
+        reward_clip: float = 10.0,
         slots: int = SLOTS,
-        behaviour: str | Callable[..., Any] | None = None,
+        behaviour: str | Sequence[str] | Callable[..., Any] | None = None,
         log_info: Sequence[str] = (),
         retries: int = 2,
     ) -> None:
@@ -68,21 +81,41 @@ class Gym(Task):
             env: A registered id (`Pendulum-v1`), `module:id` (`ale_py:ALE/Pong-v5`), `envpool:id`, or the import path
                 of a callable that returns an environment (`my_package.envs.Maze`); of one with an argument `num_envs`,
                 a vector environment of torch tensors or NumPy arrays. In Python also the callable itself.
-            env_kwargs: Passed to the environment. A list becomes a tuple where the environment declares one.
+            env_kwargs: Passed to the environment. A list becomes a tuple where the environment declares one;
+                `{tuple: [...]}`, `{import_path: NAME}` (a callable or class) and `{class_path: NAME, init_args: {...}}`
+                (an instance) stand for what YAML cannot write, in wrappers as well.
+            eval_env_kwargs: Passed as well, or in place of those of the same name, where the centre is evaluated and
+                played; observations and actions must stay the same.
+            reset_options: The options of each reset.
             wrappers: Import paths of wrappers, innermost first; one with arguments as `{class_path, init_args}`. In
                 Python also the callables themselves.
             stepping: `auto` steps registered environments that have a batched twin in distes (`distes/CartPole-v1`) as
                 that twin, where no wrappers stand in the way; `one_by_one` never does; `batched` insists.
             episodes_per_member: A member's fitness is the mean of this many returns.
             max_steps: Steps after which an episode ends; null takes the environment's own limit.
+            episode_cap: A cap on the members' episodes that follows their length, in training only. `adaptive:START`:
+                twice the mean length in the generation before. `adaptive:START,FRACTION,RATIO[,MOST]`: times RATIO
+                once FRACTION of the episodes were as long as it.
             action_mode: For Box actions: `clip` a policy's numbers to the bounds, or `rescale` [-1, 1] to them.
+            action_bins: For Box actions: a policy answers with a number for each level of each dimension, and the
+                largest one's counts. `uniform:N` takes N levels between the bounds, `custom:-1,0,0.5,1` those given.
+            sample_actions: For Discrete, MultiDiscrete, MultiBinary and binned actions: when one is drawn in proportion
+                to exp(number), by the episode's seed, in place of the largest number's.
+            action_mask: The key in the environment's info that says which actions a step allows, such as
+                `action_mask`.
             action_noise: Standard deviation of Gaussian noise on continuous actions; in training only.
             normalize_observations: Whether policies see (observation - mean) / std of all observations so far.
             observation_fraction: The share of pairs whose observations are counted for that.
             reward_shift: Subtracted from each reward, in training only, to take away a bonus for staying alive.
+            reward_sign: Whether the sign of each reward counts in place of it, in training only.
+            normalize_rewards: Whether rewards are divided by the standard deviation of all discounted returns so far,
+                in training only; as Stable-Baselines3's VecNormalize does with `norm_reward`.
+            reward_gamma: The discount factor of these returns.
+            reward_clip: Normalised rewards are clipped to plus and minus this number.
             slots: Environments that a worker steps one after the other; the `num_envs` of a callable that takes it.
             behaviour: What novelty search compares: `final_observation`, `info:KEY` (of the last step), or the import
-                path of a callable (observation, info), whose arguments and answer have a leading axis of rows.
+                path of a callable (observation, info), whose arguments and answer have a leading axis of rows; or a
+                list of these.
             log_info: Keys of the environment's info whose numbers are recorded, such as `is_success`: the value at an
                 episode's end (1 for True, 0 for False), or with `KEY:mean`, `:sum`, `:min` or `:max` that of its steps.
             retries: How often a member's episodes are tried again, in fresh environments, after its environment has
@@ -129,21 +162,47 @@ class Gym(Task):
             raise ConfigurationError(
                 f"stepping must be 'auto', 'one_by_one' or 'batched'; got {stepping!r}.", argument="stepping"
             )
+        self._cap = episode_cap
+        if episode_cap is not None:
+            EpisodeCap.read(episode_cap)
         self._behaviour = None if behaviour is None else Behaviour(behaviour)
         self._scalars = InfoScalars(log_info) if log_info else None
         wants_info = self._scalars is not None or (self._behaviour is not None and self._behaviour.needs_info)
-        description = Description(env, dict(env_kwargs or {}), tuple(wrappers), stepping, slots, max_steps, wants_info)
-        self._environments = Environments(description)
+        options = dict(reset_options or {})
+        description = Description(
+            env, dict(env_kwargs or {}), tuple(wrappers), stepping, slots, max_steps, wants_info, options
+        )
+        self._environments = self._shown = Environments(description)
+        if eval_env_kwargs:
+            changed = dataclasses.replace(description, kwargs={**description.kwargs, **eval_env_kwargs})
+            self._shown = Environments(changed)
         self.env = self._environments.env
-        changes = {"env_kwargs": env_kwargs, "wrappers": wrappers, "max_steps": max_steps}
+        changes = {
+            "env_kwargs": env_kwargs,
+            "eval_env_kwargs": eval_env_kwargs,
+            "reset_options": reset_options,
+            "wrappers": wrappers,
+            "max_steps": max_steps,
+        }
         self._changed = [name for name, value in changes.items() if value]
+        rewards = RewardSettings(reward_sign, normalize_rewards, reward_gamma, reward_clip)
         self._retries, self._memory, self._said = retries, "", False
-        self._settings = EpisodeSettings(episodes_per_member, max_steps, action_noise, reward_shift)
-        self._rescale, self._slots = action_mode == "rescale", slots
+        self._settings = EpisodeSettings(episodes_per_member, max_steps, action_noise, reward_shift, rewards)
+        self._act, self._slots = (
+            ActionSettings(action_mode == "rescale", action_bins, sample_actions, action_mask),
+            slots,
+        )
+        if action_bins is not None:
+            levels_of(action_bins)
+        if sample_actions not in ("never", "training", "always"):
+            raise ConfigurationError(
+                f"sample_actions must be 'never', 'training' or 'always'; got {sample_actions!r}.",
+                argument="sample_actions",
+            )
         self._normalize, self._fraction = normalize_observations, observation_fraction
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("_runner", "_action")
+        made = ("_runner", "_eval_runner", "_action")
         return {key: value for key, value in self.__dict__.items() if key not in made}
 
     @property
@@ -191,6 +250,16 @@ class Gym(Task):
         return self._fraction if self._normalize else 0.0
 
     @property
+    def normalizes_rewards(self) -> bool:
+        """Whether rewards are divided by the deviation of discounted returns."""
+        return self._settings.rewards.normalize
+
+    @property
+    def counts_signs(self) -> bool:
+        """Whether a strategy may ask for the signs of rewards, which those that are normalised do not have."""
+        return not self.normalizes_rewards
+
+    @property
     def episode_settings(self) -> EpisodeSettings:
         """How episodes run and count."""
         return self._settings
@@ -200,6 +269,11 @@ class Gym(Task):
         """Steps after which an episode ends: the configured limit, or the environment's own; None for no limit."""
         spec = self._environments.spec
         return self._settings.max_steps or (None if spec is None else spec.max_episode_steps)
+
+    @property
+    def episode_cap(self) -> EpisodeCap | None:
+        """The cap on the members' episodes in the first generation, with the rule for further ones."""
+        return None if self._cap is None else EpisodeCap.read(self._cap, self.max_steps)
 
     @property
     def notice(self) -> str | None:
@@ -219,7 +293,9 @@ class Gym(Task):
             yield f"slots has no effect: {self.env} takes as many rows as there are episodes."
         if self._settings.action_noise and not self._action.noisy:
             yield "action_noise has no effect: it is for continuous actions."
-        if self._rescale and not self._action.noisy:
+        if self._act.rescale and self._act.bins is not None:
+            yield "action_mode has no effect: action_bins spans the bounds."
+        elif self._act.rescale and not self._action.noisy:
             yield "action_mode has no effect: it is for continuous actions."
         if self._fraction != OBSERVATION_FRACTION and not self._normalize:
             yield "observation_fraction has no effect: it is for --task.normalize_observations true."
@@ -276,15 +352,24 @@ class Gym(Task):
                     argument="slots",
                 )
         self._memory = notice_of_memory(self._environments, self._action, self._retries, self.close)
+        if self._shown is not self._environments and self._shown.spaces != self._environments.spaces:
+            raise ConfigurationError(
+                f"eval_env_kwargs changes the spaces of {self.env} from {_spaces_of(self._environments)} to "
+                f"{_spaces_of(self._shown)}: a policy that was trained on the ones cannot act on the others.",
+                argument="eval_env_kwargs",
+            )
 
     def close(self) -> None:
         """Closes all environments except those that `make` has returned; the next evaluation makes new ones."""
-        self.__dict__.pop("_runner", None)
+        for runner in ("_runner", "_eval_runner"):
+            self.__dict__.pop(runner, None)
         self._environments.close()
+        self._shown.close()
 
     def evaluate(self, members: Members, request: Request) -> Outcome:
         """Runs every member's episodes; all of them again, in fresh environments, where one raises. See `Runner`."""
-        outcome, reason = self._runner.run(members, request)
+        runner = self._runner if request.training or self._shown is self._environments else self._eval_runner
+        outcome, reason = runner.run(members, request)
         if reason is not None and not self._said:  # further ones are counted
             self._said = True
             warnings.warn(f"Episodes were run again in fresh environments: {reason}.", DistesWarning, stacklevel=2)
@@ -294,20 +379,24 @@ class Gym(Task):
         """Returns what writes observations into rows, and what makes actions of a policy's outputs."""
         return self._environments.observation, self._action
 
-    def make(self, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
-        """Makes a single environment, wrapped as in training; the caller closes it, and ends episodes at `max_steps`.
+    def make(self, render_mode: str | None = None, *, training: bool = False) -> gymnasium.Env[Any, Any]:
+        """Makes a single environment with its wrappers; the caller closes it, and ends episodes at `max_steps`.
+
+        Args:
+            render_mode: Gymnasium's "human" or "rgb_array"; None draws nothing.
+            training: Whether it is that of the population; otherwise it has `eval_env_kwargs`.
 
         Raises:
             ConfigurationError: It cannot be made.
         """
-        return self._environments.make(render_mode)
+        return (self._environments if training else self._shown).make(render_mode)
 
     def reference_episodes(self, policy: torch.nn.Module, seeds: Sequence[int]) -> list[Floats]:
         """Returns the observations of episodes in a single environment, (T, *shape) each.
 
         Where the task normalises observations, these are normalised by their own mean and standard deviation.
         """
-        environment, (observation, action) = self.make(), self.observation_and_action()
+        environment, (observation, action) = self.make(training=True), self.observation_and_action()
         episodes = []
         try:
             for seed in seeds:
@@ -323,15 +412,27 @@ class Gym(Task):
 
     @cached_property
     def _action(self) -> Action:
-        return self._environments.action(self._rescale)
+        return self._environments.action(self._act)
 
     @cached_property
     def _runner(self) -> Runner:
+        return self._made_runner(self._environments)
+
+    @cached_property
+    def _eval_runner(self) -> Runner:
+        return self._made_runner(self._shown)
+
+    def _made_runner(self, environments: Environments) -> Runner:
         return Runner(
-            self._environments,
+            environments,
             lambda: (self._action, dataclasses.replace(self._settings, max_steps=self.max_steps)),
             self._slots,
             self._behaviour,
             self._retries,
             self._scalars,
         )
+
+
+def _spaces_of(environments: Environments) -> str:
+    """The spaces in words."""
+    return " and ".join(map(str, environments.spaces))

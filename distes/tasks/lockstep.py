@@ -6,7 +6,7 @@ next one at once; if none is left, the last row moves into its place, so that ru
 The file is longer than most: what a step, an end and a start do to the rows is told in one place.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,15 +16,17 @@ from distes.errors import described
 from distes.members.members import Members
 from distes.noise.draws import episode_seeds
 from distes.population import Floats
+from distes.tasks.action_mask import mask_of, masked
 from distes.tasks.action_noise import ArrayNoise
 from distes.tasks.actions import Action
 from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Request, Stopped
 from distes.tasks.behaviour import Behaviour
-from distes.tasks.episodes import EpisodeSettings, all_finite, lengths_differ
+from distes.tasks.episodes import EpisodeSettings, all_finite, lengths_differ, step_limit
 from distes.tasks.faults import fault_of_reset, fault_of_step
 from distes.tasks.info_scalars import InfoScalars, NotANumberError, Scalars, means_of_episodes
 from distes.tasks.normalization import ArraySums, Normalizer
 from distes.tasks.observations import Observation
+from distes.tasks.rewards import ArrayScores
 
 # Rows of the policy whose episodes are over are dropped once no more than this share is in use: selecting other members
 # takes longer than some needless products.
@@ -63,7 +65,11 @@ class LockstepEpisodes:
         self._observation, self._action, self._settings = observation, action, settings
         self._seen_RO = np.zeros((slots, *observation.shape), np.float32)
         self._input_RO = np.zeros_like(self._seen_RO)
-        self._noise = ArrayNoise(slots, action.size, settings.action_noise)
+        self._noise = ArrayNoise(slots, action.noise_size, settings.action_noise)
+        self._draws = None
+        if action.law is not None and action.sampling != "never":
+            self._draws = ArrayNoise(slots, action.size, law=action.law)
+        self._mask_RA = np.ones((slots, action.size), np.bool_)
         self._steps = list[Callable[[Any], Any]]()  # of the environments, looked up once
         self._began_R = np.zeros(slots, np.int64)
         self._job_R = np.zeros(slots, np.int64)
@@ -93,15 +99,20 @@ class LockstepEpisodes:
                     if not self._begin(row):
                         self._rows -= 1
                         self._move(self._rows, row)
-        return_J, per_member = self._return_J, self._settings.episodes_per_member
+        per_member, score_J = self._settings.episodes_per_member, self._return_J
+        if self._scores is not None:
+            score_J = np.where(np.isfinite(score_J), self._score_J, np.nan)
         if request.training:
-            return_J -= self._settings.reward_shift * self._steps_J
+            score_J = score_J - self._settings.reward_shift * self._steps_J
         return Outcome(
-            fitness_B=return_J.reshape(-1, per_member).mean(1),
+            fitness_B=score_J.reshape(-1, per_member).mean(1),
             steps_B=self._steps_J.reshape(-1, per_member).sum(1),
-            episodes=len(return_J),
+            episodes=len(score_J),
             moments=None if self._sums is None else self._sums.moments(),
             behaviour_BD=None if self._behaviour is None else self._means(self._did_J),
+            capped=int(np.count_nonzero(self._steps_J == request.max_steps)),
+            return_B=None if self._scores is None else self._return_J.reshape(-1, per_member).mean(1),
+            reward_moments=None if self._scores is None else self._scores.moments(),
             scalars_BV=self._scalar_means(),
             missing={} if self._scalars is None else self._scalars.missing,
         )
@@ -110,17 +121,22 @@ class LockstepEpisodes:
         """Starts an evaluation: the first episodes, one in each row."""
         self._members, self._request, self._forgiven = members, request, forgiven
         self._first_described: int | None = None  # the first member whose behaviour was read
+        self._limit = step_limit(self._settings, request.max_steps)
         self._seeds_J = episode_seeds(request.seeds_B, self._settings.episodes_per_member).ravel()
         jobs, self._next_job = len(self._seeds_J), 0  # job number = member * episodes_per_member + episode
         normalization = request.normalization
         self._normalizer = None if normalization is None else Normalizer(normalization)
         self._noisy = request.training and self._settings.action_noise > 0 and self._action.noisy
+        self._samples = self._draws is not None and self._action.samples(training=request.training)
         start_S = members.initial_state()
         self._start_S = start_S = None if start_S is None else start_S.to(members.device)
         self._state_RS = None if start_S is None else start_S.repeat(len(self._seen_RO), 1)
         # An episode whose environment raises at reset keeps these: no return, no steps, no behaviour.
         self._return_J, self._steps_J = np.full(jobs, np.nan), np.zeros(jobs, np.int64)
         self._did_J: list[Floats | None] = [None] * jobs
+        scoring = self._settings.scoring(request)
+        self._scores = None if scoring is None else ArrayScores(scoring, len(self._seen_RO))
+        self._score_J = np.full(jobs, np.nan)
         self._scalars = None if self._wanted is None else Scalars(self._wanted, len(self._seen_RO))
         self._scalar_JV = np.full((jobs, 0 if self._wanted is None else len(self._wanted)), np.nan)
         self._sums = None if request.observed_B is None else ArraySums(self._observation.shape[0])
@@ -142,6 +158,8 @@ class LockstepEpisodes:
         """
         job = int(self._job_R[row])
         self._return_J[job], self._steps_J[job] = self._return_R[row], self._clock - self._began_R[row]
+        if self._scores is not None:
+            self._score_J[job] = self._scores.total_R[row]
         if self._scalars is not None and row not in self._lost_rows:
             self._scalar_JV[job] = self._scalars.values(self._rows)[row].numpy()
         if self._behaviour is not None and row not in self._lost_rows:
@@ -171,7 +189,7 @@ class LockstepEpisodes:
         self._x_RKO = torch.from_numpy(self._input_RO[: self._bound]).unsqueeze(1)
         if self._sums is not None and self._request.observed_B is not None:
             self._sums.watch(self._request.observed_B[member_R[: self._rows]])
-        limit = self._settings.max_steps
+        limit = self._limit
         # Ages rise together, so the moment at which the first row meets the limit is known.
         self._next_limit = -1 if limit is None else limit + int(self._began_R[: self._rows].min())
 
@@ -180,7 +198,13 @@ class LockstepEpisodes:
         if self._request.stop():
             raise Stopped
         rows = self._rows
-        actions = self._action.read_all(self._numbers(rows))
+        numbers_RA, age_R = self._numbers(rows), self._clock - self._began_R[:rows]
+        if self._samples and self._draws is not None:
+            numbers_RA = numbers_RA + self._draws.at(age_R)
+        if self._action.mask_key is not None:
+            self._require_choice(rows)
+            numbers_RA = masked(numbers_RA, self._mask_RA[:rows])
+        actions = self._action.read_all(numbers_RA, self._noise.at(age_R) if self._noisy else None)
         results: list[tuple[Any, Any, Any, Any, Any]] = []
         keep = results.append
         self._lost_rows: set[int] = set()
@@ -196,15 +220,22 @@ class LockstepEpisodes:
         self._clock += 1
         try:
             observations, rewards, terminated, truncated, self._infos = zip(*results, strict=True)
-            self._return_R[:rows] += np.fromiter(map(float, rewards), np.float64, rows)
+            reward_R = np.fromiter(map(float, rewards), np.float64, rows)
+            self._return_R[:rows] += reward_R
             self._observation.write_all(observations, self._seen_RO[:rows])
         except Exception as error:
             raise self._unusable(results, error) from error
+        if self._scores is not None:
+            self._scores.add(reward_R)
+        if self._action.mask_key is not None:
+            for row, info in enumerate(self._infos):
+                if not (terminated[row] or truncated[row]):
+                    self._take_mask(row, info)
         if self._scalars is not None:
             self._read_scalars(self._scalars)
         if self._clock != self._next_limit and not (any(terminated) or any(truncated)):
             return []
-        at_limit_R = self._clock - self._began_R[:rows] == self._settings.max_steps
+        at_limit_R = self._clock - self._began_R[:rows] == self._limit
         return [row for row in range(rows) if terminated[row] or truncated[row] or at_limit_R[row]]
 
     def _read_scalars(self, scalars: Scalars) -> None:
@@ -277,7 +308,7 @@ class LockstepEpisodes:
         if not all_finite(numbers_RA):
             self._mark(numbers_RA, NON_FINITE_ANSWER)
             numbers_RA = np.nan_to_num(numbers_RA)  # environments take finite numbers only
-        return self._noise.added(numbers_RA, self._clock - self._began_R[:rows]) if self._noisy else numbers_RA
+        return numbers_RA
 
     def _mark(self, numbers_RX: Floats, reason: str) -> None:
         """Makes the return NaN where a row's numbers are not finite.
@@ -300,8 +331,12 @@ class LockstepEpisodes:
             if self._scalars is not None:
                 self._scalars.start(row)
             seed = self._seed(int(job))
+            if self._scores is not None:
+                self._scores.start(row)
             if self._noisy:
                 self._noise.start(row, seed)
+            if self._draws is not None and self._samples:
+                self._draws.start(row, seed)
             if self._state_RS is not None and self._start_S is not None:
                 self._state_RS[row] = self._start_S
             try:
@@ -315,23 +350,51 @@ class LockstepEpisodes:
                 self._renew(row)
                 continue
             try:
-                observation, _ = given
+                observation, info = given
                 self._observation.write(observation, self._seen_RO[row])
             except Exception as error:
                 fault = fault_of_reset(given, self._environments[row].observation_space)
                 raise self._error(row, fault or f"its first observation cannot be used: {described(error)}") from error
+            self._take_mask(row, info)
             return True
         return False
 
+    def _take_mask(self, row: int, info: Mapping[str, Any]) -> None:
+        """Reads which actions a row's next step allows.
+
+        Raises:
+            MemberError: The info has no such mask, or none that allows an action.
+        """
+        key = self._action.mask_key
+        if key is None:
+            return
+        try:
+            self._mask_RA[row] = mask_of(info, key, self._action.size)
+        except ValueError as error:
+            raise self._error(row, str(error)) from error
+
+    def _require_choice(self, rows: int) -> None:
+        """Checks that the masks of running rows allow an action.
+
+        Raises:
+            MemberError: One allows none.
+        """
+        for row in np.flatnonzero(~self._mask_RA[:rows].any(1)).tolist():
+            raise self._error(row, f"its action mask {self._action.mask_key!r} allows no action")
+
     def _move(self, source: int, target: int) -> None:
         """Moves the last running row into the place of one whose episode is over."""
-        for array in (self._seen_RO, self._began_R, self._return_R, self._job_R, self._state_RS):
+        for array in (self._seen_RO, self._began_R, self._return_R, self._job_R, self._state_RS, self._mask_RA):
             if array is not None:
                 array[target] = array[source]
         lists: tuple[list[Any], ...] = (self._environments, self._steps)
         for things in lists:
             things[source], things[target] = things[target], things[source]
         self._noise.swap(source, target)
+        if self._draws is not None:
+            self._draws.swap(source, target)
+        if self._scores is not None:
+            self._scores.move(source, target)
         if self._scalars is not None:
             self._scalars.move(source, target)
 

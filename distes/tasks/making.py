@@ -12,7 +12,7 @@ from distes.envs.mujoco import library
 from distes.errors import ConfigurationError, described
 from distes.errors.imports import torch_as_it_was
 from distes.errors.installation import install
-from distes.tasks.arguments import Wrapper, callable_of, name_of, with_tuples, wrapper_and_arguments
+from distes.tasks.arguments import Wrapper, built, callable_of, name_of, wrapper_and_arguments
 
 # A word of the error over a missing package, and the extra of distes that installs it.
 EXTRAS = {
@@ -77,7 +77,7 @@ def wrapped(environment: Any, wrappers: Sequence[Wrapper], close: Callable[[Any]
         for wrapper in wrappers:
             named, arguments = wrapper_and_arguments(wrapper)
             wrap = callable_of(named, "task.wrappers")
-            outer = wrap(inner, **with_tuples(wrap, arguments))
+            outer = wrap(inner, **built(wrap, arguments, "task.wrappers"))
             if single:
                 require_environment(outer, f"task.wrappers: {name_of(named)}")
             inner = outer
@@ -99,6 +99,13 @@ def require_environment(made: Any, who: str) -> None:
     """
     if made is None:
         raise ConfigurationError(f"{who} returned None in place of an environment: is there a return missing?")
+    if hasattr(made, "possible_agents") or (hasattr(made, "agents") and callable(made.observation_space)):
+        raise ConfigurationError(
+            f"{who} returned an environment of several agents ({type(made).__name__}, as PettingZoo has them), and "
+            "distes trains the policy of one. Name a callable that returns a Gymnasium environment of one agent: one "
+            "in which the other agents act by policies of their own, or one whose observation and action are those of "
+            "all agents together."
+        )
     needed = ("observation_space", "action_space", "reset", "step")
     if lacking := [name for name in needed if not hasattr(made, name)]:
         raise ConfigurationError(

@@ -106,13 +106,13 @@ class ArraySums(ObservationSums):
             size: O.
         """
         self._count, self._sum_O, self._squares_O = 0, np.zeros(size), np.zeros(size)
-        self._block: list[Floats] = []
+        self._block: list[NDArray[np.floating[Any]]] = []
 
     def watch(self, observed_R: NDArray[np.bool_]) -> None:
         """See the base class."""
         self._row_W = None if observed_R.all() else np.flatnonzero(observed_R)
 
-    def add(self, seen_RO: Floats) -> None:
+    def add(self, seen_RO: NDArray[np.floating[Any]]) -> None:
         """Adds one step's observations; they are copied."""
         self._block.append(seen_RO.copy() if self._row_W is None else seen_RO[self._row_W])
         if len(self._block) == SUM_STEPS:
@@ -192,13 +192,14 @@ class TensorSums(ObservationSums):
 class RunningStat:
     """Mean and sum of squared deviations of all observations of a run so far, in float64."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, of: str = "observations") -> None:
         """Starts with no observation.
 
         Args:
             size: O.
+            of: What is observed, for messages.
         """
-        self.count = 0
+        self._of, self.count = of, 0
         self.mean_O = np.zeros(size)
         self.m2_O = np.zeros(size)
 
@@ -236,8 +237,8 @@ class RunningStat:
         """
         if not (np.isfinite(state["mean_O"]).all() and np.isfinite(state["m2_O"]).all()):
             raise CheckpointError(
-                "The checkpoint's statistics of observations are not finite, so a policy could see nothing: go on from "
-                "an older checkpoint, or start anew."
+                f"The checkpoint's statistics of {self._of} are not finite, so nothing could be learnt: go on from an "
+                "older checkpoint, or start anew."
             )
         self.count, self.mean_O, self.m2_O = int(state["count"]), np.array(state["mean_O"]), np.array(state["m2_O"])
 

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from distes.errors import ConfigurationError
 from distes.population import Floats
 from distes.tasks import complete
 
+SIMPLE = "Box, Discrete, MultiDiscrete with one axis, or MultiBinary"
 SMALLEST_IMAGE = 8  # pixels of the shorter side, by which images of floats or bools are told from other matrices
 
 
@@ -125,6 +127,35 @@ class OneHotObservation(Observation):
         rows.zero_().scatter_(1, place_R1, 1.0)
 
 
+class MultiOneHotObservation(Observation):
+    """A MultiDiscrete observation: a row with a single 1 for each number, one after the other."""
+
+    always_finite = True
+
+    def __init__(self, groups: NDArray[np.int64], starts: NDArray[np.int64]) -> None:
+        """Takes the number of values of each number, and their first values, both flat."""
+        self._first, self.shape = np.cumsum(groups) - groups - starts, (int(groups.sum()),)
+        self._groups, self._starts = groups, starts
+
+    def count(self, observation: Any) -> int | None:
+        """See the base class."""
+        return _count(observation, self._groups.shape)
+
+    def module(self) -> nn.Module:
+        """See the base class."""
+        return complete.OneHots(self._groups.tolist(), self._starts.tolist())
+
+    def write(self, observation: Any, row: Floats) -> None:
+        """Sets one number of each group to 1, and the others to 0."""
+        row[:] = 0
+        row[np.asarray(observation, np.int64) + self._first] = 1
+
+    def write_batch(self, observation: Any, rows: Tensor) -> None:
+        """Sets one number of each group to 1, and the others to 0."""
+        first = torch.from_numpy(self._first).to(rows.device)
+        rows.zero_().scatter_(1, observation.reshape(len(rows), -1).to(torch.int64) + first, 1.0)
+
+
 class DictObservation(Observation):
     """A Dict: its parts one after the other, in the order of the space."""
 
@@ -147,7 +178,7 @@ class DictObservation(Observation):
 
     def module(self) -> nn.Module:
         """See the base class."""
-        return complete.Parts([key for key, _, _ in self._parts])
+        return complete.Parts({key: part.module() for key, part, _ in self._parts})
 
     def write(self, observation: Any, row: Floats) -> None:
         """Writes each part into its place of the row."""
@@ -235,24 +266,35 @@ def observation_of(space: spaces.Space[Any]) -> Observation:
             raise ConfigurationError(f"The environment's observations have no numbers: their shape is {space.shape}.")
         if (brightest := _brightest(space)) is not None:
             return ImageObservation(space.shape, brightest, always_finite=space.dtype.kind != "f")
-        return FlatObservation(space.shape)
-    if isinstance(space, spaces.Discrete):
-        return OneHotObservation(int(space.n), int(space.start))
+    if (vector := _vector(space)) is not None:
+        return vector
     if isinstance(space, spaces.Dict):
         parts = {}
         for key, part in space.spaces.items():
-            if not isinstance(part, spaces.Box):
+            if (one := _vector(part)) is None:
                 raise ConfigurationError(
-                    f"Observations of type Dict must hold Box spaces only; {key!r} is {type(part).__name__}."
+                    f"Observations of type Dict must hold {SIMPLE} spaces only; {key!r} is {type(part).__name__}. "
+                    "A wrapper (gymnasium.wrappers.FlattenObservation) may help."
                 )
-            parts[key] = FlatObservation(part.shape)
+            parts[key] = one
         if not sum(part.shape[0] for part in parts.values()):
             raise ConfigurationError("The environment's observations have no numbers: all parts of the Dict are empty.")
         return DictObservation(parts)
     raise ConfigurationError(
-        f"Observations must be Box, Discrete, or Dict of Box; the environment has {type(space).__name__}. "
+        f"Observations must be {SIMPLE}, or a Dict of these; the environment has {type(space).__name__}. "
         "A wrapper (gymnasium.wrappers.FlattenObservation) may help."
     )
+
+
+def _vector(space: spaces.Space[Any]) -> Observation | None:
+    """What writes observations of a space into vectors; None for spaces that are neither numbers nor choices."""
+    if isinstance(space, spaces.Box | spaces.MultiBinary):
+        return FlatObservation(tuple(space.shape))
+    if isinstance(space, spaces.Discrete):
+        return OneHotObservation(int(space.n), int(space.start))
+    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
+        return MultiOneHotObservation(space.nvec.astype(np.int64), space.start.astype(np.int64))
+    return None
 
 
 def _brightest(space: spaces.Box) -> int | None:

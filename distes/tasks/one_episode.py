@@ -40,15 +40,15 @@ def steps(
         EvaluationError: An observation or an output of the policy is not finite.
     """
     act = Actor(policy, observation, action, normalization)
-    state = act.initial_state(1)
+    state, draws = act.initial_state(1), act.draws(seed)
     count, ended = 0, False
-    seen, _ = environment.reset(seed=seed)
+    seen, info = environment.reset(seed=seed)
     while not ended:
         row_O = act.rows([seen])
         _require_finite(row_O, NON_FINITE_OBSERVATION, count, seed)
         numbers_1A, state = act.numbers(row_O, state)
         _require_finite(numbers_1A, NON_FINITE_ANSWER, count, seed)
-        seen, reward, terminated, truncated, _ = environment.step(action.read_all(numbers_1A)[0])
+        seen, reward, terminated, truncated, info = environment.step(act.action_of(numbers_1A, info, draws, count))
         count += 1
         ended = terminated or truncated or count == max_steps
         yield row_O[0], float(reward)

@@ -43,27 +43,28 @@ class Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
         return result
 
 
-def shown(task: Gym, show: Show, render_mode: str | None = None) -> Task:
+def shown(task: Gym, show: Show, render_mode: str | None = None, *, training: bool = True) -> Task:
     """Returns a task that evaluates members of a `Gym` one after the other in one environment, and shows each step.
 
     Args:
         task: The task.
         show: Called after each step with the environment and the reward.
         render_mode: Gymnasium's "human" or "rgb_array"; None draws nothing.
+        training: Whether the environment is that of members, and not that of the centre.
 
     Raises:
         ConfigurationError: The environment cannot be made, or cannot be drawn in this mode.
     """
-    return _Shown(task, show, render_mode)
+    return _Shown(task, show, render_mode, training)
 
 
 class _Shown(Task):
     """Evaluates members of a `Gym` one after the other in one environment, and shows each step."""
 
-    def __init__(self, task: Gym, show: Show, render_mode: str | None = None) -> None:
+    def __init__(self, task: Gym, show: Show, render_mode: str | None, training: bool) -> None:
         """Makes the environment."""
         self._task = task
-        environment = task.make()
+        environment = task.make(training=training)
         modes = environment.metadata.get("render_modes") or ()
         if render_mode is not None:
             with contextlib.suppress(Exception):
@@ -73,7 +74,7 @@ class _Shown(Task):
                 raise ConfigurationError(
                     f"The environment {task.name} has no render mode {render_mode!r}; it has: {can}."
                 )
-            environment = task.make(render_mode)
+            environment = task.make(render_mode, training=training)
         self.environment = environment
         observation, action = task.observation_and_action()
         settings = dataclasses.replace(task.episode_settings, max_steps=task.max_steps)

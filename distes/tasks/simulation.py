@@ -27,7 +27,9 @@ class Simulation(ABC):
         env: The vector environment itself, for its spaces.
         most_rows: R, at most; None for any number.
         device: The device of observations and actions, known after the first reset.
-        info: The info of the last step.
+        info: The info of the last step or reset.
+        surplus_follow: Whether rows without an episode do as the last one with an episode does, so that an action mask
+            allows it, in place of an action that stays.
         always_finite: Whether observations of running rows are finite as long as actions are.
         starts_anew: Whether it may reset rows in the step that ends their episodes; see `ends`.
     """
@@ -38,6 +40,12 @@ class Simulation(ABC):
     info: Mapping[str, Any] = {}
     always_finite: bool = False
     starts_anew = False
+    surplus_follow = False
+
+    @property
+    def mask_info(self) -> Mapping[str, Any]:
+        """The info that says which actions the next step allows."""
+        return self.info
 
     @property
     def space(self) -> Any:
@@ -101,7 +109,8 @@ class TwinSimulation(Simulation):
             self.env.close()
             self.env = self._make(num_envs=rows, device=self.device)
         full = self.env.full_num_envs
-        observation, _ = self.env.reset(seed=seeds_R + [0] * (full - rows))
+        observation, info = self.env.reset(seed=seeds_R + [0] * (full - rows))
+        self.info = {key: _first_rows(value, rows, full) for key, value in info.items()}
         if rows < full:
             observation = observation[:rows].clone()
             self.env.narrow(torch.arange(rows, device=self.device))
@@ -144,12 +153,29 @@ class VectorEnvSimulation(Simulation):
         self._mode = str(getattr(mode, "name", mode))
         self.starts_anew = self._mode not in ("DISABLED", "NEXT_STEP")
         self._takes_list, self._took_list, self._numpy = True, False, False
+        self._fresh: Mapping[
+            str, Any
+        ] = {}  # the info of rows that were reset in the last step, merged with the others'
+
+    @property
+    def mask_info(self) -> Mapping[str, Any]:
+        """See the base class; rows that were over and that this class has reset have the info of their reset."""
+        return {**self.info, **self._fresh} if self._fresh else self.info
+
+    def _renewed(self, before: Any, after: Any, ended_R: Any) -> Any:
+        """What rows that were reset say, in place of what they said before."""
+        if isinstance(before, np.ndarray) and isinstance(after, np.ndarray) and before.shape == after.shape:
+            after = np.where(ended_R.reshape(-1, *[1] * (after.ndim - 1)), after, before)
+        return _first_rows(after, self._rows, self.most_rows)
 
     def reset(self, seeds_R: list[int]) -> Any:
         """Starts an episode per seed; surplus rows have the last row's seed."""
         assert self.most_rows is not None and len(seeds_R) <= self.most_rows
         self._rows = len(seeds_R)
-        observation = self._observation(self._reset(seeds_R + seeds_R[-1:] * (self.most_rows - self._rows)))
+        self._fresh = {}
+        given, info = self._reset(seeds_R + seeds_R[-1:] * (self.most_rows - self._rows))
+        observation = self._observation(given)
+        self.info = {key: _first_rows(value, self._rows, self.most_rows) for key, value in info.items()}
         self._actions: Tensor | None = None
         return self._first(observation)
 
@@ -159,16 +185,22 @@ class VectorEnvSimulation(Simulation):
             if self._actions is None:  # surplus rows do as the first did at the start: it is an action of the space
                 self._actions = actions[:1].repeat(self.most_rows, *[1] * (actions.dim() - 1))
             self._actions[: self._rows] = actions
+            if self.surplus_follow:
+                self._actions[self._rows :] = actions[-1:]
             actions = self._actions
         actions = actions.clone()  # it may keep them, to compare them with the next ones
         given = self.env.step(actions.numpy() if self._numpy else actions)
         observation, reward_R, terminated_R, truncated_R, *rest = given
         info = rest[0] if rest else {}
-        self.info = {key: self._first_of(value) for key, value in info.items()}
+        self.info, self._fresh = (
+            {key: _first_rows(value, self._rows, self.most_rows) for key, value in info.items()},
+            {},
+        )
         if self._mode == "DISABLED" and self._numpy and (ended_R := np.logical_or(terminated_R, truncated_R)).any():
             # Gymnasium's own refuse to step a row that is over, and forget in a reset that it was
             terminated_R, truncated_R = terminated_R.copy(), truncated_R.copy()
-            self.env.reset(options={"reset_mask": ended_R})
+            _, fresh = self.env.reset(options={"reset_mask": ended_R})
+            self._fresh = {key: self._renewed(info.get(key), value, ended_R) for key, value in fresh.items()}
         reward_R, terminated_R, truncated_R = (
             torch.as_tensor(x).reshape(-1)[: self._rows] for x in (reward_R, terminated_R, truncated_R)
         )
@@ -200,27 +232,27 @@ class VectorEnvSimulation(Simulation):
     def _reset(self, seeds: list[int]) -> Any:
         if self._takes_list:
             try:
-                observation = self.env.reset(seed=seeds)[0]
+                given = self.env.reset(seed=seeds)
                 self._took_list = True
-                return observation
+                return given
             except REFUSALS as error:
                 if self._took_list:  # it is not the list that it refuses
                     raise
                 self._takes_list = False
-                observation = self._single_seed(seeds[0], error)
+                given = self._single_seed(seeds[0], error)
                 warnings.warn(
                     f"{type(self.env).__name__} takes one seed for all its rows: what a member is given depends on "
                     "its place in the chunk, and pairs share their circumstances only as far as that seed goes.",
                     DistesWarning,
                     stacklevel=2,
                 )
-                return observation
-        return self.env.reset(seed=seeds[0])[0]
+                return given
+        return self.env.reset(seed=seeds[0])
 
     def _single_seed(self, seed: int, error: Exception) -> Any:
         """Resets with one seed; if that fails as well, raises the error of the first attempt."""
         try:
-            return self.env.reset(seed=seed)[0]
+            return self.env.reset(seed=seed)
         except Exception:
             raise error from None
 
@@ -232,11 +264,6 @@ class VectorEnvSimulation(Simulation):
         tensor = torch.as_tensor(observation)
         self.device = tensor.device
         return tensor
-
-    def _first_of(self, value: Any) -> Any:
-        """Cuts what has a row per environment to the rows in use; returns anything else as it is."""
-        shape = getattr(value, "shape", ())
-        return value[: self._rows] if shape and shape[0] == self.most_rows else value
 
     def _first(self, observation: Any) -> Any:
         if isinstance(observation, dict):
@@ -267,7 +294,14 @@ class EnvPool(VectorEnvSimulation):
         self.env.close()
         self._rows = len(seeds_R)
         self.env = self._make(num_envs=self._rows, seed=seeds_R)
-        return self._observation(self.env.reset()[0])
+        observation, self.info = self.env.reset()
+        return self._observation(observation)
+
+
+def _first_rows(value: Any, rows: int, all_rows: int | None) -> Any:
+    """Cuts what has a row per environment to the rows in use; returns anything else as it is."""
+    shape = getattr(value, "shape", ())
+    return value[:rows] if shape and shape[0] == all_rows else value
 
 
 def _rows_of(values: Any, rows: list[int]) -> Any:

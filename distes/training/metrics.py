@@ -55,6 +55,32 @@ def _of_fitness(evaluation: Evaluation, fitness_E: NDArray[np.float64]) -> dict[
     return metrics
 
 
+def of_returns(evaluation: Evaluation) -> dict[str, float | int]:
+    """Metrics of the members' returns, where their fitness counts rewards otherwise."""
+    return_N2 = evaluation.return_N2
+    if return_N2 is None:
+        return {}
+    with np.errstate(over="ignore", invalid="ignore"):
+        return {
+            "return/mean": float(return_N2.mean()),
+            "return/std": float(return_N2.std()),
+            "return/min": float(return_N2.min()),
+            "return/max": float(return_N2.max()),
+        }
+
+
+def of_cap(evaluation: Evaluation, max_steps: int | None) -> dict[str, float | int]:
+    """Metrics of the cap on the members' episodes; none without a cap.
+
+    Args:
+        evaluation: The population's evaluation.
+        max_steps: The cap.
+    """
+    if max_steps is None:
+        return {}
+    return {"episode/cap": max_steps, "episode/capped": evaluation.capped / evaluation.episodes}
+
+
 def of_scalars(
     names: Sequence[str], scalars_N2V: Floats | None, eval_scalars_EV: Floats | None
 ) -> dict[str, float | int]:

@@ -15,7 +15,9 @@ from distes.population import Evaluation, Normalization
 from distes.runs.best import Best, standard_error
 from distes.runs.population_record import Recorded
 from distes.runs.state_check import below, misfit
+from distes.tasks.episode_cap import EpisodeCap
 from distes.tasks.normalization import RunningStat
+from distes.tasks.rewards import scale_of
 from distes.training.budget import Result
 
 # What a stored result must hold; later versions of distes may add fields.
@@ -34,6 +36,8 @@ class Progress:
         seconds: Training time, including the time before a resume.
         best: The evaluation that `policy/best` stands for.
         reached: How the run ended at its target; None if the target has not been reached.
+        rewards: The moments of all discounted returns; None if the task does not normalise rewards.
+        episode_cap: The cap on the members' episodes in the next generation; None if the task has none.
     """
 
     observations: RunningStat | None = None
@@ -43,11 +47,18 @@ class Progress:
     seconds: float = 0.0
     best: Best = field(default_factory=Best)
     reached: Result | None = None
+    rewards: RunningStat | None = None
+    episode_cap: EpisodeCap | None = None
 
     @property
     def normalization(self) -> Normalization | None:
         """How observations are normalised in the next generation."""
         return None if self.observations is None else self.observations.normalization()
+
+    @property
+    def reward_scale(self) -> float | None:
+        """What rewards are divided by in the next generation."""
+        return None if self.rewards is None else scale_of(self.rewards)
 
     def after(self, evaluation: Evaluation, best: Best) -> Self:
         """The progress after one more generation, in which `seconds` is not counted yet.
@@ -59,17 +70,21 @@ class Progress:
         Raises:
             EvaluationError: Moments are NaN or infinite.
         """
-        observations = copy.deepcopy(self.observations)
-        for moments in evaluation.moments:
-            if observations is not None:
-                observations.merge(moments)
+        observations, rewards = copy.deepcopy((self.observations, self.rewards))
+        for stat, all_moments in ((observations, evaluation.moments), (rewards, evaluation.reward_moments)):
+            for moments in all_moments:
+                if stat is not None:
+                    stat.merge(moments)
+        steps, cap = int(evaluation.steps_N2.sum()), self.episode_cap
         return dataclasses.replace(
             self,
             observations=observations,
+            rewards=rewards,
             generation=self.generation + 1,
-            timesteps=self.timesteps + int(evaluation.steps_N2.sum()),
+            timesteps=self.timesteps + steps,
             episodes=self.episodes + evaluation.episodes,
             best=best,
+            episode_cap=None if cap is None else cap.after(steps, evaluation.episodes, evaluation.capped),
         )
 
     def followed(self, recorded: Recorded) -> Self:
@@ -90,6 +105,13 @@ class Progress:
                     f"The record of generation {recorded.generation} is of observations of another size."
                 )
             after.observations.load_state_dict(recorded.observations)
+        if after.rewards is not None:
+            if recorded.rewards is None:
+                raise CheckpointError(
+                    f"The record of generation {recorded.generation} does not belong to this run: it normalises no "
+                    "rewards."
+                )
+            after.rewards.load_state_dict(recorded.rewards)
         return after
 
     def result(self, reason: str, fitness_E: NDArray[np.float64] | None = None) -> Result:
@@ -133,6 +155,8 @@ class Progress:
             **self.counts,
             "best": self.best.state_dict(),
             "reached": None if self.reached is None else dataclasses.asdict(self.reached),
+            **({} if self.rewards is None else {"rewards": self.rewards.state_dict()}),
+            **({} if self.episode_cap is None else {"episode_cap": self.episode_cap.limit}),
         }
 
     def restored(self, state: Mapping[str, Any], eval_episodes: int) -> Self:
@@ -151,15 +175,20 @@ class Progress:
         observations = copy.deepcopy(self.observations)
         if observations is not None:
             observations.load_state_dict(state["observations"])
+        rewards = copy.deepcopy(self.rewards)
+        if rewards is not None:
+            rewards.load_state_dict(state["rewards"])
         return dataclasses.replace(
             self,
             observations=observations,
+            rewards=rewards,
             generation=int(state["generation"]),
             timesteps=int(state["timesteps"]),
             episodes=int(state["episodes"]),
             seconds=float(state["seconds"]),
             best=best,
             reached=None if state["reached"] is None else Result(**state["reached"]),
+            episode_cap=None if self.episode_cap is None else self.episode_cap.at(int(state["episode_cap"])),
         )
 
     def _require_form(self, state: Mapping[str, Any]) -> None:

@@ -34,7 +34,7 @@ from distes.training.centre import CentreEvaluation, centre_alone, centre_of
 from distes.training.confirmation import confirmed
 from distes.training.films import Films
 from distes.training.member import follow, member_alone
-from distes.training.metrics import digest, of_fitness, of_scalars, of_strategy, of_time
+from distes.training.metrics import digest, of_cap, of_fitness, of_returns, of_scalars, of_strategy, of_time
 from distes.training.progress import Progress
 from distes.training.signals import StopSignals
 
@@ -109,7 +109,11 @@ class Trainer:
         self._budget.require_end(self._centre.target if eval_episodes else None)
         self._films = Films(strategy, pool, self._monitors, film_every)
         normalizes = task.observation_fraction > 0
-        self._progress = Progress(RunningStat(math.prod(task.observation_shape)) if normalizes else None)
+        self._progress = Progress(
+            RunningStat(math.prod(task.observation_shape)) if normalizes else None,
+            rewards=RunningStat(1, "discounted returns") if task.normalizes_rewards else None,
+            episode_cap=task.episode_cap,
+        )
         self._started, self._recording = time.perf_counter(), 0.0  # the latter: seconds that the last recording took
         self._knows_scalars = False  # whether it is known that the task has the scalars it names
         self._saves_start = True  # so that metrics without a checkpoint show that it was lost
@@ -263,15 +267,20 @@ class Trainer:
         waited = self._pool.status().waited - waited  # a generation that waits for workers is not slower for that
         asking, evaluating, updating = np.diff(clock).tolist()
         phases = asking, max(evaluating - waited, LEAST_SECONDS), updating, self._recording, waited
-        info = of_scalars(self._task.scalars, evaluation.scalars_N2V, scalars_EV)
-        metrics = self._metrics(told, fitness_E, info, learnt, phases)
+        further = {
+            **of_returns(told),
+            **of_cap(told, population.max_steps),
+            **of_scalars(self._task.scalars, evaluation.scalars_N2V, scalars_EV),
+        }
+        metrics = self._metrics(told, fitness_E, further, learnt, phases)
         self._monitors.record(metrics, told.fitness_N2)
         self._films.after(population, metrics, to_be_filmed_P)
         self._callbacks.call(metrics, told.fitness_N2)
         if self._archive is not None:
             if self._archive.records_population:
-                observed = self._progress.state_dict()["observations"]
-                self._archive.population(Recorded.of(self.generation, rounds, told, observed))
+                after = self._progress.state_dict()
+                recorded = Recorded.of(self.generation, rounds, told, after["observations"], after.get("rewards"))
+                self._archive.population(recorded)
             self._archive.checkpoint(self.generation, self.state)
         self._recording = time.perf_counter() - clock[-1]
 
@@ -297,7 +306,7 @@ class Trainer:
         self,
         evaluation: Evaluation,
         fitness_E: NDArray[np.float64],
-        info: Metrics,
+        further: Metrics,
         learnt: object,
         phases: Sequence[float],
     ) -> Metrics:
@@ -306,7 +315,7 @@ class Trainer:
             **self._progress.counts,
             **of_fitness(evaluation, fitness_E),
             **({} if self._refuses_non_finite else {"fitness/non_finite": evaluation.ranked_last_count}),
-            **info,
+            **further,
         }
         last: Metrics = {
             **of_time(evaluation, self._pool.status(), phases),
@@ -359,6 +368,9 @@ class Trainer:
             observed_N=every_fraction(len(population.ids_N), fraction) if fraction else None,
             normalization=self._progress.normalization,
             refuses_non_finite=self._refuses_non_finite,
+            reward_sign=self._strategy.ranks_signs,
+            reward_scale=self._progress.reward_scale,
+            max_steps=None if self._progress.episode_cap is None else self._progress.episode_cap.limit,
         )
 
     def _keep_best(self, population: Population, best: Best) -> None:

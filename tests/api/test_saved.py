@@ -14,6 +14,7 @@ import distes
 from distes.cli import main
 from distes.cli.play import play
 from distes.errors import CheckpointError, ConfigurationError
+from tests.support.choices import Bits, Forbidding
 
 SMALL: dict[str, Any] = {"workers": 0, "generations": 2, "final_episodes": 2, "population_size": 8, "quiet": True}
 
@@ -48,6 +49,12 @@ CASES: dict[str, Any] = {
     "rescaled": {"env": "Pendulum-v1", "action_mode": "rescale", "normalize_observations": True, "max_steps": 50},
     "recurrent": {"env": "CartPole-v1", "policy": "Recurrent", "normalize_observations": True},
     **{kind: {"env": Odd, "env_kwargs": {"kind": kind}} for kind in ("multi", "started", "dict")},
+    "binned": {"env": "Pendulum-v1", "action_bins": "uniform:5", "max_steps": 50},
+    "custom bins": {"env": Odd, "env_kwargs": {"kind": "dict"}, "action_bins": "custom:-1,0.25,1"},
+    "sampled": {"env": "CartPole-v1", "sample_actions": "training", "stepping": "one_by_one"},
+    "masked": {"env": Forbidding, "action_mask": "action_mask"},
+    "masked, recurrent": {"env": Forbidding, "action_mask": "action_mask", "policy": "Recurrent"},
+    "bits": {"env": Bits},
     "image": {"env": Odd, "env_kwargs": {"kind": "image"}, "policy": "Linear"},
 }
 
@@ -55,6 +62,15 @@ CASES: dict[str, Any] = {
 @pytest.fixture(scope="module", params=CASES)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> distes.Run:
     return distes.train(run_dir=tmp_path_factory.mktemp("runs") / "run", **CASES[request.param], **SMALL)
+
+
+def masks_of(policy: distes.Policy, count: int) -> dict[str, Any]:
+    """As `predict` takes them: some actions of each row."""
+    if policy.action_mask is None:
+        return {}
+    masks = np.random.default_rng(0).random((count, policy.saved.action_size)) < 0.5
+    masks[:, 2] = True
+    return {"action_masks": masks}
 
 
 def batch_of(policy: distes.Policy, count: int = 20) -> Any:
@@ -66,10 +82,11 @@ def test_predict_takes_the_actions_that_play_takes(run: distes.Run) -> None:
     policy = run.policy
     ((played, length),) = play(str(run.directory), episodes=1, seed=5, trust=True)
     environment, total, steps, ended, state = policy._player.task.make(), 0.0, 0, False, None
-    seen, _ = environment.reset(seed=5)
+    seen, info = environment.reset(seed=5)
     while not ended:
-        action, state = policy.predict(seen, state)
-        seen, reward, terminated, truncated, _ = environment.step(action)
+        mask = {} if policy.action_mask is None else {"action_masks": info[policy.action_mask]}
+        action, state = policy.predict(seen, state, **mask)
+        seen, reward, terminated, truncated, info = environment.step(action)
         total, steps = total + float(reward), steps + 1
         ended = terminated or truncated or steps == policy._player.task.max_steps
     environment.close()
@@ -80,18 +97,41 @@ def test_predict_takes_the_actions_that_play_takes(run: distes.Run) -> None:
 def test_a_batch_and_the_module_give_what_single_observations_give(run: distes.Run) -> None:
     policy, seen = run.policy, batch_of(run.policy)
     state = policy.initial_state(20)
-    actions, after = policy.predict(seen, state)
+    masks = masks_of(policy, 20)
+    actions, after = policy.predict(seen, state, **masks)
     single = [({k: v[i] for k, v in seen.items()} if isinstance(seen, dict) else seen[i]) for i in range(20)]
-    np.testing.assert_allclose(actions, [policy.predict(one)[0] for one in single], atol=1e-6)
+    each = [{key: mask[i] for key, mask in masks.items()} for i in range(20)]
+    answers = [policy.predict(one, **mask)[0] for one, mask in zip(single, each, strict=True)]
+    np.testing.assert_allclose(actions, answers, atol=1e-6)
     module = pickle.loads(pickle.dumps(policy.module))
     x = {k: torch.as_tensor(v) for k, v in seen.items()} if isinstance(seen, dict) else torch.as_tensor(seen)
-    answer = module(x) if state is None else module(x, torch.as_tensor(state))
+    further = [torch.as_tensor(one) for one in (state, *masks.values()) if one is not None]
+    answer = module(x, *further)
     first = answer[0] if isinstance(answer, tuple) else answer
     assert np.array_equal(first.numpy(), actions) and first.numpy().dtype == actions.dtype
     if after is not None:
         assert np.array_equal(answer[1].numpy(), after)
-        reset = policy.predict(seen, after, episode_start=np.ones(20, bool))[0]
+        reset = policy.predict(seen, after, episode_start=np.ones(20, bool), **masks)[0]
         assert np.array_equal(reset, actions)
+
+
+def test_drawn_actions_are_drawn_on_request(tmp_path: Path) -> None:
+    made = distes.train(run_dir=tmp_path / "run", **CASES["sampled"], **SMALL)
+    policy, seen = made.policy, np.zeros((4000, 4), np.float32)
+    assert len(set(policy.predict(seen)[0].tolist())) == 1
+    share = policy.predict(seen, deterministic=False)[0].mean()
+    numbers = policy._actor.numbers(seen[:1], None)[0][0]
+    assert share == pytest.approx(1 / (1 + np.exp(numbers[0] - numbers[1])), abs=0.03)
+    first = distes.load(tmp_path / "run").predict(seen, deterministic=False)[0]
+    assert np.array_equal(first, distes.load(tmp_path / "run").predict(seen, deterministic=False)[0])
+
+
+def test_a_mask_that_is_missing_is_asked_for(tmp_path: Path) -> None:
+    policy = distes.train(run_dir=tmp_path / "run", **CASES["masked"], **SMALL).policy
+    with pytest.raises(ValueError, match="no action mask 'action_mask'"):
+        policy.predict(np.zeros(3))
+    with pytest.raises(ValueError, match="must have 4 numbers"):
+        policy.predict(np.zeros(3), action_masks=[True, False])
 
 
 @pytest.mark.slow

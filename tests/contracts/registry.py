@@ -222,6 +222,26 @@ TASKS: Mapping[str, Callable[[], Task]] = {
         normalize_observations=True,
         log_info=["lost", "distance:sum"],
     ),
+    "Gym, bins": lambda: Gym(
+        DRIFT, slots=5, episodes_per_member=2, action_bins="uniform:3", action_noise=0.3, sample_actions="always"
+    ),
+    "Gym, batched bins": lambda: Gym(
+        "tests.support.environments.Drifts",
+        episodes_per_member=2,
+        action_bins="uniform:3",
+        action_noise=0.3,
+        sample_actions="always",
+    ),
+    "Gym, masks": lambda: Gym(
+        "tests.support.choices.Forbidding", slots=5, action_mask="action_mask", sample_actions="training"
+    ),
+    "Gym, batched masks": lambda: Gym(
+        "tests.support.choices.ForbiddingRows", action_mask="action_mask", sample_actions="training"
+    ),
+    "Gym, bits": lambda: Gym("tests.support.choices.Bits", slots=5, sample_actions="training"),
+    "Gym, vectors of bits": lambda: Gym("tests.support.choices.vector_bits", slots=7, sample_actions="training"),
+    "Gym, rewards": lambda: Gym(DRIFT, slots=5, normalize_rewards=True, reward_clip=0.5),
+    "Gym, batched rewards": lambda: Gym("tests.support.environments.Drifts", reward_sign=True),
     "Gym, Drift": lambda: Gym(
         DRIFT,
         slots=5,

@@ -96,7 +96,9 @@ def assert_same(got: Evaluation, expected: Evaluation) -> None:
     for name in ("behaviour_N2D", "eval_behaviour_ED", "scalars_N2V", "eval_scalars_EV"):
         assert (getattr(got, name) is None) == (getattr(expected, name) is None)
         assert np.array_equal(getattr(got, name), getattr(expected, name)), name
-    assert got.episodes == expected.episodes
+    assert (got.return_N2 is None) == (expected.return_N2 is None)
+    assert got.return_N2 is None or np.array_equal(got.return_N2, expected.return_N2)
+    assert (got.episodes, got.capped) == (expected.episodes, expected.capped)
     assert len(got.moments) == len(expected.moments)
     for mine, other in zip(got.moments, expected.moments, strict=True):
         assert mine.count == other.count
@@ -119,6 +121,8 @@ def populations(parts: Parts) -> dict[str, Population]:
         ),
         "members that come alone": population(strategy, signs=(1,)),
         "a linear map of directions": population(strategy, transform=transform),
+        "episodes are cut": population(strategy, max_steps=9, eval_seeds_E=seeds_E),
+        "rewards count otherwise": population(strategy, reward_sign=True, eval_seeds_E=seeds_E),
         "a further round": population(strategy, first_pair=11),
         "genomes": population(
             strategy,

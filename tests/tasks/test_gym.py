@@ -167,14 +167,15 @@ class TestWhatAPolicySees:
     def test_other_spaces_are_refused(self) -> None:
         task = Gym("Blackjack-v1")
         with pytest.raises(
-            ConfigurationError, match=r"must be Box, Discrete, or Dict of Box; the environment has Tuple\..*FlattenObs"
+            ConfigurationError,
+            match=r"must be Box, Discrete, .* or a Dict of these; the environment has Tuple\..*FlattenObs",
         ):
             task.check()
         assert Gym("Blackjack-v1", wrappers=["gymnasium.wrappers.FlattenObservation"]).observation_shape == (45,)
 
     def test_dicts_of_other_spaces_are_refused(self) -> None:
-        space = spaces.Dict({"x": spaces.Box(0, 1), "y": spaces.Discrete(2)})
-        with pytest.raises(ConfigurationError, match="Dict must hold Box spaces only; 'y' is Discrete"):
+        space = spaces.Dict({"x": spaces.Box(0, 1), "y": spaces.Text(2)})
+        with pytest.raises(ConfigurationError, match=r"Dict must hold Box, Discrete.* only; 'y' is Text"):
             Gym(ECHO, env_kwargs={"observations": space}).check()
 
     def test_images_are_not_normalised(self) -> None:
@@ -221,12 +222,13 @@ class TestWhatAPolicyDoes:
 
     @pytest.mark.parametrize(
         "space",
-        [spaces.MultiBinary(3), spaces.MultiDiscrete([[2, 2], [2, 2]]), spaces.Box(0, 5, (1,), np.int64)],
+        [spaces.Text(3), spaces.MultiDiscrete([[2, 2], [2, 2]]), spaces.Box(0, 5, (1,), np.int64)],
         ids=str,
     )
     def test_other_spaces_are_refused(self, space: Any) -> None:
         with pytest.raises(
-            ConfigurationError, match="Actions must be Discrete, MultiDiscrete with one axis, or a Box of floats"
+            ConfigurationError,
+            match="Actions must be Discrete, MultiDiscrete with one axis, MultiBinary, or a Box of floats",
         ):
             Gym(ECHO, env_kwargs={"actions": space}).check()
 

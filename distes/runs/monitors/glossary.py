@@ -68,7 +68,19 @@ OF_POPULATION = [
         counts_faults=True,
     ),
     _same("fitness/std_of_top", "ARS: standard deviation of the returns of the best directions, its sigma_R."),
+    Entry(
+        "return/mean",
+        "fitness/return_mean",
+        "Mean return of all members, where fitness counts rewards otherwise: their signs, or normalised.",
+    ),
+    Entry("return/std", "fitness/return_std", "Standard deviation of these returns."),
+    Entry("return/min", "fitness/return_min", "Return of the member with the lowest one."),
+    Entry("return/max", "fitness/return_max", "Return of the member with the highest one."),
     Entry("episode/length", "info/episode_length", "Steps of an episode of the population, on average."),
+    Entry(
+        "episode/cap", "info/episode_cap", "Steps after which an episode of the population is cut (`task.episode_cap`)."
+    ),
+    Entry("episode/capped", "info/episode_capped", "Share of the population's episodes that were as long as that cap."),
 ]
 OF_STRATEGY = [
     _strategy("sigma", "Standard deviation of the perturbations; the mean where each parameter has its own."),

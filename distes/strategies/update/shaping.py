@@ -74,6 +74,7 @@ SHAPINGS: dict[str, Callable[[Fitness], Fitness]] = {
     "zscore": zscore,
     "sign": sign,
     "raw": raw,
+    "centered_sign_rank": centered_rank,  # of other numbers: see `Strategy.ranks_signs`
 }
 
 
