@@ -1,17 +1,17 @@
 """Runs one torch module for many members, each with its own row of a matrix of parameters.
 
-Each Linear, Conv1d, Conv2d, Embedding, LayerNorm, GroupNorm, RMSNorm, VirtualBatchNorm, GRUCell, LSTMCell and RNNCell of
-the module is replaced by a layer that applies every member's own weights to its own rows. The module's own forward then runs as
-written, on B * K rows. A module with parameters elsewhere runs through `torch.func.vmap`, or member by member if vmap
-cannot run it; these forms are correct, and slower. `trial.py` chooses the form.
+Each Linear, Conv1d, Conv2d, Embedding, LayerNorm, GroupNorm, RMSNorm, VirtualBatchNorm, GRUCell, LSTMCell and RNNCell
+of the module is replaced by a layer that applies every member's own weights to its own rows. The module's own forward
+then runs as written, on B * K rows. A module with parameters elsewhere runs through `torch.func.vmap`, or member by
+member if vmap cannot run it; these forms are correct, and slower. `trial.py` chooses the form.
 
 A member's outputs do not depend on the members beside it. On a CPU, and with all parameters written out, this holds to
 the last bit. On a GPU the last bits depend on the number of members, since cuBLAS and cuDNN choose an algorithm by the
 size of the batch: the same chunk gives the same bits again, but a member replayed alone may differ from itself in the
 chunk.
 
-Axes: B members, K rows per member, P parameters, Q numbers of a member's row, A outputs, S numbers of a memory, or of a
-member's statistics on the reference batch.
+Axes: B members, K rows per member, P parameters, Q numbers of a member's row, A outputs, S numbers of a memory, or
+statistics of a member on the reference batch.
 """
 
 import copy

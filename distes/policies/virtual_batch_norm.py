@@ -1,7 +1,7 @@
 """Virtual batch normalisation (Salimans et al. 2016, arXiv:1606.03498, section 3.4).
 
-Salimans et al. 2017, arXiv:1703.03864, section 2.1, need it for Atari: without it, a small change of the parameters of a
-deep policy often leaves its actions as they are. Each layer is normalised by mean and variance of its own activations on
+Salimans et al. 2017, arXiv:1703.03864, section 2.1, need it for Atari: without it, small changes of a deep policy's
+parameters often leave its actions as they are. Each layer is normalised by mean and variance of its own activations on
 a reference batch, observations that stay the same throughout a run. The statistics are a function of the policy's
 parameters, so each member has its own, and they are fixed while it acts.
 
