@@ -197,8 +197,8 @@ class Forward:
             for layer in self._layers:
                 layer.bind(weights)
             return
-        for place in self.statistics if statistics_BS is not None else ():
-            self._parameters[place.name] = place.view(statistics_BS)
+        if statistics_BS is not None:
+            self._parameters |= {slot.name: slot.view(statistics_BS) for slot in self.statistics}
         for slot in self.layout.slots:
             value = slot.view(rows_BQ)
             value = value.transpose(1, 2) if slot.transposed else value

@@ -4,6 +4,7 @@ Axes: B members, b those of a block, K observations of the reference batch, Q nu
 a member.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -14,7 +15,10 @@ from torch import Tensor
 from distes.members.forward import Forward
 from distes.policies.virtual_batch_norm import layers_of, reference_of
 
-AT_ONCE = {"cpu": 2**24, "cuda": 2**28}  # numbers of one layer, or of rows, in a block: 64 MB, 1 GB
+AT_ONCE = {
+    "cpu": 2**22,
+    "cuda": 2**28,
+}  # numbers of one layer, or of rows, in a block: 16 MB, which stay in caches; 1 GB
 
 Measure = Callable[[NDArray[np.int64]], Tensor]
 
@@ -73,5 +77,6 @@ def block_size(forward: Forward, row_size: int, device: torch.device) -> int:
     reference = reference_of(forward.module)
     assert reference is not None
     observations, *shape = reference.rows_KO.shape
-    widest = max(int(np.prod(shape, dtype=np.int64)), *(layer.width for layer in layers_of(forward.module).values()))
-    return max(1, AT_ONCE.get(device.type, 2**24) // max(observations * widest, row_size))
+    widest = max(math.prod(shape), *(layer.width for layer in layers_of(forward.module).values()))
+    fits: int = AT_ONCE.get(device.type, AT_ONCE["cpu"]) // max(observations * widest, row_size)
+    return max(1, fits)

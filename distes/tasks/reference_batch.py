@@ -3,7 +3,7 @@
 Axes: K observations of the batch, O observation, A action.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -44,11 +44,9 @@ def reference_observations(
         return numbers.standard_normal((1, action.size), dtype=np.float32)
 
     single = environments.kind == "one_by_one" or environments.spec is not None
+    of_rows = _of_one if single else _of_a_simulator
     try:
-        if single:
-            seen = _of_one(environments, action, act, seeds, max_steps)
-        else:
-            seen = _of_a_simulator(environments, action, act, seeds, max_steps)
+        seen = of_rows(environments, action, act, seeds, max_steps)
         for row_O, observation in zip(rows_KO, seen, strict=False):
             environments.observation.write(observation, row_O)
         seen.close()
@@ -69,7 +67,7 @@ def reference_observations(
 
 def _of_one(
     environments: Environments, action: Action, act: Act, seeds: list[int], max_steps: int | None
-) -> Iterator[Any]:
+) -> Generator[Any]:
     """Yields what a single environment shows before each action."""
     environment = environments.make()
     try:
@@ -87,7 +85,7 @@ def _of_one(
 
 def _of_a_simulator(
     environments: Environments, action: Action, act: Act, seeds: list[int], max_steps: int | None
-) -> Iterator[Any]:
+) -> Generator[Any]:
     """Yields what the first row of a simulator shows before each action."""
     simulation, out = environments.simulation(torch.device("cpu")), action.empty(1, torch.device("cpu"))
     for seed in seeds:

@@ -89,8 +89,8 @@ def test_a_member_is_measured_once_however_often_it_is_selected(monkeypatch: pyt
 
 def test_blocks_keep_to_the_memory_allowed() -> None:
     forward = members_of(policy_of((9, 60)))._forward
-    assert statistics.block_size(forward, 100, torch.device("cpu")) == 2**24 // (40 * 60)
-    assert statistics.block_size(forward, 2**22, torch.device("cpu")) == 4  # rows of many parameters
+    assert statistics.block_size(forward, 100, torch.device("cpu")) == 2**22 // (40 * 60)
+    assert statistics.block_size(forward, 2**20, torch.device("cpu")) == 4  # rows of many parameters
     assert statistics.block_size(forward, 2**30, torch.device("cpu")) == 1
 
 

@@ -91,6 +91,7 @@ def test_a_loop_of_one_s_own_finds_the_top_of_a_sphere() -> None:
     ("page", "what", "package"),
     [
         ("README.md", "distes.train", "distes"),
+        ("docs/virtual_batch_normalization.md", "distes.train", "distes"),
         pytest.param("docs/python.md", "distes.resume", "distes", marks=pytest.mark.slow),
         pytest.param("docs/python.md", "optuna", "optuna", marks=pytest.mark.slow),
     ],
@@ -155,6 +156,7 @@ def test_every_program_is_run_by_a_test() -> None:
         "docs/extend.md": 4,  # by test_extend.py
         "docs/python.md": 3,
         "docs/strategies.md": 1,
+        "docs/virtual_batch_normalization.md": 1,
     }
 
 

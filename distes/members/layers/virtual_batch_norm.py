@@ -45,10 +45,12 @@ class VirtualBatchNorm(MemberLayer):
         members, features = weights.members, self._features
         if self.measured is not None:
             return self._measuring(*(weights.dense(slot) for slot in self._slots))
-        scale_B1C1, shift_B1C1 = scale_BC.view(members, 1, features, 1), shift_BC.view(members, 1, features, 1)
-        addcmul = torch.addcmul
+        scale_B1C1, shift_B1C1 = (part.view(members, 1, features, 1) for part in (scale_BC, shift_BC))
+        addcmul, one_row = torch.addcmul, (members, features)
 
         def run(x: Tensor) -> Tensor:
+            if x.shape == one_row:  # of each member, the usual case
+                return addcmul(shift_BC, x, scale_BC)
             require_channels(x, features)
             x_BKCX = x.reshape(members, -1, features, x.numel() // (len(x) * features))
             return addcmul(shift_B1C1, x_BKCX, scale_B1C1).view(x.shape)

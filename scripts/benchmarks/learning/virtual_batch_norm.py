@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Freeway with and without virtual batch normalisation: the returns, and whether actions depend on what is seen.
+"""Atari games with and without virtual batch normalisation: returns, and whether actions depend on what is seen.
 
-    python scripts/benchmarks/learning/virtual_batch_norm.py [--seeds 0] [--seconds 600] [--workers 1] [--max_steps 500]
-        [--population 32] [--sigma 0.02] [--learning_rate 0.01] [--only none|virtual_batch] [--json FILE]
+    python scripts/benchmarks/learning/virtual_batch_norm.py [--game Freeway] [--pixels 42] [--seeds 0] [--seconds 600]
+        [--workers 1] [--max_steps 500] [--population 32] [--sigma 0.02] [--learning_rate 0.01]
+        [--only none|virtual_batch] [--json FILE]
 
-Freeway runs in envpool (extra: envpool), four frames to an action; the network is a small one, on 42 x 42 pixels. A
-policy that ignores its input answers every state with the same action. The share printed is that of states whose action
-is not the policy's most frequent one, over states of random play; before training it is a mean over random members.
+The games run in envpool (extra: envpool), four frames to an action; the network is a small one, on 42 x 42 or 84 x 84
+pixels. A policy that ignores its input answers every state with the same action. The shares printed are those of states
+whose action is not the policy's most frequent one, over states of random play: the mean over random members before
+training, and that of the last centre and over the members around it.
 """
 
 import tempfile
@@ -24,7 +26,8 @@ from distes.policies.layout import Layout
 from distes.policies.virtual_batch_norm import OBSERVATIONS, set_reference
 from scripts.benchmarks.report import Table, command_line, keep
 
-POLICY = {"channels": [8, 16], "kernels": [6, 4], "strides": [3, 2], "hidden_size": 64, "output_scale": 1.0}
+POLICY = {"channels": [8, 16], "hidden_size": 64, "output_scale": 1.0}
+WINDOWS = {42: {"kernels": [6, 4], "strides": [3, 2]}, 84: {"kernels": [8, 4], "strides": [4, 2]}}
 NORMALIZATIONS = ("none", "virtual_batch")
 STATES, MEMBERS = 512, 32  # by which the share of other actions is measured
 FRAMES = 4  # to an action
@@ -62,11 +65,12 @@ def run(normalization: str, seed: int, options: Any) -> dict[str, Any]:
         seed: The run's.
         options: The command line's.
     """
-    size = {"img_height": 42, "img_width": 42}
-    task = distes.Gym("envpool:Freeway-v5", env_kwargs=size, max_steps=options.max_steps)
+    size = {"img_height": options.pixels, "img_width": options.pixels}
+    task = distes.Gym(f"envpool:{options.game}-v5", env_kwargs=size, max_steps=options.max_steps)
+    network: dict[str, Any] = {**POLICY, **WINDOWS[options.pixels], "normalization": normalization}
     states = torch.from_numpy(task.reference_observations(STATES, 12345 + seed))
     torch.manual_seed(seed)
-    first = distes.CNN(task.observation_shape, task.action_size, **POLICY, normalization=normalization)  # type: ignore[arg-type]
+    first = distes.CNN(task.observation_shape, task.action_size, **network)
     drawn = int(draw(seed, 0, Stream.REFERENCE_BATCH, 1)[0])  # as a run draws it
     set_reference(first, task.reference_observations(OBSERVATIONS, drawn))
     before = share_of_members(first, states, options.sigma)
@@ -81,8 +85,7 @@ def run(normalization: str, seed: int, options: Any) -> dict[str, Any]:
         trained = distes.train(
             task,
             policy="CNN",
-            **POLICY,
-            normalization=normalization,
+            **network,
             strategy="OpenAIES",
             population_size=options.population,
             sigma=options.sigma,
@@ -104,6 +107,8 @@ def run(normalization: str, seed: int, options: Any) -> dict[str, Any]:
         result = trained.result
         module = last.module.policy
     return {
+        "game": options.game,
+        "steps": options.max_steps,
         "normalization": normalization,
         "seed": seed,
         "seconds": round(time.perf_counter() - started),
@@ -129,6 +134,8 @@ def share_of_members_of(module: Any, first: torch.nn.Module, states: torch.Tenso
 def main() -> None:
     """Prints a row per run."""
     parser = command_line(__doc__)
+    parser.add_argument("--game", default="Freeway")
+    parser.add_argument("--pixels", type=int, choices=list(WINDOWS), default=42)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--workers", type=int, default=1)
