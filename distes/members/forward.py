@@ -193,7 +193,7 @@ class Forward:
         self._centre = () if centre_P is None else (centre_P,)
         self._small = rows_BQ.numel() < LAUNCH_BOUND
         if not self.materialises:
-            weights = MemberWeights(rows_BQ, row_layout, centre_P, statistics_BS)
+            weights = MemberWeights(rows_BQ, row_layout, centre_P, statistics_BS, keeps_axes=self.keeps_axes)
             for layer in self._layers:
                 layer.bind(weights)
             return

@@ -39,6 +39,8 @@ class MemberWeights:
         row_layout: RowLayout,
         centre_P: Tensor | None = None,
         statistics_BS: Tensor | None = None,
+        *,
+        keeps_axes: bool = False,
     ) -> None:
         """Keeps the rows. Members may be exchanged by writing into the same rows.
 
@@ -47,8 +49,9 @@ class MemberWeights:
             row_layout: What a row holds.
             centre_P: The centre's parameters; needed where rows hold low-rank factors.
             statistics_BS: The members' statistics on the reference batch; needed by virtual batch normalisation.
+            keeps_axes: Whether layers are called with (B, K, ...), and not with (B*K, ...).
         """
-        self.members = len(rows_BQ)
+        self.members, self.keeps_axes = len(rows_BQ), keeps_axes
         self._rows_BQ, self._row_layout, self._centre_P = rows_BQ, row_layout, centre_P
         self._statistics_BS = statistics_BS
 

@@ -17,7 +17,7 @@ Statistics = tuple[Slot, Slot]
 
 
 class VirtualBatchNorm(MemberLayer):
-    """x (B*K, C, ...) -> the same.
+    """x (B*K, C, ...) or (B, K, C) -> the same.
 
     In place of mean and variance, a member's row of statistics holds the scale and the shift that follow from these and
     from its weight and bias: weight / sqrt(variance + eps), and bias - mean * scale.
@@ -47,6 +47,8 @@ class VirtualBatchNorm(MemberLayer):
             return self._measuring(*(weights.dense(slot) for slot in self._slots))
         scale_B1C1, shift_B1C1 = (part.view(members, 1, features, 1) for part in (scale_BC, shift_BC))
         addcmul, one_row = torch.addcmul, (members, features)
+        if weights.keeps_axes:
+            return self._last_axis(scale_BC.unsqueeze(1), shift_BC.unsqueeze(1))
 
         def run(x: Tensor) -> Tensor:
             if x.shape == one_row:  # of each member, the usual case
@@ -54,6 +56,18 @@ class VirtualBatchNorm(MemberLayer):
             require_channels(x, features)
             x_BKCX = x.reshape(members, -1, features, x.numel() // (len(x) * features))
             return addcmul(shift_B1C1, x_BKCX, scale_B1C1).view(x.shape)
+
+        return run
+
+    def _last_axis(self, scale_B1C: Tensor, shift_B1C: Tensor) -> Callable[[Tensor], Tensor]:
+        addcmul, features = torch.addcmul, self._features
+
+        def run(x: Tensor) -> Tensor:
+            if x.dim() != 3 or x.shape[2] != features:
+                raise ValueError(
+                    f"VirtualBatchNorm({features}) takes (members, rows, {features}); got {tuple(x.shape)}"
+                )
+            return addcmul(shift_B1C, x, scale_B1C)
 
         return run
 

@@ -5,8 +5,8 @@
 
 A decision is one step of one member. Beside it a member runs once on the reference batch of 128 observations, before
 its first decision: `measuring` is that time in decisions of the network without normalisation, and `ratio in all`
-spreads it over an episode of `--decisions` steps. Both networks take turns in one process, with one thread, and the
-fastest of many turns counts. Ratios below 1 are slower than without.
+spreads it over an episode of `--decisions` steps. Both networks take turns in one process, with one thread, whose
+processor time counts: the least of many turns, of which other processes may take some. Ratios below 1 are slower.
 """
 
 import time
@@ -24,7 +24,7 @@ from distes.policies.cnn import CNN
 from distes.policies.mlp import MLP
 from distes.policies.virtual_batch_norm import OBSERVATIONS, set_reference
 from scripts.benchmarks.report import Table, command_line, keep
-from scripts.benchmarks.speed.forward import fastest, perturbed
+from scripts.benchmarks.speed.forward import TURN, perturbed
 
 ATARI = {"channels": [16, 32], "kernels": [8, 4], "strides": [4, 2], "hidden_size": 256, "padding": "same"}
 NETWORKS: dict[str, tuple[Callable[[Any], torch.nn.Module], tuple[int, ...]]] = {
@@ -43,15 +43,36 @@ def members_of(network: str, perturbation: str, normalization: str, count: int) 
     return perturbed(module, shape, PERTURBATIONS[perturbation], count)
 
 
-def seconds_to_measure(members: Members, repeats: int = 3) -> float:
-    """Seconds in which one member runs on the reference batch, as it does in a chunk; the least of a few times."""
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        for start in range(0, len(members), members._statistics.block):  # type: ignore[union-attr]
-            members._measured(np.arange(start, min(start + members._statistics.block, len(members))))  # type: ignore[union-attr]
-        times.append((time.perf_counter() - started) / len(members))
-    return min(times)
+def least(calls: dict[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
+    """Microseconds of this thread's processor time that one call of each takes, at least.
+
+    Args:
+        calls: What to call, by name.
+        seconds: For how long each is called.
+    """
+    taken = {name: float("inf") for name in calls}
+    ends = time.perf_counter() + seconds * len(calls)
+    while time.perf_counter() < ends:
+        for name, call in calls.items():
+            started, count = time.thread_time(), 0
+            while count == 0 or time.thread_time() - started < TURN:
+                call()
+                count += 1
+            taken[name] = min(taken[name], (time.thread_time() - started) / count * 1e6)
+    return taken
+
+
+def measuring(members: Members) -> Callable[[], Any]:
+    """Returns what runs all members on the reference batch, as it is done once in a chunk."""
+    statistics, every = members._statistics, np.arange(len(members))
+    assert statistics is not None
+
+    def run() -> None:
+        statistics._measured_B[:] = False
+        statistics.of(every, members._measured)
+        members._bound = 0  # to be bound again before the next step
+
+    return run
 
 
 def measure(network: str, perturbation: str, options: Any) -> dict[str, Any]:
@@ -59,8 +80,8 @@ def measure(network: str, perturbation: str, options: Any) -> dict[str, Any]:
     count = options.members
     plain, normalized = (members_of(network, perturbation, name, count) for name in ("none", "virtual_batch"))
     x_B1 = torch.rand(count, 1, *NETWORKS[network][1])
-    took = fastest({"without": lambda: plain(x_B1), "with": lambda: normalized(x_B1)}, options.seconds)
-    once = seconds_to_measure(normalized) * 1e6
+    took = least({"without": lambda: plain(x_B1), "with": lambda: normalized(x_B1)}, options.seconds)
+    once = least({"once": measuring(normalized)}, options.seconds)["once"] / count
     without, with_it = took["without"] / count, took["with"] / count
     return {
         "network": network,
