@@ -10,6 +10,8 @@ the last bit. On a GPU the last bits depend on the number of members, since cuBL
 size of the batch: the same chunk gives the same bits again, but a member replayed alone may differ from itself in the
 chunk.
 
+The file is longer than most: each form runs, and is measured on the reference batch, by the same bound parameters.
+
 Axes: B members, K rows per member, P parameters, Q numbers of a member's row, A outputs, S numbers of a memory, or
 statistics of a member on the reference batch.
 """
@@ -225,9 +227,8 @@ class Forward:
         else:
             self.bind(rows_bQ, row_layout, centre_P, rows_bS)
             found = self._measured_by_torch(inputs)
-        for slot in self.statistics:  # of a layer that is not called they stay 0
-            if slot.name in found:
-                rows_bS[:, slot.span] = found[slot.name]
+        for slot in self.statistics:
+            rows_bS[:, slot.span] = found[slot.name]
         return rows_bS
 
     def _measured_by_torch(self, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:

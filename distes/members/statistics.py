@@ -15,10 +15,8 @@ from torch import Tensor
 from distes.members.forward import Forward
 from distes.policies.virtual_batch_norm import layers_of, reference_of
 
-AT_ONCE = {
-    "cpu": 2**22,
-    "cuda": 2**28,
-}  # numbers of one layer, or of rows, in a block: 16 MB, which stay in caches; 1 GB
+# Numbers of one layer, or of rows, in a block: 16 MB, which stay in a processor's caches, or 1 GB.
+AT_ONCE = {"cpu": 2**22, "cuda": 2**28}
 
 Measure = Callable[[NDArray[np.int64]], Tensor]
 

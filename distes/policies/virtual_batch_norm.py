@@ -23,6 +23,7 @@ from distes.population import Floats
 
 OBSERVATIONS = 128  # of a reference batch, as in Uber's deep-neuroevolution
 STATISTICS = ("mean", "variance")
+TWICE = "a VirtualBatchNorm is called twice in one forward: use one layer for each place"
 NORMALIZATIONS = ("none", "virtual_batch")
 
 
@@ -95,7 +96,7 @@ class VirtualBatchNorm(nn.Module):
 
     def _measure(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.measured:
-            raise ValueError("a VirtualBatchNorm is called twice in one forward: use one layer for each place")
+            raise ValueError(TWICE)
         require_channels(x, self.features)
         self.width = x.numel() // len(x)
         mean_1C, variance_1C = moments(x.unsqueeze(0))
@@ -196,13 +197,18 @@ def statistics(module: nn.Module, call: Callable[[], object]) -> dict[str, Tenso
         call: Calls it on the reference batch.
 
     Returns:
-        New values of the buffers `mean` and `variance`, by name; those of layers that are not called are missing.
+        New values of the buffers `mean` and `variance`, by name.
+
+    Raises:
+        ValueError: A layer is not called.
     """
     with _measuring(module) as layers:
         call()
         found = {}
         for name, layer in layers.items():
-            for statistic, value in zip(STATISTICS, layer.measured or (), strict=False):
+            if not layer.measured:
+                raise ValueError(f"its VirtualBatchNorm {name!r} is not called")
+            for statistic, value in zip(STATISTICS, layer.measured, strict=True):
                 found[f"{name}.{statistic}".removeprefix(".")] = value
         return found
 

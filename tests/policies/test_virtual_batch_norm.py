@@ -139,9 +139,20 @@ class Twice(nn.Module):
         return y
 
 
+class Unused(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.other = VirtualBatchNorm(4), VirtualBatchNorm(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(x)
+        return y
+
+
 @pytest.mark.parametrize(
     ("policy", "rows", "message"),
     [
+        (Unused(), numbers(5, 4), r"cannot run on their reference batch.* its VirtualBatchNorm 'other' is not called"),
         (
             Twice(),
             numbers(5, 4),

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from distes.members.layers.base import MemberLayer, MemberWeights
 from distes.policies.layout import Slot
+from distes.policies.virtual_batch_norm import TWICE, moments, require_channels
 from distes.policies.virtual_batch_norm import VirtualBatchNorm as Single
-from distes.policies.virtual_batch_norm import moments, require_channels
 
 Statistics = tuple[Slot, Slot]
 
@@ -73,13 +73,13 @@ class VirtualBatchNorm(MemberLayer):
 
     def found(self) -> Iterator[tuple[Slot, Tensor]]:
         """Yields the slots of its statistics, and the values measured, (B, C)."""
-        yield from zip(self._statistics, self.measured or (), strict=False)
+        yield from zip(self._statistics, self.measured or (), strict=True)
 
     def _measuring(self, weight_BC: Tensor, bias_BC: Tensor) -> Callable[[Tensor], Tensor]:
         def run(x: Tensor) -> Tensor:
             require_channels(x, self._features)
             if self.measured:
-                raise ValueError("a VirtualBatchNorm is called twice in one forward: use one layer for each place")
+                raise ValueError(TWICE)
             x_BK = x.unflatten(0, (len(weight_BC), -1))
             mean_BC, variance_BC = moments(x_BK)
             scale_BC = weight_BC * torch.rsqrt(variance_BC + self._eps)

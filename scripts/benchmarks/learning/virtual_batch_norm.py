@@ -88,6 +88,7 @@ def run(normalization: str, seed: int, options: Any) -> dict[str, Any]:
             **network,
             strategy="OpenAIES",
             population_size=options.population,
+            chunk_size=max(2, options.population // max(1, options.workers)) // 2 * 2,
             sigma=options.sigma,
             learning_rate=options.learning_rate,
             l2_coeff=0.005,
