@@ -8,6 +8,10 @@ from distes import HOMES
 # of them is the default.
 FOLDERS = {"task": "tasks", "policy": "policies", "strategy": "strategies", "perturbation": "perturbations"}
 CLASSES = {
-    section: [name for name, home in HOMES.items() if re.fullmatch(rf"distes\.{folder}\.(?!base$|layout$)\w+", home)]
+    section: [
+        name
+        for name, home in HOMES.items()
+        if re.fullmatch(rf"distes\.{folder}\.(?!base$|layout$|virtual_batch_norm$)\w+", home)
+    ]
     for section, folder in FOLDERS.items()
 }

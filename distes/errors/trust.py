@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from distes.errors import ConfigurationError
 
 # Gymnasium's wrappers that need no trust, since they only change observations, actions, rewards and the end of an
-# episode. Other wrappers write files (RecordVideo) or call functions that they are given (TransformReward).
+# episode; and ours. Other wrappers write files (RecordVideo) or call functions that they are given (TransformReward).
 HARMLESS_WRAPPERS = frozenset(
     f"gymnasium.wrappers.{name}"
     for name in (
@@ -37,7 +37,7 @@ HARMLESS_WRAPPERS = frozenset(
         "TimeAwareObservation",
         "TimeLimit",
     )
-)
+) | {"distes.envs.fire_reset.FireReset"}
 KNOWN_MODULES = frozenset({"ale_py", "distes.envs"})  # they register environments: `ale_py:ALE/Pong-v5`
 OWN_PACKAGES = ("distes.", "torch.optim.")  # classes here need no trust; each is checked for its base class
 

@@ -62,7 +62,8 @@ LAUNCHES = {
     for page in PAGES
     if page != "docs/extend.md"  # whose classes are elsewhere: test_extend.py runs its commands
     for line in commands(page)
-    if (found := TRAIN.search(line.partition(" #")[0])) and not re.search(r"--resume|--help|--seeds|\$|my_package", line)
+    if (found := TRAIN.search(line.partition(" #")[0]))
+    and not re.search(r"--resume|--help|--seeds|\$|my_package", line)
 }
 # The other commands, but for those of comparing.md, which are run.
 PARSED = {
@@ -70,7 +71,8 @@ PARSED = {
     for page in PAGES
     if page != "docs/comparing.md"
     for line in commands(page)
-    if re.match(f"distes (?!train)({'|'.join(COMMANDS)})", line) or (line.startswith("distes train") and "--seeds" in line)
+    if re.match(f"distes (?!train)({'|'.join(COMMANDS)})", line)
+    or (line.startswith("distes train") and "--seeds" in line)
 }
 
 
@@ -109,6 +111,7 @@ def test_a_loop_of_one_s_own_finds_the_top_of_a_sphere() -> None:
         ("README.md", "distes.train", "distes"),
         pytest.param("docs/quickstart.md", "distes.train", "distes", marks=pytest.mark.slow),
         pytest.param("docs/saving.md", "distes.load", "distes", marks=pytest.mark.slow),
+        ("docs/virtual_batch_normalization.md", "distes.train", "distes"),
         pytest.param("docs/python.md", "distes.resume", "distes", marks=pytest.mark.slow),
         pytest.param("docs/python.md", "optuna", "optuna", marks=pytest.mark.slow),
         pytest.param("docs/python.md", "tune.Tuner", "ray.tune", marks=pytest.mark.slow),
@@ -179,6 +182,7 @@ def test_every_program_is_run_by_a_test() -> None:
         "docs/quickstart.md": 1,
         "docs/saving.md": 1,
         "docs/strategies.md": 1,
+        "docs/virtual_batch_normalization.md": 1,
     }
 
 

@@ -132,6 +132,17 @@ def adaptive(rows: Rows) -> Shown:
     return ["function", "below", "`SepCMAES`", "`SepCMA` of cmaes", "ratio", "`SNES`"], found
 
 
+def virtual_batch_norm(with_it: Rows, without: Rows) -> Shown:
+    """Freeway: returns, and the shares of states that do not get the usual action."""
+    found = []
+    for row in (*with_it, *without):
+        returns = [f"{row[key]:.2f}" for key in ("first fitness", "last fitness", "final")]
+        shares = [f"{row[key]:.1%}" for key in ("share before", "share of its members", "share of the last centre")]
+        found.append([f"`{row['normalization']}`", str(row["seed"]), f"{row['frames']:,}", *returns, *shares])
+    head = ["normalisation", "seed", "frames", "members, first generation", "members, last five", "centre at the end"]
+    return [*head, "other actions, members before", "members at the end", "centre at the end"], found
+
+
 ORDER = ("SepCMAES", "cmaes", "SNES")
 LEARNING: dict[str, tuple[tuple[str, ...], Any]] = {
     "levels": (("learning_mujoco",), levels),
@@ -143,4 +154,5 @@ LEARNING: dict[str, tuple[tuple[str, ...], Any]] = {
     "genetic": (("genetic",), genetic),
     "safe_mutations": (("genetic",), safe_mutations),
     "adaptive": (("functions",), adaptive),
+    "virtual_batch_norm": (("virtual_batch_norm", "virtual_batch_norm_without"), virtual_batch_norm),
 }
