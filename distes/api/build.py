@@ -18,6 +18,7 @@ from distes.api.signature import arguments
 from distes.errors import ConfigurationError, DistesError, is_users, raised
 from distes.members.members import population_forward
 from distes.members.sensitivity import Sensitivity
+from distes.members.vectors import require_written_out
 from distes.noise.draws import Stream, draw, episode_seeds
 from distes.noise.table import NoiseTable
 from distes.perturbations.base import Perturbation
@@ -98,6 +99,8 @@ def _build_around(task: Task, configuration: Configuration) -> tuple[Experiment,
             f"strategy {type(strategy).__name__} compares what members do, and the task does not say it: set "
             "--task.behaviour, such as final_observation or info:KEY."
         )
+    if strategy.asks_for_rows:
+        require_written_out(perturbation, f"strategy {type(strategy).__name__}")
     made = Experiment(
         task=task,
         forward=forward,

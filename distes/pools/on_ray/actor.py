@@ -10,7 +10,7 @@ import ray
 import torch
 
 from distes.errors import EvaluationError, raised
-from distes.pools.chunks import Chunk, ChunkResult
+from distes.pools.chunks import Chunk, ChunkResult, ChunkRows
 from distes.pools.device import WorkerPlace
 from distes.pools.experiment import Experiment
 from distes.pools.replica import PopulationOutline, StateMessage, TellMessage
@@ -33,7 +33,7 @@ class _Actor(Worker):
         self,
         population: Population | PopulationOutline,
         chunk: Chunk,
-        *messages: TellMessage | StateMessage | SearchDistribution,
+        *messages: TellMessage | StateMessage | SearchDistribution | ChunkRows,
     ) -> ChunkResult:
         """Evaluates a chunk, see `Worker.evaluate`.
 
