@@ -182,7 +182,7 @@ class Population(ReadOnly):
             seeds_N: A 64-bit draw per member that seeds its episodes.
             first_pair: Number of the first member; 0 except in further rounds.
         """
-        ids_N = np.array([zlib.crc32(np.ascontiguousarray(row_P)) & 0x7FFFFFFF for row_P in rows_NP], np.int64)
+        ids_N = np.array([zlib.crc32(np.ascontiguousarray(row_P).data) & 0x7FFFFFFF for row_P in rows_NP], np.int64)
         return cls(generation, centre_P, 0.0, ids_N, seeds_N, SIGNS[:1], first_pair=first_pair, rows_NP=rows_NP)
 
 

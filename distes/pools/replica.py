@@ -177,4 +177,4 @@ def digest(population: Population) -> str:
 def digest_of_rows(population: Population) -> str:
     """Returns the SHA-256 of the members' rows, or nothing if there are no rows."""
     rows_NP = population.rows_NP
-    return "" if rows_NP is None or not len(rows_NP) else hashlib.sha256(np.ascontiguousarray(rows_NP)).hexdigest()
+    return "" if rows_NP is None or not len(rows_NP) else hashlib.sha256(np.ascontiguousarray(rows_NP).data).hexdigest()

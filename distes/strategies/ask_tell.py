@@ -52,6 +52,7 @@ class AskTell(Strategy):
         self._seed, self._generation = seed, 0
         with seeded(self._draw(2)):
             self._between = Between(make())
+        self._size = len(self.centre_P)
 
     @abstractmethod
     def vectors(self, optimizer: Any) -> Sequence[ArrayLike]:
@@ -114,7 +115,8 @@ class AskTell(Strategy):
             metrics = self.learn(between.optimizer, between.vectors, evaluation.fitness_N2[:, 0].copy())
         self._between = Between(between.optimizer)
         self._generation += 1
-        return {**of_step(before_P, self.centre_P), **(metrics or {})}
+        own = {name: float(value) for name, value in (metrics or {}).items()}
+        return {**of_step(before_P, self.centre_P), **own}
 
     def _draw(self, number: int) -> int:
         return int(draw(self._seed, self._generation, Stream.DIRECTIONS, 3)[number])
@@ -153,13 +155,17 @@ class AskTell(Strategy):
         return {"generation": self._generation, **self._between.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Loads a state from `state_dict`, and unpickles it when it is needed: the state must be trusted.
+        """Loads a state from `state_dict`, and unpickles it: the state must be trusted.
 
         Raises:
+            ConfigurationError: The stored centre is of another size.
             CheckpointError: The optimiser is not an array of bytes.
         """
         between = Between.__new__(Between)
         between.load_state_dict(state)
+        stored = len(self._row("centre", self.centre(between.optimizer)))
+        if stored != self._size:
+            raise ConfigurationError(f"The stored centre has {stored} parameters, this policy {self._size}.")
         self._between, self._generation = between, int(state["generation"])
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -185,6 +191,8 @@ class Between:
     centre_P: Floats | None
     vectors: Sequence[ArrayLike] | None
     rows_NP: Floats | None
+    _pickle_B: NDArray[np.uint8]
+    _optimizer: Any
 
     def __init__(self, optimizer: Any) -> None:
         """Pickles an optimiser.
@@ -221,8 +229,7 @@ class Between:
         pickle_B = state["optimizer"]
         fits = isinstance(pickle_B, np.ndarray) and pickle_B.dtype == np.uint8 and pickle_B.ndim == 1
         require(fits, "/optimizer", "an array of bytes")
-        self._pickle_B: NDArray[np.uint8] = pickle_B.copy()
-        self._optimizer: Any = None
+        self._pickle_B, self._optimizer = pickle_B.copy(), None
         self.centre_P, self.vectors, self.rows_NP = None, None, None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -151,6 +151,7 @@ def test_commands_that_compare_are_understood(line: str, tmp_path: Path, monkeyp
 def test_every_program_is_run_by_a_test() -> None:
     assert {page: len(blocks(page, "python")) for page in PAGES if blocks(page, "python")} == {
         "README.md": 1,
+        "docs/ask_and_tell.md": 3,  # by test_ask_and_tell.py
         "docs/comparing.md": 1,
         "docs/extend.md": 4,  # by test_extend.py
         "docs/python.md": 3,
