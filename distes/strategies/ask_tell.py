@@ -88,7 +88,7 @@ class AskTell(Strategy):
         """The optimiser's solution so far, (P,) float32; a copy."""
         between = self._between
         if between.centre_P is None:
-            between.centre_P = self._row("centre", self.centre(between.optimizer))
+            between.centre_P = self._centre_of(between)
         return between.centre_P.copy()
 
     def ask(self) -> Population:
@@ -119,7 +119,11 @@ class AskTell(Strategy):
         return {**of_step(before_P, self.centre_P), **own}
 
     def _draw(self, number: int) -> int:
-        return int(draw(self._seed, self._generation, Stream.DIRECTIONS, 3)[number])
+        return int(draw(self._seed, self._generation, Stream.DIRECTIONS, 4)[number])
+
+    def _centre_of(self, between: "Between") -> Floats:
+        with seeded(self._draw(3)):
+            return self._row("centre", self.centre(between.optimizer))
 
     def _rows(self, vectors: Sequence[ArrayLike], size: int) -> Floats:
         rows = [self._row("vectors", vector) for vector in vectors]
@@ -163,7 +167,8 @@ class AskTell(Strategy):
         """
         between = Between.__new__(Between)
         between.load_state_dict(state)
-        stored = len(self._row("centre", self.centre(between.optimizer)))
+        between.centre_P = self._centre_of(between)  # read once, as in the run that is continued
+        stored = len(between.centre_P)
         if stored != self._size:
             raise ConfigurationError(f"The stored centre has {stored} parameters, this policy {self._size}.")
         self._between, self._generation = between, int(state["generation"])
