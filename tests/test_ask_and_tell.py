@@ -71,7 +71,7 @@ def test_resumes_bit_for_bit_if_it_is_trusted(
     whole = trained(path, tmp_path / "whole")
     parted = tmp_path / "parted"
     trained(path, parted, "--generations", "2")
-    assert len(set(whole)) > 1  # a recommendation need not change in every generation
+    assert len(set(whole)) > 1 or "nevergrad" in path  # whose recommendation waits for a better member
     capsys.readouterr()
     assert main(["resume", str(parted), "--generations", "4"]) == 2
     assert "--trust" in capsys.readouterr().err

@@ -88,7 +88,7 @@ class AskTell(Strategy):
         """The optimiser's solution so far, (P,) float32; a copy."""
         between = self._between
         if between.centre_P is None:
-            between.centre_P = self._centre_of(between)
+            between.centre_P = self._centre_of(between, self._generation)
         return between.centre_P.copy()
 
     def ask(self) -> Population:
@@ -118,11 +118,12 @@ class AskTell(Strategy):
         own = {name: float(value) for name, value in (metrics or {}).items()}
         return {**of_step(before_P, self.centre_P), **own}
 
-    def _draw(self, number: int) -> int:
-        return int(draw(self._seed, self._generation, Stream.DIRECTIONS, 4)[number])
+    def _draw(self, number: int, generation: int | None = None) -> int:
+        generation = self._generation if generation is None else generation
+        return int(draw(self._seed, generation, Stream.DIRECTIONS, 4)[number])
 
-    def _centre_of(self, between: "Between") -> Floats:
-        with seeded(self._draw(3)):
+    def _centre_of(self, between: "Between", generation: int) -> Floats:
+        with seeded(self._draw(3, generation)):
             return self._row("centre", self.centre(between.optimizer))
 
     def _rows(self, vectors: Sequence[ArrayLike], size: int) -> Floats:
@@ -167,11 +168,12 @@ class AskTell(Strategy):
         """
         between = Between.__new__(Between)
         between.load_state_dict(state)
-        between.centre_P = self._centre_of(between)  # read once, as in the run that is continued
+        generation = int(state["generation"])
+        between.centre_P = self._centre_of(between, generation)  # read once, as in the run that is continued
         stored = len(between.centre_P)
         if stored != self._size:
             raise ConfigurationError(f"The stored centre has {stored} parameters, this policy {self._size}.")
-        self._between, self._generation = between, int(state["generation"])
+        self._between, self._generation = between, generation
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Checks a state that was read from a file, and loads it.
