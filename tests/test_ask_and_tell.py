@@ -1,4 +1,4 @@
-"""The examples of docs/ask_and_tell.md: written into a package elsewhere, run by their command, and put to the suites."""
+"""The examples of docs/ask_and_tell.md: in a package elsewhere, run by their command, and put to the suites."""
 
 import importlib
 import json
@@ -65,9 +65,7 @@ def test_pycma_takes_twenty_lines() -> None:
     assert len([line for line in FILES[0].splitlines() if line.strip()]) <= 21  # the first names the file
 
 
-def test_resumes_bit_for_bit_if_it_is_trusted(
-    path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_resumes_bit_for_bit_if_it_is_trusted(path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = trained(path, tmp_path / "whole")
     parted = tmp_path / "parted"
     trained(path, parted, "--generations", "2")
@@ -96,7 +94,7 @@ def test_its_members_are_made_again(path: str, tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.slow
 @pytest.mark.parametrize("sync", ["broadcast", "replay"])
 def test_the_command_trains_on_ray_as_in_this_process(sync: str, tmp_path: Path) -> None:
-    flags = shlex.split(COMMAND)[2:] + ["--generations", "4", "--chunk_size", "4", "--target_fitness", ".inf"]
+    flags = [*shlex.split(COMMAND)[2:], *shlex.split("--generations 4 --chunk_size 4 --target_fitness .inf")]
     alone = trained("my_package.pycma.PyCMA", tmp_path / "alone", *flags, "--workers", "0")
     assert trained("my_package.pycma.PyCMA", tmp_path / "ray", *flags, "--sync", sync) == alone
     last = json.loads((tmp_path / "ray" / "metrics.jsonl").read_text().splitlines()[-1])

@@ -8,6 +8,8 @@ from distes import HOMES
 # of them is the default. Base classes are no choices.
 FOLDERS = {"task": "tasks", "policy": "policies", "strategy": "strategies", "perturbation": "perturbations"}
 CLASSES = {
-    section: [name for name, home in HOMES.items() if re.fullmatch(rf"distes\.{folder}\.(?!base$|layout$|ask_tell$)\w+", home)]
+    section: [
+        name for name, home in HOMES.items() if re.fullmatch(rf"distes\.{folder}\.(?!base$|layout$|ask_tell$)\w+", home)
+    ]
     for section, folder in FOLDERS.items()
 }

@@ -186,7 +186,7 @@ class TestWhatIsRefused:
         rows_NP = np.zeros((2, 7), np.float32)
         with pytest.raises(ConfigurationError, match="The population has members that are arbitrary vectors"):
             VectorRows(LowRank(made.noise, made.layout), rows_NP)
-        with pytest.raises(ConfigurationError, match="members of 7 parameters .* the policy has 450"):
+        with pytest.raises(ConfigurationError, match=r"members of 7 parameters .* the policy has 450"):
             VectorRows(made.perturbation, rows_NP)
 
     @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ class TestWhatIsRefused:
     def test_what_cannot_be_pickled(self) -> None:
         class Odd(Climber):
             def __init__(self) -> None:
-                AskTell.__init__(self, lambda: (lambda: 1))
+                AskTell.__init__(self, lambda: lambda: 1)
 
         with pytest.raises(ConfigurationError, match=r"must be picklable.*this function raised"):
             Odd()

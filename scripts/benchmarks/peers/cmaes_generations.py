@@ -2,11 +2,11 @@
 """CMA-ES with its full covariance matrix: generations until a target, of pycma as a strategy here and of two peers.
 
     pip install cma cmaes        # distes itself needs neither
-    python scripts/benchmarks/peers/cmaes_generations.py [--case NAME ...] [--seeds 20] [--json FILE]
+    python scripts/benchmarks/peers/cmaes_generations.py [--case NAME ...] [--seeds 50] [--json FILE]
 
-`distes` is `AskTell` with pycma inside, the class of docs/ask_and_tell.md, trained by a Trainer in this process; `pycma`
-and `cmaes` are the two packages in loops of their own, on Gymnasium's environment one episode after the other. All
-have the same start, sigma and number of members. The functions end when the best member is below 1e-6, CartPole-v1
+`distes` is `AskTell` with pycma inside, the class of docs/ask_and_tell.md, trained by a Trainer in this process;
+`pycma` and `cmaes` are the two packages in loops of their own, on Gymnasium's environment one episode after the other.
+All have the same start, sigma and number of members. The functions end when the best member is below 1e-6, CartPole-v1
 when the centre's mean over 10 episodes is at least 475. Members have one episode each.
 """
 
@@ -76,9 +76,7 @@ def ours(case: str, seed: int) -> int:
     pool = SerialPool(Experiment.of(task, policy, dense, noise))
     budget: dict[str, Any] = {"generations": MOST, "target_fitness": float("inf"), "final_episodes": 0}
     budget["eval_episodes"] = EPISODES if solves else 1
-    Trainer(
-        task=task, strategy=strategy, noise=noise, pool=pool, callbacks=[reached], **budget
-    ).run()
+    Trainer(task=task, strategy=strategy, noise=noise, pool=pool, callbacks=[reached], **budget).run()
     return generations
 
 
@@ -143,7 +141,7 @@ def main() -> None:
     """Prints a row per case and package."""
     parser = command_line(__doc__)
     parser.add_argument("--case", nargs="+", choices=CASES, default=[*CASES])
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=50)
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     table = Table(("", "<20"), ("", "<8"), ("median", ">8.1f"), ("least", ">7"), ("most", ">7"), ("seeds", ">7"))
