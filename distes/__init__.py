@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from distes.pools.serial import SerialPool as SerialPool
     from distes.runs.plots.curves import plot_curves as plot_curves
     from distes.strategies.ars import ARS as ARS
+    from distes.strategies.ask_tell import AskTell as AskTell
     from distes.strategies.base import Strategy as Strategy
     from distes.strategies.deep_ga import DeepGA as DeepGA
     from distes.strategies.gans import GANS as GANS
@@ -80,6 +81,7 @@ HOMES = {
     "RayPool": "distes.pools.on_ray.pool",
     "SerialPool": "distes.pools.serial",
     "Strategy": "distes.strategies.base",
+    "AskTell": "distes.strategies.ask_tell",
     "OpenAIES": "distes.strategies.openai_es",
     "ARS": "distes.strategies.ars",
     "PGPE": "distes.strategies.pgpe",

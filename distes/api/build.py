@@ -19,6 +19,7 @@ from distes.errors import ConfigurationError, DistesError, is_users, raised
 from distes.members.layers.replace import statistics_slots
 from distes.members.members import population_forward
 from distes.members.sensitivity import Sensitivity
+from distes.members.vectors import require_written_out
 from distes.noise.draws import Stream, draw, episode_seeds
 from distes.noise.table import NoiseTable
 from distes.perturbations.base import Perturbation
@@ -111,6 +112,8 @@ def _build_around(task: Task, configuration: Configuration) -> tuple[Experiment,
             "strategy.fitness_shaping centered_sign_rank ranks sums of the signs of rewards, which this task does not "
             "give: it is for Gym without normalize_rewards. Use centered_rank."
         )
+    if strategy.asks_for_rows:
+        require_written_out(perturbation, f"strategy {type(strategy).__name__}")
     made = Experiment(
         task=task,
         forward=forward,

@@ -56,6 +56,7 @@ def program(page: str, what: str) -> str:
     return found
 
 
+SEEDS = re.compile(r"distes train .*--seeds")  # a sweep
 TRAIN = re.compile(r"python scripts/launch\.py|(?:^| )distes train(?= |$)")
 LAUNCHES = {
     f"{page}: {line}": shlex.split(line[found.end() :].partition(" > ")[0], comments=True)
@@ -176,6 +177,7 @@ def test_every_program_is_run_by_a_test() -> None:
     assert set(of_strategies.values()) == {1}  # by test_strategy_pages.py
     assert found == {
         "README.md": 1,
+        "docs/ask_and_tell.md": 3,  # by test_ask_and_tell.py
         "docs/comparing.md": 1,
         "docs/extend.md": 4,  # by test_extend.py
         "docs/python.md": 4,

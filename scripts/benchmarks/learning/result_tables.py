@@ -88,12 +88,13 @@ def maze(runs: Rows, genetic: Rows) -> Shown:
     gans = [{**run, "strategy": "GANS", "reached": run["eval_mean"] > -0.1, "ends": []} for run in gans]
     rows = []
     for name in dict.fromkeys(run["strategy"] for run in (*runs, *gans)):
-        endings = [(ending(run), run["timesteps"]) for run in (*runs, *gans) if run["strategy"] == name]
-        goal = sum(end == "at the goal" for end, _ in endings)
-        around = sum(end != "not around" for end, _ in endings)
-        spent = " / ".join(f"{timesteps / 1e6:.1f}e6" for _, timesteps in endings)
-        rows.append([f"`{name}`", f"{around} of {len(endings)}", f"{goal} of {len(endings)}", spent])
-    return ["strategy", "got around the wall", "at the goal", "timesteps, seeds 0 / 1 / 2"], rows
+        mine = [run for run in (*runs, *gans) if run["strategy"] == name]
+        goal = [run["timesteps"] for run in mine if run["reached"]]
+        around = sum(ending(run) != "not around" for run in mine)
+        spent = f"{min(goal) / 1e6:.1f}e6 to {max(goal) / 1e6:.1f}e6, median {median(goal) / 1e6:.1f}e6" if goal else ""
+        seeds = f"{min(run['seed'] for run in mine)} to {max(run['seed'] for run in mine)}"
+        rows.append([f"`{name}`", seeds, f"{around} of {len(mine)}", f"{len(goal)} of {len(mine)}", spent])
+    return ["strategy", "seeds", "left the trap", "at the goal", "timesteps to the goal"], rows
 
 
 def _genetic(rows: Rows, deep: bool) -> list[list[str]]:
