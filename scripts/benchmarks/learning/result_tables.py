@@ -133,15 +133,16 @@ def adaptive(rows: Rows) -> Shown:
     return ["function", "below", "`SepCMAES`", "`SepCMA` of cmaes", "ratio", "`SNES`"], found
 
 
-def virtual_batch_norm(with_it: Rows, without: Rows) -> Shown:
-    """Freeway: returns, and the shares of states that do not get the usual action."""
+def virtual_batch_norm(*files: Rows) -> Shown:
+    """Atari games: returns, and the shares of states that do not get the usual action."""
     found = []
-    for row in (*with_it, *without):
+    for row in (row for rows in files for row in rows):
         returns = [f"{row[key]:.2f}" for key in ("first fitness", "last fitness", "final")]
         shares = [f"{row[key]:.1%}" for key in ("share before", "share of its members", "share of the last centre")]
-        found.append([f"`{row['normalization']}`", str(row["seed"]), f"{row['frames']:,}", *returns, *shares])
-    head = ["normalisation", "seed", "frames", "members, first generation", "members, last five", "centre at the end"]
-    return [*head, "other actions, members before", "members at the end", "centre at the end"], found
+        game = f"{row['game']}, {row['steps']} steps"
+        found.append([game, f"`{row['normalization']}`", str(row["seed"]), f"{row['frames']:,}", *returns, *shares])
+    head = ["game", "normalisation", "seed", "frames", "return of members, at first", "at last", "of the last centre"]
+    return [*head, "other actions, members at first", "members at last", "the last centre"], found
 
 
 ORDER = ("SepCMAES", "cmaes", "SNES")
@@ -155,5 +156,8 @@ LEARNING: dict[str, tuple[tuple[str, ...], Any]] = {
     "genetic": (("genetic",), genetic),
     "safe_mutations": (("genetic",), safe_mutations),
     "adaptive": (("functions",), adaptive),
-    "virtual_batch_norm": (("virtual_batch_norm", "virtual_batch_norm_without"), virtual_batch_norm),
+    "virtual_batch_norm": (
+        tuple(f"virtual_batch_norm{name}" for name in ("_pong", "_pong_without", "", "_without")),
+        virtual_batch_norm,
+    ),
 }
