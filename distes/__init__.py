@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from distes.policies.linear import Linear as Linear
     from distes.policies.mlp import MLP as MLP
     from distes.policies.recurrent import Recurrent as Recurrent
+    from distes.policies.virtual_batch_norm import VirtualBatchNorm as VirtualBatchNorm
     from distes.pools.base import Pool as Pool
     from distes.pools.experiment import Experiment as Experiment
     from distes.pools.on_ray.pool import RayPool as RayPool
     from distes.pools.serial import SerialPool as SerialPool
     from distes.runs.plots.curves import plot_curves as plot_curves
     from distes.strategies.ars import ARS as ARS
+    from distes.strategies.ask_tell import AskTell as AskTell
     from distes.strategies.base import Strategy as Strategy
     from distes.strategies.deep_ga import DeepGA as DeepGA
     from distes.strategies.gans import GANS as GANS
@@ -74,10 +76,12 @@ HOMES = {
     "Linear": "distes.policies.linear",
     "CNN": "distes.policies.cnn",
     "Recurrent": "distes.policies.recurrent",
+    "VirtualBatchNorm": "distes.policies.virtual_batch_norm",
     "Pool": "distes.pools.base",
     "RayPool": "distes.pools.on_ray.pool",
     "SerialPool": "distes.pools.serial",
     "Strategy": "distes.strategies.base",
+    "AskTell": "distes.strategies.ask_tell",
     "OpenAIES": "distes.strategies.openai_es",
     "ARS": "distes.strategies.ars",
     "PGPE": "distes.strategies.pgpe",

@@ -10,6 +10,7 @@ The file is longer than most: the records refer to each other, and together they
 import dataclasses
 import itertools
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -125,6 +126,8 @@ class Population(ReadOnly):
     With genomes it is the mutation ids_N[i] of genome genome_N[i] or, where genome_N[i] is -1, the initialisation
     ids_N[i]. Both members of a pair get the same episode seeds (common random numbers).
 
+    With rows, member i is rows_NP[i], and nothing is made from noise; see `of_rows`.
+
     All arrays are read-only.
 
     Attributes:
@@ -146,6 +149,8 @@ class Population(ReadOnly):
         max_steps: Steps after which a member's episode is truncated, beside the task's own limit; None for no cap.
         reward_sign: Whether the fitness of members is made of the signs of rewards.
         reward_scale: What rewards of members are divided by, where the task normalises them; otherwise None.
+        rows_NP: The parameters of each member, float32, for strategies whose members are arbitrary vectors; None for
+            others. A row travels to the worker that evaluates it, so they cost 4 N P bytes per generation.
     """
 
     generation: int
@@ -166,6 +171,25 @@ class Population(ReadOnly):
     max_steps: int | None = None
     reward_sign: bool = False
     reward_scale: float | None = None
+    rows_NP: Floats | None = None
+
+    @classmethod
+    def of_rows(
+        cls, generation: int, centre_P: Floats, rows_NP: Floats, seeds_N: NDArray[np.uint64], first_pair: int = 0
+    ) -> Self:
+        """Makes a population of members that are arbitrary vectors, without pairs.
+
+        `ids_N` becomes a checksum of each row (31 bits of its CRC-32), by which records recognise their members.
+
+        Args:
+            generation: Number of the generation, from 0.
+            centre_P: What the episodes of the centre evaluate, float32.
+            rows_NP: The parameters of each member, float32.
+            seeds_N: A 64-bit draw per member that seeds its episodes.
+            first_pair: Number of the first member; 0 except in further rounds.
+        """
+        ids_N = np.array([zlib.crc32(np.ascontiguousarray(row_P).data) & 0x7FFFFFFF for row_P in rows_NP], np.int64)
+        return cls(generation, centre_P, 0.0, ids_N, seeds_N, SIGNS[:1], first_pair=first_pair, rows_NP=rows_NP)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,8 @@ clip_up                Toklu et al. 2020, arXiv:2008.02387, algorithm 2
 genetic_algorithm      Such et al. 2017, arXiv:1712.06567, algorithm 1, with the elite known one generation late
 episode_seed           SplitMix64's finaliser, Steele et al. 2014, doi:10.1145/2714064.2660195
 low_rank               EGGROLL, arXiv:2511.16652, section 4: E = A B^T / sqrt(r), columns a_1 ... a_r and b_1 ... b_r
+virtual_batch_norm     Salimans et al. 2016, arXiv:1606.03498, section 3.4, with the statistics of the reference batch
+                       alone, and a scale and a shift, as in Uber's ESAtariPolicy
 sensitivities          Lehman et al. 2018, arXiv:1712.06563, section 3.2, with means over observations for both
 novelty_search         Conti et al. 2018, arXiv:1712.06560, algorithms 1 to 3, in the order of events that we state
 fitness_weights        the same, algorithm 3, with the constants that it leaves open
@@ -375,6 +377,41 @@ def info_number(infos: Sequence[dict[str, Any]], key: str, reduction: str) -> fl
 
 def _number(value: Any) -> float:
     return float(value[0] if getattr(value, "shape", ()) else value)
+
+
+def virtual_batch_norm(
+    layers: Sequence[Any], batch: Sequence[Vector], observations: Sequence[Vector], eps: float = 1e-3
+) -> list[Vector]:
+    """A network's outputs: layer after layer, first on the reference batch and then, with its statistics, on the rest.
+
+    Args:
+        layers: Functions from a row to a row; or, for a normalisation, its scales and its shifts, one per channel.
+        batch: The rows of the reference batch.
+        observations: The rows to answer.
+        eps: Added to variances.
+    """
+    for layer in layers:
+        if callable(layer):
+            batch, observations = [layer(row) for row in batch], [layer(row) for row in observations]
+            continue
+        scales, shifts = layer
+        positions = len(batch[0]) // len(scales)  # of an image: a row has one channel after the other
+        channel = [place // positions for place in range(len(batch[0]))]
+        numbers = [[x for row in batch for x, c in zip(row, channel, strict=True) if c == one] for one in set(channel)]
+        means, variances = mean_and_variance(list(zip(*numbers, strict=True)))
+
+        def normalized(row: Vector, channel: Any, means: Any, variances: Any, scales: Any, shifts: Any) -> Vector:
+            return [
+                scales[c] * (x - means[c]) / math.sqrt(variances[c] + eps) + shifts[c]
+                for x, c in zip(row, channel, strict=True)
+            ]
+
+        given = channel, means, variances, scales, shifts
+        batch, observations = (
+            [normalized(row, *given) for row in batch],
+            [normalized(row, *given) for row in observations],
+        )
+    return list(observations)
 
 
 def lifetimes(

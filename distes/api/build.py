@@ -16,11 +16,14 @@ from distes.api.configuration import Configuration
 from distes.api.keys import base_of, chosen_class
 from distes.api.signature import arguments
 from distes.errors import ConfigurationError, DistesError, is_users, raised
+from distes.members.layers.replace import statistics_slots
 from distes.members.members import population_forward
 from distes.members.sensitivity import Sensitivity
+from distes.members.vectors import require_written_out
 from distes.noise.draws import Stream, draw, episode_seeds
 from distes.noise.table import NoiseTable
 from distes.perturbations.base import Perturbation
+from distes.policies import virtual_batch_norm
 from distes.policies.base import StatefulPolicy
 from distes.policies.layout import Layout
 from distes.pools.experiment import Experiment
@@ -57,12 +60,15 @@ def identity(experiment: Experiment, policy: nn.Module) -> dict[str, str]:
     if experiment.strategy is not None and experiment.strategy.ask().genomes is not None:
         initial_P = experiment.forward.layout.flatten(policy)  # genomes are decoded from it in every generation
         found["policy/initial"] = hashlib.sha256(initial_P.tobytes()).hexdigest()[:16]
+    if (reference := virtual_batch_norm.reference_of(policy)) is not None:
+        found["policy/reference_batch"] = reference.digest()
     return found
 
 
 def fixed_numbers(policy: nn.Module) -> str:
     """Returns a digest of a policy's buffers and of the parameters that are not searched, which no seed determines."""
     searched = {name for name, one in policy.named_parameters() if one.requires_grad}
+    searched |= {slot.name for slot in statistics_slots(policy)}  # follow from what is searched
     digest = hashlib.sha256()
     for name, one in policy.state_dict().items():
         if name not in searched and isinstance(one, torch.Tensor):
@@ -77,6 +83,9 @@ def _build_around(task: Task, configuration: Configuration) -> tuple[Experiment,
         shape, size = task.observation_shape, task.action_size
         _check_sizes(shape, size)
     policy = build_policy(configuration["policy"], shape, size, seed)
+    if virtual_batch_norm.layers_of(policy):
+        with _blame("task", type(task)):
+            _set_reference(policy, task, seed)
     layout = Layout(policy)
     centre_P = layout.flatten(policy)
     if not np.isfinite(centre_P).all():
@@ -103,6 +112,8 @@ def _build_around(task: Task, configuration: Configuration) -> tuple[Experiment,
             "strategy.fitness_shaping centered_sign_rank ranks sums of the signs of rewards, which this task does not "
             "give: it is for Gym without normalize_rewards. Use centered_rank."
         )
+    if strategy.asks_for_rows:
+        require_written_out(perturbation, f"strategy {type(strategy).__name__}")
     made = Experiment(
         task=task,
         forward=forward,
@@ -113,6 +124,19 @@ def _build_around(task: Task, configuration: Configuration) -> tuple[Experiment,
         sensitivity=strategy.sensitivity,
     )
     return made, policy
+
+
+def _set_reference(policy: nn.Module, task: Task, seed: int) -> None:
+    """Gives a policy with virtual batch normalisation its reference batch, observations of the task."""
+    count, drawn = virtual_batch_norm.OBSERVATIONS, int(draw(seed, 0, Stream.REFERENCE_BATCH, 1)[0])
+    rows_KO = task.reference_observations(count, drawn)
+    form = getattr(rows_KO, "dtype", None), np.shape(rows_KO)
+    if form != (np.float32, (count, *task.observation_shape)) or not np.isfinite(rows_KO).all():
+        raise ConfigurationError(
+            f"The task {task.name} must return reference_observations of shape {(count, *task.observation_shape)}, "
+            f"float32 and finite; got {form[1]}, {form[0]}."
+        )
+    virtual_batch_norm.set_reference(policy, rows_KO)
 
 
 def _check_sizes(shape: object, size: object) -> None:

@@ -5,9 +5,13 @@ import re
 from distes import HOMES
 
 # The folder of distes that holds the classes of a part. Public classes in that folder have short names, and the first
-# of them is the default.
+# of them is the default. Base classes are no choices.
 FOLDERS = {"task": "tasks", "policy": "policies", "strategy": "strategies", "perturbation": "perturbations"}
 CLASSES = {
-    section: [name for name, home in HOMES.items() if re.fullmatch(rf"distes\.{folder}\.(?!base$|layout$)\w+", home)]
+    section: [
+        name
+        for name, home in HOMES.items()
+        if re.fullmatch(rf"distes\.{folder}\.(?!base$|layout$|virtual_batch_norm$|ask_tell$)\w+", home)
+    ]
     for section, folder in FOLDERS.items()
 }

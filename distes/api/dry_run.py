@@ -63,7 +63,7 @@ def _rows(configuration: Configuration, experiment: Experiment) -> list[tuple[st
         ("episodes", _episodes(configuration, members)),
         ("noise table", f"{_bytes(table)} once per node, {noise['dtype']}"),
         ("worker's memory", f"{_bytes(4 * max(sizes) * rows)} for the members of a chunk"),
-        ("bytes down", f"{_bytes(_down(population))} a generation, once per node"),
+        ("bytes down", _bytes_down(population)),
         ("bytes up", f"{_bytes(_up(members))} a generation, from all workers"),
         ("ends at", ", or ".join(stop) or "never"),
         ("run directory", configuration["run_dir"] or "runs/TASK-DATE-TIME"),
@@ -95,8 +95,15 @@ def _episodes(configuration: Configuration, members: int) -> str:
     return text if not steps else f"{text}; at most {members * each * steps:,} steps"
 
 
+def _bytes_down(population: Population) -> str:
+    text = f"{_bytes(_down(population))} a generation, once per node"
+    if population.rows_NP is None:
+        return text
+    return f"{text}; and {_bytes(population.rows_NP.nbytes)} of members' rows, each to one worker"
+
+
 def _down(population: Population) -> int:
-    """Bytes of the arrays that travel to each node."""
+    """Bytes of the arrays that travel to each node; rows of members, which are sent chunk by chunk, are not counted."""
     found = SearchDistribution.of(population)
     arrays: list[NDArray[Any] | None] = [
         found.centre_P,

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from distes.errors import ConfigurationError
 
 # Gymnasium's wrappers that need no trust, since they only change observations, actions, rewards and the end of an
-# episode. Other wrappers write files (RecordVideo) or call functions that they are given (TransformReward).
+# episode; and ours. Other wrappers write files (RecordVideo) or call functions that they are given (TransformReward).
 HARMLESS_WRAPPERS = frozenset(
     f"gymnasium.wrappers.{name}"
     for name in (
@@ -37,9 +37,11 @@ HARMLESS_WRAPPERS = frozenset(
         "TimeAwareObservation",
         "TimeLimit",
     )
-)
+) | {"distes.envs.fire_reset.FireReset"}
 KNOWN_MODULES = frozenset({"ale_py", "distes.envs"})  # they register environments: `ale_py:ALE/Pong-v5`
 OWN_PACKAGES = ("distes.", "torch.optim.")  # classes here need no trust; each is checked for its base class
+
+PICKLE = "a pickle"  # stands for an import path where a pickle is read
 
 _heard: ContextVar[Callable[[str, str], None] | None] = ContextVar("heard", default=None)
 
@@ -73,6 +75,20 @@ def foreign_class(path: str, key: str) -> None:
         foreign(path, key)
 
 
+def pickled(what: str) -> None:
+    """Announces that a pickle from a stored run is about to be read, which can run any code.
+
+    Args:
+        what: What is pickled, such as "the state of the strategy PyCMA".
+
+    Raises:
+        ConfigurationError: The run is not trusted.
+    """
+    heard = _heard.get()
+    if heard is not None:
+        heard(PICKLE, what)
+
+
 @contextmanager
 def only_own(source: str, named: Collection[str] = ()) -> Iterator[None]:
     """Makes `foreign` raise ConfigurationError within the block, except for import paths that the user has named.
@@ -83,6 +99,11 @@ def only_own(source: str, named: Collection[str] = ()) -> Iterator[None]:
     """
 
     def refuse(path: str, key: str) -> None:
+        if path == PICKLE:
+            raise ConfigurationError(
+                f"The run of {source} stores {key} as a pickle, which can run any code when it is read. Repeat this "
+                "with --trust (in Python trust=True) if you trust where it comes from."
+            )
         if path not in named:
             raise ConfigurationError(
                 f"{source} names {path!r} as its {key}, which is no part of distes and would be run. Repeat this "

@@ -1,21 +1,26 @@
 """Runs one torch module for many members, each with its own row of a matrix of parameters.
 
-Each Linear, Conv1d, Conv2d, Embedding, LayerNorm, GroupNorm, RMSNorm, GRUCell, LSTMCell and RNNCell of the module is
-replaced by a layer that applies every member's own weights to its own rows. The module's own forward then runs as
-written, on B * K rows. A module with parameters elsewhere runs through `torch.func.vmap`, or member by member if vmap
-cannot run it; these forms are correct, and slower. `trial.py` chooses the form.
+Each Linear, Conv1d, Conv2d, Embedding, LayerNorm, GroupNorm, RMSNorm, VirtualBatchNorm, GRUCell, LSTMCell and RNNCell
+of the module is replaced by a layer that applies every member's own weights to its own rows. The module's own forward
+then runs as written, on B * K rows. A module with parameters elsewhere runs through `torch.func.vmap`, or member by
+member if vmap cannot run it; these forms are correct, and slower. `trial.py` chooses the form.
 
 A member's outputs do not depend on the members beside it. On a CPU, and with all parameters written out, this holds to
 the last bit. On a GPU the last bits depend on the number of members, since cuBLAS and cuDNN choose an algorithm by the
 size of the batch: the same chunk gives the same bits again, but a member replayed alone may differ from itself in the
 chunk.
 
-Axes: B members, K rows per member, P parameters, Q numbers of a member's row, A outputs, S numbers of a memory.
+The file is longer than most: each form runs, and is measured on the reference batch, by the same bound parameters.
+
+Axes: B members, K rows per member, P parameters, Q numbers of a member's row, A outputs, S numbers of a memory, or
+statistics of a member on the reference batch.
 """
 
 import copy
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -26,9 +31,11 @@ from torch.func import functional_call, vmap
 from distes.errors import ConfigurationError, raised
 from distes.members.cuda_graph import CudaGraphs
 from distes.members.layers.base import MemberLayer, MemberWeights
-from distes.members.layers.replace import replace_layers
+from distes.members.layers.replace import replace_layers, statistics_slots
+from distes.members.layers.virtual_batch_norm import VirtualBatchNorm
 from distes.members.torch_internals import has_hooks
 from distes.perturbations.row_layout import RowLayout
+from distes.policies import virtual_batch_norm
 from distes.policies.base import StatefulPolicy
 from distes.policies.layout import Layout
 
@@ -58,6 +65,7 @@ class Forward:
         keeps_axes: Whether the module takes (B, K, ...) without flattening.
         writes_input: Whether the module changes its input in place, so that it is given a copy.
         draws: Whether the module draws random numbers of its own.
+        statistics: Where a member's statistics on the reference batch lie in its row of them; empty if it needs none.
         tenant: The `Members` whose rows are in the memory, or None.
     """
 
@@ -87,9 +95,10 @@ class Forward:
         replaced = replace_layers(self.module, layout)
         self.form = Form.VMAP if replaced is None else Form.LAYERS
         self.keeps_axes = self.writes_input = self.draws = False
-        self._parameters: dict[str, Tensor] = {}  # in all forms but LAYERS: (B, *shape), torch's shapes
+        self.statistics = statistics_slots(self.module)
+        self._parameters: dict[str, Tensor] = {}  # in all forms but LAYERS: (B, *shape), torch's shapes; and statistics
         # In MEMBERS and ROWS: the module that takes each member's parameters in turn, and these parameters.
-        self._single: tuple[nn.Module, dict[str, nn.Parameter]] | None = None
+        self._single: tuple[nn.Module, dict[str, Tensor]] | None = None
         self._memory: dict[str, Tensor] = {}
         self.tenant: object = None
         self._centre: tuple[Tensor, ...] = ()
@@ -168,25 +177,80 @@ class Forward:
         """All memory that calls read beside their inputs; it is the same until the next `bind`."""
         return [*self._memory.values(), *self._centre]
 
-    def bind(self, rows_BQ: Tensor, row_layout: RowLayout, centre_P: Tensor | None = None) -> None:
+    def bind(
+        self,
+        rows_BQ: Tensor,
+        row_layout: RowLayout,
+        centre_P: Tensor | None = None,
+        statistics_BS: Tensor | None = None,
+    ) -> None:
         """Chooses the members that run next.
 
         Args:
             rows_BQ: A row per member, float32; in all forms but `LAYERS` it holds all parameters, (B, P).
             row_layout: What a row holds.
             centre_P: The centre's parameters; needed where rows hold low-rank factors.
+            statistics_BS: What `measured` returned for these members; needed if `statistics` is not empty.
         """
         self._centre = () if centre_P is None else (centre_P,)
         self._small = rows_BQ.numel() < LAUNCH_BOUND
         if not self.materialises:
-            weights = MemberWeights(rows_BQ, row_layout, centre_P)
+            weights = MemberWeights(rows_BQ, row_layout, centre_P, statistics_BS, keeps_axes=self.keeps_axes)
             for layer in self._layers:
                 layer.bind(weights)
             return
+        if statistics_BS is not None:
+            self._parameters |= {slot.name: slot.view(statistics_BS) for slot in self.statistics}
         for slot in self.layout.slots:
             value = slot.view(rows_BQ)
             value = value.transpose(1, 2) if slot.transposed else value
             self._parameters[slot.name] = value if slot.shape else value[..., 0]
+
+    def measured(self, rows_bQ: Tensor, row_layout: RowLayout, centre_P: Tensor | None = None) -> Tensor:
+        """Runs some members on the reference batch, and returns their statistics, (b, S). `bind` must be called anew.
+
+        In the form `LAYERS` these are scale and shift of each channel, in the others its mean and variance.
+
+        Args:
+            rows_bQ: As `bind` takes them.
+            row_layout: As `bind` takes it.
+            centre_P: As `bind` takes it.
+        """
+        rows_bS = rows_bQ.new_zeros(len(rows_bQ), self.statistics[-1].span.stop)
+        inputs = self._reference(rows_bQ.device)
+        if not self.materialises:
+            norms = [layer for layer in self._layers if isinstance(layer, VirtualBatchNorm)]
+            with _measuring(norms):
+                self.bind(rows_bQ, row_layout, centre_P, rows_bS)
+                self._call(*(part.repeat(len(rows_bQ), *[1] * (part.dim() - 1)) for part in inputs))
+                found = {slot.name: value for layer in norms for slot, value in layer.found()}
+        else:
+            self.bind(rows_bQ, row_layout, centre_P, rows_bS)
+            found = self._measured_by_torch(inputs)
+        for slot in self.statistics:
+            rows_bS[:, slot.span] = found[slot.name]
+        return rows_bS
+
+    def _measured_by_torch(self, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """`measured` in the forms that leave the module as it is: means and variances, (b, C), by name."""
+        if self.form is Form.VMAP:
+
+            def of_one(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+                return virtual_batch_norm.statistics(self.module, partial(self._one_member, parameters, *inputs))
+
+            by_name: dict[str, Tensor] = vmap(of_one, randomness="different")(self._parameters)
+            return by_name
+        each = []
+        for b in range(len(next(iter(self._parameters.values())))):
+            member = self._as_member(b)
+            each.append(virtual_batch_norm.statistics(member, partial(member, *inputs)))
+        return {name: torch.stack([one[name] for one in each]) for name in each[0]}
+
+    def _reference(self, device: torch.device) -> tuple[Tensor, ...]:
+        """The reference batch on a device and, for a policy with memory, its initial state."""
+        reference = virtual_batch_norm.reference_of(self.module)
+        assert reference is not None  # `population_forward` requires it
+        return tuple(part.to(device) for part in virtual_batch_norm.inputs_of(self.module, reference))
 
     def run(self, x_BK: Tensor, *state: Tensor) -> Any:
         """Calls this object. On a GPU small populations run as a recorded graph; its next run overwrites the output."""
@@ -222,7 +286,7 @@ class Forward:
                 return _stacked(members)
 
     def _one_member(self, parameters: dict[str, Tensor], *inputs: Tensor) -> Any:
-        own = {name: value.to(self.layout.dtypes[name]) for name, value in parameters.items()}
+        own = {name: value.to(self.layout.dtypes.get(name, value.dtype)) for name, value in parameters.items()}
         return functional_call(self.module, own, inputs)
 
     def _one_row(self, parameters: dict[str, Tensor], *inputs: Tensor) -> Any:
@@ -234,11 +298,23 @@ class Forward:
         if self._single is None:
             with torch.inference_mode(False), torch.no_grad():  # it is written to inside and outside inference mode
                 single = copy.deepcopy(self.module)
-            self._single = single, dict(single.named_parameters())
+            self._single = single, {**dict(single.named_parameters()), **dict(single.named_buffers())}
         single, own = self._single
         for name, value in self._parameters.items():
             own[name].copy_(value[member])
         return single
+
+
+@contextmanager
+def _measuring(norms: list[VirtualBatchNorm]) -> Iterator[None]:
+    for layer in norms:
+        layer.measured = ()
+    try:
+        yield
+    finally:
+        for layer in norms:
+            layer.measured = None
+            layer.unbind()
 
 
 def _each(change: Callable[[Tensor], Tensor], answer: Any) -> Any:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from distes.members.forward import Forward
+from distes.members.statistics import Statistics
 from distes.members.trial import population_forward
 from distes.perturbations.base import Perturbation
 from distes.policies.base import StatefulPolicy
@@ -57,6 +58,7 @@ class Members:
         self._forward, self._perturbation, self._centre_P, self._rows = forward, perturbation, centre_P, rows
         self._held = np.empty(0, np.int64)  # which member each row of the matrix holds
         self._bound = 0  # rows that the forward is bound to
+        self._statistics: Statistics | None = None  # of policies with virtual batch normalisation
         self._selected = np.arange(len(rows))
 
     def __len__(self) -> int:
@@ -91,15 +93,19 @@ class Members:
         if len(changed):
             self._write(changed, indices[changed])
             self._held[changed] = indices[changed]
+            if self._statistics is not None:
+                self._normalize(self._statistics, changed, indices[changed])
         if moved_in or count != self._bound:
             rows_B = (self._rows_BQ if self._full_BP is None else self._full_BP)[:count]
-            forward.bind(rows_B, self._perturbation.row_layout, self._centre)
+            statistics_BS = None if self._statistics is None else self._statistics_BS[:count]
+            forward.bind(rows_B, self._perturbation.row_layout, self._centre, statistics_BS)
             self._bound = count
 
     def free(self) -> None:
         """Frees all memory, that of the forward included. No member is selected afterwards."""
-        for name in ("_rows_BQ", "_full_BP", "_centre"):
+        for name in ("_rows_BQ", "_full_BP", "_centre", "_statistics_BS", "_block_bQ"):
             self.__dict__.pop(name, None)
+        self._statistics = None
         self._held = self._selected = np.empty(0, np.int64)
         self._forward.free()
 
@@ -115,6 +121,10 @@ class Members:
         self._rows_BQ = forward.memory("rows", rows, row_layout.size, self.device)
         materialised = forward.materialises and bool(row_layout.factors)
         self._full_BP = forward.memory("members", rows, forward.layout.size, self.device) if materialised else None
+        if forward.statistics:
+            self._statistics = self._statistics or Statistics(forward, len(self), row_layout.size, self.device)
+            self._statistics_BS = forward.memory("statistics", rows, forward.statistics[-1].span.stop, self.device)
+            self._block_bQ = forward.memory("block", self._statistics.block, row_layout.size, self.device)
         self._held = np.full(rows, -1, np.int64)
         self._bound = 0
         forward.tenant = self
@@ -134,6 +144,22 @@ class Members:
         if self._full_BP is not None:
             at = torch.from_numpy(rows).to(self.device)
             self._full_BP[at] = self._perturbation.parameters(self._centre, self._rows_BQ[at])
+
+    def _normalize(self, statistics: Statistics, rows: NDArray[np.int64], members: NDArray[np.int64]) -> None:
+        """Writes the statistics of members (b,) beside their rows (b,); measures those that are not known yet."""
+        if statistics.missing(members):
+            self._bound = 0  # measuring binds the forward to others
+        at = torch.from_numpy(rows).to(self.device)
+        self._statistics_BS[at] = statistics.of(members, self._measured)
+
+    def _measured(self, members: NDArray[np.int64]) -> Tensor:
+        """The statistics of members (b,), which are written for that only: (b, S)."""
+        block_bQ = self._block_bQ[: len(members)]
+        self._rows.write(self._centre, members, block_bQ)
+        if self._full_BP is not None:
+            block_bQ = self._perturbation.parameters(self._centre, block_bQ)
+        with torch.inference_mode():
+            return self._forward.measured(block_bQ, self._perturbation.row_layout, self._centre)
 
     def __call__(self, x_BK: Tensor) -> Tensor:
         """Runs a policy without memory on K rows per selected member: (B, K, ...) -> (B, K, A).

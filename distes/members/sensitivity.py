@@ -20,6 +20,7 @@ from distes.errors import ConfigurationError
 from distes.noise.one_thread import one_thread
 from distes.policies.base import StatefulPolicy
 from distes.policies.layout import Layout
+from distes.policies.virtual_batch_norm import inputs_of, reference_of, statistics
 from distes.population import Floats
 
 Kind = Literal["sum", "abs"]
@@ -99,7 +100,14 @@ class Sensitivity:
         return named
 
     def _answer(self, named: dict[str, Tensor], episode: Tensor) -> Tensor:
-        """The outputs for one episode, (T, A)."""
+        """The outputs for one episode, (T, A).
+
+        Statistics of virtual batch normalisation are those of the parameters, and a gradient runs through them.
+        """
+        if (reference := reference_of(self._module)) is not None:
+            inputs = inputs_of(self._module, reference)
+            measured = statistics(self._module, lambda: functional_call(self._module, named, inputs))
+            named = {**named, **measured}
         if not self._stateful:
             answer_TA: Tensor = functional_call(self._module, named, (episode,))
             return answer_TA

@@ -25,6 +25,7 @@ from distes.noise.global_randomness import fingerprint, seeded
 from distes.perturbations.row_layout import RowLayout
 from distes.policies.base import StatefulPolicy
 from distes.policies.layout import Layout
+from distes.policies.virtual_batch_norm import layers_of, reference_of
 
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19)
 MANY = 2**24  # parameters from which on the trial has two members only
@@ -66,8 +67,15 @@ def population_forward(module: nn.Module, layout: Layout, observation_shape: tup
         observation_shape: The shape of one observation.
 
     Raises:
-        ConfigurationError: The module cannot run on observations of this shape, or cannot be copied.
+        ConfigurationError: The module cannot run on observations of this shape, cannot be copied, or lacks a reference
+            batch.
     """
+    if layers_of(module) and reference_of(module) is None:
+        raise ConfigurationError(
+            f"The policy {type(module).__name__} has VirtualBatchNorm layers and no reference batch: call "
+            "distes.policies.virtual_batch_norm.set_reference(policy, observations) first, such as with those of "
+            "Task.reference_observations."
+        )
     forward = Forward(module, layout)
     with torch.inference_mode(), seeded(0):
         sentences = _Trial(forward, observation_shape).choose()
@@ -184,8 +192,10 @@ class _Trial:
         for place, ((members, rows), expected) in enumerate(zip(self.sides, self.expected, strict=True)):
             inputs = [part[:members, :rows].clone() for part in self.inputs]
             try:
+                rows_BP, written_out = self.parameters_BP[:members], RowLayout.written_out(self.layout)
+                statistics_BS = self.forward.measured(rows_BP, written_out) if self.forward.statistics else None
                 with seeded(0), _Watch() as watch:
-                    self.forward.bind(self.parameters_BP[:members], RowLayout.written_out(self.layout))
+                    self.forward.bind(rows_BP, written_out, None, statistics_BS)
                     got = self.forward(*inputs)
                     each = rows if form is Form.VMAP_OF_ROWS else 1
                     drawn = watch.drawn * (members * each if form in (Form.VMAP, Form.VMAP_OF_ROWS) else 1)

@@ -26,6 +26,7 @@ class Stream(IntEnum):
     AGENTS = 5
     ARCHIVE = 6
     REFERENCE = 7
+    REFERENCE_BATCH = 8
 
 
 def draw(seed: int, generation: int, stream: Stream, count: int) -> NDArray[np.uint64]:

@@ -1,19 +1,22 @@
 """The convolutional policy for Atari (Mnih et al. 2015, doi:10.1038/nature14236; the same trunk in Uber's GA paper)."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 
 from distes.errors import ConfigurationError
 from distes.policies.base import scaled_
 from distes.policies.initial import Initial, initialize_
+from distes.policies.virtual_batch_norm import VirtualBatchNorm, is_virtual
 
 
 class CNN(nn.Module):
     """Three convolutions and two linear layers; 1.7 million parameters on 84 x 84 x 4 with the defaults.
 
-    Uber's network of 4 million parameters has the same convolutions with TensorFlow's padding `same`; their network for
-    OpenAI-ES is `channels: [16, 32], kernels: [8, 4], strides: [4, 2], hidden_size: 256`.
+    Uber's network of 4 million parameters is `padding: same` with the defaults. Their network for OpenAI-ES, and that
+    of the paper, is `channels: [16, 32], kernels: [8, 4], strides: [4, 2], hidden_size: 256, padding: same,
+    normalization: virtual_batch`.
     """
 
     def __init__(
@@ -26,6 +29,8 @@ class CNN(nn.Module):
         strides: Sequence[int] = (4, 2, 1),
         hidden_size: int = 512,
         output_scale: float = 0.1,
+        padding: Literal["valid", "same"] = "valid",
+        normalization: Literal["none", "virtual_batch"] = "none",
         init: Initial = "torch",
     ) -> None:
         """Builds the layers.
@@ -38,6 +43,10 @@ class CNN(nn.Module):
             strides: Stride of each convolution.
             hidden_size: Units between the convolutions and the output.
             output_scale: Factor on the last layer's initial weights.
+            padding: `valid` is none; `same` is TensorFlow's: zeros around the image, so that an output has one side's
+                length divided by the stride, rounded up.
+            normalization: Before each activation: `none`, or `virtual_batch` normalisation, which takes the place of
+                the layer's bias.
             init: Initial parameters: those of `torch`; `normc`, Gaussian weights of norm 1 for each unit, and biases of
                 0; or `zero`.
         """
@@ -52,15 +61,24 @@ class CNN(nn.Module):
                 f"channels, kernels and strides must be of one length; got {len(channels)}, {len(kernels)} and "
                 f"{len(strides)}."
             )
+        if padding not in ("valid", "same"):
+            raise ConfigurationError(f"padding must be 'valid' or 'same'; got {padding!r}.", argument="padding")
+        virtual = is_virtual(normalization)
         depth, height, width = observation_shape
         layers: list[nn.Module] = []
         for out, kernel, stride in zip(channels, kernels, strides, strict=True):
+            if padding == "same":
+                tall, wide = _same(height, kernel, stride), _same(width, kernel, stride)
+                layers += [nn.ZeroPad2d((*wide, *tall))] if any((*wide, *tall)) else []
+                height, width = height + sum(tall), width + sum(wide)
             height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
             if min(height, width) < 1:
                 raise ConfigurationError(f"Images of {tuple(observation_shape)} are too small for kernels {kernels}.")
-            layers += [nn.Conv2d(depth, out, kernel, stride), nn.ReLU()]
+            layers.append(nn.Conv2d(depth, out, kernel, stride, bias=not virtual))
+            layers += [VirtualBatchNorm(out), nn.ReLU()] if virtual else [nn.ReLU()]
             depth = out
-        layers += [nn.Flatten(), nn.Linear(depth * height * width, hidden_size), nn.ReLU()]
+        layers += [nn.Flatten(), nn.Linear(depth * height * width, hidden_size, bias=not virtual)]
+        layers += [VirtualBatchNorm(hidden_size), nn.ReLU()] if virtual else [nn.ReLU()]
         output = nn.Linear(hidden_size, action_size)
         self.layers = nn.Sequential(*layers, output)
         initialize_(self, init)
@@ -70,3 +88,9 @@ class CNN(nn.Module):
         """Maps (rows, C, H, W) to (rows, A)."""
         output: Tensor = self.layers(observation)
         return output
+
+
+def _same(side: int, kernel: int, stride: int) -> tuple[int, int]:
+    """The zeros before and after a side, as TensorFlow's padding `same` has them: the odd one comes after."""
+    total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+    return total // 2, total - total // 2

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from distes.errors import ConfigurationError
+from distes.policies import virtual_batch_norm
 
 CELLS = (nn.GRUCell, nn.LSTMCell, nn.RNNCell)
 AS_IT_LIES = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding)  # (out, in * kernel), (numbers, features)
@@ -107,6 +108,8 @@ class Layout:
     def load(self, module: nn.Module, vector_P: NDArray[np.float32]) -> None:
         """Writes a flat vector, (P,) float32, into the module's parameters.
 
+        Its layers with virtual batch normalisation measure their statistics anew.
+
         Raises:
             ConfigurationError: The vector has another shape.
         """
@@ -118,6 +121,7 @@ class Layout:
             for slot in self.slots:
                 value = slot.view(flat)
                 state[slot.name].copy_(value.T if slot.transposed else value.reshape(state[slot.name].shape))
+        virtual_batch_norm.measure(module)
 
 
 def _weights(module: nn.Module) -> tuple[set[str], set[str]]:

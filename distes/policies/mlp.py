@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from distes.errors import ConfigurationError
 from distes.policies.base import as_vectors, scaled_, sigmoid
 from distes.policies.initial import Initial, initialize_
+from distes.policies.virtual_batch_norm import VirtualBatchNorm, is_virtual
 
 
 def _elu(x: Tensor) -> Tensor:
@@ -41,6 +42,7 @@ class MLP(nn.Module):
         hidden_sizes: Sequence[int] = (32, 32),
         activation: Literal["tanh", "relu", "elu", "silu"] = "tanh",
         output_scale: float = 0.1,
+        normalization: Literal["none", "virtual_batch"] = "none",
         init: Initial = "torch",
     ) -> None:
         """Builds the layers.
@@ -51,6 +53,8 @@ class MLP(nn.Module):
             hidden_sizes: Units of each hidden layer.
             activation: After each hidden layer.
             output_scale: Factor on the last layer's initial weights; a small one makes small first actions.
+            normalization: Before each activation: `none`, or `virtual_batch` normalisation, which takes the place of
+                the layer's bias.
             init: Initial parameters: those of `torch`; `normc`, Gaussian weights of norm 1 for each unit, and biases of
                 0; or `zero`.
         """
@@ -63,9 +67,11 @@ class MLP(nn.Module):
             raise ConfigurationError(
                 f"activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}.", argument="activation"
             )
+        virtual = is_virtual(normalization)
         self.observation_size = observation_size
         sizes = [observation_size, *hidden_sizes]
-        self.hidden = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(sizes))
+        self.hidden = nn.ModuleList(nn.Linear(before, after, bias=not virtual) for before, after in pairwise(sizes))
+        self.norms = nn.ModuleList(VirtualBatchNorm(size) for size in hidden_sizes) if virtual else None
         self.activation = ACTIVATIONS[activation]
         self.output = nn.Linear(sizes[-1], action_size)
         initialize_(self, init)
@@ -74,7 +80,11 @@ class MLP(nn.Module):
     def forward(self, observation: Tensor) -> Tensor:
         """Maps (rows, ...) to (rows, A)."""
         x = as_vectors(observation, self.observation_size)
-        for layer in self.hidden:
-            x = self.activation(layer(x))
+        if self.norms is None:
+            for layer in self.hidden:
+                x = self.activation(layer(x))
+        else:
+            for layer, norm in zip(self.hidden, self.norms, strict=True):
+                x = self.activation(norm(layer(x)))
         output: Tensor = self.output(x)
         return output

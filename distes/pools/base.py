@@ -24,7 +24,8 @@ class Status:
         reissued: Chunks given out again since the pool was made, for any reason.
         late: Of these, chunks that an idle worker was given while another still had them.
         duplicate: Results for chunks that were done already.
-        bytes_down: Bytes of arrays sent to each node for the last generation, for any number of workers there.
+        bytes_down: Bytes of arrays sent to each node for the last generation, for any number of workers there. Rows of
+            arbitrary vectors are counted once: each goes to the node that evaluates it.
         bytes_up: Bytes of arrays that all workers have sent for the last generation.
         waited: Seconds that evaluations have waited while no worker could evaluate, since the pool was made.
         nodes: Number of ready workers by the name of their node; empty if this process itself evaluates.

@@ -6,7 +6,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from distes.population import SIGNS, Evaluation, Floats, Moments, Population, joined_behaviours, missing_in_all
+from distes.population import (
+    SIGNS,
+    Evaluation,
+    Floats,
+    Moments,
+    Population,
+    ReadOnly,
+    joined_behaviours,
+    missing_in_all,
+)
 from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs
 
 
@@ -87,6 +96,17 @@ def chunk_size_to_occupy(workers: int, population: Population, usual: ChunkPairs
     """
     fair = usual.to_occupy(workers, len(population.ids_N) * len(population.signs) // 2)
     return None if fair is None else 2 * fair
+
+
+@dataclass(frozen=True, eq=False)
+class ChunkRows(ReadOnly):
+    """The parameters of a chunk's members, for populations of arbitrary vectors (`Population.rows_NP`).
+
+    Attributes:
+        rows_BP: float32, a row per member of the chunk.
+    """
+
+    rows_BP: Floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,11 +7,14 @@ generation a digest of the centre is compared. A new worker, or one whose bits d
 
 import copy
 import dataclasses
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
 from typing import Any
+
+import numpy as np
 
 from distes.errors import DistesError, EvaluationError, is_users
 from distes.perturbations.base import Perturbation
@@ -59,15 +62,19 @@ class PopulationOutline:
     Attributes:
         rest: The population without the search distribution, see `SearchDistribution.without`.
         digest: SHA-256 of the search distribution.
+        rows_digest: SHA-256 of the members' rows, for populations of arbitrary vectors; empty if there are none, or if
+            they are sent, as in further rounds.
     """
 
     rest: Population
     digest: str
+    rows_digest: str = ""
 
     @classmethod
     def of(cls, population: Population) -> "PopulationOutline":
         """Makes the outline of a population."""
-        return cls(SearchDistribution.without(population), digest(population))
+        rows_digest = digest_of_rows(population) if population.first_pair == 0 else ""
+        return cls(SearchDistribution.without(population), digest(population), rows_digest)
 
 
 class Replica:
@@ -95,6 +102,10 @@ class Replica:
     def _digest(self) -> str:
         return digest(self._asked)
 
+    @cached_property
+    def _rows_digest(self) -> str:
+        return digest_of_rows(self._asked)
+
     def follow(self, messages: Iterable[TellMessage | StateMessage]) -> None:
         """Takes the driver's steps in their order. Messages that are known already are ignored."""
         for item in messages:
@@ -109,7 +120,7 @@ class Replica:
                 self._perturbation.device = item.device
                 self._tell(item.evaluation)
                 self._moved(item.generation + 1)
-                _ = self._digest  # now, while the driver takes its own step
+                _ = self._digest, self._rows_digest  # now, while the driver takes its own step
 
     def _tell(self, evaluation: Evaluation) -> None:
         try:
@@ -130,7 +141,7 @@ class Replica:
             error, traceback = self._failure
             raise error.with_traceback(traceback)
         generation = outline.rest.generation
-        made = self._made(outline.digest) if self._generation == generation else None
+        made = self._made(outline) if self._generation == generation else None
         if made is None:
             if self._restored == self._generation == generation:
                 raise EvaluationError(
@@ -140,21 +151,30 @@ class Replica:
                 )
             self._generation = None
             raise OutOfStep("This worker's parameters are not the driver's.")
-        return SearchDistribution.of(made).put_into(outline.rest)
+        completed = SearchDistribution.of(made).put_into(outline.rest)
+        return dataclasses.replace(completed, rows_NP=made.rows_NP) if outline.rows_digest else completed
 
-    def _made(self, wanted: str) -> Population | None:
-        """The population with this digest if the strategy asks for it or it is its final centre, otherwise None."""
-        if self._digest == wanted:
+    def _made(self, wanted: PopulationOutline) -> Population | None:
+        """The population of an outline if the strategy asks for it or it is its final centre, otherwise None."""
+        if wanted.rows_digest and wanted.rows_digest != self._rows_digest:
+            return None
+        if self._digest == wanted.digest:
             return self._asked
         shown = dataclasses.replace(self._asked, centre_P=self._strategy.centre_P)
-        return shown if digest(shown) == wanted else None
+        return shown if digest(shown) == wanted.digest else None
 
     def _moved(self, generation: int) -> None:
         self._generation = generation
-        for name in ("_asked", "_digest"):
+        for name in ("_asked", "_digest", "_rows_digest"):
             self.__dict__.pop(name, None)
 
 
 def digest(population: Population) -> str:
     """Returns the SHA-256 of a population's search distribution, which is equal for copies of a strategy in step."""
     return SearchDistribution.of(population).digest
+
+
+def digest_of_rows(population: Population) -> str:
+    """Returns the SHA-256 of the members' rows, or nothing if there are no rows."""
+    rows_NP = population.rows_NP
+    return "" if rows_NP is None or not len(rows_NP) else hashlib.sha256(np.ascontiguousarray(rows_NP).data).hexdigest()

@@ -1,5 +1,8 @@
 """The part of a population, besides its directions, whose size grows with the number of parameters.
 
+The rows of a population of arbitrary vectors (`Population.rows_NP`) are no part of it: they belong to single members,
+and travel with the chunks of these.
+
 Axes: P parameters.
 """
 
@@ -38,10 +41,12 @@ class SearchDistribution:
 
     @staticmethod
     def without(population: Population) -> Population:
-        """Returns the population with an empty centre, and without vector sigma, transform and genomes."""
+        """Returns the population with an empty centre, and without vector sigma, transform, genomes and rows."""
         sigma = 0.0 if np.ndim(population.sigma) else population.sigma
         nothing_P = np.empty(0, np.float32)
-        return dataclasses.replace(population, centre_P=nothing_P, sigma=sigma, transform=None, genomes=None)
+        return dataclasses.replace(
+            population, centre_P=nothing_P, sigma=sigma, transform=None, genomes=None, rows_NP=None
+        )
 
     def put_into(self, rest: Population) -> Population:
         """Returns a population made of this search distribution and the rest that `without` returned."""

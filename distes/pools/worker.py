@@ -16,16 +16,17 @@ from distes.members.genomes import Decoder, GenomeRows
 from distes.members.initialization import Initialization
 from distes.members.members import Members, Rows
 from distes.members.mutations import MUTATIONS
+from distes.members.vectors import VectorRows
 from distes.noise.global_randomness import seeded
 from distes.noise.one_thread import one_thread
-from distes.pools.chunks import Chunk, ChunkResult
+from distes.pools.chunks import Chunk, ChunkResult, ChunkRows
 from distes.pools.device import DeviceCopy, WorkerPlace, configure_torch, place_of
 from distes.pools.experiment import Experiment
 from distes.pools.gpu_memory import GpuMemory
 from distes.pools.member_errors import chunk_named, member_failed, process_ended
 from distes.pools.replica import PopulationOutline, Replica, StateMessage, TellMessage
 from distes.pools.search_distribution import SearchDistribution
-from distes.population import Genomes, Population
+from distes.population import Floats, Genomes, Population
 from distes.tasks.base import MemberError, Outcome, Request, never
 from distes.tasks.checks import checked
 
@@ -82,7 +83,7 @@ class Worker:
         self,
         population: Population | PopulationOutline,
         chunk: Chunk,
-        *messages: TellMessage | StateMessage | SearchDistribution,
+        *messages: TellMessage | StateMessage | SearchDistribution | ChunkRows,
     ) -> ChunkResult:
         """Evaluates pairs (both members of each, + first) or episodes of the centre.
 
@@ -90,7 +91,8 @@ class Worker:
             population: The generation, or its outline for a worker with a copy of the strategy.
             chunk: The part of the generation to evaluate.
             messages: Messages that a worker with a copy may not have received yet; for others, the search
-                distribution if the population comes without it.
+                distribution if the population comes without it. Also the rows of the chunk's members, where they are
+                arbitrary vectors and the population comes without them.
 
         Raises:
             OutOfStep: The copy of the strategy does not match the outline.
@@ -99,16 +101,19 @@ class Worker:
         """
         if isinstance(population, PopulationOutline):
             with users_code("A worker could not take the strategy's step along with the driver"):
-                self.follow(*(item for item in messages if not isinstance(item, SearchDistribution)))
+                self.follow(*(item for item in messages if isinstance(item, TellMessage | StateMessage)))
                 population = self._completed(population)
+        rows_BP: Floats | None = None
         for item in messages:
             if isinstance(item, SearchDistribution):
                 population = item.put_into(population)
+            elif isinstance(item, ChunkRows):
+                rows_BP = item.rows_BP
         count = chunk.evaluations
         self._memory.begin()
         try:
             with users_code(f"{chunk_named(population, chunk)} could not be evaluated"):
-                result = self._evaluate(population, chunk)
+                result = self._evaluate(population, chunk, rows_BP)
         except Exception as error:
             if reason := failure(error):
                 raise EvaluationError(self._failed(chunk, count, reason)) from error
@@ -130,7 +135,7 @@ class Worker:
         self._memory.end(count, failed_bytes)
         raise EvaluationError(self._does_not_fit(chunk, count))
 
-    def _evaluate(self, population: Population, chunk: Chunk) -> ChunkResult:
+    def _evaluate(self, population: Population, chunk: Chunk, rows_BP: Floats | None) -> ChunkResult:
         started = time.perf_counter()
         span = slice(chunk.start, chunk.stop)
         count = chunk.stop - chunk.start
@@ -143,7 +148,7 @@ class Worker:
             if population.observed_N is not None and population.observed_N[span].any():
                 observed_B = population.observed_N[span].repeat(each)
         centre_P = population.centre_P if self._centre is None else self._centre.of(population.centre_P)
-        rows = self._rows(population, chunk)
+        rows = self._rows(population, chunk, rows_BP)
         self._members = members = Members(self._forward, self._perturbation, centre_P, rows, self._device)
         refuses = population.refuses_non_finite
         request = Request(
@@ -181,9 +186,13 @@ class Worker:
             missing=dict(outcome.missing),
         )
 
-    def _rows(self, population: Population, chunk: Chunk) -> Rows:
+    def _rows(self, population: Population, chunk: Chunk, rows_BP: Floats | None) -> Rows:
         """The rows of a chunk's members: one per pair and sign, or the centre once per episode."""
         span, count = slice(chunk.start, chunk.stop), chunk.stop - chunk.start
+        if rows_BP is None and population.rows_NP is not None:
+            rows_BP = population.rows_NP[span]
+        if rows_BP is not None and not chunk.of_centre:
+            return VectorRows(self._perturbation, rows_BP)
         if chunk.of_centre:
             ids_B, signs_B = np.zeros(count, np.int64), np.zeros(count, np.int64)
             each, which = 1, population.eval_genome_E

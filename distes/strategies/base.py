@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from distes.errors import CheckpointError, ConfigurationError, DistesError, EvaluationError
 from distes.members.sensitivity import Sensitivity
 from distes.noise.draws import Stream, draw
-from distes.population import Evaluation, Floats, Population
+from distes.population import SIGNS, Evaluation, Floats, Population
 from distes.runs.state_check import change, misfit
 
 
@@ -42,6 +42,7 @@ class Strategy(ABC):
     Attributes:
         needs_behaviour: Whether the task must describe the behaviour of members.
         ranks_signs: Whether the fitness that it is told is to be made of the signs of rewards.
+        asks_for_rows: Whether its populations have rows, members that are arbitrary vectors.
         sensitivity: The policy's sensitivity where the strategy measures it, else None. Workers need it, too.
         varying: The keys of `state_dict`, at any depth, whose values may change shape or appear later. `restore`
             requires all other values to have the shape they have at the start. A class that extends `state_dict`
@@ -50,6 +51,7 @@ class Strategy(ABC):
 
     needs_behaviour: bool = False
     ranks_signs: bool = False
+    asks_for_rows: bool = False
     sensitivity: Sensitivity | None = None
     varying: Collection[str] | None = None
     _seed: int = 0  # of the run; a subclass sets it
@@ -236,9 +238,20 @@ def require_population(strategy: Strategy, method: str, given: object) -> Popula
         wrong.append(f"a seed for each of its {len(given.ids_N)} directions; got {len(given.seeds_N)}")
     if not wrong and np.shape(given.sigma) not in ((), given.centre_P.shape):
         wrong.append(f"sigma as a number or of shape {given.centre_P.shape}; got shape {np.shape(given.sigma)}")
+    wrong += [] if wrong or given.rows_NP is None else _wrong_rows(given, given.rows_NP)
     if wrong:
         raise ConfigurationError(f"{start} with {wrong[0]}.")
     return given
+
+
+def _wrong_rows(given: Population, rows: object) -> list[str]:
+    """What is wrong with the rows of a population whose other parts fit together."""
+    shape = len(given.ids_N), len(given.centre_P)
+    if not isinstance(rows, np.ndarray) or rows.shape != shape or rows.dtype != np.float32:
+        return [f"rows_NP of shape {shape}, float32; got {_in_words(rows)}"]
+    if given.signs != SIGNS[:1] or given.transform is not None:
+        return ["signs (1,) and no transform where it has rows_NP, since its members are no pairs around a centre"]
+    return []
 
 
 def _in_words(value: object) -> str:

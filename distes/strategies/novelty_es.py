@@ -19,8 +19,12 @@ class NSES(NoveltySearch):
 class NSRES(NoveltySearch):
     """NSR-ES: follows fitness and novelty in equal parts (Conti et al. 2018, algorithm 2).
 
-    The loop is that of `NoveltySearch` with w = 1/2: u = the mean of the ranks of fitness and of novelty. The mixture
-    is fixed; `NSRAES` adapts it.
+    The loop is that of `NoveltySearch` with w = 1/2: u = the mean of the ranks of fitness and of novelty, each ranked
+    by itself, as in the paper and its released code. The mixture is fixed; `NSRAES` adapts it.
+
+    In a trap where the way out lowers the reward by as much as it raises novelty, the two ranks cancel, and what is
+    left of the gradient is small and noisy. There it takes large steps to get out (a learning rate several times that
+    of `NSES`), and enough `neighbours` that a place does not stay novel.
 
     Take it where the reward is informative but may be deceptive.
     """

@@ -284,6 +284,24 @@ class Task(ABC):
             f"The task {self.name} has no reference_episodes, which are needed to measure how sensitive a policy is."
         )
 
+    def reference_observations(self, count: int, seed: int) -> NDArray[np.float32]:
+        """Returns the observations by which policies with virtual batch normalisation are normalised.
+
+        Args:
+            count: How many.
+            seed: A 64-bit number. The same seed gives the same observations.
+
+        Returns:
+            As policies receive them, (count, *shape) float32.
+
+        Raises:
+            ConfigurationError: This task has no such observations.
+        """
+        raise ConfigurationError(
+            f"The task {self.name} has no reference_observations, by which VirtualBatchNorm layers normalise: use a "
+            "policy without them, or an environment."
+        )
+
     @property
     def notice(self) -> str | None:
         """What a user should know before it starts, one sentence per line, or None."""

@@ -13,7 +13,6 @@ from torch import nn
 from distes.errors import ConfigurationError
 from distes.errors.installation import install
 from distes.population import Normalization
-from distes.tasks import one_episode
 from distes.tasks.base import Task
 
 MOST_FRAMES = 200
@@ -87,6 +86,8 @@ def _frames(
     environment: Any, task: Task, policy: nn.Module, normalization: Normalization | None, seed: int, every: int
 ) -> Iterator[Any]:
     """Yields a picture after each `every` steps, (height, width, 3) uint8, and one after the last step."""
+    from distes.tasks import one_episode  # it imports Gymnasium, which tasks without environments do without
+
     observation, action = task.observation_and_action()
     limit = getattr(task, "max_steps", None)
     with warnings.catch_warnings():

@@ -31,6 +31,7 @@ from distes.tasks.gym_arguments import require_choice, require_ranges
 from distes.tasks.info_scalars import InfoScalars
 from distes.tasks.normalization import normalized_together
 from distes.tasks.observations import Observation
+from distes.tasks.reference_batch import reference_observations
 from distes.tasks.rewards import RewardSettings
 from distes.tasks.running import Runner
 
@@ -381,6 +382,14 @@ class Gym(Task):
         if self._normalize:
             return normalized_together(episodes)
         return episodes
+
+    def reference_observations(self, count: int, seed: int) -> Floats:
+        """Returns the observations of consecutive steps with random actions, (count, *shape).
+
+        Where the task normalises observations, these are normalised by their own mean and standard deviation.
+        """
+        rows_KO = reference_observations(self._environments, self._action, count, seed, self.max_steps)
+        return normalized_together([rows_KO])[0] if self._normalize else rows_KO
 
     @cached_property
     def _action(self) -> Action:

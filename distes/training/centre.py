@@ -164,6 +164,7 @@ def some_pairs(population: Population, pairs: slice) -> Population:
         ids_N=population.ids_N[pairs],
         seeds_N=population.seeds_N[pairs],
         genome_N=None if population.genome_N is None else population.genome_N[pairs],
+        rows_NP=None if population.rows_NP is None else population.rows_NP[pairs],
         eval_seeds_E=population.eval_seeds_E[:0],
         eval_genome_E=None if population.eval_genome_E is None else population.eval_genome_E[:0],
         observed_N=None,

@@ -257,8 +257,7 @@ class Trainer:
         clock.append(time.perf_counter())
         self._keep_best(population, best)
         to_be_filmed_P = self._films.wanted(population)
-        if not self._recording:  # the first generation of this process
-            self._waiting("first update: what it needs is loaded or compiled")
+        self._announce_first_update()
         told = evaluation.to_learn_from()
         if not self._refuses_non_finite:
             told = told.ranked_last()
@@ -337,6 +336,10 @@ class Trainer:
                 "nothing to be learnt from it."
             )
         return evaluation, rounds
+
+    def _announce_first_update(self) -> None:
+        if not self._recording:  # the first generation of this process
+            self._waiting("first update: what it needs is loaded or compiled")
 
     def _require_scalars(self, population: Population, evaluation: Evaluation) -> None:
         """Checks that the first evaluation has all scalars that the task names: a wrong name is found at once.

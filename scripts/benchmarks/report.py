@@ -19,7 +19,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).resolve().parent / "results"
-PACKAGES = ("distes", "numpy", "torch", "numba", "triton", "ray", "gymnasium", "mujoco", "cmaes", "evotorch")
+PACKAGES = ("distes", "numpy", "torch", "numba", "triton", "ray", "gymnasium", "mujoco", "cma", "cmaes", "evotorch")
 
 
 def command_line(about: str | None) -> argparse.ArgumentParser:

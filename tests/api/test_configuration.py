@@ -64,6 +64,14 @@ def yaml_file(folder: Path, text: str) -> str:
     return str(path)
 
 
+def test_keys_that_take_a_list_take_several_words_or_one() -> None:
+    given = parse(
+        "--policy.hidden_sizes", "64", "32", "--monitors", "csv", "--task.log_info", "a", "b:mean", "--seed", "3"
+    )
+    assert given["policy"]["init_args"]["hidden_sizes"] == [64, 32] and given["monitors"] == ["csv"]
+    assert given["task"]["init_args"]["log_info"] == ["a", "b:mean"] and given["seed"] == 3
+
+
 def fails(*argv: str) -> str:
     with pytest.raises(ConfigurationError) as caught:
         build(parse(*argv))
@@ -270,7 +278,7 @@ def test_the_resolved_configuration_is_a_fixed_point(tmp_path, argv):
 
 def test_all_values_are_explicit(tmp_path):
     text = yaml_text.write(parse("--policy", "Linear"))
-    for line in ("class_path: Linear", "env: CartPole-v1", "population_size: ", "workers: null"):
+    for line in ("class_path: Linear", "env: CartPole-v1", "population_size: ", "workers: auto"):
         assert line in text
 
 
@@ -349,7 +357,7 @@ WRONG_FLAGS = {
     "--strategy.population_size 1.5": r"strategy.population_size must be int; got '1.5'",
     "--strategy.population_size true": r"strategy.population_size must be int; got 'true'",
     "--noise.seed null": r"noise.seed must be int; got 'null'",
-    "--workers many": r"workers must be int or null; got 'many'",
+    "--workers many": r"workers must be one of 'auto' or int or null; got 'many'",
     "--policy.hidden_sizes 5": r"policy.hidden_sizes must be a list of int; got '5'",
     "--device gpu": r"device must be one of 'auto', 'cpu', 'cuda'; got 'gpu'",
     "--device null": r"device must be one of 'auto', 'cpu', 'cuda'; got 'null'",
@@ -360,7 +368,7 @@ WRONG_FLAGS = {
     "--config": r"config needs a value",
     "--task --seed 1": r"task needs a value",
     "seed 1": r"'seed' is not a flag",
-    "--policy.hidden_sizes 64 64": r"'64' is not a flag: .* lists as --key '\[1, 2\]'",
+    "--seed 64 64": r"'64' is not a flag: .* lists as --key '\[1, 2\]'",
     "--seed -1": r"seed must be from 0 to 18446744073709551615; got -1",
     "--workers -1": r"workers must be from 0 to",
     "--generations 0": r"generations must be .*; got 0",
@@ -475,7 +483,7 @@ def test_a_bug_is_said_to_be_one(monkeypatch, capsys):
 
 
 def test_interrupted_before_there_is_a_run(tmp_path, monkeypatch, capsys):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("distes.api.prepare.start_pool", interrupt)

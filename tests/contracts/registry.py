@@ -21,6 +21,7 @@ from distes.policies.layout import Layout
 from distes.policies.linear import Linear
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
+from distes.policies.virtual_batch_norm import set_reference
 from distes.strategies.ars import ARS
 from distes.strategies.base import Strategy
 from distes.strategies.deep_ga import DeepGA
@@ -180,6 +181,15 @@ LEFT_ON_A_SPHERE: Mapping[str, float | None] = {
     "RandomSearch": 3.0,  # from 20, the mean of its members
 }
 
+
+def referred(policy: nn.Module, shape: tuple[int, ...], count: int = 16) -> nn.Module:
+    """A policy with a reference batch, of which one number in ten is far from the others."""
+    numbers = np.random.default_rng(5)
+    rows_KO = numbers.standard_normal((count, *shape), dtype=np.float32)
+    set_reference(policy, rows_KO + 3 * (numbers.random(rows_KO.shape) < 0.1).astype(np.float32))
+    return policy
+
+
 # The policy, and the shape of what it sees. Sizes that are no multiple of a vector unit's width are the hard ones.
 POLICIES: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "Linear": (lambda: Linear(17, 6, initial_scale=1.0), (17,)),
@@ -197,7 +207,40 @@ POLICIES: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         lambda: CNN((4, 20, 24), 6, channels=[8, 5], kernels=[5, 3], strides=[2, 1], hidden_size=20),
         (4, 20, 24),
     ),
+    "CNN, padding same": (
+        lambda: CNN((4, 21, 24), 6, channels=[8, 5], kernels=[8, 4], strides=[4, 3], hidden_size=20, padding="same"),
+        (4, 21, 24),
+    ),
+    "MLP, virtual batch": (lambda: referred(MLP(17, 6, output_scale=1.0, normalization="virtual_batch"), (17,)), (17,)),
+    "MLP, virtual batch, odd sizes": (
+        lambda: referred(MLP(5, 3, hidden_sizes=[13, 50, 7], normalization="virtual_batch"), (5,), 37),
+        (5,),
+    ),
+    "CNN, virtual batch": (
+        lambda: referred(
+            CNN(
+                (4, 20, 24),
+                6,
+                channels=[8, 5],
+                kernels=[5, 3],
+                strides=[2, 1],
+                hidden_size=9,
+                normalization="virtual_batch",
+            ),
+            (4, 20, 24),
+        ),
+        (4, 20, 24),
+    ),
+    "CNN, virtual batch, so large that members run one by one": (
+        lambda: referred(
+            CNN((2, 44, 40), 6, channels=[6], kernels=[8], strides=[2], hidden_size=9, normalization="virtual_batch"),
+            (2, 44, 40),
+            11,
+        ),
+        (2, 44, 40),
+    ),
 }
+LAYERS_OF_POLICIES = {"VirtualBatchNorm"}  # modules of the package that are parts of policies
 
 TASKS: Mapping[str, Callable[[], Task]] = {
     "Function, sphere": lambda: Function("sphere", dimension=7),

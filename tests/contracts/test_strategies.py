@@ -122,7 +122,10 @@ def test_its_records_are_as_the_population_says(name: str, parts: Parts) -> None
     size = parts.layout.size if population.genomes is None else 0
     assert population.centre_P.dtype == np.float32 and population.centre_P.shape == (size,)
     assert population.ids_N.dtype == np.int64 and population.seeds_N.dtype == np.uint64
-    assert population.ids_N.min() >= 0 and population.ids_N.max() < parts.perturbation.number_of_directions
+    if population.rows_NP is None:
+        assert population.ids_N.min() >= 0 and population.ids_N.max() < parts.perturbation.number_of_directions
+    else:
+        assert population.rows_NP.shape == (len(population.ids_N), size) and population.signs == (1,)
 
 
 @pytest.mark.parametrize("after", [0, 1, 7])

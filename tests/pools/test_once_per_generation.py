@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distes.policies.linear import Linear
+from distes.pools.chunks import Chunk
 from distes.pools.on_ray import relay
 from distes.pools.on_ray.pool import RayPool
 from distes.pools.on_ray.sync import Broadcast
@@ -146,7 +147,7 @@ def test_whatever_was_sent_before_a_worker_gets_the_population_that_was_asked_fo
         for what in (population, centre_alone(population), one_alone(population, 1, -1)):
             before = len(store.kept)
             sync.begin(what)
-            rest, news = sync.arguments(0)
+            rest, news = sync.arguments(0, Chunk(0, 0, len(what.ids_N)))
             (distribution,) = map(store.get, news)
             assert bits(distribution.put_into(store.get(rest))) == bits(what)
             sync.end()

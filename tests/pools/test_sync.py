@@ -10,6 +10,7 @@ import ray
 
 from distes.errors import ConfigurationError
 from distes.policies.linear import Linear
+from distes.pools.chunks import Chunk
 from distes.pools.experiment import Experiment
 from distes.pools.on_ray import sync as on_ray_sync
 from distes.pools.on_ray.actor import _Actor
@@ -118,7 +119,7 @@ def one_generation(sync: Sync, strategy: OpenAIES, worker: int = 0) -> tuple[int
     """Returns the bytes that went down, and what a worker was given besides the population."""
     asked = strategy.ask()
     sync.begin(asked)
-    _, messages = sync.arguments(worker)
+    _, messages = sync.arguments(worker, Chunk(0, 0, len(asked.ids_N)))
     sync.answered(worker)
     sync.end()
     shape = (len(asked.ids_N), 2)

@@ -56,13 +56,15 @@ def program(page: str, what: str) -> str:
     return found
 
 
+SEEDS = re.compile(r"distes train .*--seeds")  # a sweep
 TRAIN = re.compile(r"python scripts/launch\.py|(?:^| )distes train(?= |$)")
 LAUNCHES = {
     f"{page}: {line}": shlex.split(line[found.end() :].partition(" > ")[0], comments=True)
     for page in PAGES
     if page != "docs/extend.md"  # whose classes are elsewhere: test_extend.py runs its commands
     for line in commands(page)
-    if (found := TRAIN.search(line.partition(" #")[0])) and not re.search(r"--resume|--help|\$|my_package", line)
+    if (found := TRAIN.search(line.partition(" #")[0]))
+    and not re.search(r"--resume|--help|--seeds|\$|my_package", line)
 }
 # The other commands, but for those of comparing.md, which are run.
 PARSED = {
@@ -71,6 +73,7 @@ PARSED = {
     if page != "docs/comparing.md"
     for line in commands(page)
     if re.match(f"distes (?!train)({'|'.join(COMMANDS)})", line)
+    or (line.startswith("distes train") and "--seeds" in line)
 }
 
 
@@ -102,12 +105,14 @@ def test_a_loop_of_one_s_own_finds_the_top_of_a_sphere() -> None:
     assert torch.cat([parameter.flatten() for parameter in names["policy"].parameters()]).abs().max() < 1e-3
 
 
+@pytest.mark.timeout(600)  # processes of trials start slowly on a busy machine
 @pytest.mark.parametrize(
     ("page", "what", "package"),
     [
         ("README.md", "distes.train", "distes"),
         pytest.param("docs/quickstart.md", "distes.train", "distes", marks=pytest.mark.slow),
         pytest.param("docs/saving.md", "distes.load", "distes", marks=pytest.mark.slow),
+        ("docs/virtual_batch_normalization.md", "distes.train", "distes"),
         pytest.param("docs/python.md", "distes.resume", "distes", marks=pytest.mark.slow),
         pytest.param("docs/python.md", "optuna", "optuna", marks=pytest.mark.slow),
         pytest.param("docs/python.md", "tune.Tuner", "ray.tune", marks=pytest.mark.slow),
@@ -121,10 +126,10 @@ def test_training_from_python_works_as_shown(page: str, what: str, package: str,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=580,
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "runs").is_dir() and re.search(r"Run\(|'sigma': 0\.|^\[.*\] \d", done.stdout)
+    assert (tmp_path / "runs").is_dir() and re.search(r"Run\(|'sigma': 0\.|(?m:^\[.*\] \d)", done.stdout)
 
 
 def test_a_sweep_from_python_works_as_shown(tmp_path: Path) -> None:
@@ -172,12 +177,14 @@ def test_every_program_is_run_by_a_test() -> None:
     assert set(of_strategies.values()) == {1}  # by test_strategy_pages.py
     assert found == {
         "README.md": 1,
+        "docs/ask_and_tell.md": 3,  # by test_ask_and_tell.py
         "docs/comparing.md": 1,
         "docs/extend.md": 4,  # by test_extend.py
         "docs/python.md": 4,
         "docs/quickstart.md": 1,
         "docs/saving.md": 1,
         "docs/strategies.md": 1,
+        "docs/virtual_batch_normalization.md": 1,
     }
 
 
@@ -230,7 +237,7 @@ def test_the_other_commands_are_understood(line: list[str], tmp_path: Path, monk
     command, *flags = line
     if command == "resume":
         assert read_flags(["--resume", *flags]).resume == flags[0]
-    elif command == "sweep":
+    elif command == "sweep" or "--seeds" in flags:
         monkeypatch.chdir(tmp_path)
         for flag in flags:
             if flag.endswith(".yaml"):

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distes import StatefulPolicy
+from distes import StatefulPolicy, VirtualBatchNorm
+from distes.policies.virtual_batch_norm import set_reference
 from tests.support.environments import Normed, TorchGRU
 
 
@@ -151,8 +153,59 @@ class Remembers(StatefulPolicy):
 
 
 Kinds = Mapping[str, tuple[Callable[[], Any], tuple[int, ...]]]
+
+
 # What a module is made by, and the shape of what it sees.
+class Referred(nn.Module):
+    """Virtual batch normalisation over time and over numbers, in a module of modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over_time = nn.Sequential(nn.Conv1d(3, 8, 3, stride=2), VirtualBatchNorm(8), nn.Tanh())
+        self.norm, self.answer = VirtualBatchNorm(8), nn.Linear(8, 4)
+        nn.init.normal_(self.norm.weight), nn.init.normal_(self.norm.bias)
+        set_reference(self, np.random.default_rng(6).standard_normal((9, 3, 14), dtype=np.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.answer(torch.relu(self.norm(self.over_time(x).mean(-1))))
+        return answer
+
+
+class ReferredMemory(StatefulPolicy):
+    """Virtual batch normalisation of what is seen, before a memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen, self.norm, self.kept = nn.Linear(5, 6, bias=False), VirtualBatchNorm(6), nn.Linear(6, 6)
+        self.answer = nn.Linear(6, 2)
+        set_reference(self, np.random.default_rng(6).standard_normal((12, 5), dtype=np.float32))
+
+    def initial_state(self, rows: int) -> Tensor:
+        return torch.zeros(rows, 6)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        state = torch.tanh(self.norm(self.seen(x)) + self.kept(state))
+        return self.answer(state), state
+
+
+class ReferredSloped(nn.Module):
+    """Virtual batch normalisation beside a parameter of no known layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.norm, self.answer = nn.Linear(5, 7), VirtualBatchNorm(7), nn.Linear(7, 2)
+        self.slope = nn.Parameter(torch.full((7,), 0.3))
+        set_reference(self, np.random.default_rng(6).standard_normal((12, 5), dtype=np.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.hidden(x))
+        answer: Tensor = self.answer(torch.relu(x) - self.slope * torch.relu(-x))
+        return answer
+
+
 OF_KNOWN_LAYERS: Kinds = {
+    "VirtualBatchNorm, Conv1d": (Referred, (3, 14)),
+    "VirtualBatchNorm, with memory": (ReferredMemory, (5,)),
     "LayerNorm": (Normed, (5,)),
     "RMSNorm, nested": (Nested, (7,)),
     "Conv1d, GroupNorm": (Sequences, (3, 14)),
@@ -163,6 +216,7 @@ OF_KNOWN_LAYERS: Kinds = {
     "RNNCell": (Plain, (5,)),
 }
 THROUGH_VMAP: Kinds = {
+    "VirtualBatchNorm, through vmap": (ReferredSloped, (5,)),
     "through vmap": (Sloped, (5,)),
     "through vmap, with memory": (Remembers, (5,)),
 }

@@ -11,6 +11,7 @@ from distes.errors import DistesWarning, EvaluationError
 from distes.policies.linear import Linear
 from distes.pools.chunks import ChunkResult, chunks, reduce
 from distes.pools.serial import SerialPool
+from distes.strategies.novelty_es import NSRES
 from distes.tasks.gym import Gym
 from tests.support.small import Parts, evaluate, parts, train
 
@@ -39,6 +40,21 @@ def test_is_the_same_however_rows_are_started_anew(what: Any, limit: int | None)
     assert len(set(expected)) > 6
     for mode in ("SAME_STEP", "NEXT_STEP", "DISABLED"):
         assert behaviour(made(what, ODD + "walks", env_kwargs={"mode": mode}, max_steps=limit)) == expected, mode
+
+
+@pytest.mark.parametrize("what", ["final_observation", "info:position"])
+def test_novelty_is_the_same_however_rows_are_started_anew(what: str) -> None:
+    """Of members and of the agents' centres, and so is every step that an agent takes."""
+
+    def learnt(of: Parts) -> list[Any]:
+        strategy: Any = NSRES(of.centre_P, of.perturbation, 3, population_size=12, rollouts=5, agents=2)
+        log = train(of, strategy=strategy, generations=5)
+        return [log.what_must_agree, *(log.column(f"novelty/{name}") for name in ("mean", "max", "centre"))]
+
+    expected = learnt(made(what))
+    assert len(set(expected[1])) == len(set(expected[3])) == 5
+    for mode in ("SAME_STEP", "NEXT_STEP", "DISABLED"):
+        assert learnt(made(what, ODD + "walks", env_kwargs={"mode": mode})) == expected, mode
 
 
 @pytest.mark.parametrize("env", [ODD + "walks", "tests.support.environments.Lab"])

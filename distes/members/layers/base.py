@@ -1,7 +1,7 @@
 """A layer of many members: each member's own weights, applied to its own rows by one call.
 
 Axes: B members, K rows per member, P parameters, Q numbers of a member's row, m and n the sides of a weight as it lies
-in the flat vector, r rank.
+in the flat vector, r rank, S statistics of a member.
 """
 
 from abc import ABC, abstractmethod
@@ -33,16 +33,32 @@ class LowRankWeight:
 class MemberWeights:
     """The parameters of the members that run, as views of their rows."""
 
-    def __init__(self, rows_BQ: Tensor, row_layout: RowLayout, centre_P: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        rows_BQ: Tensor,
+        row_layout: RowLayout,
+        centre_P: Tensor | None = None,
+        statistics_BS: Tensor | None = None,
+        *,
+        keeps_axes: bool = False,
+    ) -> None:
         """Keeps the rows. Members may be exchanged by writing into the same rows.
 
         Args:
             rows_BQ: A row per member, float32.
             row_layout: What a row holds.
             centre_P: The centre's parameters; needed where rows hold low-rank factors.
+            statistics_BS: The members' statistics on the reference batch; needed by virtual batch normalisation.
+            keeps_axes: Whether layers are called with (B, K, ...), and not with (B*K, ...).
         """
-        self.members = len(rows_BQ)
+        self.members, self.keeps_axes = len(rows_BQ), keeps_axes
         self._rows_BQ, self._row_layout, self._centre_P = rows_BQ, row_layout, centre_P
+        self._statistics_BS = statistics_BS
+
+    def statistic(self, slot: Slot) -> Tensor:
+        """Returns one of the members' statistics on the reference batch, (B, C)."""
+        assert self._statistics_BS is not None
+        return slot.view(self._statistics_BS)
 
     def dense(self, slot: Slot) -> Tensor:
         """Returns a parameter that is written out in the rows, (B, *shape)."""

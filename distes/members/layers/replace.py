@@ -11,7 +11,10 @@ from distes.members.layers.convolution import Convolution
 from distes.members.layers.embedding import Embedding
 from distes.members.layers.linear import Linear
 from distes.members.layers.norms import Norm
+from distes.members.layers.virtual_batch_norm import VirtualBatchNorm
+from distes.policies import virtual_batch_norm
 from distes.policies.layout import Layout, Slot
+from distes.policies.virtual_batch_norm import STATISTICS
 
 CELLS: dict[type, Callable[..., MemberLayer]] = {
     nn.GRUCell: GRUCell,
@@ -40,6 +43,9 @@ def member_layer(name: str, layer: nn.Module, slots: dict[str, Slot]) -> MemberL
             nn.GroupNorm,
         ):
             return Norm(weight, bias, layer)
+        if type(layer) is virtual_batch_norm.VirtualBatchNorm and bias is not None:
+            mean, variance = (slots[prefix + name] for name in STATISTICS)
+            return VirtualBatchNorm(weight, bias, (mean, variance), layer)
     of_input, of_memory = own.get("weight_ih"), own.get("weight_hh")
     if isinstance(layer, nn.RNNCellBase) and kind in CELLS and of_input is not None and of_memory is not None:
         if isinstance(layer, nn.RNNCell) and layer.nonlinearity != "tanh":
@@ -49,13 +55,23 @@ def member_layer(name: str, layer: nn.Module, slots: dict[str, Slot]) -> MemberL
     return None
 
 
+def statistics_slots(module: nn.Module) -> tuple[Slot, ...]:
+    """Returns where the statistics of a module's virtual batch normalisation lie in a member's row of statistics."""
+    slots, start = list[Slot](), 0
+    for layer_name, layer in virtual_batch_norm.layers_of(module).items():
+        for name in STATISTICS:
+            slots.append(Slot(f"{layer_name}.{name}".removeprefix("."), (layer.features,), start))
+            start += layer.features
+    return tuple(slots)
+
+
 def replace_layers(module: nn.Module, layout: Layout) -> tuple[nn.Module, list[MemberLayer]] | None:
     """Copies a module and replaces its layers.
 
     Returns:
         The copy and its new layers; None where a parameter is in no layer that can be replaced.
     """
-    slots = {slot.name: slot for slot in layout.slots}
+    slots = {slot.name: slot for slot in (*layout.slots, *statistics_slots(module))}
     copied = copy.deepcopy(module)
     layers, covered = [], set[str]()
     for name, layer in list(copied.named_modules(remove_duplicate=False)):
@@ -70,4 +86,4 @@ def replace_layers(module: nn.Module, layout: Layout) -> tuple[nn.Module, list[M
         layers.append(new)
         prefix = f"{name}." if name else ""
         covered |= {prefix + key for key, _ in layer.named_parameters(recurse=False)}
-    return (copied, layers) if covered == set(slots) else None
+    return (copied, layers) if covered == {slot.name for slot in layout.slots} else None

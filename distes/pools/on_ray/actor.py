@@ -11,7 +11,7 @@ import torch
 
 from distes.errors import EvaluationError, raised
 from distes.errors.resuming import in_one_process
-from distes.pools.chunks import Chunk, ChunkResult
+from distes.pools.chunks import Chunk, ChunkResult, ChunkRows
 from distes.pools.device import WorkerPlace
 from distes.pools.experiment import Experiment
 from distes.pools.replica import PopulationOutline, StateMessage, TellMessage
@@ -34,7 +34,7 @@ class _Actor(Worker):
         self,
         population: Population | PopulationOutline,
         chunk: Chunk,
-        *messages: TellMessage | StateMessage | SearchDistribution,
+        *messages: TellMessage | StateMessage | SearchDistribution | ChunkRows,
     ) -> ChunkResult:
         """Evaluates a chunk, see `Worker.evaluate`.
 

@@ -284,7 +284,7 @@ class RayPool(Pool):
         self._open = True
         now = time.monotonic()
         if assignments := self._dispatch.hand_out(now):
-            self._calls.send([(assignment, *self._sync.arguments(assignment.worker)) for assignment in assignments])
+            self._calls.send([(one, *self._sync.arguments(one.worker, one.chunk)) for one in assignments])
         if redundant := self._dispatch.redundant(now):
             self._calls.cancel(redundant)
 

@@ -2,7 +2,8 @@
 
 Either is put into the object store once, and each node fetches it once. The search distribution (the centre, and all
 else that grows with the number of parameters) is an object of its own. So further rounds of a generation, and the
-episodes that confirm the target, only send their directions and seeds.
+episodes that confirm the target, only send their directions and seeds. Rows of arbitrary vectors, where a population
+has them, are put chunk by chunk, and a node fetches those of the chunks that its workers evaluate.
 """
 
 import dataclasses
@@ -16,11 +17,12 @@ import torch
 from distes.errors import ConfigurationError
 from distes.errors.messages import progress
 from distes.perturbations.base import Perturbation
+from distes.pools.chunks import Chunk, ChunkRows
 from distes.pools.device import visible_gpus
 from distes.pools.experiment import Experiment
 from distes.pools.replica import PopulationOutline, StateMessage, TellMessage
 from distes.pools.search_distribution import SearchDistribution
-from distes.population import Evaluation, Population
+from distes.population import Evaluation, Floats, Population
 from distes.strategies.base import Strategy
 
 Put = Callable[[Any], Any]
@@ -36,7 +38,8 @@ class Sync(ABC):
     """Base class for what workers are sent besides a chunk.
 
     Attributes:
-        bytes_down: Bytes of arrays put into the object store for the generation; each node fetches them at most once.
+        bytes_down: Bytes of arrays put into the object store for the generation; each node fetches them at most once,
+            and rows of arbitrary vectors only where they are evaluated.
     """
 
     def __init__(self, put: Put) -> None:
@@ -48,28 +51,50 @@ class Sync(ABC):
         self._store = put
         self.bytes_down, self._generation = 0, -1
         self._shared: Any = None
+        self._rows_NP: Floats | None = None  # those that are sent
+        self._rows_put: dict[tuple[int, int], Any] = {}  # (start, stop) of a chunk -> reference to its rows
 
     def begin(self, population: Population) -> None:
         """Puts a population into the object store."""
         if population.generation != self._generation:
             self.bytes_down, self._generation = 0, population.generation
         self._shared = self._put(self._form(population))
+        self._rows_NP = population.rows_NP if self._sends_rows(population) else None
+        self._rows_put.clear()
 
     def end(self) -> None:
-        """Drops the reference to an evaluated population; workers that still use the object keep it in memory."""
-        self._shared = None
+        """Drops the references to an evaluated population; workers that still use the objects keep them in memory."""
+        self._shared = self._rows_NP = None
+        self._rows_put.clear()
 
     def close(self) -> None:
         """Drops all references to objects in the object store."""
-        self._shared = None
+        self.end()
 
     @abstractmethod
     def _form(self, population: Population) -> Population | PopulationOutline:
         """Returns the form in which a population is sent."""
 
-    def arguments(self, worker: int) -> tuple[Any, list[Any]]:
+    def _sends_rows(self, population: Population) -> bool:
+        """Returns whether the rows of a population are sent, where it has rows."""
+        return True
+
+    def arguments(self, worker: int, chunk: Chunk) -> tuple[Any, list[Any]]:
         """Returns references to the population as it is sent, and to messages that the worker may not have yet."""
-        return self._shared, []
+        return self._shared, [*self._messages(worker), *self._rows(chunk)]
+
+    def _messages(self, worker: int) -> list[Any]:
+        """Returns references to messages that the worker needs, whatever chunk it is given."""
+        return []
+
+    def _rows(self, chunk: Chunk) -> list[Any]:
+        """Returns a reference to the rows of a chunk's members, which are put when the first worker is given them."""
+        if self._rows_NP is None or chunk.of_centre:
+            return []
+        span = chunk.start, chunk.stop
+        if span not in self._rows_put:
+            self._rows_put[span] = self._put(ChunkRows(self._rows_NP[slice(*span)]))
+        return [self._rows_put[span]]
 
     def told(self, generation: int, evaluation: Evaluation) -> Any:
         """Returns a reference to a message that is sent to all workers at once, or None."""
@@ -113,9 +138,8 @@ class Broadcast(Sync):
             self._distribution = self._put(wanted)
         return SearchDistribution.without(population)
 
-    def arguments(self, worker: int) -> tuple[Any, list[Any]]:
-        """Returns references to the rest of the population, and to its search distribution."""
-        return self._shared, [self._distribution]
+    def _messages(self, worker: int) -> list[Any]:
+        return [self._distribution]  # the population is sent without it
 
     def close(self) -> None:
         """Drops all references, including that to the search distribution."""
@@ -155,15 +179,19 @@ class Replay(Sync):
         self._state = None
         self._told.clear()
 
-    def arguments(self, worker: int) -> tuple[Any, list[Any]]:
-        """Returns references to the outline, and to the messages since the worker's last answer or the whole state."""
+    def _sends_rows(self, population: Population) -> bool:
+        """Copies of the strategy know the rows of the first round, for which they ask themselves."""
+        return population.first_pair > 0
+
+    def _messages(self, worker: int) -> list[Any]:
+        """Returns references to the messages since the worker's last answer, or to the whole state."""
         at = self._at.get(worker, self._first)
         missed = None if at is None else range(at, self._generation)
         if missed is None or any(generation not in self._told for generation in missed):
             if self._state is None:
                 self._state = self._put(StateMessage(self._generation, self._strategy.state_dict()))
-            return self._shared, [self._state]
-        return self._shared, [self._told[generation] for generation in missed]
+            return [self._state]
+        return [self._told[generation] for generation in missed]
 
     def told(self, generation: int, evaluation: Evaluation) -> Any:
         """Returns a reference to the `TellMessage`, which is kept for `HISTORY` generations."""

@@ -134,7 +134,11 @@ OF_SYSTEM = [
     _system("chunks/reissued", "Chunks given out again, for any reason.", counts_faults=True),
     _system("chunks/late", "Of these, chunks given to an idle worker while another had them.", counts_faults=True),
     _system("chunks/duplicate", "Results for chunks that were done already.", counts_faults=True),
-    _system("bytes/down", "Bytes sent to each node in the generation.", counts_faults=True),
+    _system(
+        "bytes/down",
+        "Bytes sent to each node in the generation; members' rows, where a strategy has them, go to one node each.",
+        counts_faults=True,
+    ),
     _system("bytes/up", "Bytes that all workers sent in the generation.", counts_faults=True),
 ]
 # Those that only TensorBoard has.

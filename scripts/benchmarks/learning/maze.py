@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """A maze that deceives: where the centres of a run end up, for OpenAI-ES and for strategies that look for what is new.
 
-    python scripts/benchmarks/learning/maze.py [--case NAME ...] [--seeds 0 1 2] [--json FILE] [--svg FILE]
+    python scripts/benchmarks/learning/maze.py [--case NAME ...] [--seeds 10 11 ...] [--json FILE] [--svg FILE]
 
 Reward leads straight into a trap of three walls (return -0.5); the goal lies behind it (above -0.1). Each row is a run
 of `scripts/launch.py`, in this process; the figures name its command. One that reaches the goal stops there, once 100
 fresh episodes have confirmed it, and the others at the budget, which is the same for all. The picture has a panel for
 each run, with walls, goal, and a point for each generation: the mean of where the episodes of its centre ended (for
 those with several agents: of the centre whose turn it was), early ones blue, late ones red. `nearest` is how near the
-goal one of these points came; before the wall that is 0.5 at best.
+goal one of these points came; before the wall that is 0.5 at best. Settings were chosen on other seeds, 0 to 2.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +29,7 @@ from distes.training.trainer import Trainer
 from scripts.benchmarks.report import Table, command_line, keep, read
 
 # OpenAI-ES with all that the others have: the same policy, members, sigma, learning rate and weight decay.
-AS_THE_OTHERS = {"population_size": 64, "sigma": 0.5, "learning_rate": 0.1, "l2_coeff": 0.003}
+AS_THE_OTHERS = {"population_size": 64, "sigma": 0.3, "learning_rate": 0.5, "l2_coeff": 0.003}
 CASES = {
     "OpenAIES": ["--config", "configs/maze_nses.yaml", "--strategy", "OpenAIES"]
     + [part for key, value in AS_THE_OTHERS.items() for part in (f"--strategy.{key}", str(value))],
@@ -38,6 +38,7 @@ CASES = {
     "NSRAES": ["--config", "configs/maze_nsraes.yaml"],
 }
 BUDGET = ["--total_timesteps", "4e6", "--generations", "null"]
+SEEDS = range(10, 20)  # settings were chosen on 0 to 2
 COLOURS = 16
 SHOWN = (
     *(("generations", ">12,"), ("timesteps", ">12,"), ("seconds", ">9.1f")),
@@ -160,7 +161,7 @@ def main() -> None:
     """Prints a row per run."""
     parser = command_line(__doc__)
     parser.add_argument("--case", nargs="+", choices=CASES, default=[*CASES])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[*SEEDS])
     parser.add_argument("--total_timesteps", help="another budget")
     parser.add_argument("--svg", type=Path, help="where the picture goes")
     options = parser.parse_args()

@@ -88,12 +88,13 @@ def maze(runs: Rows, genetic: Rows) -> Shown:
     gans = [{**run, "strategy": "GANS", "reached": run["eval_mean"] > -0.1, "ends": []} for run in gans]
     rows = []
     for name in dict.fromkeys(run["strategy"] for run in (*runs, *gans)):
-        endings = [(ending(run), run["timesteps"]) for run in (*runs, *gans) if run["strategy"] == name]
-        goal = sum(end == "at the goal" for end, _ in endings)
-        around = sum(end != "not around" for end, _ in endings)
-        spent = " / ".join(f"{timesteps / 1e6:.1f}e6" for _, timesteps in endings)
-        rows.append([f"`{name}`", f"{around} of {len(endings)}", f"{goal} of {len(endings)}", spent])
-    return ["strategy", "got around the wall", "at the goal", "timesteps, seeds 0 / 1 / 2"], rows
+        mine = [run for run in (*runs, *gans) if run["strategy"] == name]
+        goal = [run["timesteps"] for run in mine if run["reached"]]
+        around = sum(ending(run) != "not around" for run in mine)
+        spent = f"{min(goal) / 1e6:.1f}e6 to {max(goal) / 1e6:.1f}e6, median {median(goal) / 1e6:.1f}e6" if goal else ""
+        seeds = f"{min(run['seed'] for run in mine)} to {max(run['seed'] for run in mine)}"
+        rows.append([f"`{name}`", seeds, f"{around} of {len(mine)}", f"{len(goal)} of {len(mine)}", spent])
+    return ["strategy", "seeds", "left the trap", "at the goal", "timesteps to the goal"], rows
 
 
 def _genetic(rows: Rows, deep: bool) -> list[list[str]]:
@@ -132,6 +133,17 @@ def adaptive(rows: Rows) -> Shown:
     return ["function", "below", "`SepCMAES`", "`SepCMA` of cmaes", "ratio", "`SNES`"], found
 
 
+def virtual_batch_norm(with_it: Rows, without: Rows) -> Shown:
+    """Freeway: returns, and the shares of states that do not get the usual action."""
+    found = []
+    for row in (*with_it, *without):
+        returns = [f"{row[key]:.2f}" for key in ("first fitness", "last fitness", "final")]
+        shares = [f"{row[key]:.1%}" for key in ("share before", "share of its members", "share of the last centre")]
+        found.append([f"`{row['normalization']}`", str(row["seed"]), f"{row['frames']:,}", *returns, *shares])
+    head = ["normalisation", "seed", "frames", "members, first generation", "members, last five", "centre at the end"]
+    return [*head, "other actions, members before", "members at the end", "centre at the end"], found
+
+
 ORDER = ("SepCMAES", "cmaes", "SNES")
 LEARNING: dict[str, tuple[tuple[str, ...], Any]] = {
     "levels": (("learning_mujoco",), levels),
@@ -143,4 +155,5 @@ LEARNING: dict[str, tuple[tuple[str, ...], Any]] = {
     "genetic": (("genetic",), genetic),
     "safe_mutations": (("genetic",), safe_mutations),
     "adaptive": (("functions",), adaptive),
+    "virtual_batch_norm": (("virtual_batch_norm", "virtual_batch_norm_without"), virtual_batch_norm),
 }

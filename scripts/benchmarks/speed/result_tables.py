@@ -24,7 +24,19 @@ def noise_memory(figures: list[dict[str, Any]]) -> Shown:
     return ["processes", "all of it, MB", "without the table, MB", "the table, MB"], rows
 
 
+def virtual_batch_norm(figures: list[dict[str, Any]]) -> Shown:
+    """Networks with it beside the same without."""
+    rows = []
+    for row in figures:
+        times = [f"{row[key]:,.1f}" for key in ("us without", "us with")]
+        cells = [*times, f"{row['ratio']:.2f}", f"{row['measuring']:,.0f}", f"{row['ratio in all']:.2f}"]
+        rows.append([row["network"], row["perturbation"], str(row["members"]), *cells])
+    head = ["network", "perturbation", "members", "us a decision without", "with", "ratio", "measuring, decisions"]
+    return [*head, f"ratio over {figures[0]['decisions']:,} decisions"], rows
+
+
 SPEED: dict[str, tuple[tuple[str, ...], Any]] = {
     **{name: ((name,), ratios(name)) for name in ("rollouts", "physics", "envs", "forward", "gradient")},
     "noise_memory": (("noise_memory",), noise_memory),
+    "virtual_batch_norm_speed": (("virtual_batch_norm_speed",), virtual_batch_norm),
 }
