@@ -1,6 +1,6 @@
 """The metrics of a generation, under the names that `metrics.jsonl` and TensorBoard use.
 
-Axes: N pairs, 2 the signs (+, -), E episodes of the centre, V scalars that the task names.
+Axes: N pairs, 2 the signs (+, -), E episodes of the centre.
 """
 
 import hashlib
@@ -79,33 +79,6 @@ def of_cap(evaluation: Evaluation, max_steps: int | None) -> dict[str, float | i
     if max_steps is None:
         return {}
     return {"episode/cap": max_steps, "episode/capped": evaluation.capped / evaluation.episodes}
-
-
-def of_scalars(
-    names: Sequence[str], scalars_N2V: Floats | None, eval_scalars_EV: Floats | None
-) -> dict[str, float | int]:
-    """Metrics of the scalars that a task names: `info/NAME`, the mean of members, and `eval/info/NAME`, of the centre.
-
-    Members and episodes without a value (NaN) do not count. Where none has one, the mean is NaN.
-
-    Args:
-        names: The scalars' names.
-        scalars_N2V: Those of the members, float32; None for none.
-        eval_scalars_EV: Those of the centre's episodes, float32; None, or (0, V), if it was not evaluated.
-    """
-    metrics: dict[str, float | int] = {}
-    for start, scalars in (("info", scalars_N2V), ("eval/info", eval_scalars_EV)):
-        if scalars is not None and scalars.size:
-            flat_XV = scalars.reshape(-1, len(names)).astype(np.float64)
-            metrics |= {f"{start}/{name}": _mean(flat_XV[:, place]) for place, name in enumerate(names)}
-    return metrics
-
-
-def _mean(values_X: NDArray[np.float64]) -> float:
-    """The mean of those values that are not NaN; NaN if all are."""
-    known = values_X[~np.isnan(values_X)]
-    with np.errstate(invalid="ignore"):  # of infinities
-        return float(known.mean()) if len(known) else math.nan
 
 
 def of_time(evaluation: Evaluation, status: Status, phases: Sequence[float]) -> dict[str, float | int | str]:

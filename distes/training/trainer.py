@@ -8,14 +8,13 @@ import copy
 import dataclasses
 import math
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distes.errors import CheckpointError, ConfigurationError, DistesWarning, EvaluationError, require_instance
+from distes.errors import CheckpointError, EvaluationError, require_instance
 from distes.noise.one_thread import one_thread
 from distes.noise.table import NoiseTable
 from distes.pools.base import Interrupted, Pool, unheard
@@ -34,11 +33,11 @@ from distes.training.centre import CentreEvaluation, centre_alone, centre_of
 from distes.training.confirmation import confirmed
 from distes.training.films import Films
 from distes.training.member import follow, member_alone
-from distes.training.metrics import digest, of_cap, of_fitness, of_returns, of_scalars, of_strategy, of_time
+from distes.training.metrics import digest, of_cap, of_fitness, of_returns, of_strategy, of_time
+from distes.training.phases import Phases
 from distes.training.progress import Progress
+from distes.training.scalars import Scalars
 from distes.training.signals import StopSignals
-
-LEAST_SECONDS = 1e-9  # of an evaluation, so that rates are finite where all of it was a wait for workers
 
 
 class Trainer:
@@ -114,8 +113,7 @@ class Trainer:
             rewards=RunningStat(1, "discounted returns") if task.normalizes_rewards else None,
             episode_cap=task.episode_cap,
         )
-        self._started, self._recording = time.perf_counter(), 0.0  # the latter: seconds that the last recording took
-        self._knows_scalars = False  # whether it is known that the task has the scalars it names
+        self._started, self._phases, self._scalars = time.perf_counter(), Phases(pool), Scalars(task)
         self._saves_start = True  # so that metrics without a checkpoint show that it was lost
         self._torn = False  # whether the strategy has learnt from a generation that is not counted yet
 
@@ -156,7 +154,7 @@ class Trainer:
     @property
     def scalars(self) -> dict[str, str]:
         """What the scalars mean that the task reports, by name."""
-        return {name: self._task.meaning(name) for name in self._task.scalars}
+        return self._scalars.meanings
 
     @property
     def generations_left(self) -> float:
@@ -245,16 +243,16 @@ class Trainer:
 
     def _one_generation(self, signals: StopSignals) -> None:
         """Asks, evaluates, tells, records and saves a checkpoint. An error before `tell` is done changes nothing."""
-        clock = [time.perf_counter()]
+        phases = self._phases
+        phases.begin()
         population = self.population()
-        clock.append(time.perf_counter())
-        waited = self._pool.status().waited
+        phases.end_phase()
         evaluation, rounds = self._evaluate(population, signals)
-        self._require_scalars(population, evaluation)
+        self._scalars.require(population, evaluation)
         fitness_E, scalars_EV = self._centre.judge(population, evaluation, signals.requested)
         episodes = self._progress.episodes + evaluation.episodes
         best = confirmed(self._centre, population, fitness_E, self._progress.best, episodes, signals.requested)
-        clock.append(time.perf_counter())
+        phases.end_phase()
         self._keep_best(population, best)
         to_be_filmed_P = self._films.wanted(population)
         self._announce_first_update()
@@ -263,16 +261,9 @@ class Trainer:
             told = told.ranked_last()
         self._pool.told(population.generation, told)  # workers that follow take their step while this process does
         learnt = self._tell(told, self._progress.after(evaluation, best), fitness_E)
-        clock.append(time.perf_counter())
-        waited = self._pool.status().waited - waited  # a generation that waits for workers is not slower for that
-        asking, evaluating, updating = np.diff(clock).tolist()
-        phases = asking, max(evaluating - waited, LEAST_SECONDS), updating, self._recording, waited
-        further = {
-            **of_returns(told),
-            **of_cap(told, population.max_steps),
-            **of_scalars(self._task.scalars, evaluation.scalars_N2V, scalars_EV),
-        }
-        metrics = self._metrics(told, fitness_E, further, learnt, phases)
+        phases.end_phase()
+        reported = {**of_cap(told, population.max_steps), **self._scalars.metrics(evaluation, scalars_EV)}
+        metrics = self._metrics(told, fitness_E, reported, learnt)
         self._monitors.record(metrics, told.fitness_N2)
         self._films.after(population, metrics, to_be_filmed_P)
         self._callbacks.call(metrics, told.fitness_N2)
@@ -282,7 +273,7 @@ class Trainer:
                 recorded = Recorded.of(self.generation, rounds, told, after["observations"], after.get("rewards"))
                 self._archive.population(recorded)
             self._archive.checkpoint(self.generation, self.state)
-        self._recording = time.perf_counter() - clock[-1]
+        phases.end_recording()
 
     def _tell(self, evaluation: Evaluation, after: Progress, fitness_E: NDArray[np.float64]) -> object:
         """Tells the strategy, counts the generation, and returns the strategy's metrics.
@@ -306,19 +297,19 @@ class Trainer:
         self,
         evaluation: Evaluation,
         fitness_E: NDArray[np.float64],
-        further: Metrics,
+        reported: Metrics,
         learnt: object,
-        phases: Sequence[float],
     ) -> Metrics:
         """The metrics of the generation that has just been counted, in the order in which they are recorded."""
         first: Metrics = {
             **self._progress.counts,
             **of_fitness(evaluation, fitness_E),
             **({} if self._refuses_non_finite else {"fitness/non_finite": evaluation.ranked_last_count}),
-            **further,
+            **of_returns(evaluation),
+            **reported,
         }
         last: Metrics = {
-            **of_time(evaluation, self._pool.status(), phases),
+            **of_time(evaluation, self._pool.status(), self._phases.seconds()),
             "params/sha256": digest(self._strategy.all_centres()),
             "noise/fingerprint": self._noise.fingerprint,
         }
@@ -338,22 +329,8 @@ class Trainer:
         return evaluation, rounds
 
     def _announce_first_update(self) -> None:
-        if not self._recording:  # the first generation of this process
+        if not self._phases.recording:  # the first generation of this process
             self._waiting("first update: what it needs is loaded or compiled")
-
-    def _require_scalars(self, population: Population, evaluation: Evaluation) -> None:
-        """Checks that the first evaluation has all scalars that the task names: a wrong name is found at once.
-
-        A resumed run, in which a scalar may come later, is only warned of it.
-
-        Raises:
-            ConfigurationError: No member and no episode of the centre has one of them.
-        """
-        missing, self._knows_scalars = {} if self._knows_scalars else evaluation.missing, True
-        if missing and population.generation == 0:
-            raise ConfigurationError(" ".join(missing.values()))
-        if missing:
-            warnings.warn(" ".join(missing.values()), DistesWarning, stacklevel=2)
 
     def population(self) -> Population:
         """The strategy's population, with the centre's episodes and the settings that travel along."""

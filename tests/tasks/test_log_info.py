@@ -23,7 +23,7 @@ from distes.tasks.base import Outcome, Task
 from distes.tasks.checks import checked
 from distes.tasks.gym import Gym
 from distes.tasks.info_scalars import InfoScalars, Scalars
-from distes.training.metrics import of_scalars
+from distes.training.scalars import of_scalars
 from tests.reference import episode_seed, info_number
 from tests.support.small import Log, Parts, evaluate, parts, sphere, train, trainer
 

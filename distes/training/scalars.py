@@ -1,0 +1,73 @@
+"""The numbers that a task reports beside fitness: recorded, and never learnt from.
+
+Axes: N pairs, 2 the signs (+, -), E episodes of the centre, V scalars that the task names, X any episodes.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distes.errors import ConfigurationError, DistesWarning
+from distes.population import Evaluation, Floats, Population
+from distes.tasks.base import Task
+
+
+class Scalars:
+    """The scalars of a task, which are looked for in the first generation of a process."""
+
+    def __init__(self, task: Task) -> None:
+        """Reads nothing yet."""
+        self._task, self._looked = task, False
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """What each scalar means, by name."""
+        return {name: self._task.meaning(name) for name in self._task.scalars}
+
+    def require(self, population: Population, evaluation: Evaluation) -> None:
+        """Checks that the first evaluation has all scalars that the task names: a wrong name is found at once.
+
+        A resumed run, in which a scalar may come later, is only warned of it.
+
+        Raises:
+            ConfigurationError: No member and no episode of the centre has one of them.
+        """
+        missing, self._looked = {} if self._looked else evaluation.missing, True
+        if missing and population.generation == 0:
+            raise ConfigurationError(" ".join(missing.values()))
+        if missing:
+            warnings.warn(" ".join(missing.values()), DistesWarning, stacklevel=2)
+
+    def metrics(self, evaluation: Evaluation, scalars_EV: Floats | None) -> dict[str, float | int]:
+        """The metrics of a generation; see `of_scalars`."""
+        return of_scalars(self._task.scalars, evaluation.scalars_N2V, scalars_EV)
+
+
+def of_scalars(
+    names: Sequence[str], scalars_N2V: Floats | None, eval_scalars_EV: Floats | None
+) -> dict[str, float | int]:
+    """Metrics of the scalars that a task names: `info/NAME`, the mean of members, and `eval/info/NAME`, of the centre.
+
+    Members and episodes without a value (NaN) do not count. Where none has one, the mean is NaN.
+
+    Args:
+        names: The scalars' names.
+        scalars_N2V: Those of the members, float32; None for none.
+        eval_scalars_EV: Those of the centre's episodes, float32; None, or (0, V), if it was not evaluated.
+    """
+    metrics: dict[str, float | int] = {}
+    for start, scalars in (("info", scalars_N2V), ("eval/info", eval_scalars_EV)):
+        if scalars is not None and scalars.size:
+            flat_XV = scalars.reshape(-1, len(names)).astype(np.float64)
+            metrics |= {f"{start}/{name}": _mean(flat_XV[:, place]) for place, name in enumerate(names)}
+    return metrics
+
+
+def _mean(values_X: NDArray[np.float64]) -> float:
+    """The mean of those values that are not NaN; NaN if all are."""
+    known = values_X[~np.isnan(values_X)]
+    with np.errstate(invalid="ignore"):  # of infinities
+        return float(known.mean()) if len(known) else math.nan
