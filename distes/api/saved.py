@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -25,7 +25,13 @@ from distes.errors.trust import only_own
 from distes.runs.monitors.wording import number
 from distes.runs.policy_files import DESCRIPTION, SavedPolicy, load_policy, policy_folder
 from distes.tasks.action_noise import RowNoise
-from distes.tasks.complete import CompletePolicy, CompleteRecurrentPolicy, MaskedPolicy, Normalize
+from distes.tasks.complete import (
+    CompletePolicy,
+    CompleteRecurrentPolicy,
+    MaskedPolicy,
+    MaskedRecurrentPolicy,
+    Normalize,
+)
 from distes.tasks.normalization import CLIP
 
 
@@ -151,9 +157,14 @@ class Policy:
                 torch.from_numpy(one.copy()) for one in (actor.normalization.mean_O, actor.normalization.std_O)
             )
             normalize = Normalize(mean, std, CLIP)
-        kind = CompletePolicy if actor.initial_state(1) is None else CompleteRecurrentPolicy
-        made: nn.Module = kind(actor.observation.module(), normalize, actor.policy, actor.action.module())
-        made = made if actor.action.mask_key is None else MaskedPolicy(cast(CompletePolicy, made))
+        memory, masks = actor.initial_state(1) is not None, actor.action.mask_key is not None
+        kinds: dict[tuple[bool, bool], type[CompletePolicy]] = {
+            (False, False): CompletePolicy,
+            (True, False): CompleteRecurrentPolicy,
+            (False, True): MaskedPolicy,
+            (True, True): MaskedRecurrentPolicy,
+        }
+        made = kinds[memory, masks](actor.observation.module(), normalize, actor.policy, actor.action.module())
         return made.eval().requires_grad_(False)
 
     def evaluate(self, episodes: int = 10, seed: int = 0) -> "Episodes":

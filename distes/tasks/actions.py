@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from distes.population import Floats
 from distes.tasks import complete
-from distes.tasks.action_mask import mask_of, masked
+from distes.tasks.action_mask import mask_of, masked, masks_of
 from distes.tasks.action_noise import Law
 
 Sampling = Literal["never", "training", "always"]
@@ -74,6 +74,13 @@ class Action(ABC):
         if self.mask_key is None:
             return numbers_RA
         return masked(numbers_RA, np.stack([mask_of(info, self.mask_key, self.size) for info in infos]))
+
+    def masked_batch(self, numbers_RA: Tensor, info: Mapping[str, Any]) -> Tensor:
+        """`masked` for tensors of R rows, and an info whose values have a leading axis R."""
+        if self.mask_key is None:
+            return numbers_RA
+        mask_RA = masks_of(info, self.mask_key, len(numbers_RA), self.size, numbers_RA.device)
+        return numbers_RA.masked_fill(~mask_RA, -torch.inf)
 
     @abstractmethod
     def read_all(self, numbers_RA: Floats, noise_RD: Floats | None = None) -> Any:

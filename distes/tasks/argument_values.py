@@ -7,7 +7,6 @@ In the habit of jsonargparse, a mapping stands for them, at any depth:
     {tuple: [0, 1]}                                           a tuple; a list becomes one where a tuple is declared
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from distes.errors import ConfigurationError, described
@@ -27,9 +26,9 @@ def value_of(value: Any, key: str) -> Any:
     Raises:
         ConfigurationError: An import path cannot be imported, or what it names raises.
     """
-    if isinstance(value, list):
+    if type(value) is list:
         return [value_of(item, key) for item in value]
-    if not isinstance(value, Mapping):
+    if type(value) is not dict:  # a space of type Dict is a mapping, too
         return value
     names = set(value)
     if names == TUPLE and isinstance(value["tuple"], list):

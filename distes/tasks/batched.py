@@ -20,8 +20,6 @@ from distes.errors import ConfigurationError, described
 from distes.members.members import Members
 from distes.noise.draws import episode_seeds
 from distes.population import Floats, missing_in_all
-from distes.tasks.action_mask import masks_of
-from distes.tasks.action_noise import TensorNoise
 from distes.tasks.actions import Action
 from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Request, Stopped
 from distes.tasks.batched_behaviour import BatchedBehaviour, UnreadableError
@@ -33,6 +31,7 @@ from distes.tasks.info_scalars import InfoScalars, Scalars, means_of_episodes
 from distes.tasks.normalization import Normalizer, TensorSums
 from distes.tasks.observations import Observation
 from distes.tasks.rewards import TensorScores
+from distes.tasks.row_actions import NoActionError, TensorActions
 from distes.tasks.simulation import Simulation
 
 LOOK_EVERY = {"cpu": 1, "cuda": 16}  # steps between two looks at which rows run: each look waits for the GPU
@@ -74,7 +73,7 @@ class BatchedEpisodes:
         simulation.surplus_follow = action.mask_key is not None
         self._looks_at_observations = not (observation.always_finite or simulation.always_finite)
         self._columns: Columns | None = None
-        self._mask_RA: Tensor | None = None  # which actions the next step allows
+        self._row_actions = TensorActions(action, settings.action_noise)
 
     def run(self, members: Members, request: Request, forgiven: Collection[int] = ()) -> Outcome:
         """Runs every member's episodes.
@@ -243,7 +242,6 @@ class BatchedEpisodes:
             self._on_cpu = here.type == there.type == "cpu"
             self._zero = torch.zeros((), dtype=torch.float64, device=here)
         self._columns.start(rows)
-        self._mask_RA = None
         self._job_R = torch.arange(rows, device=here)
         self._return_J = torch.zeros(rows, dtype=torch.float64, device=here)
         self._steps_J = torch.zeros(rows, dtype=torch.int64, device=here)
@@ -265,12 +263,7 @@ class BatchedEpisodes:
         if start_S is not None:
             per_member = self._settings.episodes_per_member
             self._state_BKS = start_S.to(there).expand(len(member_B), per_member, -1).clone()
-        self._noise = None
-        if self._request.training and self._settings.action_noise > 0 and self._action.noisy:
-            self._noise = TensorNoise(seeds_J, self._action.noise_size, self._settings.action_noise, there)
-        self._draws = None
-        if self._action.law is not None and self._action.samples(training=self._request.training):
-            self._draws = TensorNoise(seeds_J, self._action.size, 1.0, there, self._action.law)
+        self._row_actions.start(seeds_J, there, training=self._request.training)
         if self._request.observed_B is not None and self._sums is None:
             self._sums = TensorSums(self._observation.shape[0], here)
         self._select(self._columns, member_B)
@@ -308,12 +301,11 @@ class BatchedEpisodes:
         if not self._are_finite(numbers_RA):
             self._mark(columns, NON_FINITE_ANSWER, numbers_RA)
             numbers_RA = numbers_RA.nan_to_num()  # environments take finite numbers only
-        if self._draws is not None:
-            numbers_RA = numbers_RA + self._draws.at(step)
-        if self._mask_RA is not None:
-            self._require_choice(columns, self._mask_RA)
-            numbers_RA = numbers_RA.masked_fill(~self._mask_RA, -torch.inf)
-        self._action.read_batch(numbers_RA, columns.actions_R, None if self._noise is None else self._noise.at(step))
+        try:
+            self._row_actions.read(numbers_RA, step, columns.running_R, columns.actions_R)
+        except NoActionError as error:
+            member = int(self._member_B[error.row // self._settings.episodes_per_member])
+            raise MemberError(member, str(error)) from error
         return columns.actions_R.to(columns.devices[0])
 
     def _are_finite(self, numbers_RX: Tensor) -> bool:
@@ -360,11 +352,7 @@ class BatchedEpisodes:
             self._behaviour.keep(here)
         if self._scores is not None:
             self._scores.keep(here)
-        for noise in (self._noise, self._draws):
-            if noise is not None:
-                noise.keep(there)
-        if self._mask_RA is not None:
-            self._mask_RA = self._mask_RA[there]
+        self._row_actions.keep(there)
         if self._scalars is not None:
             self._scalars.keep(here)
         self._select(columns, self._member_B[order_B])
@@ -422,27 +410,12 @@ class BatchedEpisodes:
         """Reads which actions the next step allows.
 
         Raises:
-            MemberError: The info has no such masks, or one of them allows a running row no action.
+            MemberError: The info has no such masks.
         """
-        key = self._action.mask_key
-        if key is None or not bool(columns.running_R.any()):
-            return
-        rows, there = len(columns.running_R), columns.devices[1]
         try:
-            self._mask_RA = masks_of(self._simulation.mask_info, key, rows, self._action.size, there)
+            self._row_actions.take_masks(self._simulation.mask_info, columns.running_R)
         except ValueError as error:
             raise MemberError(int(self._member_B[0]), str(error), seeds_J[0]) from error
-
-    def _require_choice(self, columns: Columns, mask_RA: Tensor) -> None:
-        """Checks that the masks of running rows allow an action.
-
-        Raises:
-            MemberError: One allows none.
-        """
-        stuck_R = columns.running_R & ~mask_RA.any(1).to(columns.devices[0])
-        if bool(stuck_R.any()):
-            member = int(self._member_B[int(stuck_R.nonzero()[0]) // self._settings.episodes_per_member])
-            raise MemberError(member, f"its action mask {self._action.mask_key!r} allows no action")
 
     def _step_raised(self, error: BaseException, member_B: NDArray[np.int64], seeds_J: list[int]) -> MemberError:
         """The error to raise where the simulator raised in a step; it names the first member that still runs."""

@@ -150,28 +150,6 @@ class Bounded(nn.Module):
         return x.reshape([x.shape[0], *self.shape])
 
 
-class MaskedPolicy(nn.Module):
-    """A complete policy that also takes action masks, (R, A): numbers of actions that are not allowed become -inf."""
-
-    def __init__(self, whole: "CompletePolicy") -> None:
-        super().__init__()
-        self.whole = whole
-
-    def initial_state(self, rows: int) -> Tensor:
-        """Returns the memory at the start of an episode, (R, S)."""
-        state: Tensor = self.whole.initial_state(rows)  # type: ignore[operator]
-        return state
-
-    def forward(self, observation: Tensor, *state_and_mask: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Maps observations, memory if there is one, and masks to actions, and memory if there is one."""
-        *state, mask = state_and_mask
-        whole = self.whole
-        numbers = whole.policy(whole.normalize(whole.observe(observation)), *state)
-        numbers, after = numbers if state else (numbers, None)
-        action: Tensor = whole.act(torch.where(mask.to(torch.bool), numbers, -torch.inf))
-        return action if after is None else (action, after)
-
-
 class CompletePolicy(nn.Module):
     """Maps observations (R, ...), as the environment gives them, to its actions."""
 
@@ -197,3 +175,28 @@ class CompleteRecurrentPolicy(CompletePolicy):
         """Maps a batch of observations and memories to actions and memories."""
         numbers, state = self.policy(self.normalize(self.observe(observation)), state)
         return self.act(numbers), state
+
+
+class MaskedPolicy(CompletePolicy):
+    """Maps observations (R, ...) and action masks (R, A) to actions; numbers of forbidden actions become -inf."""
+
+    def forward(self, observation: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+        """Maps a batch of observations and masks to a batch of actions."""
+        numbers = self.policy(self.normalize(self.observe(observation)))
+        action: Tensor = self.act(_masked(numbers, mask))
+        return action
+
+
+class MaskedRecurrentPolicy(CompleteRecurrentPolicy):
+    """Maps observations (R, ...), memory (R, S) and action masks (R, A) to actions and memory."""
+
+    def forward(  # type: ignore[override]
+        self, observation: Tensor, state: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Maps a batch of observations, memories and masks to actions and memories."""
+        numbers, state = self.policy(self.normalize(self.observe(observation)), state)
+        return self.act(_masked(numbers, mask)), state
+
+
+def _masked(numbers: Tensor, mask: Tensor) -> Tensor:
+    return numbers.masked_fill(torch.logical_not(mask), float("-inf"))

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, described
 from distes.noise.draws import episode_seeds
-from distes.tasks.action_mask import masks_of
 from distes.tasks.actions import Action
 from distes.tasks.environments import Environments
 from distes.tasks.faults import fault_of_observation, fault_of_reset, fault_of_rows, fault_of_step
@@ -122,12 +121,10 @@ def _beginning_of_many(
     simulation.surplus_follow = action.mask_key is not None
     while len(seen) < min(length, STEPS) and (time.monotonic() < until or length < STEPS):
         numbers_RA = torch.from_numpy(_numbers(rows, action, len(seen)))
-        if action.mask_key is not None:
-            try:
-                mask_RA = masks_of(simulation.mask_info, action.mask_key, rows, action.size, numbers_RA.device)
-            except ValueError as error:
-                raise ConfigurationError(str(error)) from error
-            numbers_RA = numbers_RA.masked_fill(~mask_RA, -torch.inf)
+        try:
+            numbers_RA = action.masked_batch(numbers_RA, simulation.mask_info)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
         action.read_batch(numbers_RA, out)
         given = _called("step", simulation.step, out.to(simulation.device))
         seen_R, reward_R, terminated_R, truncated_R = given

@@ -16,7 +16,6 @@ import torch
 
 from distes.errors import ConfigurationError, DistesWarning, described
 from distes.members.members import Members
-from distes.noise.draws import MAX_EPISODES
 from distes.population import Floats
 from distes.tasks import one_episode
 from distes.tasks.actions import Action, ActionSettings
@@ -28,6 +27,7 @@ from distes.tasks.environments import Environments
 from distes.tasks.episode_cap import EpisodeCap
 from distes.tasks.episodes import EpisodeSettings
 from distes.tasks.first_look import notice_of_memory
+from distes.tasks.gym_arguments import require_choice, require_ranges
 from distes.tasks.info_scalars import InfoScalars
 from distes.tasks.normalization import normalized_together
 from distes.tasks.observations import Observation
@@ -122,47 +122,22 @@ class Gym(Task):
             retries: How often a member's episodes are tried again, in fresh environments, after its environment has
                 raised: a simulator may lose its connection.
         """
-        for name, value, least in (("episodes_per_member", episodes_per_member, 1), ("slots", slots, 1)):
-            if value < least:
-                raise ConfigurationError(f"{name} must be at least {least}; got {value}.", argument=name)
-        if episodes_per_member > MAX_EPISODES:
-            raise ConfigurationError(
-                f"episodes_per_member must be at most {MAX_EPISODES:,}; got {episodes_per_member:,}.",
-                argument="episodes_per_member",
-            )
-        if isinstance(env, gymnasium.Env | gymnasium.vector.VectorEnv) or not (isinstance(env, str) or callable(env)):
-            raise ConfigurationError(
-                "env must be an id, an import path, or a callable that makes environments, since several are needed: "
-                f"give the class, or a lambda; got an instance of {type(env).__name__}.",
-                argument="env",
-            )
-        if retries < 0:
-            raise ConfigurationError(f"retries must be at least 0; got {retries}.", argument="retries")
-        if max_steps is not None and max_steps < 1:
-            raise ConfigurationError(
-                f"max_steps must be at least 1, or null for the environment's; got {max_steps}.", argument="max_steps"
-            )
-        if not 0 <= action_noise < np.inf:
-            raise ConfigurationError(
-                f"action_noise must be a number from 0; got {action_noise}.", argument="action_noise"
-            )
-        if not np.isfinite(reward_shift):
-            raise ConfigurationError(
-                f"reward_shift must be a finite number; got {reward_shift}.", argument="reward_shift"
-            )
-        if not 0 < observation_fraction <= 1:
-            raise ConfigurationError(
-                f"observation_fraction must be above 0 and at most 1; got {observation_fraction}.",
-                argument="observation_fraction",
-            )
-        if action_mode not in ("clip", "rescale"):
-            raise ConfigurationError(
-                f"action_mode must be 'clip' or 'rescale'; got {action_mode!r}.", argument="action_mode"
-            )
-        if stepping not in ("auto", "one_by_one", "batched"):
-            raise ConfigurationError(
-                f"stepping must be 'auto', 'one_by_one' or 'batched'; got {stepping!r}.", argument="stepping"
-            )
+        require_ranges(
+            env=env,
+            episodes_per_member=episodes_per_member,
+            slots=slots,
+            retries=retries,
+            max_steps=max_steps,
+            action_noise=action_noise,
+            reward_shift=reward_shift,
+            observation_fraction=observation_fraction,
+        )
+        for name, chosen, choices in (
+            ("action_mode", action_mode, ("clip", "rescale")),
+            ("stepping", stepping, ("auto", "one_by_one", "batched")),
+            ("sample_actions", sample_actions, ("never", "training", "always")),
+        ):
+            require_choice(name, chosen, choices)
         self._cap = episode_cap
         if episode_cap is not None:
             EpisodeCap.read(episode_cap)
@@ -189,17 +164,10 @@ class Gym(Task):
         rewards = RewardSettings(reward_sign, normalize_rewards, reward_gamma, reward_clip)
         self._retries, self._memory, self._said = retries, "", False
         self._settings = EpisodeSettings(episodes_per_member, max_steps, action_noise, reward_shift, rewards)
-        self._act, self._slots = (
-            ActionSettings(action_mode == "rescale", action_bins, sample_actions, action_mask),
-            slots,
-        )
+        self._act = ActionSettings(action_mode == "rescale", action_bins, sample_actions, action_mask)
+        self._slots = slots
         if action_bins is not None:
             levels_of(action_bins)
-        if sample_actions not in ("never", "training", "always"):
-            raise ConfigurationError(
-                f"sample_actions must be 'never', 'training' or 'always'; got {sample_actions!r}.",
-                argument="sample_actions",
-            )
         self._normalize, self._fraction = normalize_observations, observation_fraction
 
     def __getstate__(self) -> dict[str, Any]:
@@ -279,7 +247,8 @@ class Gym(Task):
     @property
     def notice(self) -> str | None:
         """How the environments are stepped, and which arguments do not have the effect that a user might expect."""
-        lines = [self._environments.notice, self._memory, *self._without_effect()]
+        differs = self._shown.notice if self._shown.notice != self._environments.notice else None
+        lines = [self._environments.notice, differs, self._memory, *self._without_effect()]
         if self._environments.endless:
             lines.append(
                 f"{self.env} has no step limit: an episode lasts until the environment ends it. --task.max_steps N "
@@ -300,6 +269,9 @@ class Gym(Task):
             yield "action_mode has no effect: it is for continuous actions."
         if self._fraction != OBSERVATION_FRACTION and not self._normalize:
             yield "observation_fraction has no effect: it is for --task.normalize_observations true."
+        rewards, usual = self._settings.rewards, RewardSettings()
+        if (rewards.gamma, rewards.clip) != (usual.gamma, usual.clip) and not rewards.normalize:
+            yield "reward_gamma and reward_clip have no effect: they are for --task.normalize_rewards true."
 
     @property
     def describes_behaviour(self) -> bool:

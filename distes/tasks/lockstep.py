@@ -16,8 +16,6 @@ from distes.errors import described
 from distes.members.members import Members
 from distes.noise.draws import episode_seeds
 from distes.population import Floats
-from distes.tasks.action_mask import mask_of, masked
-from distes.tasks.action_noise import ArrayNoise
 from distes.tasks.actions import Action
 from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Request, Stopped
 from distes.tasks.behaviour import Behaviour
@@ -27,6 +25,7 @@ from distes.tasks.info_scalars import InfoScalars, NotANumberError, Scalars, mea
 from distes.tasks.normalization import ArraySums, Normalizer
 from distes.tasks.observations import Observation
 from distes.tasks.rewards import ArrayScores
+from distes.tasks.row_actions import ArrayActions, NoActionError
 
 # Rows of the policy whose episodes are over are dropped once no more than this share is in use: selecting other members
 # takes longer than some needless products.
@@ -65,11 +64,7 @@ class LockstepEpisodes:
         self._observation, self._action, self._settings = observation, action, settings
         self._seen_RO = np.zeros((slots, *observation.shape), np.float32)
         self._input_RO = np.zeros_like(self._seen_RO)
-        self._noise = ArrayNoise(slots, action.noise_size, settings.action_noise)
-        self._draws = None
-        if action.law is not None and action.sampling != "never":
-            self._draws = ArrayNoise(slots, action.size, law=action.law)
-        self._mask_RA = np.ones((slots, action.size), np.bool_)
+        self._actions = ArrayActions(action, settings.action_noise, slots)
         self._steps = list[Callable[[Any], Any]]()  # of the environments, looked up once
         self._began_R = np.zeros(slots, np.int64)
         self._job_R = np.zeros(slots, np.int64)
@@ -126,8 +121,7 @@ class LockstepEpisodes:
         jobs, self._next_job = len(self._seeds_J), 0  # job number = member * episodes_per_member + episode
         normalization = request.normalization
         self._normalizer = None if normalization is None else Normalizer(normalization)
-        self._noisy = request.training and self._settings.action_noise > 0 and self._action.noisy
-        self._samples = self._draws is not None and self._action.samples(training=request.training)
+        self._actions.prepare(training=request.training)
         start_S = members.initial_state()
         self._start_S = start_S = None if start_S is None else start_S.to(members.device)
         self._state_RS = None if start_S is None else start_S.repeat(len(self._seen_RO), 1)
@@ -198,13 +192,10 @@ class LockstepEpisodes:
         if self._request.stop():
             raise Stopped
         rows = self._rows
-        numbers_RA, age_R = self._numbers(rows), self._clock - self._began_R[:rows]
-        if self._samples and self._draws is not None:
-            numbers_RA = numbers_RA + self._draws.at(age_R)
-        if self._action.mask_key is not None:
-            self._require_choice(rows)
-            numbers_RA = masked(numbers_RA, self._mask_RA[:rows])
-        actions = self._action.read_all(numbers_RA, self._noise.at(age_R) if self._noisy else None)
+        try:
+            actions = self._actions.read(self._numbers(rows), self._clock - self._began_R[:rows])
+        except NoActionError as error:
+            raise self._error(error.row, str(error)) from error
         results: list[tuple[Any, Any, Any, Any, Any]] = []
         keep = results.append
         self._lost_rows: set[int] = set()
@@ -333,10 +324,7 @@ class LockstepEpisodes:
             seed = self._seed(int(job))
             if self._scores is not None:
                 self._scores.start(row)
-            if self._noisy:
-                self._noise.start(row, seed)
-            if self._draws is not None and self._samples:
-                self._draws.start(row, seed)
+            self._actions.start(row, seed)
             if self._state_RS is not None and self._start_S is not None:
                 self._state_RS[row] = self._start_S
             try:
@@ -363,36 +351,22 @@ class LockstepEpisodes:
         """Reads which actions a row's next step allows.
 
         Raises:
-            MemberError: The info has no such mask, or none that allows an action.
+            MemberError: The info has no such mask.
         """
-        key = self._action.mask_key
-        if key is None:
-            return
         try:
-            self._mask_RA[row] = mask_of(info, key, self._action.size)
+            self._actions.take_mask(row, info)
         except ValueError as error:
             raise self._error(row, str(error)) from error
 
-    def _require_choice(self, rows: int) -> None:
-        """Checks that the masks of running rows allow an action.
-
-        Raises:
-            MemberError: One allows none.
-        """
-        for row in np.flatnonzero(~self._mask_RA[:rows].any(1)).tolist():
-            raise self._error(row, f"its action mask {self._action.mask_key!r} allows no action")
-
     def _move(self, source: int, target: int) -> None:
         """Moves the last running row into the place of one whose episode is over."""
-        for array in (self._seen_RO, self._began_R, self._return_R, self._job_R, self._state_RS, self._mask_RA):
+        for array in (self._seen_RO, self._began_R, self._return_R, self._job_R, self._state_RS):
             if array is not None:
                 array[target] = array[source]
         lists: tuple[list[Any], ...] = (self._environments, self._steps)
         for things in lists:
             things[source], things[target] = things[target], things[source]
-        self._noise.swap(source, target)
-        if self._draws is not None:
-            self._draws.swap(source, target)
+        self._actions.swap(source, target)
         if self._scores is not None:
             self._scores.move(source, target)
         if self._scalars is not None:

@@ -72,11 +72,12 @@ def _of_one(
     environment = environments.make()
     try:
         for seed in seeds:
-            observation, _ = environment.reset(seed=seed)
+            observation, info = environment.reset(seed=seed)
             steps, ended = 0, False
             while not ended:
                 yield observation
-                observation, _, terminated, truncated, _ = environment.step(action.read_all(act())[0])
+                chosen = action.read_all(action.masked(act(), [info]))[0]
+                observation, _, terminated, truncated, info = environment.step(chosen)
                 steps += 1
                 ended = bool(terminated or truncated) or steps == max_steps
     finally:
@@ -88,12 +89,13 @@ def _of_a_simulator(
 ) -> Generator[Any]:
     """Yields what the first row of a simulator shows before each action."""
     simulation, out = environments.simulation(torch.device("cpu")), action.empty(1, torch.device("cpu"))
+    simulation.surplus_follow = action.mask_key is not None
     for seed in seeds:
         observation = simulation.reset([seed])
         steps, ended = 0, False
         while not ended:
             yield _first(observation)
-            action.read_batch(torch.from_numpy(act()), out)
+            action.read_batch(action.masked_batch(torch.from_numpy(act()), simulation.mask_info), out)
             observation, _, terminated_R, truncated_R = simulation.step(out.to(simulation.device))
             steps += 1
             ended = bool(terminated_R[0] or truncated_R[0]) or steps == max_steps

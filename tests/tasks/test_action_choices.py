@@ -139,6 +139,11 @@ class TestMasks:
         with pytest.raises(ConfigurationError, match=r"no action mask 'action_mask' \(it has no keys\)"):
             task.check()
 
+    @pytest.mark.parametrize("env", FORBIDDING)
+    def test_a_reference_batch_heeds_them(self, env: str) -> None:
+        """The environment raises over a forbidden action."""
+        assert Gym(env, slots=4, action_mask="action_mask").reference_observations(40, 3).shape == (40, 3)
+
     def test_multi_discrete_masks_may_be_tuples(self) -> None:
         action = action_of(spaces.MultiDiscrete([2, 3]), ActionSettings(mask="m"))
         numbers_RA = np.float32([[1, 0, 3, 2, 1]])

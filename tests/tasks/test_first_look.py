@@ -242,7 +242,7 @@ class TestCallables:
         from distes.api.signature import arguments
 
         found = arguments(Gym, "task")
-        assert found["env"].type_name == "str" and found["behaviour"].type_name == "str or null"
+        assert found["env"].type_name == "str" and found["behaviour"].type_name == "str or a list of str or null"
         for key in ("env", "wrappers", "behaviour"):
             with pytest.raises(ConfigurationError, match=f"task.{key} must be"):
                 found[key].parse(3)
