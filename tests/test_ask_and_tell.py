@@ -21,7 +21,7 @@ from tests.test_extend import digests, suite
 PAGE = (ROOT / "docs" / "ask_and_tell.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.DOTALL | re.M)
 *FILES, LOOP = [text for language, text in BLOCKS if language == "python"]
-(COMMAND,) = [text for language, text in BLOCKS if language == "bash"]
+(COMMAND,) = re.findall(r"^distes train .*", PAGE, re.M)
 FEW = "--workers 0 --eval_episodes 2 --final_episodes 0 --noise.size 100000 --checkpoint_seconds 0 --generations 4"
 LIBRARIES = {"my_package.pycma.PyCMA": "cma", "my_package.nevergrads.Nevergrad": "nevergrad"}
 
