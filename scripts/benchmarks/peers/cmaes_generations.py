@@ -2,7 +2,7 @@
 """CMA-ES with its full covariance matrix: generations until a target, of pycma as a strategy here and of two peers.
 
     pip install cma cmaes        # distes itself needs neither
-    python scripts/benchmarks/peers/cmaes_generations.py [--case NAME ...] [--seeds 50] [--json FILE]
+    python scripts/benchmarks/peers/cmaes_generations.py [--case NAME ...] [--seeds 20] [--json FILE]
 
 `distes` is `AskTell` with pycma inside, the class of docs/ask_and_tell.md, trained by a Trainer in this process;
 `pycma` and `cmaes` are the two packages in loops of their own, on Gymnasium's environment one episode after the other.
@@ -142,7 +142,7 @@ def main() -> None:
     """Prints a row per case and package."""
     parser = command_line(__doc__)
     parser.add_argument("--case", nargs="+", choices=CASES, default=[*CASES])
-    parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--seeds", type=int, default=20)
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     table = Table(("", "<20"), ("", "<8"), ("median", ">8.1f"), ("least", ">7"), ("most", ">7"), ("seeds", ">7"))
@@ -153,7 +153,7 @@ def main() -> None:
             spent = [ours(case, seed) if package is None else theirs(package, case, seed) for seed in seeds]
             rows.append({"case": case, "name": name, "generations": spent, "members": CASES[case][3]})
             table.row(case, name, statistics.median(spent), min(spent), max(spent), len(spent))
-    keep(options.json, rows)
+            keep(options.json, rows)
 
 
 if __name__ == "__main__":
