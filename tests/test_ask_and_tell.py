@@ -91,6 +91,19 @@ def test_its_members_are_made_again(path: str, tmp_path: Path, capsys: pytest.Ca
     assert main(["vine", str(run), "--trust"]) == 0
 
 
+def test_a_sweep_that_goes_on_reads_no_pickle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = "--task Function --policy Linear --policy.bias false --strategy my_package.pycma.PyCMA"
+    sweep = shlex.split(f"sweep {task} {FEW} --seeds 0 --run_dir {tmp_path / 'sweep'}")
+    assert main(sweep) == 0
+    (result,) = (tmp_path / "sweep").rglob("result.json")
+    result.unlink()
+    assert main(sweep) != 0
+    told = capsys.readouterr()
+    assert "stores the optimiser of PyCMA as a pickle" in told.out + told.err
+    assert main(["resume", str(result.parent), "--trust"]) == 0
+    assert main(sweep) == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sync", ["broadcast", "replay"])
 def test_the_command_trains_on_ray_as_in_this_process(sync: str, tmp_path: Path) -> None:
