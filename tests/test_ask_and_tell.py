@@ -21,7 +21,7 @@ from tests.test_extend import digests, suite
 PAGE = (ROOT / "docs" / "ask_and_tell.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.DOTALL | re.M)
 *FILES, LOOP = [text for language, text in BLOCKS if language == "python"]
-(COMMAND,) = [text for language, text in BLOCKS if language == "bash"]
+(COMMAND,) = re.findall(r"^distes train .*", PAGE, re.M)
 FEW = "--workers 0 --eval_episodes 2 --final_episodes 0 --noise.size 100000 --checkpoint_seconds 0 --generations 4"
 LIBRARIES = {"my_package.pycma.PyCMA": "cma", "my_package.nevergrads.Nevergrad": "nevergrad"}
 
@@ -89,6 +89,19 @@ def test_its_members_are_made_again(path: str, tmp_path: Path, capsys: pytest.Ca
     assert main([*member[:-1], "--sign=-"]) == 2
     assert "has the pairs 0 to 8, of sign 1; got pair 8, sign -1" in capsys.readouterr().err
     assert main(["vine", str(run), "--trust"]) == 0
+
+
+def test_a_sweep_that_goes_on_reads_no_pickle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = "--task Function --policy Linear --policy.bias false --strategy my_package.pycma.PyCMA"
+    sweep = shlex.split(f"sweep {task} {FEW} --seeds 0 --run_dir {tmp_path / 'sweep'}")
+    assert main(sweep) == 0
+    (result,) = (tmp_path / "sweep").rglob("result.json")
+    result.unlink()
+    assert main(sweep) != 0
+    told = capsys.readouterr()
+    assert "stores the optimiser of PyCMA as a pickle" in told.out + told.err
+    assert main(["resume", str(result.parent), "--trust"]) == 0
+    assert main(sweep) == 0
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ A sweep can be interrupted and repeated: finished runs are skipped, and a run th
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -178,10 +179,11 @@ def _train(combination: Combination, *, resumed: bool) -> int:
     """Trains one run and returns the exit code, as `launch.train` does."""
     from distes.api.launch import train
 
-    configuration = combination.configuration
-    if resumed:  # which keeps its device
-        configuration = {**configuration, "device": _stored(combination, combination.layers)["device"]}
-    return train(configuration, resumed=resumed)
+    if not resumed:
+        return train(combination.configuration)
+    device = _stored(combination, combination.layers)["device"]  # which a resumed run keeps
+    with _only_named(combination):
+        return train({**combination.configuration, "device": device}, resumed=True)
 
 
 def _stored(combination: Combination, layers: Sequence[Layer]) -> Configuration:
@@ -189,6 +191,11 @@ def _stored(combination: Combination, layers: Sequence[Layer]) -> Configuration:
 
     It imports only what distes or the sweep itself names: the directory may come from somebody else.
     """
-    named = set(all_texts(flat(combination.configuration)))
-    with only_own(str(combination.path / "config.yaml"), named):
+    with _only_named(combination):
         return resume(combination.path, layers)
+
+
+def _only_named(combination: Combination) -> AbstractContextManager[None]:
+    """Limits what a stored run may import to distes itself and what the sweep names; no pickle of it is read."""
+    named = set(all_texts(flat(combination.configuration)))
+    return only_own(str(combination.path / "config.yaml"), named)

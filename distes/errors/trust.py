@@ -101,8 +101,8 @@ def only_own(source: str, named: Collection[str] = ()) -> Iterator[None]:
     def refuse(path: str, key: str) -> None:
         if path == PICKLE:
             raise ConfigurationError(
-                f"The run of {source} stores {key} as a pickle, which can run any code when it is read. Repeat this "
-                "with --trust (in Python trust=True) if you trust where it comes from."
+                f"The run of {source} stores {key} as a pickle, which can run any code when it is read. If you trust "
+                "where it comes from, resume or replay that run with --trust (in Python trust=True)."
             )
         if path not in named:
             raise ConfigurationError(

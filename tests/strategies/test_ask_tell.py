@@ -259,7 +259,9 @@ def test_a_pickle_from_elsewhere_is_not_read_without_trust(tmp_path: Path) -> No
     bait = tmp_path / "bait"
     state = {"generation": 1, "optimizer": np.frombuffer(pickle.dumps(Bomb(bait)), np.uint8)}
     strategy = climber()
-    message = r"The run of config\.yaml stores the optimiser of Climber as a pickle, .*--trust \(in Python trust=True\)"
+    message = (
+        r"The run of config\.yaml stores the optimiser of Climber as a pickle, .*with --trust \(in Python trust=True\)"
+    )
     with only_own("config.yaml", {CLIMBER, "a pickle"}), pytest.raises(ConfigurationError, match=message):
         strategy.restore(state)
     assert not bait.exists() and strategy.ask().generation == 0
