@@ -12,6 +12,7 @@ from distes.envs.mujoco import library
 from distes.errors import ConfigurationError, described
 from distes.errors.imports import torch_as_it_was
 from distes.errors.installation import install
+from distes.tasks import mujoco_below_4
 from distes.tasks.arguments import Wrapper, built, callable_of, name_of, wrapper_and_arguments
 
 # A word of the error over a missing package, and the extra of distes that installs it.
@@ -57,7 +58,9 @@ def cannot_make(name: str, error: BaseException) -> ConfigurationError:
     extra = next((extra for word, extra in EXTRAS.items() if word in text.lower()), None)
     if missing and extra:
         return ConfigurationError(f"The environment {name!r} needs an extra that is not installed: {install(extra)}.")
-    return (ConfigurationError if missing else CannotMakeError)(f"The environment {name!r} cannot be made: {text}")
+    advice = mujoco_below_4.advice(error)
+    kind = ConfigurationError if missing or advice else CannotMakeError
+    return kind(f"The environment {name!r} cannot be made: {text}{advice}")
 
 
 def wrapped(environment: Any, wrappers: Sequence[Wrapper], close: Callable[[Any], None]) -> Any:
