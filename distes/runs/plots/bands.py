@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEWEST_FOR_QUARTILES = 4  # runs; of fewer the band shows all
-MOST_POINTS = 1000  # of the grid, more than a picture has columns
+MOST_POINTS = 10_000  # of the grid; several runs have several times that, and all of them have values there
+COLUMNS = 200  # that points are thinned to: a column of a picture's width is little wider than a line is thick
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Band:
     """The curve of a group.
 
     Attributes:
-        x: The grid, (G,).
+        x: Points of the grid, (G,), ascending.
         middle: The median of the runs' values, or their mean for fewer than four runs, (G,).
         low: The first quartile, or the minimum, (G,).
         high: The third quartile, or the maximum, (G,).
@@ -81,7 +82,30 @@ def band(curves: Sequence[Curve]) -> Band:
         middle, low, high = (reduce(values_RG, axis=0) for reduce in (np.nanmean, np.nanmin, np.nanmax))
     else:
         low, middle, high = np.nanquantile(values_RG, (0.25, 0.5, 0.75), axis=0)
-    return Band(grid_G, middle, low, high, len(curves))
+    return thinned(Band(grid_G, middle, low, high, len(curves)))
+
+
+def thinned(whole: Band, columns: int = COLUMNS) -> Band:
+    """The points of a band that show in a picture: of each column the peaks and the dips, at most four points.
+
+    They are where the lower edge is lowest, where the upper edge is highest, and where the middle is either. The first
+    point and the last stay, too. A vector picture of a long run is then as small as that of a short one, and no peak is
+    lost, which a choice of every n-th point would lose.
+
+    Args:
+        whole: All points.
+        columns: Number of columns of equal width that the range of x is divided into.
+    """
+    points = len(whole.x)
+    if points <= columns:
+        return whole
+    column_G = np.minimum((whole.x - whole.x[0]) / (whole.x[-1] - whole.x[0]) * columns, columns - 1).astype(int)
+    keep: list[NDArray[np.int64]] = [np.array([0, points - 1])]
+    for key_G in (whole.low, -whole.high, whole.middle, -whole.middle):
+        order_G = np.lexsort((key_G, column_G))  # by column, and within it from the least to the greatest
+        keep.append(order_G[np.unique(column_G, return_index=True)[1]])
+    shown = np.unique(np.concatenate(keep))
+    return Band(whole.x[shown], whole.middle[shown], whole.low[shown], whole.high[shown], whole.runs)
 
 
 def _grid(curves: Sequence[Curve]) -> NDArray[np.float64]:
