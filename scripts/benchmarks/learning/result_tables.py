@@ -157,7 +157,7 @@ LEARNING: dict[str, tuple[tuple[str, ...], Any]] = {
     "safe_mutations": (("genetic",), safe_mutations),
     "adaptive": (("functions",), adaptive),
     "virtual_batch_norm": (
-        tuple(f"virtual_batch_norm{name}" for name in ("_pong", "_pong_without", "", "_without")),
+        tuple(f"virtual_batch_norm{name}" for name in ("_pong", "_pong_seeds", "_pong_without", "", "_without")),
         virtual_batch_norm,
     ),
 }
