@@ -89,8 +89,8 @@ def thinned(whole: Band, columns: int = COLUMNS) -> Band:
     """The points of a band that show in a picture: of each column the peaks and the dips, at most four points.
 
     They are where the lower edge is lowest, where the upper edge is highest, and where the middle is either. The first
-    point and the last stay, too. A vector picture of a long run is then as small as that of a short one, and no peak is
-    lost, which a choice of every n-th point would lose.
+    point and the last stay, too. A vector picture of a long run is then as small as that of a short one, and shows the
+    peaks, which a choice of every n-th point would lose.
 
     Args:
         whole: All points.
