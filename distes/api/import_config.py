@@ -94,20 +94,20 @@ def try_all(
             try:
                 found.append(Tried(where, "", _imported(str(path), entry, trust=trust).warning))
             except ConfigurationError as error:
-                found.append(Tried(where, str(error), ""))
+                found.append(Tried(where, str(error).removeprefix(f"{_place(str(path), entry)} "), ""))
     return found
 
 
 def _imported(path: str, entry: Entry, *, trust: bool) -> Imported:
-    where = f"{path}, {entry.name}" if entry.name else path
+    where = _place(path, entry)
     translation = entry.translate()
-    translation.refuse_unread()
+    translation.finish()
     if translation.refused:
         raise ConfigurationError(f"{where} has what distes has no counterpart for: {'; '.join(translation.refused)}.")
     text = written.text(translation, " ".join(where.split()))
     try:
         configuration = resolve([DEFAULTS, layer_of(yaml_text.read(text), where)])
-        with nullcontext() if trust else only_own(where):
+        with nullcontext() if trust else only_own("The file"):
             experiment, _ = build(configuration)
         experiment.task.close()
         warning = ""
@@ -116,3 +116,7 @@ def _imported(path: str, entry: Entry, *, trust: bool) -> Imported:
             raise ConfigurationError(f"{where} is translated into what cannot be run: {error}") from error
         warning = f"It was not tried. {error}"
     return Imported(text, configuration, written.rows(translation), warning)
+
+
+def _place(path: str, entry: Entry) -> str:
+    return f"{path}, {entry.name}" if entry.name else path

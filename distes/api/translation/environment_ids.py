@@ -5,10 +5,19 @@ import re
 from distes.api.translation.translated import Translation
 
 # Tasks of MuJoCo; of some, v2 and v3 are still registered, and refuse to be made.
-MUJOCO = (
-    "Ant HalfCheetah Hopper Humanoid HumanoidStandup InvertedDoublePendulum InvertedPendulum Pusher Reacher Swimmer "
-    "Walker2d"
-).split()
+MUJOCO = [
+    "Ant",
+    "HalfCheetah",
+    "Hopper",
+    "Humanoid",
+    "HumanoidStandup",
+    "InvertedDoublePendulum",
+    "InvertedPendulum",
+    "Pusher",
+    "Reacher",
+    "Swimmer",
+    "Walker2d",
+]
 # The versions that exist today of other environments.
 TODAY = {
     "Acrobot": 1,

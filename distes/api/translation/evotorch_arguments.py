@@ -17,9 +17,9 @@ from distes.errors import ConfigurationError
 PROBLEMS = ("GymNE", "VecGymNE")
 STRATEGIES = {"PGPE": "PGPE", "SNES": "SNES", "CMAES": "SepCMAES"}
 # What else EvoTorch has; named in messages.
-OTHERS = (
-    "CEM Cosyne GeneticAlgorithm MAPElites PyCMAES SteadyStateGA XNES SupervisedNE Problem BaseNEProblem NEProblem"
-).split()
+OTHERS = ["CEM", "Cosyne", "GeneticAlgorithm", "MAPElites", "PyCMAES", "SteadyStateGA", "XNES"]
+NO_PROBLEMS = ["SupervisedNE", "Problem", "NEProblem", "BaseNEProblem", "VecNE"]
+KNOWN = frozenset((*PROBLEMS, *STRATEGIES, *OTHERS, *NO_PROBLEMS))
 POSITIONAL = ("env", "network")
 ACTORS = "where it ran: workers says it here, and the result does not depend on it"
 OF_PROBLEM = {
@@ -44,7 +44,9 @@ MEANINGLESS = {
 }
 GENERATION = {
     "popsize": Rule("strategy.population_size", lambda value: None if value is None else even(value)),
-    "num_interactions": Rule("strategy.timesteps_per_generation", lambda value: None if value is None else whole(value)),
+    "num_interactions": Rule(
+        "strategy.timesteps_per_generation", lambda value: None if value is None else whole(value)
+    ),
     "popsize_max": Rule("strategy.max_population", lambda value: None if value is None else even(value)),
 }
 OF_STRATEGY = {
@@ -84,44 +86,52 @@ AS_HERE: dict[str, tuple[Any, ...]] = {
 NO_KEY = "distes has no key for it"
 
 
-def calls(text: str) -> dict[str, Any]:
-    """Reads the calls of EvoTorch's classes in a Python file as a mapping. Nothing is run.
+def calls(text: str) -> dict[str, dict[str, Any]]:
+    """Reads the calls of EvoTorch's classes in a Python file. Nothing is run.
 
     Names of values that the file gives before (`RADIUS = 2.25`), and arithmetic on numbers, are understood.
 
+    Returns:
+        For each search algorithm a mapping of its arguments and of those of the problem before it, as `translate`
+        takes it.
+
     Raises:
-        ConfigurationError: It is not Python, or calls a class twice.
+        ConfigurationError: It is not Python, or calls an algorithm twice.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, dict[str, Any]] = {}
     names: dict[str, Any] = {}
+    problem: dict[str, Any] = {}
     for statement in parsed(text, "exec").body:
         for node in ast.walk(statement):
-            if isinstance(node, ast.Call):
-                _add_call(found, node, names)
+            name, given = _call(node, names)
+            if name in PROBLEMS or name in NO_PROBLEMS:
+                problem = {name: given}
+            elif name == "run" and found:
+                found[next(reversed(found))]["run"] = given
+            elif name in STRATEGIES or name in OTHERS:
+                if name in found:
+                    raise ConfigurationError(f"it calls {name} twice: keep the call that is meant")
+                found[name] = {**problem, name: given}
         if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
             target = statement.targets[0]
             if isinstance(target, ast.Name):
                 names[target.id] = value_of(statement.value, names)
-    return found
+    return found or ({"problem": problem} if problem else {})
 
 
-def _add_call(found: dict[str, Any], node: ast.Call, names: Mapping[str, Any]) -> None:
-    match node.func:
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            pass
-        case _:
-            return
-    if name == "run" and isinstance(node.func, ast.Attribute) and node.args:
-        found["run"] = value_of(node.args[0], names)
-    elif name in (*PROBLEMS, *STRATEGIES, *OTHERS):
-        if name in found:
-            raise ConfigurationError(f"it calls {name} twice: keep the call that is meant")
-        given = {one.arg: value_of(one.value, names) for one in node.keywords if one.arg}
-        if any(one.arg is None for one in node.keywords):
-            raise ConfigurationError(f"{name} takes **arguments, which are not written there: write them out")
-        if name in PROBLEMS:
-            given.update(zip(POSITIONAL, (value_of(one, names) for one in node.args), strict=False))
-        found[name] = given
+def _call(node: ast.AST, names: Mapping[str, Any]) -> tuple[str, Any]:
+    """The class that a node calls, and its arguments; `run`, and its argument; or an empty name."""
+    match node:
+        case ast.Call(func=ast.Attribute(attr="run"), args=[first]):
+            return "run", value_of(first, names)
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in KNOWN:
+            given = {one.arg: value_of(one.value, names) for one in node.keywords if one.arg}
+            if any(one.arg is None for one in node.keywords):
+                raise ConfigurationError(f"{name} takes **arguments, which are not written there: write them out")
+            if name in PROBLEMS:
+                given.update(zip(POSITIONAL, (value_of(one, names) for one in node.args), strict=False))
+            return name, given
+    return "", None
 
 
 def translate(given: dict[str, Any], source: str) -> Translation:
@@ -133,32 +143,37 @@ def translate(given: dict[str, Any], source: str) -> Translation:
     """
     problems = [name for name in PROBLEMS if name in given]
     searches = [name for name in STRATEGIES if name in given]
-    strange = sorted(given.keys() - {*PROBLEMS, *STRATEGIES, "run"})
     arguments: dict[str, Any] = {}
     translation = Translation(source, {})
-    for name in strange:
-        known = f"distes has {', '.join((*PROBLEMS, *STRATEGIES))}"
-        translation.refuse(name, given[name], known)
-    if strange or len(problems) != 1 or len(searches) != 1:
-        if not strange:
-            translation.refuse(
-                "GymNE", problems + searches, f"one problem is needed, and one of {', '.join(STRATEGIES)}"
-            )
+    for name in sorted(given.keys() - {*PROBLEMS, *STRATEGIES, "run"}):
+        translation.refuse(name, given[name], f"distes has {', '.join((*PROBLEMS, *STRATEGIES))}")
+    if not translation.refused and len(problems) != 1:
+        translation.refused.append(f"one problem is needed, {' or '.join(PROBLEMS)}; there is {_named(problems)}")
+    if not translation.refused and len(searches) != 1:
+        allowed = ", ".join(STRATEGIES)
+        translation.refused.append(f"one search algorithm is needed, of {allowed}; there is {_named(searches)}")
+    if translation.refused:
         return translation
     for name in (problems[0], searches[0]):
         for key, value in (given[name] or {}).items():
             if key in arguments:
                 translation.refuse(key, value, "it stands twice")
             arguments[key] = value
-    arguments["run"] = given.get("run")
-    translation = Translation(source, arguments, whole=("env_config", "optimizer_config", "network_args"))
-    for key in translation.keys():
+    if "run" in given:
+        arguments["run"] = given["run"]
+    translation = Translation(source, arguments, opaque=("env_config", "optimizer_config", "network_args"))
+    translation.apply({}, MEANINGLESS)
+    for key in translation.unread():
         if has_code(translation.peek(key)):
             reason = "it is code, which is not run: write its value"
             translation.refuse(key, translation.take(key), f"{reason}, or set policy" if key == "network" else reason)
     _problem(translation)
     _search(translation, searches[0])
     return translation
+
+
+def _named(names: list[str]) -> str:
+    return " and ".join(names) or "none"
 
 
 def _problem(translation: Translation) -> None:
@@ -176,7 +191,7 @@ def _problem(translation: Translation) -> None:
         translation.set("task.observation_fraction", 1.0, said)
     if translation.has("network"):
         set_network(translation)
-    translation.apply(OF_PROBLEM, MEANINGLESS)
+    translation.apply(OF_PROBLEM, {})
     for key, values in AS_HERE.items():
         translation.only(key, values, NO_KEY)
 

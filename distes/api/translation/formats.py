@@ -50,7 +50,7 @@ def entries(path: Path, source: Source | None = None, name: str | None = None) -
         ConfigurationError: The file cannot be read, or is none of these, or has no such entry.
     """
     content = _content(path)
-    source = source or recognised(content)
+    source = "evotorch" if path.suffix == ".py" else source or recognised(content)
     if source is None:
         raise ConfigurationError(
             f"{path} looks like none of the configurations that are understood: JSON of OpenAI's and Uber's, YAML of "
@@ -58,7 +58,7 @@ def entries(path: Path, source: Source | None = None, name: str | None = None) -
         )
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path} must be a mapping of keys to values.")
-    found = _entries(content, source)
+    found = _programs(path, content) if path.suffix == ".py" else _entries(content, source)
     if name is None:
         return found
     if source == "zoo" and name != DEFAULT and name not in content and isinstance(content.get(DEFAULT), dict):
@@ -81,7 +81,7 @@ def recognised(content: Any) -> Source | None:
         kind = policy.get("type") if isinstance(policy, dict) else None
         of_uber = {"algo_type", "novelty_search", "population_size", "num_elites"} & content.keys()
         return "uber" if of_uber or kind in ("ESAtariPolicy", "GAAtariPolicy") else "openai"
-    if {*evotorch_arguments.PROBLEMS, *evotorch_arguments.STRATEGIES, *evotorch_arguments.OTHERS} & content.keys():
+    if evotorch_arguments.KNOWN & content.keys():
         return "evotorch"
     sections = [one for one in content.values() if isinstance(one, dict)]
     if any({"run", "alg"} & one.keys() for one in sections):
@@ -109,6 +109,17 @@ def _entries(content: dict[str, Any], source: Source) -> list[Entry]:
     if "env" in content:  # flat: the configuration of one trial
         return [Entry("", partial(rllib_yaml.translate, content, label))]
     return [Entry(name, partial(rllib_yaml.translate, one, label)) for name, one in sections.items()]
+
+
+def _programs(path: Path, content: dict[str, Any]) -> list[Entry]:
+    """The search algorithms of a Python file."""
+    if not content:
+        raise ConfigurationError(f"{path} calls none of EvoTorch's {', '.join(sorted(evotorch_arguments.KNOWN))}.")
+    alone = len(content) == 1
+    label = SOURCES["evotorch"]
+    return [
+        Entry("" if alone else name, partial(evotorch_arguments.translate, one, label)) for name, one in content.items()
+    ]
 
 
 def _content(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Values written as Python, read without running anything: numbers, texts, lists, mappings, and arithmetic on numbers."""
+"""Values written as Python, read without running anything: literals, and arithmetic on numbers."""
 
 import ast
 import operator

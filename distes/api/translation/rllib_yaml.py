@@ -23,7 +23,6 @@ ARS = {
     "rollouts_used": 32,
     "noise_stdev": 0.02,
     "sgd_stepsize": 0.01,
-    "action_noise_std": 0.0,
     "eval_prob": 0.03,
     "noise_size": 250_000_000,
     "observation_filter": "MeanStdFilter",
@@ -37,13 +36,13 @@ OLD_NAMES = {
 }
 EVERY = {
     "noise_stdev": Rule("strategy.sigma", number),
-    "action_noise_std": Rule("task.action_noise", number),
     "noise_size": Rule("noise.size", whole),
     "seed": Rule("seed", whole),
     "horizon": Rule("task.max_steps", whole),
     "env_config": Rule("task.env_kwargs"),
 }
 OF_ES = {
+    "action_noise_std": Rule("task.action_noise", number),
     "episodes_per_batch": Rule("strategy.population_size", even),
     "train_batch_size": Rule("strategy.timesteps_per_generation", whole),
     "stepsize": Rule("strategy.learning_rate", number),
@@ -90,7 +89,7 @@ def translate(given: dict[str, Any], source: str) -> Translation:
     given = dict(given)
     inner = dict(given.pop("config", None) or {})
     clash = sorted(inner.keys() & given.keys())
-    translation = Translation(source, {**inner, **given}, whole=("env_config",))
+    translation = Translation(source, {**inner, **given}, opaque=("env_config",))
     for key in clash:
         translation.refuse(key, inner[key], "it stands within config and beside it")
     algorithm = str(translation.take("run", translation.take("alg", "ES")))
@@ -108,6 +107,7 @@ def translate(given: dict[str, Any], source: str) -> Translation:
     translation.apply({**EVERY, **(OF_ES if algorithm == "ES" else OF_ARS), **STOP}, MEANINGLESS)
     for place in PLACES:
         translation.leave_section(place, WHERE)
+    translation.leave("action_noise_std", "their ARS never adds it")
     _normalisation(translation)
     chance = translation.take("eval_prob")
     said = translation.was("eval_prob", note=f"of {members:,} episodes, and at least one")
@@ -118,7 +118,7 @@ def translate(given: dict[str, Any], source: str) -> Translation:
 
 
 def _refuse_searches(translation: Translation) -> None:
-    for key in translation.keys():
+    for key in translation.unread():
         if key.endswith(".grid_search") or key == "grid_search":
             translation.refuse(key, translation.take(key), "a search, as distes sweep does one: give one value")
 
@@ -169,7 +169,9 @@ def _members(translation: Translation, algorithm: str) -> int:
     note = "theirs counts episodes, two for each direction"
     translation.set("strategy.population_size", members, translation.was("num_rollouts", note=note))
     top = max(1, round(members / 2 * min(1.0, number(used) / number(rollouts))))
-    translation.set("strategy.top_directions", top, translation.was("rollouts_used", note="the same share of directions"))
+    translation.set(
+        "strategy.top_directions", top, translation.was("rollouts_used", note="the same share of directions")
+    )
     return members
 
 

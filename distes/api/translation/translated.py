@@ -52,27 +52,28 @@ class Translation:
         refused: Keys that have no counterpart, and why: sentences.
     """
 
-    def __init__(self, source: str, given: Mapping[str, Any], whole: tuple[str, ...] = ()) -> None:
+    def __init__(self, source: str, given: Mapping[str, Any], opaque: tuple[str, ...] = ()) -> None:
         """Begins with all keys unread.
 
         Args:
             source: The library.
             given: Their configuration. Mappings within it are read by keys with dots: `config.noise_stdev`.
-            whole: Keys with dots whose mappings stay as they are, such as arguments of an environment.
+            opaque: Keys with dots whose mappings stay as they are, such as arguments of an environment.
         """
-        self.source, self._unread = source, _flat(given, whole)
+        self.source, self._unread = source, _flat(given, opaque)
         self.classes: dict[str, Value] = {}
         self.values: dict[str, Value] = {}
         self.left_out: list[LeftOut] = []
         self.refused: list[str] = []
         self._was: dict[str, str] = {}
         self._defaults: set[str] = set()
+        self._called: dict[str, str] = {}
 
     def has(self, key: str) -> bool:
         """Whether their configuration has a key that has not been read."""
         return key in self._unread
 
-    def keys(self) -> list[str]:
+    def unread(self) -> list[str]:
         """The keys that have not been read."""
         return list(self._unread)
 
@@ -91,12 +92,14 @@ class Translation:
         """Reads an old name of a key as its new one."""
         if old in self._unread:
             self._unread[new] = self._unread.pop(old)
+            self._called[new] = old
 
     def take(self, key: str, default: Any = None) -> Any:
         """Reads a key. Where it is missing, their library's default is taken, and comments say so."""
         given = key in self._unread and key not in self._defaults
         value = self._unread.pop(key, default)
-        self._was[key] = f"{key}: {shown(value)}" if given else f"{self.source}'s default of {key}: {shown(value)}"
+        said = f"{self._called.get(key, key)}: {shown(value)}"
+        self._was[key] = said if given else f"{self.source}'s default of {said}"
         return value
 
     def was(self, *keys: str, note: str = "") -> str:
@@ -114,17 +117,17 @@ class Translation:
     def leave(self, key: str, reason: str) -> None:
         """Reads a key that means nothing here; nothing happens where it is missing."""
         if self.has(key):
-            self.left_out.append(LeftOut(key, self.take(key), reason))
+            self.left_out.append(LeftOut(self._called.get(key, key), self.take(key), reason))
 
     def leave_section(self, section: str, reason: str) -> None:
         """Reads all keys of a section that means nothing here."""
-        for key in self.keys():
+        for key in self.unread():
             if key == section or key.startswith(f"{section}."):
                 self.leave(key, reason)
 
     def refuse(self, key: str, value: Any, reason: str) -> None:
         """Notes a key that has no counterpart."""
-        self.refused.append(f"{key!r} ({shown(value)}): {reason}")
+        self.refused.append(f"{self._called.get(key, key)!r} ({shown(value)}): {reason}")
 
     def only(self, key: str, allowed: tuple[Any, ...], reason: str) -> None:
         """Reads a key that has a counterpart for some values only, which need no key of ours."""
@@ -152,11 +155,18 @@ class Translation:
         for key, reason in meaningless.items():
             self.leave(key, reason)
 
-    def refuse_unread(self) -> None:
-        """Refuses each key that nothing has read."""
+    def finish(self) -> None:
+        """Refuses each key that nothing has read, and says where the run ends: ours ends after 1,000 generations."""
         for key, value in list(self._unread.items()):
             self.refuse(key, value, "distes does not know this key")
         self._unread.clear()
+        if "generations" not in self.values:
+            target = self.values.get("target_fitness")
+            ends = {"total_timesteps", "max_seconds"} & self.values.keys() or (target and math.isfinite(target.value))
+            if ends:
+                self.set("generations", None, "no limit, since theirs sets another end")
+            else:
+                self.set("generations", 1000, "ours: theirs sets no end")
 
 
 def shown(value: Any) -> str:
@@ -196,12 +206,12 @@ def number(value: Any) -> float:
     return float(value) if isinstance(value, str) else value
 
 
-def _flat(given: Mapping[str, Any], whole: tuple[str, ...], above: str = "") -> dict[str, Any]:
+def _flat(given: Mapping[str, Any], opaque: tuple[str, ...], above: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in given.items():
         key = f"{above}{name}"
-        if isinstance(value, dict) and value and key not in whole:
-            flat.update(_flat(value, whole, f"{key}."))
+        if isinstance(value, dict) and value and key not in opaque:
+            flat.update(_flat(value, opaque, f"{key}."))
         else:
             flat[key] = value
     return flat

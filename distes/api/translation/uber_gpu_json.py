@@ -40,7 +40,7 @@ def translate(given: dict[str, Any], source: str) -> Translation:
         given: The file's content.
         source: The library's name.
     """
-    translation = Translation(source, given, whole=("mutation_power",))
+    translation = Translation(source, given, opaque=("mutation_power",))
     game = translation.take("game")
     name = capitalised(game) if isinstance(game, str) else None
     if isinstance(game, str) and game.startswith("gym."):

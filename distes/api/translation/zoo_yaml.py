@@ -26,7 +26,9 @@ RULES = {
     "learning_rate": Rule("strategy.learning_rate", unscheduled),
     "delta_std": Rule("strategy.sigma", unscheduled),
     "n_eval_episodes": Rule("task.episodes_per_member", whole),
-    "alive_bonus_offset": Rule("task.reward_shift", lambda value: -number(value) or 0.0, "added there, subtracted here"),
+    "alive_bonus_offset": Rule(
+        "task.reward_shift", lambda value: -number(value) or 0.0, "added there, subtracted here"
+    ),
     "n_timesteps": Rule("total_timesteps", whole),
     "seed": Rule("seed", whole),
     "env_kwargs": Rule("task.env_kwargs"),
@@ -53,8 +55,8 @@ def translate(environment: str, given: dict[str, Any], source: str) -> Translati
         source: The library's name.
     """
     given = {"env": environment, **{key: _written(key, value) for key, value in given.items()}}
-    translation = Translation(source, given, whole=("env_kwargs", "eval_env_kwargs"))
-    for key in translation.keys():
+    translation = Translation(source, given, opaque=("env_kwargs", "eval_env_kwargs"))
+    for key in translation.unread():
         if has_code(translation.peek(key)) and key != "policy_kwargs.activation_fn":
             translation.refuse(key, translation.take(key), "it is code, which is not run")
     translation.choose("strategy", "ARS", "the file: ars.yml")
