@@ -95,13 +95,26 @@ def read_file(path: str | Path) -> Layer:
         raise ConfigurationError(f"The configuration {str(path)!r} cannot be read: {error}.") from error
     if not isinstance(content, dict | None):
         raise ConfigurationError(f"The configuration {path} must be a mapping of keys to values.")
-    layer = Layer(str(path))
+    return layer_of(content, str(path))
+
+
+def layer_of(content: dict[str, Any] | None, origin: str) -> Layer:
+    """Returns what a file holds as a layer.
+
+    Args:
+        content: The file's content.
+        origin: The file, for messages.
+
+    Raises:
+        ConfigurationError: A section is not of the right form.
+    """
+    layer = Layer(origin)
     for key, value in (content or {}).items():
         if key in CLASSES:
             layer.add_class(key, value)
         elif key == "noise":
             if not isinstance(value, dict):
-                raise ConfigurationError(f"noise must be a mapping, as {{size: 1e8}}; got {shown(value)} in {path}.")
+                raise ConfigurationError(f"noise must be a mapping, as {{size: 1e8}}; got {shown(value)} in {origin}.")
             layer.values.update({f"noise.{name}": item for name, item in value.items()})
         else:
             layer.values[str(key)] = value

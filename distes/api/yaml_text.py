@@ -4,6 +4,8 @@ Numbers are those of YAML 1.2: `010` and `1:30`, which YAML 1.1 reads as 8 and 9
 all true, as in YAML 1.1. The text may come from anywhere, so its depth and size are limited.
 """
 
+import json
+import math
 import re
 from typing import Any
 
@@ -154,6 +156,13 @@ def write(value: Any) -> str:
     """Writes plain values as YAML, which `read` turns back into the same values."""
     text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=100)
     return text
+
+
+def inline(value: Any) -> str:
+    """Writes a plain value as YAML on one line, which `read` turns back into the same value."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, default_flow_style=True, width=math.inf)
+    text = text.removesuffix("\n").removesuffix("\n...")
+    return json.dumps(value) if "\n" in text else text  # only texts of several lines, which JSON writes on one
 
 
 def is_plain(value: Any) -> bool:

@@ -14,6 +14,7 @@ COMMANDS = {
     "sweep": "train with several values and seeds",
     "export": "write a saved policy as ONNX or with torch.export",
     "vine": "write a page that shows the populations of a run",
+    "import_config": "translate a configuration of OpenAI, Uber, RLlib, rl-zoo or EvoTorch",
     "doctor": "look at this installation, and say what is missing",
     "completion": "print a script that completes commands and keys in a shell",
 }

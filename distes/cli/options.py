@@ -39,6 +39,14 @@ OPTIONS: dict[str, dict[str, Values]] = {
     "compare": {"--by": "text", "--target": "text", "--json": None, "--debug": None},
     "export": {"--onnx": "file", "--torch_export": "file", "--policy": ("best", "last"), **SAVED},
     "vine": {"-o": "file", "--out": "file", **SAVED},
+    "import_config": {
+        "--from": ("openai", "uber", "rllib", "zoo", "evotorch"),
+        "--name": "text",
+        "-o": "file",
+        "--output": "file",
+        "--table": None,
+        **SAVED,
+    },
     "doctor": {},
 }
 EVERY: dict[str, Values] = {"--help": None}  # what each of them takes besides

@@ -37,7 +37,7 @@ HARMLESS_WRAPPERS = frozenset(
         "TimeAwareObservation",
         "TimeLimit",
     )
-) | {"distes.envs.fire_reset.FireReset"}
+) | {"distes.envs.fire_reset.FireReset", "distes.envs.ram_info.RamInfo"}
 KNOWN_MODULES = frozenset({"ale_py", "distes.envs"})  # they register environments: `ale_py:ALE/Pong-v5`
 OWN_PACKAGES = ("distes.", "torch.optim.")  # classes here need no trust; each is checked for its base class
 

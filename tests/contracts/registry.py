@@ -296,4 +296,4 @@ TASKS: Mapping[str, Callable[[], Task]] = {
     ),
 }
 
-POOLS = ("SerialPool", "RayPool")  # made in test_pools.py
+POOLS = ("SerialPool", "RayPool", "AutoPool")  # made in test_pools.py
