@@ -11,6 +11,7 @@ import gymnasium
 
 from distes.envs import TWINS
 from distes.envs.base import BatchedEnv
+from distes.envs.mujoco.integrator import Integrator
 from distes.errors import ConfigurationError, did_you_mean
 from distes.errors.imports import torch_as_it_was
 from distes.errors.installation import install
@@ -39,6 +40,7 @@ class Description:
         max_steps: For pools that keep the limit themselves; None for the environment's own.
         wants_info: Whether the info of a step is read; filling it takes time.
         reset_options: Options of each reset.
+        integrator: The numerical integrator of a MuJoCo environment; None for its model's own.
     """
 
     env: str | Callable[..., Any]
@@ -49,6 +51,7 @@ class Description:
     max_steps: int | None
     wants_info: bool = False
     reset_options: Mapping[str, Any] = field(default_factory=dict)
+    integrator: Integrator | None = None
 
     @property
     def name(self) -> str:

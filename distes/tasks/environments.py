@@ -11,6 +11,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 
 from distes.envs import TWINS
+from distes.envs.mujoco.integrator import set_integrator
 from distes.errors import ConfigurationError, described
 from distes.tasks.action_of import action_of
 from distes.tasks.actions import Action, ActionSettings
@@ -179,7 +180,7 @@ class Environments:
                 make = callable_of(self.description.env, "task.env")
                 environment = make(**built(make, kwargs, KWARGS))
             require_environment(environment, f"task.env: {self.env}")
-            single: gymnasium.Env[Any, Any] = self._wrapped(environment)
+            single: gymnasium.Env[Any, Any] = self._wrapped(self._integrated(environment))
         return single
 
     def _wrapped(self, environment: Any) -> Any:
@@ -223,6 +224,12 @@ class Environments:
     def _many(self) -> Simulation:
         if self.kind == "batched":
             return TwinSimulation(self._make_batched)
+        if self.description.integrator is not None:
+            raise ConfigurationError(
+                f"train_integrator is for single environments and batched twins of MuJoCo; {self.env!r} steps its "
+                "physics itself.",
+                argument="train_integrator",
+            )
         if self.kind == "envpool":
             return EnvPool(self._make_pool)
         if "num_envs" in self.description.kwargs:
@@ -264,7 +271,12 @@ class Environments:
         info = {"info_terms": True} if wants_info else {}
         arguments = {**given, **info, **built(make, self.description.kwargs, KWARGS)}
         made = make(num_envs=num_envs, device=device, **arguments)
-        return with_options(made, self.description.reset_options)
+        return with_options(self._integrated(made), self.description.reset_options)
+
+    def _integrated(self, environment: Any) -> Any:
+        if self.description.integrator is not None:
+            set_integrator(environment, self.description.integrator)
+        return environment
 
     def _make_pool(self, num_envs: int, seed: list[int]) -> Any:
         """Makes a pool of envpool with one thread, since workers share the cores."""

@@ -14,6 +14,7 @@ import gymnasium
 import numpy as np
 import torch
 
+from distes.envs.mujoco.integrator import INTEGRATORS, Integrator
 from distes.errors import ConfigurationError, DistesWarning, described
 from distes.members.members import Members
 from distes.population import Floats
@@ -58,6 +59,7 @@ class Gym(Task):
         stepping: Literal["auto", "one_by_one", "batched"] = "auto",
         episodes_per_member: int = 1,
         max_steps: int | None = None,
+        train_integrator: Integrator | None = None,
         episode_cap: str | None = None,
         action_mode: Literal["clip", "rescale"] = "clip",
         action_bins: str | None = None,
@@ -94,6 +96,8 @@ class Gym(Task):
                 that twin, where no wrappers stand in the way; `one_by_one` never does; `batched` insists.
             episodes_per_member: A member's fitness is the mean of this many returns.
             max_steps: Steps after which an episode ends; null takes the environment's own limit.
+            train_integrator: For MuJoCo: which integrator steps the members' physics, such as `implicitfast`, which is
+                several times cheaper than RK4; null takes the model's own, and evaluations always do.
             episode_cap: A cap on the members' episodes that follows their length, in training only. `adaptive:START`:
                 twice the mean length in the generation before. `adaptive:START,FRACTION,RATIO[,MOST]`: times RATIO
                 once FRACTION of the episodes were as long as it.
@@ -152,6 +156,11 @@ class Gym(Task):
         if eval_env_kwargs:
             changed = dataclasses.replace(description, kwargs={**description.kwargs, **eval_env_kwargs})
             self._shown = Environments(changed)
+        if train_integrator is not None:
+            require_choice("train_integrator", train_integrator, INTEGRATORS)
+            cheaper = dataclasses.replace(description, integrator=train_integrator)
+            self._environments = Environments(cheaper)
+        self._integrator = train_integrator
         self.env = self._environments.env
         changes = {
             "env_kwargs": env_kwargs,
@@ -249,6 +258,11 @@ class Gym(Task):
         """How the environments are stepped, and which arguments do not have the effect that a user might expect."""
         differs = self._shown.notice if self._shown.notice != self._environments.notice else None
         lines = [self._environments.notice, differs, self._memory, *self._without_effect()]
+        if self._integrator is not None:
+            lines.append(
+                f"Members are simulated with the integrator {self._integrator}; evaluations, and all scores that are "
+                "reported, with that of the environment."
+            )
         if self._environments.endless:
             lines.append(
                 f"{self.env} has no step limit: an episode lasts until the environment ends it. --task.max_steps N "

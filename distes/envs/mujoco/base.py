@@ -84,8 +84,8 @@ class MujocoEnv(BatchedEnv):
             if number is not None and number < 1:
                 raise ConfigurationError(f"{name} is {number}: give at least 1.")
         model = load_model(xml_file)
-        engine = ContactPhysics if self.contact_forces else BatchPhysics
-        self.physics: Physics = engine(model, num_envs, frame_skip, fields)
+        self._frame_skip, self._fields = frame_skip, fields
+        self.physics = self._simulations(model, num_envs)
         self.dt = float(model.opt.timestep) * frame_skip  # seconds per step
         self.info_terms, self._max_episode_steps, self._noise_scale = info_terms, max_episode_steps, reset_noise_scale
         self._init_qpos = np.array(model.qpos0)
@@ -100,6 +100,21 @@ class MujocoEnv(BatchedEnv):
         self._generators: list[np.random.Generator | None] = [None] * num_envs  # of all rows, dropped ones included
         self._clock = 0  # steps of this object
         self._set_rows(torch.arange(num_envs), torch.zeros(num_envs, dtype=torch.int64))
+
+    def _simulations(self, model: Any, rows: int) -> Physics:
+        engine = ContactPhysics if self.contact_forces else BatchPhysics
+        return engine(model, rows, self._frame_skip, self._fields)
+
+    def integrate_with(self, integrator: int) -> None:
+        """Takes another numerical integrator than the model's; all rows must be reset afterwards.
+
+        Args:
+            integrator: One of MuJoCo's `mjtIntegrator`.
+        """
+        model, rows = self.physics.model, self.full_num_envs
+        model.opt.integrator = integrator
+        self.physics = self._simulations(model, rows)  # which may hold a copy of the model
+        self._set_rows(torch.arange(rows), torch.zeros(rows, dtype=torch.int64))
 
     def _set_rows(self, origin: Tensor, started: Tensor) -> None:
         """Sets the rows in use, and makes the views on them.
