@@ -12,7 +12,8 @@ from distes.api.import_config import Imported, import_config
 from distes.cli import main
 from distes.cli.flags import configure, read_flags
 from distes.errors import ConfigurationError
-from tests.cli.foreign_configurations import (
+from distes.tasks.making import cannot_make
+from tests.support.foreign_configurations import (
     CLIPUP,
     GENETIC,
     HUMANOID,
@@ -90,7 +91,11 @@ def test_atari_and_novelty_of_uber(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "strategy"),
-    [({}, "OpenAIES"), ({"optimizer": None, "selection_threshold": 3}, "DeepGA"), ({"optimizer": None}, "RandomSearch")],
+    [
+        ({}, "OpenAIES"),
+        ({"optimizer": None, "selection_threshold": 3}, "DeepGA"),
+        ({"optimizer": None}, "RandomSearch"),
+    ],
 )
 def test_uber_on_gpus(tmp_path: Path, changes: dict[str, Any], strategy: str) -> None:
     given = {key: value for key, value in {**ON_GPUS, **changes}.items() if value is not None}
@@ -136,7 +141,10 @@ def test_the_zoo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (policy["hidden_sizes"], policy["activation"], policy["init"]) == ([6], "tanh", "torch")
     assert task["env"] == "Pendulum-v1" and found.configuration["total_timesteps"] == 2_000_000
     linear = imported(tmp_path, ZOO, ".yml", name="CartPole-v1")
-    assert linear.configuration["policy"] == {"class_path": "Linear", "init_args": {"bias": False, "initial_scale": 0.0}}
+    assert linear.configuration["policy"] == {
+        "class_path": "Linear",
+        "init_args": {"bias": False, "initial_scale": 0.0},
+    }
     other = imported(tmp_path, ZOO, ".yml", name="Acrobot-v1")  # as the zoo does for what it does not name
     assert arguments(other, "strategy")["population_size"] == 4
     assert main(["import_config", str(tmp_path / "theirs.yml")]) == 2
@@ -172,23 +180,47 @@ def test_a_python_file_is_not_run(tmp_path: Path) -> None:
         ({**HUMANOID, "gravity": 3}, ".json", r"'gravity' \(3\): distes does not know this key"),
         ({**HUMANOID, "algo_type": "cma"}, ".json", r"'algo_type' \(\"cma\"\): it is one of es, ga, ns, nsr"),
         ({**HUMANOID, "optimizer": {"type": "lamb"}}, ".json", r"'optimizer.type' .*: it is adam or sgd"),
-        ({**HUMANOID, "policy": {"type": "Mine", "args": {}}}, ".json", r"'policy.type' \(\"Mine\"\): it is MujocoPolicy"),
+        (
+            {**HUMANOID, "policy": {"type": "Mine", "args": {}}},
+            ".json",
+            r"'policy.type' \(\"Mine\"\): it is MujocoPolicy",
+        ),
         ({**ON_GPUS, "mutation_power": {"type": "linear"}}, ".json", "schedules over steps have no counterpart"),
         ({**ON_GPUS, "model": "ModelX"}, ".json", r"'model' \(\"ModelX\"\): distes has Model, "),
         (RLLIB_ES.replace("run: ES", "run: PPO"), ".yaml", r"'run' \(\"PPO\"\): distes has their ES and ARS"),
-        (RLLIB_ES.replace("seed: 3", "seed: {grid_search: [1, 2]}"), ".yaml", "'seed.grid_search'.* as distes sweep does"),
+        (
+            RLLIB_ES.replace("seed: 3", "seed: {grid_search: [1, 2]}"),
+            ".yaml",
+            "'seed.grid_search'.* as distes sweep does",
+        ),
         (RLLIB_ES.replace("seed: 3", "gamma: 0.9"), ".yaml", r"'gamma' \(0.9\): distes does not know this key"),
-        (CLIPUP.replace('"Linear', "Mine or 'Linear").replace('h)"', "h)'"), ".py", "'network' .*: it is code, which is not"),
+        (
+            CLIPUP.replace('"Linear', "Mine or 'Linear").replace('h)"', "h)'"),
+            ".py",
+            "'network' .*: it is code, which is not",
+        ),
         (CLIPUP.replace("PGPE(", "XNES("), ".py", "'XNES' .*: distes has GymNE, VecGymNE, PGPE, SNES, CMAES"),
-        (CLIPUP.replace("symmetric=True", "symmetric=False"), ".py", r"'symmetric' \(false\): distes has no key for it"),
+        (
+            CLIPUP.replace("symmetric=True", "symmetric=False"),
+            ".py",
+            r"'symmetric' \(false\): distes has no key for it",
+        ),
         (CLIPUP.replace("GymNE(", "print("), ".py", "one problem is needed, GymNE or VecGymNE; there is none"),
         (CLIPUP.replace("Pendulum-v1", "brax::ant"), ".py", "environments of brax have no counterpart"),
         (CLIPUP.replace(">> Tanh()", ">> Tanh() >> LSTM(5, 5)"), ".py", "'network' .*: it is Linear"),
         ({"a": 1}, ".json", "looks like none of the configurations that are understood"),
         ("{", ".json", "malformed JSON"),
         ("x = (", ".py", "it is not Python"),
-        (HUMANOID | {"env_id": "Nowhere-v7"}, ".json", "translated into what cannot be run: task.env: Gymnasium knows no"),
-        (HUMANOID | {"env_id": "some_module:Nowhere-v7"}, ".json", "no part of distes and would be run. Repeat this with --trust"),
+        (
+            HUMANOID | {"env_id": "Nowhere-v7"},
+            ".json",
+            "translated into what cannot be run: task.env: Gymnasium knows no",
+        ),
+        (
+            HUMANOID | {"env_id": "some_module:Nowhere-v7"},
+            ".json",
+            "no part of distes and would be run. Repeat this with --trust",
+        ),
     ],
 )
 def test_what_has_no_counterpart_is_refused_by_name(tmp_path: Path, content: Any, suffix: str, message: str) -> None:
@@ -216,3 +248,17 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["import_config", str(tmp_path / "wrong.json")]) == 2
     assert main(["import_config", str(tmp_path / "nothing.json")]) == 2
     assert main(["import_config", str(theirs), str(theirs), "-o", str(ours)]) == 2
+
+
+def test_a_missing_package_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(_: object) -> None:
+        raise cannot_make("Pendulum-v1", ModuleNotFoundError("No module named 'mujoco'"))
+
+    monkeypatch.setattr("distes.api.import_config.build", build)
+    (tmp_path / "theirs.yaml").write_text(RLLIB_ES)
+    assert main(["import_config", str(tmp_path / "theirs.yaml")]) == 0
+    printed = capsys.readouterr()
+    assert "warning: It was not tried. The environment 'Pendulum-v1' needs an extra" in printed.err
+    assert "population_size: 40" in printed.out
