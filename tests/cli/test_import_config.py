@@ -12,7 +12,8 @@ from distes.api.import_config import Imported, import_config
 from distes.cli import main
 from distes.cli.flags import configure, read_flags
 from distes.errors import ConfigurationError
-from tests.cli.foreign_configurations import (
+from distes.tasks.making import cannot_make
+from tests.support.foreign_configurations import (
     CLIPUP,
     GENETIC,
     HUMANOID,
@@ -247,3 +248,17 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["import_config", str(tmp_path / "wrong.json")]) == 2
     assert main(["import_config", str(tmp_path / "nothing.json")]) == 2
     assert main(["import_config", str(theirs), str(theirs), "-o", str(ours)]) == 2
+
+
+def test_a_missing_package_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(_: object) -> None:
+        raise cannot_make("Pendulum-v1", ModuleNotFoundError("No module named 'mujoco'"))
+
+    monkeypatch.setattr("distes.api.import_config.build", build)
+    (tmp_path / "theirs.yaml").write_text(RLLIB_ES)
+    assert main(["import_config", str(tmp_path / "theirs.yaml")]) == 0
+    printed = capsys.readouterr()
+    assert "warning: It was not tried. The environment 'Pendulum-v1' needs an extra" in printed.err
+    assert "population_size: 40" in printed.out

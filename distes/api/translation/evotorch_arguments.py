@@ -11,7 +11,7 @@ from typing import Any
 from distes.api.translation.environment_ids import set_environment
 from distes.api.translation.evotorch_network import set_network
 from distes.api.translation.literals import has_code, parsed, value_of
-from distes.api.translation.translated import Rule, Translation, even, number, whole
+from distes.api.translation.translated import Rule, Translation, even, mapping, number, text, whole
 from distes.errors import ConfigurationError
 
 PROBLEMS = ("GymNE", "VecGymNE")
@@ -155,6 +155,9 @@ def translate(given: dict[str, Any], source: str) -> Translation:
     if translation.refused:
         return translation
     for name in (problems[0], searches[0]):
+        if not isinstance(given[name], dict | None):
+            translation.refuse(name, given[name], "it must be a mapping of arguments")
+            return translation
         for key, value in (given[name] or {}).items():
             if key in arguments:
                 translation.refuse(key, value, "it stands twice")
@@ -202,7 +205,7 @@ def _search(translation: Translation, name: str) -> None:
     if name == "CMAES" and not translation.take("separable", False):
         translation.refuse("separable", False, "SepCMAES is separable; docs/ask_and_tell.md has the full matrix")
     if name == "PGPE":
-        method = translation.take("ranking_method", "centered")
+        method = translation.take("ranking_method", "centered", lambda value: None if value is None else text(value))
         if method in RANKINGS:
             translation.set("strategy.fitness_shaping", RANKINGS[method], translation.was("ranking_method"))
         else:
@@ -214,19 +217,19 @@ def _search(translation: Translation, name: str) -> None:
         translation.only("optimizer", (None,), "SNES has none")
         reason = "SNES begins with stdev_init, which is the radius over the root of the number of parameters"
         translation.only("radius_init", (None,), reason)
-    generations = translation.take("run", None)
+    generations = translation.take("run", None, lambda value: None if value is None else whole(value))
     if generations is not None:
-        translation.set("generations", whole(generations), translation.was("run"))
+        translation.set("generations", generations, translation.was("run"))
     translation.set("target_fitness", math.inf, "their search sets no target")
 
 
 def _optimizer(translation: Translation) -> None:
-    name = translation.take("optimizer", "clipup")
+    name = translation.take("optimizer", "clipup", text)
     if name not in OPTIMIZERS:
         translation.refuse("optimizer", name, f"it is one of {', '.join(OPTIMIZERS)}")
         return
     translation.set("strategy.optimizer", OPTIMIZERS[name], translation.was("optimizer"))
-    given = dict(translation.take("optimizer_config", None) or {})
+    given = translation.take("optimizer_config", {}, mapping)
     if "beta1" in given or "beta2" in given:
         given["betas"] = [given.pop("beta1", 0.9), given.pop("beta2", 0.999)]
     if "epsilon" in given:

@@ -38,7 +38,9 @@ def set_network(translation: Translation) -> None:
     translation.only("network_args", (None,), "they are arguments of a class")
     bounds = translation.take("initial_bounds", [-0.00001, 0.00001])
     initial = translation.was("initial_bounds")
-    if not (isinstance(bounds, list) and all(abs(one) <= NEARLY_ZERO for one in bounds)):
+    if not (
+        isinstance(bounds, list) and all(isinstance(one, float | int) and abs(one) <= NEARLY_ZERO for one in bounds)
+    ):
         translation.refuse("initial_bounds", bounds, "policies begin at zero, or as torch has it")
     try:
         network = read(given)

@@ -4,7 +4,7 @@ from typing import Any
 
 from distes.api.translation.environment_ids import atari_game, set_atari, set_environment
 from distes.api.translation.optimizers import set_optimizer
-from distes.api.translation.translated import LeftOut, Rule, Translation, even, number, whole
+from distes.api.translation.translated import LeftOut, Rule, Translation, even, number, probability, text, whole
 
 # What both read, whatever the algorithm; population_size of the genetic algorithm is another key of the file.
 EVERY = {
@@ -43,8 +43,9 @@ def translate(given: dict[str, Any], source: str) -> Translation:
         source: The library's name.
     """
     translation = Translation(source, given)
-    genetic = translation.has("num_elites") or (given.get("policy") or {}).get("type") == "GAAtariPolicy"
-    algorithm = translation.take("algo_type", "ga" if genetic else "es")
+    policy = given.get("policy")
+    genetic = translation.has("num_elites") or (isinstance(policy, dict) and policy.get("type") == "GAAtariPolicy")
+    algorithm = translation.take("algo_type", "ga" if genetic else "es", text)
     names = {"es": "OpenAIES", "ga": "DeepGA", "ns": "NSES", "nsr": "NSRES"}
     if algorithm not in names:
         translation.refuse("algo_type", algorithm, f"it is one of {', '.join(names)}")
@@ -145,12 +146,12 @@ def _mujoco_policy(translation: Translation) -> None:
 
 def _shared(translation: Translation) -> None:
     translation.apply(EVERY, {})
-    chance = translation.take("config.calc_obstat_prob", 0.0)
+    chance = translation.take("config.calc_obstat_prob", 0.0, probability)
     said = translation.was("config.calc_obstat_prob")
     translation.set("task.normalize_observations", chance != 0, said)
     if chance:
         translation.set("task.observation_fraction", chance, said)
-    chance = translation.take("config.eval_prob", 0.0)
+    chance = translation.take("config.eval_prob", 0.0, probability)
     counted = translation.values.get("strategy.population_size")
     members = counted.value if counted else 0
     said = translation.was("config.eval_prob", note=f"of {members:,} episodes")
@@ -188,7 +189,7 @@ def _fitness_shaping(translation: Translation, *, novelty: bool) -> None:
 def _novelty(translation: Translation) -> None:
     translation.apply(NOVELTY, {})
     key = "novelty_search.selection_method"
-    method = translation.take(key, "novelty_prob")
+    method = translation.take(key, "novelty_prob", text)
     if method in SELECTION:
         translation.set("strategy.selection", SELECTION[method], translation.was(key))
     else:

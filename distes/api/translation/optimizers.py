@@ -17,8 +17,8 @@ def set_optimizer(translation: Translation) -> None:
     if kind not in ("adam", "sgd"):
         translation.refuse(TYPE, kind, "it is adam or sgd")
         return
-    stepsize = translation.take(f"{ARGS}.stepsize", 0.01)
-    translation.set("strategy.learning_rate", number(stepsize), translation.was(f"{ARGS}.stepsize"))
+    stepsize = translation.take(f"{ARGS}.stepsize", 0.01, number)
+    translation.set("strategy.learning_rate", stepsize, translation.was(f"{ARGS}.stepsize"))
     if kind == "sgd":
         momentum = translation.take(f"{ARGS}.momentum", 0.9)
         said = translation.was(TYPE, f"{ARGS}.momentum", note="v = momentum v + (1 - momentum) g")

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from distes.api.translation.environment_ids import atari_game, set_atari, set_environment
-from distes.api.translation.translated import Rule, Translation, even, number, whole
+from distes.api.translation.translated import REFUSALS, Rule, Translation, even, number, probability, whole
 
 # Defaults of RLlib's last version that had them; a file says what differs.
 ES = {
@@ -79,6 +79,17 @@ MEANINGLESS = {
 PLACES = ("resources", "trial_resources", "resources_per_trial")
 
 
+def positive(value: Any) -> int:
+    """A whole number above 0.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if (found := whole(value)) < 1:
+        raise ValueError("it must be at least 1")
+    return found
+
+
 def translate(given: dict[str, Any], source: str) -> Translation:
     """Translates one experiment.
 
@@ -87,9 +98,12 @@ def translate(given: dict[str, Any], source: str) -> Translation:
         source: The library's name.
     """
     given = dict(given)
+    wrong = given.pop("config") if not isinstance(given.get("config"), dict | None) else None
     inner = dict(given.pop("config", None) or {})
     clash = sorted(inner.keys() & given.keys())
     translation = Translation(source, {**inner, **given}, opaque=("env_config",))
+    if wrong is not None:
+        translation.refuse("config", wrong, "it must be a mapping")
     for key in clash:
         translation.refuse(key, inner[key], "it stands within config and beside it")
     algorithm = str(translation.take("run", translation.take("alg", "ES")))
@@ -109,9 +123,9 @@ def translate(given: dict[str, Any], source: str) -> Translation:
         translation.leave_section(place, WHERE)
     translation.leave("action_noise_std", "their ARS never adds it")
     _normalisation(translation)
-    chance = translation.take("eval_prob")
+    chance = translation.take("eval_prob", 0.03, probability)
     said = translation.was("eval_prob", note=f"of {members:,} episodes, and at least one")
-    translation.set("eval_episodes", max(1, round(number(chance) * members)), said)
+    translation.set("eval_episodes", max(1, round(chance * members)), said)
     if "target_fitness" not in translation.values:
         translation.set("target_fitness", math.inf, "stop names no return")
     return translation
@@ -163,12 +177,15 @@ def _policy(translation: Translation) -> None:
 def _members(translation: Translation, algorithm: str) -> int:
     """Sets the number of members of ARS, and returns how many episodes a generation has."""
     if algorithm == "ES":
-        return even(translation.peek("episodes_per_batch"))
-    rollouts, used = translation.take("num_rollouts"), translation.take("rollouts_used")
+        try:
+            return even(translation.peek("episodes_per_batch"))
+        except REFUSALS:  # refused where the key is read
+            return 0
+    rollouts, used = (translation.take(key, ARS[key], positive) for key in ("num_rollouts", "rollouts_used"))
     members = even(rollouts)
     note = "theirs counts episodes, two for each direction"
     translation.set("strategy.population_size", members, translation.was("num_rollouts", note=note))
-    top = max(1, round(members / 2 * min(1.0, number(used) / number(rollouts))))
+    top = max(1, round(members / 2 * min(1.0, used / rollouts)))
     translation.set(
         "strategy.top_directions", top, translation.was("rollouts_used", note="the same share of directions")
     )

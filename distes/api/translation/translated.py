@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+REFUSALS = (ValueError, TypeError, ArithmeticError)  # what a value that cannot be read raises
 LONGEST_VALUE = 60  # characters of a value in a comment or a message
 
 
@@ -94,13 +95,24 @@ class Translation:
             self._unread[new] = self._unread.pop(old)
             self._called[new] = old
 
-    def take(self, key: str, default: Any = None) -> Any:
-        """Reads a key. Where it is missing, their library's default is taken, and comments say so."""
+    def take(self, key: str, default: Any = None, read: Callable[[Any], Any] = lambda value: value) -> Any:
+        """Reads a key. Where it is missing, their library's default is taken, and comments say so.
+
+        Args:
+            key: Their key.
+            default: Their default.
+            read: Checks or converts the value. Where it raises ValueError, the key is refused with its message, and
+                the default returned.
+        """
         given = key in self._unread and key not in self._defaults
         value = self._unread.pop(key, default)
         said = f"{self._called.get(key, key)}: {shown(value)}"
         self._was[key] = said if given else f"{self.source}'s default of {said}"
-        return value
+        try:
+            return read(value)
+        except REFUSALS as error:
+            self.refuse(key, value, f"{error}")
+            return default
 
     def was(self, *keys: str, note: str = "") -> str:
         """What keys that have been read were, as a comment."""
@@ -150,7 +162,7 @@ class Translation:
                 value = self.take(key)
                 try:
                     self.set(rule.ours, rule.convert(value), self.was(key, note=rule.note))
-                except (ValueError, TypeError, ArithmeticError) as error:
+                except REFUSALS as error:
                     self.refuse(key, value, f"{error}")
         for key, reason in meaningless.items():
             self.leave(key, reason)
@@ -204,6 +216,40 @@ def number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("it must be a number")
     return float(value) if isinstance(value, str) else value
+
+
+def text(value: Any) -> str:
+    """A text.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(value, str):
+        raise ValueError("it must be a text")
+    return value
+
+
+def probability(value: Any) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        ValueError: It is none.
+    """
+    found = number(value)
+    if not 0 <= found <= 1:
+        raise ValueError("it must be from 0 to 1")
+    return found
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """A mapping; None is an empty one.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if not isinstance(value, dict | None):
+        raise ValueError("it must be a mapping")
+    return dict(value or {})
 
 
 def _flat(given: Mapping[str, Any], opaque: tuple[str, ...], above: str = "") -> dict[str, Any]:

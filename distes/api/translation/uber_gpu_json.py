@@ -5,7 +5,7 @@ from typing import Any
 from distes.api.translation.environment_ids import capitalised, set_atari, set_environment
 from distes.api.translation.openai_json import NOISE_TABLE, episode_cutoff
 from distes.api.translation.optimizers import set_optimizer
-from distes.api.translation.translated import Rule, Translation, even, number, whole
+from distes.api.translation.translated import Rule, Translation, even, number, text, whole
 
 EVERY = {
     "population_size": Rule("strategy.population_size", even),
@@ -62,7 +62,7 @@ def translate(given: dict[str, Any], source: str) -> Translation:
 
 
 def _network(translation: Translation) -> None:
-    model = translation.take("model")
+    model = translation.take("model", "", text)
     said = translation.was("model")
     if model not in MODELS:
         translation.refuse("model", model, f"distes has {', '.join(MODELS)}")
@@ -79,7 +79,10 @@ def _power(translation: Translation, *, scheduled: bool) -> None:
         reason = "schedules over steps have no counterpart; strategy.sigma takes schedules over generations"
         translation.refuse("mutation_power", power, reason if scheduled else "DeepGA's sigma stays the same")
     elif scheduled or translation.classes["strategy"].value == "DeepGA":
-        translation.set("strategy.sigma", number(power), translation.was("mutation_power"))
+        try:
+            translation.set("strategy.sigma", number(power), translation.was("mutation_power"))
+        except ValueError as error:
+            translation.refuse("mutation_power", power, f"{error}")
 
 
 def _evolution_strategies(translation: Translation) -> None:

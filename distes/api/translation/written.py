@@ -61,4 +61,4 @@ def _plain(value: Any) -> Any:
 
 
 def _left(one: LeftOut) -> str:
-    return f"{one.key}: {shown(one.value)} ({one.reason})"
+    return f"{' '.join(one.key.split())}: {shown(one.value)} ({one.reason})"  # their key may have a line break in it

@@ -5,7 +5,7 @@ from typing import Any
 
 from distes.api.translation.environment_ids import set_environment
 from distes.api.translation.literals import Code, has_code, read
-from distes.api.translation.translated import Rule, Translation, number, whole
+from distes.api.translation.translated import Rule, Translation, number, shown, text, whole
 from distes.errors import ConfigurationError
 
 SCHEDULES = "a schedule over steps; strategy.learning_rate and strategy.sigma take schedules over generations"
@@ -86,10 +86,10 @@ def _written(key: str, value: Any) -> Any:
 
 
 def _directions(translation: Translation) -> None:
-    directions = translation.take("n_delta")
+    directions = translation.take("n_delta", 8, whole)
     note = "directions there, members here"
     translation.set("strategy.population_size", 2 * directions, translation.was("n_delta", note=note))
-    top = translation.take("n_top", None)
+    top = translation.take("n_top", None, lambda value: None if value is None else whole(value))
     if top is not None:
         most = min(top, directions)
         note = f"at most n_delta, {directions}" if most < top else ""
@@ -97,10 +97,10 @@ def _directions(translation: Translation) -> None:
 
 
 def _policy(translation: Translation) -> None:
-    name, zero = translation.take("policy", "LinearPolicy"), translation.take("zero_policy")
+    name, zero = translation.take("policy", "LinearPolicy", text), translation.take("zero_policy")
     said, initial = translation.was("policy"), translation.was("zero_policy")
     hidden = translation.take("policy_kwargs.net_arch", [] if name == "LinearPolicy" else [64, 64])
-    activation = translation.take("policy_kwargs.activation_fn", "nn.ReLU")
+    activation = translation.take("policy_kwargs.activation_fn", "nn.ReLU", text)
     if name not in ("LinearPolicy", "MlpPolicy"):
         translation.refuse("policy", name, "it is LinearPolicy or MlpPolicy")
     elif name == "LinearPolicy" or not hidden:
@@ -123,7 +123,7 @@ def _policy(translation: Translation) -> None:
 def _normalisation(translation: Translation) -> None:
     """Reads `normalize`: true, or arguments of VecNormalize, whose two switches are on where they are missing."""
     found = {key: translation.take(f"normalize.{key}") for key in NORMALIZE if translation.has(f"normalize.{key}")}
-    was = f"normalize: {', '.join(f'{key} {value}' for key, value in found.items())}"
+    was = f"normalize: {', '.join(f'{key} {shown(value)}' for key, value in found.items())}"
     if not found:
         switch = translation.take("normalize", False)
         was = translation.was("normalize")
