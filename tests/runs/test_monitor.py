@@ -383,7 +383,8 @@ def test_in_a_terminal_a_table_renews_itself_and_stays(terminal: Terminal) -> No
     for text in ("99 of 100", "99,000", "49.5s, about 0.5s left", "12.25 ± 1.50, best 20.00"):
         assert text in last
     for text in (
-        "7.00 ± 1.00 (target 475.00), in gen",
+        "7.00 ± 1.00",
+        "(target 475.00), in generation 1",
         "2,000 steps/s",
         "3, 91% busy",
         "0.012",
