@@ -11,7 +11,8 @@ from typing import Any
 from distes.api.translation.environment_ids import set_environment
 from distes.api.translation.evotorch_network import set_network
 from distes.api.translation.literals import has_code, parsed, value_of
-from distes.api.translation.translated import Rule, Translation, even, mapping, number, text, whole
+from distes.api.translation.readings import even, mapping, number, optional, text, whole
+from distes.api.translation.translated import Rule, Translation
 from distes.errors import ConfigurationError
 
 PROBLEMS = ("GymNE", "VecGymNE")
@@ -25,7 +26,7 @@ ACTORS = "where it ran: workers says it here, and the result does not depend on 
 OF_PROBLEM = {
     "env_config": Rule("task.env_kwargs"),
     "num_episodes": Rule("task.episodes_per_member", whole),
-    "episode_length": Rule("task.max_steps", lambda value: None if value is None else whole(value)),
+    "episode_length": Rule("task.max_steps", optional(whole)),
     "decrease_rewards_by": Rule("task.reward_shift", lambda value: 0.0 if value is None else number(value)),
     "action_noise_stdev": Rule("task.action_noise", lambda value: 0.0 if value is None else number(value)),
 }
@@ -43,11 +44,9 @@ MEANINGLESS = {
     "obj_index": "there is one objective",
 }
 GENERATION = {
-    "popsize": Rule("strategy.population_size", lambda value: None if value is None else even(value)),
-    "num_interactions": Rule(
-        "strategy.timesteps_per_generation", lambda value: None if value is None else whole(value)
-    ),
-    "popsize_max": Rule("strategy.max_population", lambda value: None if value is None else even(value)),
+    "popsize": Rule("strategy.population_size", optional(even)),
+    "num_interactions": Rule("strategy.timesteps_per_generation", optional(whole)),
+    "popsize_max": Rule("strategy.max_population", optional(even)),
 }
 OF_STRATEGY = {
     "PGPE": {
@@ -205,7 +204,7 @@ def _search(translation: Translation, name: str) -> None:
     if name == "CMAES" and not translation.take("separable", False):
         translation.refuse("separable", False, "SepCMAES is separable; docs/ask_and_tell.md has the full matrix")
     if name == "PGPE":
-        method = translation.take("ranking_method", "centered", lambda value: None if value is None else text(value))
+        method = translation.take("ranking_method", "centered", optional(text))
         if method in RANKINGS:
             translation.set("strategy.fitness_shaping", RANKINGS[method], translation.was("ranking_method"))
         else:
@@ -217,7 +216,7 @@ def _search(translation: Translation, name: str) -> None:
         translation.only("optimizer", (None,), "SNES has none")
         reason = "SNES begins with stdev_init, which is the radius over the root of the number of parameters"
         translation.only("radius_init", (None,), reason)
-    generations = translation.take("run", None, lambda value: None if value is None else whole(value))
+    generations = translation.take("run", None, optional(whole))
     if generations is not None:
         translation.set("generations", generations, translation.was("run"))
     translation.set("target_fitness", math.inf, "their search sets no target")

@@ -4,7 +4,8 @@ from typing import Any
 
 from distes.api.translation.environment_ids import atari_game, set_atari, set_environment
 from distes.api.translation.optimizers import set_optimizer
-from distes.api.translation.translated import LeftOut, Rule, Translation, even, number, probability, text, whole
+from distes.api.translation.readings import even, number, probability, text, whole
+from distes.api.translation.translated import LeftOut, Rule, Translation
 
 # What both read, whatever the algorithm; population_size of the genetic algorithm is another key of the file.
 EVERY = {

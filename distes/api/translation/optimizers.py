@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from distes.api.translation.translated import Translation, number
+from distes.api.translation.readings import number
+from distes.api.translation.translated import Translation
 
 TYPE, ARGS = "optimizer.type", "optimizer.args"
 

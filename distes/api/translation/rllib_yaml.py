@@ -4,7 +4,8 @@ import math
 from typing import Any
 
 from distes.api.translation.environment_ids import atari_game, set_atari, set_environment
-from distes.api.translation.translated import REFUSALS, Rule, Translation, even, number, probability, whole
+from distes.api.translation.readings import even, number, probability, whole
+from distes.api.translation.translated import REFUSALS, Rule, Translation
 
 # Defaults of RLlib's last version that had them; a file says what differs.
 ES = {

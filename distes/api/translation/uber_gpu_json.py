@@ -5,7 +5,8 @@ from typing import Any
 from distes.api.translation.environment_ids import capitalised, set_atari, set_environment
 from distes.api.translation.openai_json import NOISE_TABLE, episode_cutoff
 from distes.api.translation.optimizers import set_optimizer
-from distes.api.translation.translated import Rule, Translation, even, number, text, whole
+from distes.api.translation.readings import even, number, text, whole
+from distes.api.translation.translated import Rule, Translation
 
 EVERY = {
     "population_size": Rule("strategy.population_size", even),

@@ -5,7 +5,8 @@ from typing import Any
 
 from distes.api.translation.environment_ids import set_environment
 from distes.api.translation.literals import Code, has_code, read
-from distes.api.translation.translated import Rule, Translation, number, shown, text, whole
+from distes.api.translation.readings import number, optional, text, whole
+from distes.api.translation.translated import Rule, Translation, shown
 from distes.errors import ConfigurationError
 
 SCHEDULES = "a schedule over steps; strategy.learning_rate and strategy.sigma take schedules over generations"
@@ -89,7 +90,7 @@ def _directions(translation: Translation) -> None:
     directions = translation.take("n_delta", 8, whole)
     note = "directions there, members here"
     translation.set("strategy.population_size", 2 * directions, translation.was("n_delta", note=note))
-    top = translation.take("n_top", None, lambda value: None if value is None else whole(value))
+    top = translation.take("n_top", None, optional(whole))
     if top is not None:
         most = min(top, directions)
         note = f"at most n_delta, {directions}" if most < top else ""
