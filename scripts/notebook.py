@@ -31,7 +31,10 @@ def main() -> None:
         for output in cell.get("outputs", ()):
             text = output.get("data", {}).get("text/plain", "")
             output.get("data", {}).update({"text/plain": re.sub(r" at 0x[0-9a-f]+", "", text)} if text else {})
-    notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    notebook.metadata = {
+        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+        "language_info": {"name": "python", "pygments_lexer": "ipython3"},  # which knows commands of the shell
+    }
     nbformat.write(notebook, out)
     print(f"Wrote {out}.")
 

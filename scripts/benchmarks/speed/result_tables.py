@@ -35,8 +35,24 @@ def virtual_batch_norm(figures: list[dict[str, Any]]) -> Shown:
     return [*head, f"ratio over {figures[0]['decisions']:,} decisions"], rows
 
 
+def integrators(figures: list[dict[str, Any]]) -> Shown:
+    """A cheaper integrator beside the model's own."""
+    rows = [
+        [
+            row["env"],
+            f"{row['exact']:,.0f}",
+            f"{row['implicitfast']:,.0f}",
+            f"{row['ratio']:.1f}",
+            f"{row['order']:.2f}",
+        ]
+        for row in figures
+    ]
+    return ["task", "us a step with RK4", "with implicitfast", "ratio", "rank correlation of members' returns"], rows
+
+
 SPEED: dict[str, tuple[tuple[str, ...], Any]] = {
     **{name: ((name,), ratios(name)) for name in ("rollouts", "physics", "envs", "forward", "gradient")},
     "noise_memory": (("noise_memory",), noise_memory),
+    "integrators": (("integrators",), integrators),
     "virtual_batch_norm_speed": (("virtual_batch_norm_speed",), virtual_batch_norm),
 }
