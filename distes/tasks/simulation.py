@@ -153,9 +153,8 @@ class VectorEnvSimulation(Simulation):
         self._mode = str(getattr(mode, "name", mode))
         self.starts_anew = self._mode not in ("DISABLED", "NEXT_STEP")
         self._takes_list, self._took_list, self._numpy = True, False, False
-        self._fresh: Mapping[
-            str, Any
-        ] = {}  # the info of rows that were reset in the last step, merged with the others'
+        # The info of rows that were reset in the last step, merged with the others'.
+        self._fresh: Mapping[str, Any] = {}
 
     @property
     def mask_info(self) -> Mapping[str, Any]:
@@ -192,10 +191,8 @@ class VectorEnvSimulation(Simulation):
         given = self.env.step(actions.numpy() if self._numpy else actions)
         observation, reward_R, terminated_R, truncated_R, *rest = given
         info = rest[0] if rest else {}
-        self.info, self._fresh = (
-            {key: _first_rows(value, self._rows, self.most_rows) for key, value in info.items()},
-            {},
-        )
+        self.info = {key: _first_rows(value, self._rows, self.most_rows) for key, value in info.items()}
+        self._fresh = {}
         if self._mode == "DISABLED" and self._numpy and (ended_R := np.logical_or(terminated_R, truncated_R)).any():
             # Gymnasium's own refuse to step a row that is over, and forget in a reset that it was
             terminated_R, truncated_R = terminated_R.copy(), truncated_R.copy()
