@@ -5,8 +5,10 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -118,12 +120,17 @@ def test_a_loop_of_one_s_own_finds_the_top_of_a_sphere() -> None:
         pytest.param("docs/python.md", "tune.Tuner", "ray.tune", marks=pytest.mark.slow),
     ],
 )
-def test_training_from_python_works_as_shown(page: str, what: str, package: str, tmp_path: Path) -> None:
+def test_training_from_python_works_as_shown(
+    page: str, what: str, package: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     pytest.importorskip(package, exc_type=ImportError)
+    # Ray, which Tune starts, looks for a cluster in its folder, and would wait for one that another test has ended
+    rays = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))  # short, since sockets lie in it
+    request.addfinalizer(lambda: shutil.rmtree(rays, ignore_errors=True))
     done = subprocess.run(
         [sys.executable, "-c", program(page, what)],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_TMPDIR": str(rays)},
         capture_output=True,
         text=True,
         timeout=580,
