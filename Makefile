@@ -37,11 +37,11 @@ run: $(RUN_READY)  ## train CartPole-v1 on this machine; ARGS="--config configs/
 	@echo $(strip "Running scripts/launch.py" $(ARGS))
 	@$(BIN)/python scripts/launch.py $(ARGS)
 
-test: $(DEV_READY)  ## test every promise once, in about five minutes; ARGS="-k noise" for some of it
+test: $(DEV_READY)  ## test every promise once, in about ten minutes; ARGS="-k noise" for some of it
 	@echo "Running the tests that are not slow; make test-all runs all"
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-test-all: $(DEV_READY)  ## run all tests, in about twenty minutes; ARGS="-m slow" for those that `make test` leaves out
+test-all: $(DEV_READY)  ## run all tests, in about forty minutes; ARGS="-m slow" for those that `make test` leaves out
 	@echo "Running all tests"
 	@$(BIN)/python -m pytest $(ARGS)
 
