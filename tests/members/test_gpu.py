@@ -28,6 +28,7 @@ from distes.pools.chunks import Chunk
 from distes.pools.device import visible_gpus
 from distes.pools.serial import SerialPool
 from distes.pools.worker import Worker
+from distes.population import Transform
 from distes.tasks.base import Outcome, Request, Task
 from tests.support.policies import OF_KNOWN_LAYERS
 from tests.support.small import ROOT, Parts, evaluate, gaussian_members, parts, population
@@ -152,6 +153,34 @@ def test_more_members_than_a_grid_has_rows_of_blocks(name: str, make: Any, count
     who = [0, 1, count // 2, 65_534, count - 1]
     got, expected = (answers(name, make, count, device, who) for device in ("cuda", "cpu"))
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("sigma", ["a number", "a vector", "a transform"])
+@pytest.mark.parametrize("make", [Dense, LowRank])
+def test_choosing_members_waits_for_nothing(make: Any, sigma: str) -> None:
+    """Not once they have been chosen before: the noise is there, and so is page-locked memory."""
+    if make is LowRank and sigma != "a number":
+        pytest.skip("LowRank takes one sigma")
+    torch.manual_seed(0)
+    module = MLP(17, 6)
+    layout, noise = Layout(module), NoiseTable(size=2**19, seed=41)
+    forward, perturbation = population_forward(module, layout, (17,)).to("cuda"), make(noise, layout)
+    centre_P = torch.from_numpy(layout.flatten(module)).cuda()
+    scale: Any = 0.1 if sigma != "a vector" else np.full(layout.size, 0.1, np.float32)
+    basis_KP = np.random.default_rng(0).standard_normal((3, layout.size)).astype(np.float32)
+    transform = Transform(0.7, basis_KP, np.eye(3)) if sigma == "a transform" else None
+    members = gaussian_members(
+        forward, perturbation, centre_P, scale, np.arange(300), np.resize([1, -1], 300), "cuda", transform
+    )
+    members.select(np.arange(200))
+    members.select(np.arange(100, 300))
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        members.select(np.arange(200))
+        members.select(np.arange(50, 150))
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 def test_an_asynchronous_error_is_the_gpu_s_and_no_member_s() -> None:
