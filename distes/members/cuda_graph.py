@@ -159,7 +159,7 @@ class CudaGraphs:
 
     def _without_graph(self, key: Key, inputs: tuple[Tensor, ...], width: int | None) -> Any:
         """Runs the function, and records it if it has been called often enough."""
-        seen = self._seen[key] = self._seen.pop(key, None) or _Seen()
+        seen = self._seen[key] = self._seen.pop(key, _Seen())
         seen.calls += 1
         if len(self._seen) > 4 * KEPT:
             self._seen.popitem(last=False)

@@ -131,7 +131,7 @@ class GaussianRows:
 def members_at_a_time(device: torch.device, parameters: int) -> int:
     """Returns how many members with a scale per parameter are written at a time.
 
-    On a CPU their scales are to stay in the caches; on a GPU, where each call costs a launch, they take `BLOCK` numbers.
+    On a CPU their scales stay in the caches; on a GPU, where each call costs a launch, they take `BLOCK` numbers.
 
     Args:
         device: Where they are written.
