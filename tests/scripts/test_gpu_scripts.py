@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import multiprocessing
 import os
 import re
 import shlex
@@ -15,9 +16,17 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.support.small import ROOT
+from distes.errors import ClusterError, EvaluationError
+from distes.members.members import Members
+from distes.policies.linear import Linear
+from distes.pools.base import Interrupted
+from distes.pools.serial import SerialPool
+from distes.tasks.base import MemberError, Outcome, Request
+from distes.tasks.functions import Function
+from tests.support.small import ROOT, evaluate, parts, population, sphere
 
 SCRIPTS = ROOT / "scripts" / "gpu"
 # What the plainest machine lacks.
@@ -180,6 +189,83 @@ class TestOneStep:
         monkeypatch.setattr(sys, "argv", argv)
         assert script.main() == 0
         assert outcomes(json.loads(report.read_text())) == {"machine": "skipped", "forward": "skipped"}
+
+
+@pytest.mark.slow
+def test_humanoid_in_a_limited_time_leaves_a_policy_a_curve_and_a_score_and_can_go_on(tmp_path: Path) -> None:
+    pytest.importorskip("mujoco")
+    tiny = ["--strategy.population_size", "16", "--strategy.top_directions", "8", "--generations", "2"]
+    command = [sys.executable, str(SCRIPTS / "humanoid.py"), "left", "--minutes", "2", "--workers", "2"]
+    environment = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+    for generations in (2, 3):
+        more = [*tiny[:-1], "2"] if generations == 2 else ["--generations", "3"]
+        done = subprocess.run(
+            [*command, *more], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=250
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        report = json.loads((tmp_path / "left" / "score.json").read_text())
+        assert report["generation"] == generations and report["ended_by"] == "generations"
+        assert report["score"]["episodes"] == 100 and 50 < report["score"]["mean"] < 1000
+        assert report["score"]["standard_error"] > 0
+        rows = (tmp_path / "left" / "curve.csv").read_text().splitlines()
+        assert rows[0].startswith("generation,timesteps,seconds") and len(rows) == 1 + generations
+        assert (tmp_path / "left" / "curve.png").stat().st_size > 1000 or report["notes"]
+    assert "2 worker processes" in done.stdout
+
+
+def test_humanoid_on_a_gpu_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPTS / "humanoid.py"), "left", "--physics", "warp"]
+    environment = {**os.environ, "PYTHONPATH": "", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and not (tmp_path / "left").exists()
+    assert done.stderr.startswith("error: ") and done.stderr.rstrip().endswith("use --physics mujoco.")
+
+
+class TestProcesses:
+    """Workers without Ray, as `humanoid.py` has them."""
+
+    def test_give_the_bits_of_the_serial_pool(self) -> None:
+        processes, made = module("processes"), sphere(3)
+        asked = population(made.strategy(population_size=40), eval_seeds_E=np.arange(5, dtype=np.uint64))
+        pool = processes.Processes(made.experiment, 2, pairs_per_chunk=2)
+        try:
+            assert pool.status().alive == 2
+            with pytest.raises(Interrupted):
+                pool.evaluate(asked, lambda: True)
+            for _ in range(2):
+                got = evaluate(pool, asked)
+                expected = evaluate(SerialPool(made.experiment, pairs_per_chunk=2), asked)
+                np.testing.assert_array_equal(got.fitness_N2, expected.fitness_N2)
+                np.testing.assert_array_equal(got.eval_fitness_E, expected.eval_fitness_E)
+        finally:
+            pool.close()
+        assert not multiprocessing.active_children()
+
+    def test_pass_on_what_a_worker_raises_and_notice_one_that_dies(self) -> None:
+        processes, made = module("processes"), parts(Bad(), Linear(1, 3, bias=False))
+        asked = made.strategy(population_size=8).ask()
+        for way, kind, sentence in (("raise", EvaluationError, "on purpose"), ("die", ClusterError, "has died")):
+            made.task.way = way  # type: ignore[attr-defined]
+            pool = processes.Processes(made.experiment, 2, pairs_per_chunk=2)
+            try:
+                with pytest.raises(kind, match=sentence):
+                    pool.evaluate(asked, lambda: False)
+            finally:
+                pool.close()
+
+
+class Bad(Function):
+    """Raises, or ends its process."""
+
+    way = ""
+
+    def __init__(self) -> None:
+        super().__init__("sphere", dimension=3)
+
+    def evaluate(self, members: Members, request: Request) -> Outcome:
+        if self.way == "die":
+            os._exit(3)
+        raise MemberError(0, "on purpose")
 
 
 def wheel(folder: Path, name: str, files: dict[str, bytes], requires: str = "") -> None:

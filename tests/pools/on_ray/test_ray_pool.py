@@ -180,7 +180,9 @@ def test_each_gpu_has_a_chunk_to_begin_with(monkeypatch: pytest.MonkeyPatch, wor
         say=said.append,
     )
     sent, send = list[list[int]](), pool._calls.send
-    monkeypatch.setattr(pool._calls, "send", lambda calls: sent.append([one.worker for one, *_ in calls]) or send(calls))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(
+        pool._calls, "send", lambda calls: sent.append([one.worker for one, *_ in calls]) or send(calls)
+    )  # type: ignore[func-returns-value]
     try:
         evaluate(pool, made.strategy(population_size=8 * workers).ask())
         gpus = Counter(pool._workers.places[worker].gpu for worker in sent[0])
