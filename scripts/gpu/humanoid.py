@@ -17,6 +17,7 @@ import argparse
 import csv
 import importlib.util
 import inspect
+import itertools
 import json
 import multiprocessing
 import os
@@ -115,7 +116,7 @@ def returns_of(run: Path, seeds: range, until: float) -> list[float]:
 def score(run: Path, workers: int, started_cuda: bool, seconds: float) -> dict[str, Any]:
     """Mean and standard error of the best policy's returns, on all cores."""
     cuts, until = [round(EPISODES * part / workers) for part in range(workers + 1)], time.time() + seconds
-    parts = [range(start, stop) for start, stop in zip(cuts, cuts[1:], strict=False) if stop > start]
+    parts = [range(start, stop) for start, stop in itertools.pairwise(cuts) if stop > start]
     with multiprocessing.get_context("spawn" if started_cuda else "fork").Pool(len(parts)) as pool:
         values = [one for part in pool.starmap(returns_of, [(run, seeds, until) for seeds in parts]) for one in part]
     mean = sum(values) / len(values)

@@ -16,12 +16,15 @@ from step import Case, Figures, note, seconds_of, wait
 from torch import Tensor
 
 from distes.members.cuda_graph import SYNCHRONISES, WARM_UP, CudaGraphs
+from distes.members.forward import LAUNCH_BOUND
 from distes.members.members import Forward
 from distes.noise import sum_cpu, sum_gpu
 from distes.noise.table import NoiseTable
 from distes.noise.weighted_sum import weighted_sum
 from distes.policies.mlp import MLP
 from distes.tasks.base import Request
+
+WORTH_RECORDING = 1.1  # times as fast as a graph: then it is worth recording
 
 
 def machine(case: Case) -> Figures:
@@ -65,7 +68,11 @@ def products(case: Case) -> Figures:
     for count in case.size((64, 512, 2048, 8192, 32_768), (4,)):
         made = forward_of("mlp", "dense", device)
         members_of(made, count, device).select(np.arange(count))
-        note(figures, f"{count * len(made[2]):,} floats of rows", _ways(made[0], count, 17, case, device))
+        took = _ways(made[0], count, 17, case, device)
+        note(figures, f"{count * len(made[2]):,} floats of rows", took)
+        if took["launched"] > WORTH_RECORDING * took["recorded"]:
+            figures["launch_bound_floats"] = count * len(made[2])
+    print(f"a graph is worth it up to {figures.get('launch_bound_floats', 0):,} floats; LAUNCH_BOUND: {LAUNCH_BOUND:,}")
     return figures
 
 
@@ -83,8 +90,13 @@ def _ways(forward: Forward, count: int, inputs: int, case: Case, device: torch.d
     captured = CudaGraphs(forward, lambda: forward.storage, after=WARM_UP)
     with torch.inference_mode():
         took = {"launched": seconds_of(lambda: forward(x_BK), case, device)}
-        for _ in range(WARM_UP + 2):
+        for _ in range(WARM_UP):
             captured(x_BK)
+        wait(device)
+        started = time.perf_counter()
+        captured(x_BK)
+        wait(device)
+        took["recording"] = time.perf_counter() - started
         took["recorded"] = seconds_of(lambda: captured(x_BK), case, device)
     return took
 

@@ -1,4 +1,4 @@
-"""How a population is cut for GPUs: by the experiment alone, and so that neither one GPU nor eight have much to lose."""
+"""How a population is cut for GPUs: by the experiment alone, and so that neither one GPU nor eight lose much."""
 
 import math
 

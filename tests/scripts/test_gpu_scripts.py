@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from distes.errors import ClusterError, EvaluationError
 from distes.members.members import Members
@@ -32,6 +33,7 @@ SCRIPTS = ROOT / "scripts" / "gpu"
 # What the plainest machine lacks.
 EXTRAS = (
     "warp",
+    "mujoco_warp",
     "gymnasium",
     "mujoco",
     "jsonargparse",
@@ -60,11 +62,27 @@ def module(name: str) -> types.ModuleType:
 
 def check(folder: Path, *flags: str, path: Path | None = None) -> "tuple[subprocess.CompletedProcess[str], Any]":
     """Runs it from elsewhere, as one file of a repository that is not installed."""
-    report = folder / "report.json"
     environment = {**os.environ, "PYTHONPATH": "" if path is None else str(path), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(SCRIPTS / "check.py"), "--device", "cpu", "--tiny", "--json", str(report), *flags]
+    command = [sys.executable, str(SCRIPTS / "check.py"), "left", *flags]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=250)
-    return done, json.loads(report.read_text())
+    return done, json.loads((folder / "left" / "check.json").read_text())
+
+
+TRIAL = ("--device", "cpu", "--tiny")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here is a GPU")
+@pytest.mark.slow
+def test_without_a_gpu_it_runs_through_and_says_so(tmp_path: Path) -> None:
+    done, report = check(tmp_path, "--tiny")
+    assert done.returncode == 0, done.stdout
+    assert report["device"] == "no GPU"
+    done_steps = {name for name, outcome in outcomes(report).items() if outcome == "ok"}
+    assert done_steps == {"machine", "cores"}
+    assert {s["figures"]["reason"] for s in report["steps"] if s["outcome"] == "skipped"} == {"no GPU"}
+    assert [step["name"] for step in report["steps"]] == [step.name for step in module("steps").STEPS]
+    table = (tmp_path / "left" / "check.md").read_text()
+    assert "| essentials | skipped |  | no GPU |" in table and "| cores | humanoid, implicitfast, " in table
 
 
 def outcomes(report: Any) -> dict[str, str]:
@@ -83,12 +101,11 @@ def bare(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_runs_from_end_to_end(tmp_path: Path) -> None:
-    steps = ["machine", "batches", "products", "syncs", "forward", "training"]
-    done, report = check(tmp_path, "--only", *steps, "physics")
+    steps = ["machine", "batches", "products", "syncs", "forward", "training", "chunks"]
+    done, report = check(tmp_path, *TRIAL, "--only", *steps)
     assert done.returncode == 0, done.stdout
-    assert outcomes(report) == {**dict.fromkeys(steps, "ok"), "physics": "skipped"}
+    assert outcomes(report) == dict.fromkeys(steps, "ok")
     assert report["device"] == "cpu" and report["tiny"] and "torch" in report["versions"]
-    assert report["steps"][-1]["figures"]["reason"].startswith("needs warp")
     *_, training, _ = report["steps"]
     assert training["figures"]["first"]["sha256"] == training["figures"]["cpu"]["sha256"]
     second = re.compile(r"^ +2 +[\d,]+ ", re.MULTILINE)  # the terminal's line of generation 2
@@ -97,14 +114,16 @@ def test_runs_from_end_to_end(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_plain_machine_skips_what_needs_more_and_says_what(tmp_path: Path, bare: Path) -> None:
-    done, report = check(tmp_path, "--only", "essentials", "tests", "syncs", "gradient", "training", path=bare)
+    steps = ["essentials", "tests", "syncs", "gradient", "training", "physics"]
+    done, report = check(tmp_path, *TRIAL, "--only", *steps, path=bare)
     assert done.returncode == 0, done.stdout
     assert outcomes(report) == {
         **dict.fromkeys(["essentials", "gradient"], "ok"),
-        **dict.fromkeys(["tests", "syncs", "training"], "skipped"),
+        **dict.fromkeys(["tests", "syncs", "training", "physics"], "skipped"),
     }
     reasons = {step["name"]: step["figures"].get("reason") for step in report["steps"]}
     assert reasons["syncs"] == "needs gymnasium"
+    assert reasons["physics"] == "needs warp, mujoco_warp, mujoco, gymnasium"
     assert reasons["training"] == "needs gymnasium, jsonargparse, rich, safetensors, tensorboard, yaml"
     assert "== syncs: skipped: needs gymnasium\n" in done.stdout
 
@@ -184,11 +203,11 @@ class TestOneStep:
     def test_the_budget_is_for_all(
         self, script: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        report = tmp_path / "report.json"
-        argv = ["check.py", "--device", "cpu", "--budget", "1", "--only", "machine", "forward", "--json", str(report)]
+        argv = ["check.py", str(tmp_path), "--device", "cpu", "--budget", "1", "--only", "machine", "forward"]
         monkeypatch.setattr(sys, "argv", argv)
         assert script.main() == 0
-        assert outcomes(json.loads(report.read_text())) == {"machine": "skipped", "forward": "skipped"}
+        report = json.loads((tmp_path / "check.json").read_text())
+        assert outcomes(report) == {"machine": "skipped", "forward": "skipped"}
 
 
 @pytest.mark.slow
@@ -277,9 +296,11 @@ def wheel(folder: Path, name: str, files: dict[str, bytes], requires: str = "") 
 
 def test_what_is_packed_is_unpacked_by_the_commands_that_are_printed(tmp_path: Path) -> None:
     wheels, there = tmp_path / "wheels", tmp_path / "a repository"
-    for folder in (wheels, there / "scripts" / "gpu", tmp_path / "kernels" / "sm90"):
+    for folder in (wheels, there / "scripts" / "gpu", tmp_path / "kernels" / "sm90", tmp_path / "more" / "sm90"):
         folder.mkdir(parents=True)
     (tmp_path / "kernels" / "sm90" / "step.cubin").write_bytes(b"compiled")
+    (tmp_path / "more" / "sm90" / "step.cubin").write_bytes(b"compiled")  # once is enough
+    (there / "scripts" / "gpu" / "humanoid.py").write_text("import sys\nprint('humanoid', sys.argv[1:])\n")
     noise = os.urandom(150_000)
     needs = "Requires-Dist: numpy>=2\nRequires-Dist: lonely\nRequires-Dist: more; extra == 'all'\n"
     wheel(
@@ -295,7 +316,11 @@ def test_what_is_packed_is_unpacked_by_the_commands_that_are_printed(tmp_path: P
     )
     command = [sys.executable, str(SCRIPTS / "pack.py"), "parts of it", "--wheels", str(wheels), "--part", "0.06"]
     packed = subprocess.run(
-        [*command, "--kernels", str(tmp_path / "kernels")], cwd=there, capture_output=True, text=True, timeout=100
+        [*command, "--kernels", str(tmp_path / "kernels"), str(tmp_path / "more")],
+        cwd=there,
+        capture_output=True,
+        text=True,
+        timeout=100,
     )
     assert packed.returncode == 0, packed.stderr
     assert "the wheels require besides: lonely\n" in packed.stdout
@@ -307,8 +332,9 @@ def test_what_is_packed_is_unpacked_by_the_commands_that_are_printed(tmp_path: P
         done = subprocess.run(["bash", "-c", script], cwd=there, capture_output=True, text=True, timeout=100)
         assert done.returncode == 0, done.stderr
         assert f"{site}/distes-carry.tar.xz: OK\n" in done.stdout
-        assert "7 compiled ['--json', 'check.json']\n" in done.stdout
-        assert done.stdout.splitlines()[-1] == "['__init__.py']"  # neither tests nor the compiler for processors
+        assert "7 compiled ['check']\n" in done.stdout
+        # Neither tests nor the compiler for processors; and the run after it.
+        assert done.stdout.splitlines()[-2:] == ["['__init__.py']", "humanoid ['./humanoid', '--minutes', '9']"]
         parts[1].write_bytes(os.urandom(60_000))  # one that was damaged on its way
         done = subprocess.run(["bash", "-c", script], cwd=there, capture_output=True, text=True, timeout=100)
         assert done.returncode == 1 and "FAILED" in done.stdout and "compiled" not in done.stdout
