@@ -133,6 +133,23 @@ def script() -> types.ModuleType:
     return module("check")
 
 
+@pytest.mark.slow
+def test_benchmarks_for_a_gpu_are_skipped_without_one_and_can_be_tried(tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPTS / "figures.py"), str(tmp_path)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    names = [one.name for one in module("figures").BENCHMARKS]
+    assert json.loads((tmp_path / "figures.json").read_text()) == dict.fromkeys(names, "skipped: no GPU")
+    tried = [*command, "--tiny", "--only", "rollouts", "mjx"]
+    done = subprocess.run(tried, env=environment, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stdout
+    ended = json.loads((tmp_path / "figures.json").read_text())
+    assert ended["rollouts"] == "ok" and json.loads((tmp_path / "rollouts.json").read_text())["figures"]["rows"]
+    if importlib.util.find_spec("jax") is None:
+        assert ended["mjx"] == "skipped: something is missing" and "needs jax" in (tmp_path / "mjx.txt").read_text()
+
+
 def test_kernels_need_warp_and_say_so(tmp_path: Path, bare: Path) -> None:
     command = [sys.executable, str(SCRIPTS / "kernels.py"), "kernels"]
     environment = {**os.environ, "PYTHONPATH": str(bare)}
