@@ -16,7 +16,7 @@ from torch import Tensor
 
 from distes.cli import main
 from distes.errors import DistesWarning, EvaluationError
-from distes.members.cuda_graph import WARM_UP, CudaGraphs
+from distes.members.cuda_graph import WARM_UP, WIDTHS, CudaGraphs
 from distes.members.members import Members, population_forward
 from distes.noise.table import NoiseTable
 from distes.perturbations.dense import Dense
@@ -207,6 +207,29 @@ class TestCaptured:
                 x = torch.randn(1000, 17, device=CUDA)
                 assert torch.equal(captured(x), layers(x))
         assert len(captured._graphs) == 1
+
+    @pytest.mark.parametrize("make", [Dense, LowRank])
+    def test_fewer_and_fewer_members_run_by_few_graphs(self, make: Any) -> None:
+        torch.manual_seed(0)
+        module = MLP(17, 6)
+        layout, noise = Layout(module), NoiseTable(size=2**19, seed=41)
+        forwards = {name: population_forward(module, layout, (17,)).to(name) for name in ("cuda", "cpu")}
+        forwards["cuda"]._graphs = forwards["cuda"].graphs(after=WARM_UP)
+        centre_P, signs_B = layout.flatten(module), np.resize([1, -1], 100)
+        members = {
+            name: gaussian_members(forward, make(noise, layout), centre_P, 0.1, np.arange(100), signs_B, name)
+            for name, forward in forwards.items()
+        }
+        x_BK = torch.randn(100, 1, 17)
+        with torch.inference_mode():
+            for count in range(100, 0, -1):
+                got = {}
+                for name, chosen in members.items():
+                    chosen.select(np.arange(100 - count, 100))
+                    got[name] = chosen(x_BK[100 - count :].to(name)).cpu()
+                torch.testing.assert_close(got["cuda"], got["cpu"], rtol=1e-4, atol=1e-4)
+        captured = forwards["cuda"]._graphs
+        assert captured is not None and 0 < len(captured._graphs) <= WIDTHS
 
     def test_state_weights_and_moves(self) -> None:
         state, bound = torch.zeros(3, device=CUDA), [torch.tensor(2.0, device=CUDA)]
