@@ -103,7 +103,7 @@ class Forward:
         self.tenant: object = None
         self._centre: tuple[Tensor, ...] = ()
         self._graphs: CudaGraphs | None = None  # on a GPU; see `run`
-        self._small, self._bound = False, 0
+        self._small, self._members = False, 0  # the latter: that are bound, with rows that are computed for nobody
         self._moves = 0  # how often `storage` may have changed
         if replaced is not None:
             self._call, self._layers = replaced
@@ -204,7 +204,7 @@ class Forward:
             statistics_BS: What `measured` returned for these members; needed if `statistics` is not empty.
         """
         self._centre = () if centre_P is None else (centre_P,)
-        self._small, self._bound = rows_BQ.numel() < LAUNCH_BOUND, len(rows_BQ)
+        self._small, self._members = rows_BQ.numel() < LAUNCH_BOUND, len(rows_BQ)
         self._moves += 1
         if not self.materialises:
             weights = MemberWeights(rows_BQ, row_layout, centre_P, statistics_BS, keeps_axes=self.keeps_axes)
@@ -284,7 +284,7 @@ class Forward:
         On a GPU small populations run as a recorded graph; its next run overwrites the output.
         """
         if self._graphs is not None and self._small:
-            return self._graphs(x_BK, *state, width=self._bound)
+            return self._graphs(x_BK, *state, width=self._members)
         return self(x_BK, *state)
 
     def __call__(self, x_BK: Tensor, *state: Tensor) -> Any:

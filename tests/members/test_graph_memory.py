@@ -109,7 +109,7 @@ def test_few_graphs_serve_all_numbers_of_members(name: str, make: Make) -> None:
 
     counts = list(range(most, 0, -1))
     got = {count: [answers(count, captured) for _ in range(2)] for count in counts}
-    assert 0 < graphs.graphs <= WIDTHS and graphs.replays > 0 and forward._bound == 3
+    assert 0 < graphs.graphs <= WIDTHS and graphs.replays > 0 and forward._members == 3
     for count in counts:
         expected = answers(count, None)
         for one in got[count]:  # a matrix product's last bits depend on its number of rows
