@@ -9,6 +9,7 @@ says so; `--tiny` tries them out on the processor, with sizes that say nothing. 
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
@@ -33,6 +34,7 @@ class Benchmark:
         usual: Its arguments.
         tiny: Its arguments on the processor.
         seconds: At most.
+        needs: Modules beside distes' own.
     """
 
     name: str
@@ -40,15 +42,17 @@ class Benchmark:
     usual: Sequence[str]
     tiny: Sequence[str]
     seconds: float
+    needs: Sequence[str] = ()
 
 
 BENCHMARKS = (
     Benchmark(
-        "warp",
-        SPEED / "warp.py",
+        "physics",
+        SPEED / "gpu_physics.py",
         ["--integrator", "none", "implicitfast"],
         ["--device", "cpu", "--worlds", "2", "--steps", "2", "--seconds", "0.1", "--env", "HalfCheetah-v5"],
         240,
+        ("warp", "mujoco_warp"),
     ),
     Benchmark(
         "rollouts",
@@ -111,6 +115,8 @@ def main() -> int:
             ended[one.name] = "skipped: no GPU"
         elif not one.script.exists():
             ended[one.name] = "skipped: this distes does not have it"
+        elif missing := [name for name in one.needs if importlib.util.find_spec(name) is None]:
+            ended[one.name] = f"skipped: needs {', '.join(missing)}"
         elif left < LEAST:
             ended[one.name] = "skipped: the budget is spent"
         else:

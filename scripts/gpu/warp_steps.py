@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FRAME_SKIP = 5  # of Humanoid-v5 and HalfCheetah-v5
 CONTACTS, CONSTRAINTS = 24, 48  # per world; enough for both, fallen over, too
-BENCHMARK = Path(__file__).resolve().parents[1] / "benchmarks" / "speed" / "warp.py"
+BENCHMARK = Path(__file__).resolve().parents[1] / "benchmarks" / "speed" / "gpu_physics.py"
 INTEGRATORS = ("as it is", "implicitfast")
 MODELS = ("humanoid", "half_cheetah")
 
@@ -97,7 +97,7 @@ def on_cores(case: "Case") -> dict[str, Any]:
 
 
 def tasks(case: "Case") -> dict[str, Any]:
-    """What `scripts/benchmarks/speed/warp.py` measures: whole environment steps, by the number of worlds."""
+    """What `scripts/benchmarks/speed/gpu_physics.py` measures: whole environment steps, by the number of worlds."""
     from step import Skip
 
     if not BENCHMARK.exists():
