@@ -163,14 +163,14 @@ class CudaGraphs:
         seen.calls += 1
         if len(self._seen) > 4 * KEPT:
             self._seen.popitem(last=False)
-        if width is not None and not seen.memory:
+        if width is not None and width != len(inputs[0]) and not seen.memory:
             seen.memory = _fixed(inputs, width)
         if seen.calls <= self._after - WARM_UP:
             return self._run(inputs, width, seen.memory)
         if seen.calls <= self._after:
             with _aside(inputs[0]):
                 return self._run(inputs, width, seen.memory)
-        output, graph = self._run_and_record(_filled(seen.memory or _fixed(inputs), inputs))
+        output, graph = self._run_and_record(_filled(seen.memory or _fixed(inputs, width), inputs))
         if graph is not None:
             self._graphs[key], seen.memory = graph, ()
             if len(self._graphs) > KEPT:

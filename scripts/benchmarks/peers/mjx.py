@@ -4,9 +4,9 @@
     python scripts/benchmarks/peers/mjx.py [--env humanoid ant half_cheetah] [--worlds 1024 8192] [--json FILE]
 
 Needs mujoco-mjx, jax and gymnasium, and nothing of distes: start it with a Python that has them. It simulates what
-`scripts/benchmarks/speed/gpu_physics.py` does: Gymnasium's models with their number of substeps, with Newton's solver in place
-of PGS, which MJX lacks as well. A step has controls that differ from world to world; all steps are one compiled loop.
-JAX takes a minute or more to compile a model. Where a package is missing: a sentence, and exit code 2.
+`scripts/benchmarks/speed/gpu_physics.py` does: Gymnasium's models with their number of substeps, with Newton's solver
+in place of PGS, which MJX lacks as well. A step has controls that differ from world to world; all steps are one
+compiled loop. JAX takes a minute or more to compile a model. Where a package is missing: a sentence, and exit code 2.
 """
 
 import importlib.util
