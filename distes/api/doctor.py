@@ -62,7 +62,7 @@ def examine() -> Iterator[Finding]:
             yield Finding(name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             yield Finding(name, f"not installed: pip install {name}", "fault")
-    yield _gpu()
+    yield from _gpus()
     yield from _machine()
     yield _display()
     for extra, modules in EXTRAS.items():
@@ -75,18 +75,38 @@ def examine() -> Iterator[Finding]:
     yield _self_test()
 
 
-def _gpu() -> Finding:
+def _gpus() -> Iterator[Finding]:
     try:
         import torch
     except Exception as error:
-        return Finding("GPU", f"torch cannot be imported: {error}", "fault")
+        yield Finding("GPU", f"torch cannot be imported: {error}", "fault")
+        return
     if count := torch.cuda.device_count():
-        return Finding("GPU", f"{count}, {torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}")
+        for number in range(count):
+            yield _gpu(number)
+        return
     if torch.version.cuda is None:
-        return Finding("GPU", "none: this build of torch is for CPUs only", "note")
+        yield Finding("GPU", "none: this build of torch is for CPUs only", "note")
+        return
     why = "no device is visible" if shutil.which("nvidia-smi") else "no NVIDIA driver is installed"
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
-    return Finding("GPU", f"none: {why} (CUDA_VISIBLE_DEVICES: {visible})", "note")
+    yield Finding("GPU", f"none: {why} (CUDA_VISIBLE_DEVICES: {visible})", "note")
+
+
+def _gpu(number: int) -> Finding:
+    """One that the driver counts; whether this torch can use it is another question."""
+    import torch
+
+    name = f"GPU {number}"
+    try:
+        found = torch.cuda.get_device_properties(number)
+    except (RuntimeError, AssertionError) as error:  # such as a driver that is too old for this torch
+        return Finding(name, " ".join(str(error).partition("\n")[0].split()), "fault")
+    built = torch.cuda.get_arch_list()
+    mine, what = f"sm_{found.major}{found.minor}", f"{found.name}, {found.total_memory / 2**30:.0f} GiB"
+    if built and not any(one.startswith(f"sm_{found.major}") or one.startswith("compute_") for one in built):
+        return Finding(name, f"{what}, {mine}: torch {torch.__version__} is built for {', '.join(built)}", "fault")
+    return Finding(name, f"{what}, {mine}, CUDA {torch.version.cuda}")
 
 
 def _machine() -> Iterator[Finding]:

@@ -5,9 +5,11 @@ takes longer than that. A graph records the kernels of a call once, and then lau
 """
 
 import contextlib
+import gc
+import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +24,14 @@ from distes.errors.cuda import out_of_memory
 
 AFTER = 100  # calls before one is recorded: recording takes as long as some hundred calls
 WARM_UP = 3  # the last of these calls run on the recording's stream, so that libraries choose and allocate beforehand
-KEPT = 8  # graphs at a time; each has memory of its own
+KEPT = 8  # graphs at a time; they share memory for what they compute in between, and each keeps its output
+WIDTHS = 8  # different numbers of rows that calls are padded to, so that few graphs serve every number; see `padded`
+ROOM = 2**28  # bytes: with less free memory, torch gives back what it only caches before a graph is recorded
 SYNCHRONISES = "called a synchronizing CUDA operation"  # from torch's warning
 WAITS = "it waits for the GPU, as .item(), .cpu() and branches on values do"
 
 Replay = Callable[[], None]
+Key = tuple[Hashable, ...]
 Record = Callable[[Callable[[], Any]], tuple[Any, Replay]]
 
 
@@ -48,12 +53,32 @@ class _Graph:
     reads: list[Tensor]
 
 
+@dataclass
+class _Seen:
+    """Inputs of one form that have no graph yet: how many calls there were, and memory for those that are padded."""
+
+    calls: int = 0
+    memory: tuple[Tensor, ...] = ()
+
+
+def padded(rows: int, most: int) -> int:
+    """Returns a number of rows from `rows` to `most`, which is one of at most `WIDTHS` for all `rows`.
+
+    As episodes end, a chunk runs with fewer and fewer rows. A graph for each number would hardly be used.
+    """
+    step = -(-most // WIDTHS)
+    return min(most, -(-rows // step) * step)
+
+
 class CudaGraphs:
     """Wraps a function of tensors: on a GPU, its kernels are launched together, as one graph per set of shapes.
 
     A recorded call copies its inputs into fixed tensors. It returns a fixed tensor as well, which the next call
     overwrites. The first calls run the function itself, so shapes that occur rarely are never recorded. A function that
     changes its own state in place changes it once per call, recorded or not.
+
+    A call with `width` runs the function on that number of rows, of which the first are the inputs' and the others are
+    arbitrary; the first rows of the output are returned.
 
     The function must run the same kernels on the same memory at every call: no `.item()`, no branch on values.
     `storage` must name memory that may move between calls; a new graph is recorded when it has moved. Any other tensor
@@ -67,6 +92,7 @@ class CudaGraphs:
         function: Callable[..., Any],
         storage: Callable[[], Iterable[Tensor]] = tuple,
         *,
+        version: Callable[[], Hashable] | None = None,
         after: int = AFTER,
         record: Record | None = None,
     ) -> None:
@@ -75,67 +101,94 @@ class CudaGraphs:
         Args:
             function: Takes tensors of one device; returns a tensor, or a tuple of tensors.
             storage: Returns the tensors that the function reads or writes beside its inputs: bound weights, state.
+            version: Returns a value that changes whenever `storage` may return others, so that they are not looked at
+                in each call; None looks in each call.
             after: Number of calls with the same shapes before one is recorded; at least 3.
             record: Records a call without arguments; returns the call's value and a function that repeats it. None
                 records CUDA graphs, on GPUs only.
         """
-        self._function, self._storage, self._record = function, storage, record
+        self._function, self._storage, self._version, self._record = function, storage, version, record
         self._after = max(after, WARM_UP)
-        self._seen: OrderedDict[tuple[Any, ...], int] = OrderedDict()
-        self._graphs: OrderedDict[tuple[Any, ...], _Graph] = OrderedDict()
+        self._seen: OrderedDict[Key, _Seen] = OrderedDict()
+        self._graphs: OrderedDict[Key, _Graph] = OrderedDict()
+        self._places: tuple[Hashable, Key] | None = None  # a version, and where `storage` was by then
+        self._pool: Any = None  # the memory of all graphs, which run one after the other
         self._eager = False
 
-    def __call__(self, *inputs: Tensor) -> Any:
+    def __call__(self, *inputs: Tensor, width: int | None = None) -> Any:
         """Calls the function, or replays its graph for inputs of these shapes.
+
+        Args:
+            inputs: What the function takes.
+            width: Rows of the first axis that the function is to be called with; None for those that there are.
 
         Raises:
             RuntimeError: Memory runs out while a graph is recorded; `out_of_memory` recognises the error.
         """
         if self._eager or not inputs or (self._record is None and not _on_gpu(inputs[0])):
-            return self._function(*inputs)
-        key = *map(_form, inputs), *map(_where, self._storage())
+            return self._run(inputs, width)
+        key = *(_form(x) if width is None else _padded_form(x, width) for x in inputs), *self._where()
         graph = self._graphs.get(key)
         if graph is None:
-            count = self._seen[key] = self._seen.pop(key, 0) + 1
-            if len(self._seen) > 4 * KEPT:
-                self._seen.popitem(last=False)
-            if count <= self._after - WARM_UP:
-                return self._function(*inputs)
-            if count <= self._after:
-                with _aside(inputs[0]):
-                    return self._function(*inputs)
-            output, graph = self._run_and_record(inputs)
-            if graph is not None:
-                self._graphs[key] = graph
-                if len(self._graphs) > KEPT:
-                    self._seen.pop(self._graphs.popitem(last=False)[0], None)
-            return output
+            return self._without_graph(key, inputs, width)
         self._graphs.move_to_end(key)
-        for static, given in zip(graph.inputs, inputs, strict=True):
-            if static is not given:
-                static.copy_(given)
+        _filled(graph.inputs, inputs)
         graph.replay()
-        return graph.output
+        return _first(graph.output, inputs, width)
 
     def forget(self) -> None:
         """Drops all graphs, and frees their memory."""
         self._graphs.clear()
         self._seen.clear()
+        self._pool = None
 
-    def _run_and_record(self, inputs: tuple[Tensor, ...]) -> tuple[Any, _Graph | None]:
+    def _where(self) -> Key:
+        """Where the function's storage is."""
+        if self._version is None:
+            return tuple(map(_where, self._storage()))
+        version = self._version()
+        if self._places is None or self._places[0] != version:
+            self._places = version, tuple(map(_where, self._storage()))
+        return self._places[1]
+
+    def _run(self, inputs: tuple[Tensor, ...], width: int | None, memory: tuple[Tensor, ...] = ()) -> Any:
+        """Runs the function, on inputs that are padded in `memory` if their number of rows is not `width`."""
+        if width is None or width == len(inputs[0]):
+            return self._function(*inputs)
+        return _first(self._function(*_filled(memory or _fixed(inputs, width), inputs)), inputs, width)
+
+    def _without_graph(self, key: Key, inputs: tuple[Tensor, ...], width: int | None) -> Any:
+        """Runs the function, and records it if it has been called often enough."""
+        seen = self._seen[key] = self._seen.pop(key, _Seen())
+        seen.calls += 1
+        if len(self._seen) > 4 * KEPT:
+            self._seen.popitem(last=False)
+        if width is not None and width != len(inputs[0]) and not seen.memory:
+            seen.memory = _fixed(inputs, width)
+        if seen.calls <= self._after - WARM_UP:
+            return self._run(inputs, width, seen.memory)
+        if seen.calls <= self._after:
+            with _aside(inputs[0]):
+                return self._run(inputs, width, seen.memory)
+        output, graph = self._run_and_record(_filled(seen.memory or _fixed(inputs, width), inputs))
+        if graph is not None:
+            self._graphs[key], seen.memory = graph, ()
+            if len(self._graphs) > KEPT:
+                self._seen.pop(self._graphs.popitem(last=False)[0], None)
+        return _first(output, inputs, width)
+
+    def _run_and_record(self, static: tuple[Tensor, ...]) -> tuple[Any, _Graph | None]:
         """Runs the function once under observation; then records it, which runs no kernel, if that is possible."""
-        with torch.inference_mode(False):  # so that they can be written to outside of inference mode, too
-            static = tuple(torch.empty_like(x) for x in inputs)
-        for mine, given in zip(static, inputs, strict=True):
-            mine.copy_(given)
         named = [*static, *self._storage()]
-        waits, reads = _Waits(inputs[0]), _Reads(named)
-        with _aside(inputs[0]), waits, reads:
+        waits, reads = _Waits(static[0]), _Reads(named)
+        with _aside(static[0]), waits, reads:
             output = self._function(*static)
         if waits.found:
             self._give_up(WAITS)
             return output, None
-        record = self._record or (lambda call: _record(call, inputs[0].device))
+        record = self._record or (lambda call: _record(call, static[0].device, self._pool))
+        if self._pool is None and self._record is None:
+            self._pool = torch.cuda.graph_pool_handle()
         try:
             recorded, replay = record(lambda: self._function(*static))
         except Exception as error:
@@ -153,7 +206,7 @@ class CudaGraphs:
             f"{name} cannot be captured as a CUDA graph, so that each of its kernels is launched by itself, which "
             f"is slower for a small policy: {reason}",
             DistesWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
@@ -209,23 +262,43 @@ class _Waits:
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
-def _record(call: Callable[[], Any], device: torch.device) -> tuple[Any, Replay]:
-    """Records a call as a CUDA graph, without running it. Leaves the stream and the allocator as they were."""
-    graph, pool, before = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle(), torch.cuda.current_stream(device)
-    with torch.cuda.device(device):
+def _record(call: Callable[[], Any], device: torch.device, pool: Any) -> tuple[Any, Replay]:
+    """Records a call as a CUDA graph, without running it. Leaves the stream and the allocator as they were.
+
+    `torch.cuda.graph` would wait for the GPU, collect garbage and empty torch's cache each time, which takes up to a
+    second where much is cached. Here garbage is not collected while recording, since it might free what a recording
+    must not, and the cache is emptied only where memory is short.
+    """
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.device(device), torch.cuda.stream(_side_stream(device)), _no_collection():
+        if torch.cuda.mem_get_info(device)[0] < ROOM:
+            torch.cuda.empty_cache()
+        # In this thread only: other threads, such as Ray's, may use the GPU meanwhile.
+        graph.capture_begin(pool=pool, capture_error_mode="thread_local")
         try:
-            # In this thread only: other threads, such as Ray's, may use the GPU meanwhile.
-            with torch.cuda.graph(graph, pool, _side_stream(device), capture_error_mode="thread_local"):
+            try:
                 output = call()
+            finally:
+                graph.capture_end()
         except BaseException:
             # Before torch 2.12 the allocator believes that an aborted recording goes on, and never frees cached
             # memory. Later releases end the recording themselves, and raise here.
             with contextlib.suppress(RuntimeError):
                 torch._C._cuda_endAllocateToPool(device.index, pool)
             raise
-        finally:
-            torch.cuda.set_stream(before)  # torch.cuda.graph does not restore it if its exit raises
     return output, graph.replay
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keeps Python from looking for cycles of garbage."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 @contextmanager
@@ -241,13 +314,40 @@ def _aside(like: Tensor) -> Iterator[None]:
     current.wait_stream(side)  # each stream waits for the other before it uses memory again
 
 
-_STREAMS: dict[torch.device, torch.cuda.Stream] = {}  # used for nothing else: recording is a property of a stream
+# Used for nothing else, not by another thread either: recording is a property of a stream. Whoever records graphs by
+# other means, as a simulator does, does so on a stream of its own.
+_STREAMS: dict[tuple[torch.device, int], torch.cuda.Stream] = {}
 
 
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    if device not in _STREAMS:
-        _STREAMS[device] = torch.cuda.Stream(device)
-    return _STREAMS[device]
+    owner = device, threading.get_ident()
+    if owner not in _STREAMS:
+        _STREAMS[owner] = torch.cuda.Stream(device)
+    return _STREAMS[owner]
+
+
+def _fixed(inputs: tuple[Tensor, ...], width: int | None = None) -> tuple[Tensor, ...]:
+    """Makes memory for inputs; with a width, of that number of rows, all zeros."""
+    with torch.inference_mode(False):  # so that it can be written to outside of inference mode, too
+        if width is None:
+            return tuple(torch.empty_like(x) for x in inputs)
+        return tuple(torch.zeros(width, *x.shape[1:], dtype=x.dtype, device=x.device) for x in inputs)
+
+
+def _filled(memory: tuple[Tensor, ...], inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Copies inputs into the first rows of fixed memory, unless they are that memory."""
+    for mine, given in zip(memory, inputs, strict=True):
+        if mine is not given:
+            (mine if len(mine) == len(given) else mine[: len(given)]).copy_(given)
+    return memory
+
+
+def _first(output: Any, inputs: tuple[Tensor, ...], width: int | None) -> Any:
+    """The rows of an output that belong to the inputs."""
+    rows = len(inputs[0]) if inputs else width
+    if width is None or width == rows:
+        return output
+    return tuple(part[:rows] for part in output) if isinstance(output, tuple) else output[:rows]
 
 
 def _on_gpu(x: Tensor) -> bool:
@@ -256,6 +356,10 @@ def _on_gpu(x: Tensor) -> bool:
 
 def _form(x: Tensor) -> tuple[Any, ...]:
     return x.shape, x.stride(), x.dtype, x.device
+
+
+def _padded_form(x: Tensor, width: int) -> tuple[Any, ...]:
+    return width, x.shape[1:], x.dtype, x.device
 
 
 def _where(x: Tensor) -> tuple[Any, ...]:

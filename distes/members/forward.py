@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from distes.errors import ConfigurationError, raised
-from distes.members.cuda_graph import CudaGraphs
+from distes.members.cuda_graph import CudaGraphs, padded
 from distes.members.layers.base import MemberLayer, MemberWeights
 from distes.members.layers.replace import replace_layers, statistics_slots
 from distes.members.layers.virtual_batch_norm import VirtualBatchNorm
@@ -103,7 +103,8 @@ class Forward:
         self.tenant: object = None
         self._centre: tuple[Tensor, ...] = ()
         self._graphs: CudaGraphs | None = None  # on a GPU; see `run`
-        self._small = False
+        self._small, self._members = False, 0  # the latter: that are bound, with rows that are computed for nobody
+        self._moves = 0  # how often `storage` may have changed
         if replaced is not None:
             self._call, self._layers = replaced
             # Looking for hooks where there are none takes as long as a small layer.
@@ -139,8 +140,16 @@ class Forward:
         if not self.materialises:
             self._call.to(device)
         recordable = torch.device(device).type == "cuda" and self.form not in (Form.MEMBERS, Form.ROWS)
-        self._graphs = CudaGraphs(self, lambda: self.storage) if recordable and not self.draws else None
+        self._graphs = self.graphs() if recordable and not self.draws else None
         return self
+
+    def graphs(self, **settings: Any) -> CudaGraphs:
+        """Returns what runs this forward as recorded graphs.
+
+        Args:
+            settings: Further arguments of `CudaGraphs`.
+        """
+        return CudaGraphs(self, lambda: self.storage, version=lambda: self._moves, **settings)
 
     def memory(self, name: str, rows: int, size: int, device: torch.device) -> Tensor:
         """Returns memory that is kept from chunk to chunk, float32; it holds what the last tenant wrote.
@@ -163,12 +172,14 @@ class Forward:
             held = self.tenant = None
             self._memory.pop(name, None)
             held = self._memory[name] = _allocate(rows, size, device)
+            self._moves += 1
         return held
 
     def free(self) -> None:
         """Frees the members' memory and all recorded graphs. The next members allocate it anew."""
         self.forget()
         self._memory, self._centre, self.tenant = {}, (), None
+        self._moves += 1
         if self._graphs is not None:
             self._graphs.forget()
 
@@ -193,7 +204,8 @@ class Forward:
             statistics_BS: What `measured` returned for these members; needed if `statistics` is not empty.
         """
         self._centre = () if centre_P is None else (centre_P,)
-        self._small = rows_BQ.numel() < LAUNCH_BOUND
+        self._small, self._members = rows_BQ.numel() < LAUNCH_BOUND, len(rows_BQ)
+        self._moves += 1
         if not self.materialises:
             weights = MemberWeights(rows_BQ, row_layout, centre_P, statistics_BS, keeps_axes=self.keeps_axes)
             for layer in self._layers:
@@ -252,9 +264,28 @@ class Forward:
         assert reference is not None  # `population_forward` requires it
         return tuple(part.to(device) for part in virtual_batch_norm.inputs_of(self.module, reference))
 
+    def width(self, rows: int, memory_BQ: Tensor) -> int:
+        """Returns how many rows of their memory are best bound for some members, who have the first of them.
+
+        On a GPU that may be more than there are members, so that few recorded graphs serve all numbers of members. The
+        further rows are computed for nobody; `run` returns the others.
+
+        Args:
+            rows: Number of members.
+            memory_BQ: Their rows and those behind them.
+        """
+        most = len(memory_BQ)
+        records = self._graphs is not None and padded(rows, most) * memory_BQ.shape[1] < LAUNCH_BOUND
+        return padded(rows, most) if records else rows
+
     def run(self, x_BK: Tensor, *state: Tensor) -> Any:
-        """Calls this object. On a GPU small populations run as a recorded graph; its next run overwrites the output."""
-        return self._graphs(x_BK, *state) if self._small and self._graphs is not None else self(x_BK, *state)
+        """Calls this object, for as many members as x has; there may be more bound ones, see `width`.
+
+        On a GPU small populations run as a recorded graph; its next run overwrites the output.
+        """
+        if self._graphs is not None and self._small:
+            return self._graphs(x_BK, *state, width=self._members)
+        return self(x_BK, *state)
 
     def __call__(self, x_BK: Tensor, *state: Tensor) -> Any:
         """Maps (B, K, ...) to (B, K, A), float32; with a state (B, K, S), returns the output and the next state."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from distes.members.initialization import Initialization
 from distes.members.mutations import Mutation, Parent
+from distes.noise.to_device import to_device
 from distes.population import Genome
 
 
@@ -155,7 +156,7 @@ class GenomeRows:
         else:
             out_cP.copy_(self._decoder.vector(self._genomes[index]))
         if not side_by_side:
-            out_bP.index_copy_(0, torch.from_numpy(rows).to(out_bP.device), out_cP)
+            out_bP.index_copy_(0, to_device(rows, out_bP.device), out_cP)
 
 
 def _together(rows: NDArray[np.int64], device: torch.device) -> list[NDArray[np.int64]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from distes.members.forward import Forward
 from distes.members.statistics import Statistics
 from distes.members.trial import population_forward
+from distes.noise.to_device import to_device
 from distes.perturbations.base import Perturbation
 from distes.policies.base import StatefulPolicy
 from distes.population import Floats
@@ -96,9 +97,10 @@ class Members:
             if self._statistics is not None:
                 self._normalize(self._statistics, changed, indices[changed])
         if moved_in or count != self._bound:
-            rows_B = (self._rows_BQ if self._full_BP is None else self._full_BP)[:count]
-            statistics_BS = None if self._statistics is None else self._statistics_BS[:count]
-            forward.bind(rows_B, self._perturbation.row_layout, self._centre, statistics_BS)
+            rows_B = self._rows_BQ if self._full_BP is None else self._full_BP
+            width = forward.width(count, rows_B)
+            statistics_BS = None if self._statistics is None else self._statistics_BS[:width]
+            forward.bind(rows_B[:width], self._perturbation.row_layout, self._centre, statistics_BS)
             self._bound = count
 
     def free(self) -> None:
@@ -117,7 +119,7 @@ class Members:
             self._centre = self._centre_P
         else:
             self._centre = forward.memory("centre", 1, len(self._centre_P), self.device)[0]
-            self._centre.copy_(torch.tensor(self._centre_P))
+            self._centre.copy_(to_device(self._centre_P, self.device))
         self._rows_BQ = forward.memory("rows", rows, row_layout.size, self.device)
         materialised = forward.materialises and bool(row_layout.factors)
         self._full_BP = forward.memory("members", rows, forward.layout.size, self.device) if materialised else None
@@ -140,16 +142,16 @@ class Members:
         else:
             new_bQ = torch.empty(len(rows), self._rows_BQ.shape[1], device=self.device)
             self._rows.write(self._centre, members, new_bQ)
-            self._rows_BQ.index_copy_(0, torch.from_numpy(rows).to(self.device), new_bQ)
+            self._rows_BQ.index_copy_(0, to_device(rows, self.device), new_bQ)
         if self._full_BP is not None:
-            at = torch.from_numpy(rows).to(self.device)
+            at = to_device(rows, self.device)
             self._full_BP[at] = self._perturbation.parameters(self._centre, self._rows_BQ[at])
 
     def _normalize(self, statistics: Statistics, rows: NDArray[np.int64], members: NDArray[np.int64]) -> None:
         """Writes the statistics of members (b,) beside their rows (b,); measures those that are not known yet."""
         if statistics.missing(members):
             self._bound = 0  # measuring binds the forward to others
-        at = torch.from_numpy(rows).to(self.device)
+        at = to_device(rows, self.device)
         self._statistics_BS[at] = statistics.of(members, self._measured)
 
     def _measured(self, members: NDArray[np.int64]) -> Tensor:

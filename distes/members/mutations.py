@@ -96,10 +96,13 @@ class SafeByGradient(Mutation):
             scale_P = self._sigma / safe(self._sensitivity(parent_P.cpu().numpy(), self._kind))
             parent.scale_P = torch.from_numpy(scale_P).to(parent_P.device)
         zero_P, scale_1P = torch.zeros_like(parent_P), parent.scale_P.unsqueeze(0)
-        for b in range(len(ids_B)):  # one by one: scales for all would take as much memory as the children
-            row_1P = out_BP[b : b + 1]
-            self._perturbation.perturb(zero_P, scale_1P, ids_B[b : b + 1], row_1P)
-            row_1P.clamp_(-LIMIT, LIMIT).add_(parent_P)
+        # On a CPU one by one, since a child then stays in the caches; on a GPU all by the same few calls.
+        each = 1 if out_BP.device.type == "cpu" else max(len(ids_B), 1)
+        for start in range(0, len(ids_B), each):
+            some = slice(start, start + each)
+            rows_bP = out_BP[some]
+            self._perturbation.perturb(zero_P, scale_1P.expand(len(rows_bP), -1), ids_B[some], rows_bP)
+            rows_bP.clamp_(-LIMIT, LIMIT).add_(parent_P)
 
 
 class SafeByRescaling(Mutation):

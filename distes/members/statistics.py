@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distes.members.forward import Forward
+from distes.noise.to_device import to_device
 from distes.policies.virtual_batch_norm import layers_of, reference_of
 
 # Numbers of one layer, or of rows, in a block: 16 MB, which stay in a processor's caches, or 1 GB.
@@ -57,7 +58,7 @@ class Statistics:
             some = np.arange(start, min(start + self.block, len(self._measured_B)))
             self._rows_BS[start : start + len(some)] = measure(some)
             self._measured_B[some] = True
-        return self._rows_BS[torch.from_numpy(members).to(self._rows_BS.device)]
+        return self._rows_BS[to_device(members, self._rows_BS.device)]
 
     def missing(self, members: NDArray[np.int64]) -> bool:
         """Whether one of the members has not been measured yet."""

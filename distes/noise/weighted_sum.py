@@ -12,6 +12,7 @@ from torch import Tensor
 
 from distes.noise import sum_cpu, sum_gpu
 from distes.noise.table import NoiseTable
+from distes.noise.to_device import to_device
 
 
 def weighted_sum(
@@ -53,5 +54,5 @@ def weighted_sum(
     if out.device.type == "cpu":
         sum_cpu.add_slices(noise.numbers, starts_N, weights_N, out.numpy(), squared)
     else:
-        on_device = torch.tensor(starts_N).to(out.device), torch.tensor(weights_N).to(out.device)
+        on_device = to_device(starts_N, out.device), to_device(weights_N, out.device)
         sum_gpu.add_slices(noise.tensor(out.device), *on_device, out, squared)

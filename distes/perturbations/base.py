@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distes.noise.to_device import to_device
 from distes.perturbations.row_layout import RowLayout
 from distes.policies.layout import Layout
 
@@ -98,7 +99,7 @@ def gather(table: Tensor, starts_B: NDArray[np.int64], out_BL: Tensor) -> None:
     """Copies slices of a table on its device: out[b] = table[starts[b] : starts[b] + L], with out (B, L)."""
     length = out_BL.shape[1]
     windows = table.as_strided((table.numel() - length + 1, length), (1, 1))
-    starts = torch.tensor(starts_B).to(table.device)
+    starts = to_device(starts_B, table.device)
     step = max(1, BLOCK // length)
     for first in range(0, len(starts_B), step):
         out_BL[first : first + step] = windows.index_select(0, starts[first : first + step])

@@ -21,6 +21,7 @@ from torch import Tensor
 from distes.errors import ConfigurationError
 from distes.noise.one_thread import one_thread
 from distes.noise.table import NoiseTable
+from distes.noise.to_device import Resident
 from distes.noise.weighted_sum import weighted_sum
 from distes.perturbations.base import BLOCK, Floats, Perturbation, gather
 from distes.perturbations.row_layout import Factors, RowLayout
@@ -64,6 +65,7 @@ class LowRank(Perturbation):
         # Indices into the flat vector of the parameters that a row writes out.
         spans = [np.arange(slot.start, slot.start + slot.size) for slot in self._rest]
         self._dense_at = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *spans]))
+        self._dense_there = Resident(self._dense_at.numpy())
         needed = self.member_size
         if noise.size < 2 * needed:
             raise ConfigurationError(
@@ -120,7 +122,7 @@ class LowRank(Perturbation):
         scale_B1 = scale_B.unsqueeze(1)
         out_BQ[:, right] *= scale_B1 * (1 / math.sqrt(self.rank))
         out_BQ[:, rest] *= scale_B1
-        out_BQ[:, rest] += centre_P[self._dense_at.to(centre_P.device)]
+        out_BQ[:, rest] += centre_P[self._dense_there.on(centre_P.device)]
 
     def parameters(self, centre_P: Tensor, rows_BQ: Tensor) -> Tensor:
         """Forms the products: (B, Q) -> (B, P), a copy."""
@@ -129,7 +131,7 @@ class LowRank(Perturbation):
             factors = self._row_layout.factors[slot.name]
             left_BRM, right_BRN = factors.left.view(rows_BQ), factors.right.view(rows_BQ)
             full_BP[:, slot.span] += torch.bmm(left_BRM.transpose(1, 2), right_BRN).flatten(1)
-        full_BP[:, self._dense_at.to(rows_BQ.device)] = rows_BQ[:, self._dense :]
+        full_BP[:, self._dense_there.on(rows_BQ.device)] = rows_BQ[:, self._dense :]
         return full_BP
 
     def weighted_sum(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distes.errors import ConfigurationError, EvaluationError
+from distes.noise.to_device import to_device
 
 DEVICES = ("auto", "cpu", "cuda")
 # Policy size from which a GPU pays off: products then outweigh kernel launches and transfers of observations.
@@ -67,7 +68,7 @@ class DeviceCopy:
             raise ValueError(f"a resident vector of {len(self._sent_P)} numbers cannot become one of {len(vector_P)}")
         elif np.array_equal(vector_P.view(np.int32), self._sent_P.view(np.int32)):
             return self._copy_P
-        self._copy_P.copy_(torch.tensor(vector_P))
+        self._copy_P.copy_(to_device(vector_P, self._device))
         self._sent_P = vector_P.copy()
         return self._copy_P
 

@@ -13,11 +13,11 @@ from distes.noise.table import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.policies.layout import Layout
 from distes.pools.device import choose_device
+from distes.pools.gpu_chunks import GpuChunks
 from distes.strategies.base import Strategy
 from distes.tasks.base import ChunkPairs, Task
 
-# Pairs per chunk for environments that run on a GPU: it takes thousands of rows to fill one.
-GPU_PAIRS_PER_CHUNK = ChunkPairs(256, 4096)
+GPU_PAIRS_PER_CHUNK = GpuChunks(2048, 16_384, 8)  # for environments that run on a GPU
 GPU_ROWS = 2**30  # parameters that the members of a chunk may have in total
 
 
@@ -107,4 +107,4 @@ class Experiment:
             return usual
         fit = max(1, GPU_ROWS // (2 * self.perturbation.member_size))
         least, most = (max(usual.least, GPU_PAIRS_PER_CHUNK.least), max(usual.most, GPU_PAIRS_PER_CHUNK.most))
-        return ChunkPairs(min(fit, least), min(fit, most), usual.parts)
+        return GpuChunks(min(fit, least), min(fit, most), GPU_PAIRS_PER_CHUNK.parts)

@@ -44,6 +44,8 @@ TESTS = (
     "noise",
     "envs",
     "u_maze",
+    "refill",
+    "on_cuda",
 )
 
 

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Makes what a GPU machine without a network lacks for `check.py`, in parts that can be carried one by one.
 
-    python scripts/gpu/pack.py OUT [--warp] [--kernels DIR] [--wheels DIR] [--part 40] [REQUIREMENT ...]
+    python scripts/gpu/pack.py OUT [REQUIREMENT ...] [--warp] [--kernels DIR ...] [--wheels DIR] [--part 40]
 
 Downloads the wheels of the requirements (`WANTED` where none is given) without their dependencies, unpacks them into
 one folder, packs that as a .tar.xz, and splits it. It prints what the wheels require beyond themselves and `--have`.
 With `--warp` MuJoCo Warp goes along, slimmed: warp-lang's wheel is 150 MB, most of it GPU code for other architectures
-and a compiler for processors, without which 66 MB are left; that takes ten minutes. `--kernels` takes along Warp's
-kernel cache, which would else be made there, in minutes. At the end it prints the commands to run there; they need a
-shell and Python alone.
+and a compiler for processors, without which 66 MB are left: two parts, with all else. It takes ten minutes. `--kernels`
+takes along kernels that `kernels.py` (the physics alone) and `precompile.py` (whole tasks) have compiled, which would
+else take minutes there. At the end it prints the commands to run there; they need a shell and Python alone.
 """
 
 import argparse
@@ -87,7 +87,7 @@ def blank(library: bytearray, architecture: int) -> int:
     return zeroed
 
 
-def contents(wheels: Iterable[Path], kernels: Path | None, architecture: int) -> Iterator[tuple[str, bytes]]:
+def contents(wheels: Iterable[Path], kernels: Iterable[Path], architecture: int) -> Iterator[tuple[str, bytes]]:
     """Names and bytes of all that goes along."""
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
@@ -100,9 +100,13 @@ def contents(wheels: Iterable[Path], kernels: Path | None, architecture: int) ->
                     print(f"warp.so: {blank(library, architecture):,} bytes for other architectures zeroed", flush=True)
                     data = bytes(library)
                 yield entry.filename, data
-    for path in sorted(kernels.rglob("*")) if kernels else ():
-        if path.is_file():
-            yield f"{KERNELS}/{path.relative_to(kernels)}", path.read_bytes()  # type: ignore[arg-type]
+    seen = set[str]()
+    for folder in kernels:
+        for path in sorted(folder.rglob("*")):
+            name = f"{KERNELS}/{path.relative_to(folder)}"
+            if path.is_file() and name not in seen:
+                seen.add(name)
+                yield name, path.read_bytes()
 
 
 def pack(files: Iterable[tuple[str, bytes]], target: Path) -> None:
@@ -137,7 +141,8 @@ def commands(out: Path, digest: str) -> str:
 echo "{digest}  {site}/{NAME}" | sha256sum -c || exit 1
 python3 -c "{unpack}" || exit 1
 export PYTHONPATH={site} WARP_CACHE_PATH={site}/{KERNELS} PYTHONUNBUFFERED=1
-python3 scripts/gpu/check.py --json check.json"""
+python3 scripts/gpu/check.py "${{OUT:-check}}"
+python3 scripts/gpu/humanoid.py "${{OUT:-.}}/humanoid" --minutes 9"""
 
 
 def main() -> None:
@@ -147,7 +152,7 @@ def main() -> None:
     parser.add_argument("requirements", nargs="*", help=f"wheels (default: {', '.join(WANTED)})")
     parser.add_argument("--wheels", type=Path, help="a folder of wheels to take instead of downloading any")
     parser.add_argument("--warp", action="store_true", help="MuJoCo Warp, too")
-    parser.add_argument("--kernels", type=Path, help="a kernel cache of Warp's")
+    parser.add_argument("--kernels", type=Path, nargs="+", default=[], help="kernel caches of Warp's")
     parser.add_argument("--arch", type=int, default=90, help="of the GPU, times ten (default: 90, Hopper)")
     parser.add_argument("--python", default="3.12", help="its version there (default: 3.12)")
     parser.add_argument("--have", default=HAVE, help=f"what is there already (default: {HAVE})")

@@ -73,6 +73,7 @@ class Step:
         seconds: At most.
         run: Does it.
         needs: Modules beside torch and NumPy.
+        gpu: Whether it needs a GPU; if not, it is done where there is none, too.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Step:
     seconds: float
     run: Callable[[Case], Figures]
     needs: Sequence[str] = ()
+    gpu: bool = True
 
     def missing(self) -> list[str]:
         """Of what it needs."""

@@ -11,17 +11,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from policies import FORMS, forward_of, many, members_of
+from policies import FORMS, POLICIES, forward_of, many, members_of
 from step import Case, Figures, note, seconds_of, wait
 from torch import Tensor
 
 from distes.members.cuda_graph import SYNCHRONISES, WARM_UP, CudaGraphs
+from distes.members.forward import LAUNCH_BOUND
+from distes.members.layers import convolution
 from distes.members.members import Forward
 from distes.noise import sum_cpu, sum_gpu
 from distes.noise.table import NoiseTable
 from distes.noise.weighted_sum import weighted_sum
 from distes.policies.mlp import MLP
 from distes.tasks.base import Request
+
+WORTH_RECORDING = 1.1  # times as fast as a graph: then it is worth recording
 
 
 def machine(case: Case) -> Figures:
@@ -62,11 +66,33 @@ def products(case: Case) -> Figures:
             "unfold": seconds_of(lambda: _by_patches(x, weight), case, device),  # noqa: B023
         }
         note(figures, f"convolution {channels}x{side}x{side}, {count} members", took)
+    for count in case.size((256, 2048), (3,)):
+        note(figures, f"CNN, {count} members", _cnn(count, case, device))
     for count in case.size((64, 512, 2048, 8192, 32_768), (4,)):
         made = forward_of("mlp", "dense", device)
         members_of(made, count, device).select(np.arange(count))
-        note(figures, f"{count * len(made[2]):,} floats of rows", _ways(made[0], count, 17, case, device))
+        took = _ways(made[0], count, 17, case, device)
+        note(figures, f"{count * len(made[2]):,} floats of rows", took)
+        if took["launched"] > WORTH_RECORDING * took["recorded"]:
+            figures["launch_bound_floats"] = count * len(made[2])
+    print(f"a graph is worth it up to {figures.get('launch_bound_floats', 0):,} floats; LAUNCH_BOUND: {LAUNCH_BOUND:,}")
     return figures
+
+
+def _cnn(count: int, case: Case, device: torch.device) -> dict[str, float]:
+    """Seconds of a small CNN's step, whose convolutions run in groups or by patches: what `IN_GROUPS` is to say."""
+    made = forward_of("cnn", "dense", device)
+    members_of(made, count, device).select(np.arange(count))
+    x_BK, usual = torch.randn(count, 1, *POLICIES["cnn"][1], device=device), convolution.IN_GROUPS
+    took: dict[str, float] = {}
+    try:
+        with torch.inference_mode():
+            for name, where in (("groups", (device.type,)), ("patches", ())):
+                convolution.IN_GROUPS = where  # type: ignore[assignment]
+                took[name] = seconds_of(lambda: made[0](x_BK), case, device)
+    finally:
+        convolution.IN_GROUPS = usual
+    return took
 
 
 def _in_groups(x: Tensor, weight: Tensor) -> Tensor:
@@ -83,8 +109,13 @@ def _ways(forward: Forward, count: int, inputs: int, case: Case, device: torch.d
     captured = CudaGraphs(forward, lambda: forward.storage, after=WARM_UP)
     with torch.inference_mode():
         took = {"launched": seconds_of(lambda: forward(x_BK), case, device)}
-        for _ in range(WARM_UP + 2):
+        for _ in range(WARM_UP):
             captured(x_BK)
+        wait(device)
+        started = time.perf_counter()
+        captured(x_BK)
+        wait(device)
+        took["recording"] = time.perf_counter() - started
         took["recorded"] = seconds_of(lambda: captured(x_BK), case, device)
     return took
 

@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 
 FRAME_SKIP = 5  # of Humanoid-v5 and HalfCheetah-v5
 CONTACTS, CONSTRAINTS = 24, 48  # per world; enough for both, fallen over, too
+BENCHMARK = Path(__file__).resolve().parents[1] / "benchmarks" / "speed" / "gpu_physics.py"
 INTEGRATORS = ("as it is", "implicitfast")
 MODELS = ("humanoid", "half_cheetah")
 
@@ -47,15 +51,13 @@ def prepared(mjm: Any, worlds: int, case: "Case") -> tuple[Any, Any, Any]:
 
 
 def physics(case: "Case") -> dict[str, Any]:
-    """Environment steps per second, by the number of worlds and by integrator; and MuJoCo's own on all cores."""
+    """Environment steps per second, by the number of worlds and by integrator."""
     import mujoco_warp as mjw
 
     figures: dict[str, Any] = {}
     for name in MODELS:
         for integrator in INTEGRATORS:
             mjm = model(name, integrator)
-            figures[f"{name}, {integrator}, {os.cpu_count()} cores"] = speed = _on_cores(mjm, case.size(3.0, 0.1))
-            print(f"{name:<14}{integrator:<14}all cores   {speed:>12,.0f} steps/s", flush=True)
             for worlds in case.size((256, 1024, 2048, 4096, 8192), (2,)):
                 wp, m, d = prepared(mjm, worlds, case)
                 mjw.step(m, d)  # compiles, or loads what is compiled; not within a recording
@@ -80,6 +82,35 @@ def physics(case: "Case") -> dict[str, Any]:
                 print(
                     f"{name:<14}{integrator:<14}{worlds:>6} worlds{worlds / seconds:>12,.0f} steps/s  {row}", flush=True
                 )
+    return figures
+
+
+def on_cores(case: "Case") -> dict[str, Any]:
+    """MuJoCo's own environment steps per second, on all cores of this machine."""
+    figures: dict[str, Any] = {}
+    for name in MODELS:
+        for integrator in INTEGRATORS:
+            speed = _on_cores(model(name, integrator), case.size(3.0, 0.1))
+            figures[f"{name}, {integrator}, {os.cpu_count()} cores"] = speed
+            print(f"{name:<14}{integrator:<14}all cores   {speed:>12,.0f} steps/s", flush=True)
+    return figures
+
+
+def tasks(case: "Case") -> dict[str, Any]:
+    """What `scripts/benchmarks/speed/gpu_physics.py` measures: whole environment steps, by the number of worlds."""
+    from step import Skip
+
+    if not BENCHMARK.exists():
+        raise Skip(f"this distes has no {BENCHMARK.name}")
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.json")
+        few = ["--worlds", "2", "--steps", "2", "--seconds", "0.1", "--env", "HalfCheetah-v5"]
+        usual = ["--integrator", "none", "implicitfast"]
+        command = [sys.executable, "-u", str(BENCHMARK), "--device", case.name, "--json", str(report)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(BENCHMARK.parents[3]), *sys.path])}
+        done = subprocess.run([*command, *case.size(usual, few)], env=environment)
+        assert done.returncode == 0, f"{BENCHMARK.name} ends with {done.returncode}"
+        figures: dict[str, Any] = {"rows": json.loads(report.read_text())["figures"]}
     return figures
 
 

@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from distes.errors import ConfigurationError, DistesWarning
 from distes.members.cuda_graph import CudaGraphs
 from distes.members.forward import Form
+from distes.members.layers import linear
 from distes.members.members import Members, population_forward
 from distes.members.trial import LEFT_OVER
 from distes.noise.table import NoiseTable
@@ -128,6 +129,37 @@ def test_linear_layers_take_rows_of_any_number_of_axes() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert_like_the_module(nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Flatten(), nn.Linear(18, 2)), (3, 4), 2)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("make", [Dense, LowRank, partial(LowRank, rank=3)], ids=["Dense", "rank 1", "rank 3"])
+@pytest.mark.parametrize("module", [lambda: MLP(200, 1), lambda: nn.Linear(9, 1, bias=False)])
+def test_products_of_one_row_and_one_column_may_be_sums(
+    module: Callable[[], nn.Module], make: Make, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they are on a GPU: there is no such batched product, then."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(linear, "DOTS", ("cpu",))
+    made = module()
+    shape = (200,) if isinstance(made, MLP) else (9,)
+    assert_like_the_module(made, shape, rows, make)
+    members, products = members_of(made, shape, make=make), Products()
+    members.select(np.arange(5))
+    with torch.inference_mode(), products:
+        members(torch.randn(5, rows, *shape))
+    assert rows > 1 or products.dots == 0
+
+
+class Products(TorchDispatchMode):
+    """Counts batched products whose result has one number for each member, or as many as the rank."""
+
+    dots = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if "bmm" in func.name() and output.shape[1] == 1 and output.shape[2] <= 3 and args[-1].shape[1] > 3:
+            self.dots += 1
+        return output
 
 
 def test_a_bare_layer_is_a_policy_too() -> None:
@@ -391,7 +423,8 @@ def test_members_on_a_gpu_equal_those_on_the_cpu(name: str, make: Make) -> None:
     cpu = gaussian_members(forward, perturbation, centre_P, 0.1, ids_B, signs_B)
     there = copy.deepcopy(forward).to("cuda")
     gpu = gaussian_members(there, perturbation, centre_P, 0.1, ids_B, signs_B, device="cuda")
-    np.testing.assert_array_equal(gpu.parameters(), cpu.parameters())
+    equal = np.testing.assert_array_equal if make is Dense else np.testing.assert_allclose  # a product may be fused
+    equal(gpu.parameters(), cpu.parameters(), **({} if make is Dense else {"rtol": 1e-5, "atol": 1e-6}))
     x_BK = torch.randn(9, 2, *shape)
     start_S = cpu.initial_state()
     for who in ([0, 1, 2, 3, 4, 5], [0, 7, 2, 8, 4, 5], [6, 7, 2]):

@@ -1,5 +1,7 @@
 """How calls are recorded on a GPU, tried with a torch.cuda that is made up: what fails leaves everything as it was."""
 
+import gc
+import threading
 import warnings
 from collections.abc import Callable
 
@@ -130,3 +132,31 @@ def test_an_error_of_a_call_that_is_watched_is_the_caller_s(cuda: FakeCuda) -> N
         captured(torch.ones(1))
     assert cuda.mode == 0 and not cuda.recording
     assert captured(torch.ones(1)).item() == 2
+
+
+def test_graphs_share_their_memory_and_torch_keeps_its_own(cuda: FakeCuda) -> None:
+    """Emptying the cache each time would have torch ask CUDA for the same memory again."""
+    captured = CudaGraphs(lambda x: x + 1, after=WARM_UP)
+    for size in (2, 3):
+        for _ in range(WARM_UP + 2):
+            assert captured(torch.zeros(size)).tolist() == [1] * size
+    assert len(cuda.pools) == 2 and len(set(cuda.pools)) == 1 and cuda.emptied == 0
+    captured.forget()
+    cuda.free = 2**20
+    for _ in range(WARM_UP + 2):
+        captured(torch.zeros(2))
+    assert len(set(cuda.pools)) == 2 and cuda.emptied == 1
+    assert gc.isenabled() and as_it_was(cuda)
+
+
+def test_each_thread_records_on_a_stream_of_its_own(cuda: FakeCuda) -> None:
+    streams = []
+
+    def use() -> None:
+        call(CudaGraphs(lambda x: streams.append(cuda.stream) or x, after=WARM_UP), WARM_UP + 1)
+
+    use()
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert len(set(streams)) == 2 and cuda.default not in streams

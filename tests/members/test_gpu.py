@@ -16,7 +16,7 @@ from torch import Tensor
 
 from distes.cli import main
 from distes.errors import DistesWarning, EvaluationError
-from distes.members.cuda_graph import WARM_UP, CudaGraphs
+from distes.members.cuda_graph import WARM_UP, WIDTHS, CudaGraphs
 from distes.members.members import Members, population_forward
 from distes.noise.table import NoiseTable
 from distes.perturbations.dense import Dense
@@ -28,6 +28,7 @@ from distes.pools.chunks import Chunk
 from distes.pools.device import visible_gpus
 from distes.pools.serial import SerialPool
 from distes.pools.worker import Worker
+from distes.population import Transform
 from distes.tasks.base import Outcome, Request, Task
 from tests.support.policies import OF_KNOWN_LAYERS
 from tests.support.small import ROOT, Parts, evaluate, gaussian_members, parts, population
@@ -154,6 +155,34 @@ def test_more_members_than_a_grid_has_rows_of_blocks(name: str, make: Any, count
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("sigma", ["a number", "a vector", "a transform"])
+@pytest.mark.parametrize("make", [Dense, LowRank])
+def test_choosing_members_waits_for_nothing(make: Any, sigma: str) -> None:
+    """Not once they have been chosen before: the noise is there, and so is page-locked memory."""
+    if make is LowRank and sigma != "a number":
+        pytest.skip("LowRank takes one sigma")
+    torch.manual_seed(0)
+    module = MLP(17, 6)
+    layout, noise = Layout(module), NoiseTable(size=2**19, seed=41)
+    forward, perturbation = population_forward(module, layout, (17,)).to("cuda"), make(noise, layout)
+    centre_P = torch.from_numpy(layout.flatten(module)).cuda()
+    scale: Any = 0.1 if sigma != "a vector" else np.full(layout.size, 0.1, np.float32)
+    basis_KP = np.random.default_rng(0).standard_normal((3, layout.size)).astype(np.float32)
+    transform = Transform(0.7, basis_KP, np.eye(3)) if sigma == "a transform" else None
+    members = gaussian_members(
+        forward, perturbation, centre_P, scale, np.arange(300), np.resize([1, -1], 300), "cuda", transform
+    )
+    members.select(np.arange(200))
+    members.select(np.arange(100, 300))
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        members.select(np.arange(200))
+        members.select(np.arange(50, 150))
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
 def test_an_asynchronous_error_is_the_gpu_s_and_no_member_s() -> None:
     """In a process of its own: whoever made it can compute nothing any more."""
     code = """
@@ -178,6 +207,29 @@ class TestCaptured:
                 x = torch.randn(1000, 17, device=CUDA)
                 assert torch.equal(captured(x), layers(x))
         assert len(captured._graphs) == 1
+
+    @pytest.mark.parametrize("make", [Dense, LowRank])
+    def test_fewer_and_fewer_members_run_by_few_graphs(self, make: Any) -> None:
+        torch.manual_seed(0)
+        module = MLP(17, 6)
+        layout, noise = Layout(module), NoiseTable(size=2**19, seed=41)
+        forwards = {name: population_forward(module, layout, (17,)).to(name) for name in ("cuda", "cpu")}
+        forwards["cuda"]._graphs = forwards["cuda"].graphs(after=WARM_UP)
+        centre_P, signs_B = layout.flatten(module), np.resize([1, -1], 100)
+        members = {
+            name: gaussian_members(forward, make(noise, layout), centre_P, 0.1, np.arange(100), signs_B, name)
+            for name, forward in forwards.items()
+        }
+        x_BK = torch.randn(100, 1, 17)
+        with torch.inference_mode():
+            for count in range(100, 0, -1):
+                got = {}
+                for name, chosen in members.items():
+                    chosen.select(np.arange(100 - count, 100))
+                    got[name] = chosen(x_BK[100 - count :].to(name)).cpu()
+                torch.testing.assert_close(got["cuda"], got["cpu"], rtol=1e-4, atol=1e-4)
+        captured = forwards["cuda"]._graphs
+        assert captured is not None and 0 < len(captured._graphs) <= WIDTHS
 
     def test_state_weights_and_moves(self) -> None:
         state, bound = torch.zeros(3, device=CUDA), [torch.tensor(2.0, device=CUDA)]

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 import distes.members.layers
-from distes.members.cuda_graph import WARM_UP, CudaGraphs, _Reads
+from distes.members.cuda_graph import WARM_UP, WIDTHS, CudaGraphs, _Reads, padded
 from distes.members.forward import Forward
 from distes.members.layers.base import MemberLayer
 from distes.members.layers.cells import Cell
@@ -69,7 +71,7 @@ def test_a_graph_serves_the_members_of_the_next_chunk(name: str, make: Make) -> 
     """They have the rows of those before them, and layers that are bound anew."""
     forward, members, answers = made(name, make)
     graphs = PointerGraphs()
-    forward._graphs = CudaGraphs(forward, lambda: forward.storage, after=WARM_UP, record=graphs)
+    forward._graphs = forward.graphs(after=WARM_UP, record=graphs)
     for generation in range(3):
         chosen = members(generation)
         got = [answers(chosen) for _ in range(WARM_UP + 2)]
@@ -78,6 +80,68 @@ def test_a_graph_serves_the_members_of_the_next_chunk(name: str, make: Make) -> 
         forward._graphs = captured
         assert all(torch.equal(one, expected) for one in got)
     assert graphs.graphs == 1 and graphs.replays == 1 + 2 * (WARM_UP + 2)
+
+
+@pytest.mark.parametrize("make", [Dense, LowRank])
+@pytest.mark.parametrize("name", ALL)
+def test_few_graphs_serve_all_numbers_of_members(name: str, make: Make) -> None:
+    """As episodes end, fewer members run; none is the worse for rows that nobody needs."""
+    policy, shape = ALL[name]
+    torch.manual_seed(0)
+    module = policy()
+    layout, most = Layout(module), 20
+    forward, perturbation = population_forward(module, layout, shape), make(NOISE, layout)
+    graphs = PointerGraphs()
+    captured = forward.graphs(after=WARM_UP, record=graphs)
+    signs_B = np.resize([1, -1], most)
+    members = gaussian_members(forward, perturbation, layout.flatten(module), 0.1, np.arange(most) * 50, signs_B)
+    inputs = torch.randn(most, 2, *shape)
+    start_S = members.initial_state()
+
+    def answers(count: int, graph: CudaGraphs | None) -> Tensor:
+        forward._graphs = graph
+        members.select(np.arange(most - count, most))
+        x_BK = inputs[most - count :]
+        with torch.inference_mode():
+            got = members(x_BK) if start_S is None else torch.cat(members.step(x_BK, start_S.repeat(count, 2, 1)), -1)
+        assert len(got) == count
+        return got.clone()
+
+    counts = list(range(most, 0, -1))
+    got = {count: [answers(count, captured) for _ in range(2)] for count in counts}
+    assert 0 < graphs.graphs <= WIDTHS and graphs.replays > 0 and forward._members == 3
+    for count in counts:
+        expected = answers(count, None)
+        for one in got[count]:  # a matrix product's last bits depend on its number of rows
+            torch.testing.assert_close(one, expected, rtol=1e-5, atol=1e-5)
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**6))
+def test_numbers_of_rows_are_padded_to_one_of_a_few(rows: int, most: int) -> None:
+    rows = min(rows, most)
+    assert rows <= padded(rows, most) <= most and padded(rows, most) - rows < -(-most // WIDTHS)
+
+
+@pytest.mark.parametrize("most", [1, 7, 8, 9, 100, 8192])
+def test_there_are_few_of_these(most: int) -> None:
+    assert len({padded(rows, most) for rows in range(1, most + 1)}) <= WIDTHS
+
+
+def test_it_looks_where_its_memory_is_once_for_each_choice_of_members() -> None:
+    forward, members, answers = made("LayerNorm", Dense)
+    graphs, looks = PointerGraphs(), list[int]()
+
+    def storage() -> list[Tensor]:
+        looks.append(1)
+        return forward.storage
+
+    forward._graphs = forward.graphs(after=WARM_UP, record=graphs)
+    forward._graphs._storage = storage
+    for generation in range(2):
+        chosen = members(generation)
+        for _ in range(50):
+            answers(chosen)
+    assert len(looks) <= 3 and graphs.replays == 99 - WARM_UP
 
 
 @pytest.mark.parametrize("make", [Dense, LowRank])

@@ -79,6 +79,26 @@ def test_a_child_does_not_depend_on_those_beside_it_nor_on_where_it_is_made(name
         assert copied.children(IDS[place : place + 1]).tobytes() == together[place].tobytes()
 
 
+def test_a_gpu_makes_all_children_of_a_parent_by_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's meta device has all of a GPU but its memory. Together they are what they are one by one."""
+    made = Made("sm_g_sum", 0.05)
+    alone, called, original = made.children(), list[int](), made.dense.perturb
+    assert made.parent.scale_P is not None
+
+    def perturb(centre_P: Any, scale_B: Any, ids_B: Any, out_BQ: Any) -> None:
+        called.append(len(ids_B))
+        original(centre_P, scale_B, ids_B, out_BQ)
+
+    monkeypatch.setattr(made.dense, "perturb", perturb)
+    there = Parent(made.parent_P.to("meta"), made.parent.scale_P.to("meta"))
+    made.mutation.write(there, IDS, torch.empty(len(IDS), len(made.parent_P), device="meta"))
+    assert called == [len(IDS)]
+    together = torch.empty(len(IDS), len(made.parent_P))
+    scale_BP = made.parent.scale_P.expand(len(IDS), -1)
+    original(torch.zeros_like(made.parent_P), scale_BP, IDS, together)
+    assert together.clamp_(-LIMIT, LIMIT).add_(made.parent_P).numpy().tobytes() == alone.tobytes()
+
+
 def test_a_parent_s_sensitivity_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Made("sm_g_sum", 0.01)
     measured = list[int]()

@@ -1,14 +1,16 @@
 """How members' rows are written. Axes: B members, P parameters, K vectors of a transform's basis."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from distes.members.gaussian import GaussianRows
+from distes.members.gaussian import DIRECTIONS, GaussianRows, members_at_a_time
 from distes.members.members import Members, materialise
+from distes.perturbations.base import BLOCK
 from distes.population import Transform
 from tests.support.small import Parts, gaussian_members, sphere
 
@@ -66,9 +68,14 @@ def test_members_are_as_the_population_says(
     )
 
 
+@pytest.mark.parametrize("on_gpu", [False, True], ids=["CPU", "as on a GPU"])
 @pytest.mark.parametrize("sigma", [0.3, a_vector()], ids=["a number", "a vector"])
-def test_a_transform_s_members_do_not_see_their_companions(parts: Parts, sigma: float | NDArray[np.float32]) -> None:
+def test_a_transform_s_members_do_not_see_their_companions(
+    parts: Parts, sigma: float | NDArray[np.float32], on_gpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """To the last bit: written together, one by one, in any order, wherever in memory."""
+    if on_gpu:
+        monkeypatch.setattr(GaussianRows, "_write_transformed", GaussianRows._write_transformed_on_gpu)
     rows = GaussianRows(parts.perturbation, sigma, IDS_B, SIGNS_B, a_transform(5))
     centre_P = torch.from_numpy(parts.centre_P)
     whole_BP = torch.empty(len(IDS_B), SIZE)
@@ -79,6 +86,53 @@ def test_a_transform_s_members_do_not_see_their_companions(parts: Parts, sigma: 
             writer = GaussianRows(parts.perturbation, sigma, IDS_B, SIGNS_B, a_transform(5)) if fresh else rows
             writer.write(centre_P, np.array(some), out)
             np.testing.assert_array_equal(out.numpy(), whole_BP[some].numpy())
+
+
+@pytest.mark.parametrize("sigma", [0.3, a_vector()], ids=["a number", "a vector"])
+def test_a_gpu_maps_many_directions_at_a_time(
+    parts: Parts, sigma: float | NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than one block of them, in any order, and some once only."""
+    ids_B = np.concatenate([np.arange(2 * DIRECTIONS + 5).repeat(2) * 7, [3, 14, 3]])[::-1].copy()
+    signs_B = np.resize([1, -1, 0], len(ids_B))
+    rows = GaussianRows(parts.perturbation, sigma, ids_B, signs_B, a_transform(5))
+    centre_P, some = torch.from_numpy(parts.centre_P), np.random.default_rng(0).permutation(len(ids_B))[:-9]
+    one_by_one, together = torch.empty(2, len(some), SIZE)
+    rows.write(centre_P, some, one_by_one)
+    called = calls_of(rows, monkeypatch)
+    monkeypatch.setattr(rows, "_write_transformed", rows._write_transformed_on_gpu)
+    rows.write(centre_P, some, together)
+    torch.testing.assert_close(together, one_by_one, rtol=1e-4, atol=1e-5)
+    assert called == [DIRECTIONS] * 3
+
+
+def calls_of(rows: GaussianRows, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many directions each call asks for, from here on."""
+    called: list[int] = []
+    original = rows._perturbation.perturb
+
+    def perturb(centre_P: Any, scale_B: Any, ids_B: Any, out_BQ: Any) -> None:
+        called.append(len(ids_B))
+        original(centre_P, scale_B, ids_B, out_BQ)
+
+    monkeypatch.setattr(rows._perturbation, "perturb", perturb)
+    return called
+
+
+@pytest.mark.parametrize(("device", "calls"), [("cpu", [16, 16, 8]), ("meta", [40])])
+def test_a_gpu_writes_members_with_a_sigma_per_parameter_by_few_calls(
+    parts: Parts, device: str, calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call is a dozen launches. Torch's meta device has all of a GPU but its memory."""
+    rows = GaussianRows(parts.perturbation, a_vector(), np.arange(40), np.resize([1, -1], 40))
+    called = calls_of(rows, monkeypatch)
+    rows.write(torch.empty(SIZE, device=device), np.arange(40), torch.empty(40, SIZE, device=device))
+    assert called == calls
+
+
+def test_scales_of_members_take_no_more_than_a_block() -> None:
+    cuda = torch.device("cuda", 0)
+    assert members_at_a_time(cuda, 5933) == BLOCK // 5933 and members_at_a_time(cuda, 10 * BLOCK) == 1
 
 
 def test_a_transform_s_members_do_not_see_how_they_were_selected(parts: Parts) -> None:

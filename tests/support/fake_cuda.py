@@ -1,5 +1,8 @@
 """What `cuda_graph.py` needs of torch.cuda, on the processor: streams, graphs, and what a failed recording leaves."""
 
+import gc
+import itertools
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,10 +23,6 @@ class Stream:
         self.waited_for.append(other)
 
 
-class Graph:
-    replay: Callable[[], None]
-
-
 class FakeCuda:
     """Behaves as torch 2.11 does.
 
@@ -34,20 +33,26 @@ class FakeCuda:
         stream: The current one.
         recording: Whether the allocator believes that a recording goes on.
         mode: Of `torch.cuda.set_sync_debug_mode`.
+        free: Bytes of memory.
+        emptied: How often the cache was emptied.
+        pools: Of the recordings.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.stream = self.default = Stream()
         self.recording = self.invalid = False
-        self.mode = self.recorded = 0
+        self.mode = self.recorded = self.emptied = 0
+        self.free, self._pools = 2**35, itertools.count()
+        self.pools: list[Any] = []
         for name in ("current_stream", "set_stream", "get_sync_debug_mode", "set_sync_debug_mode"):
             monkeypatch.setattr(torch.cuda, name, getattr(self, f"_{name}"))
         monkeypatch.setattr(torch.cuda, "stream", self._on_stream)
         monkeypatch.setattr(torch.cuda, "device", self._on_device)
-        monkeypatch.setattr(torch.cuda, "graph", self._graph)
         monkeypatch.setattr(torch.cuda, "Stream", Stream)
-        monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
-        monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 1))
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: Graph(self))
+        monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, next(self._pools)))
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (self.free, 2**36))
+        monkeypatch.setattr(torch.cuda, "empty_cache", self._empty_cache)
         monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", self._end, raising=False)
         monkeypatch.setattr("distes.members.cuda_graph._on_gpu", lambda x: True)
         monkeypatch.setattr("distes.members.cuda_graph._STREAMS", {})
@@ -75,18 +80,20 @@ class FakeCuda:
     def _set_sync_debug_mode(self, mode: int | str) -> None:
         self.mode = {"default": 0, "warn": 1, "error": 2}.get(mode, mode)  # type: ignore[arg-type,assignment]
 
+    def _empty_cache(self) -> None:
+        self.emptied += 1
+
     @contextmanager
     def _on_stream(self, stream: Stream) -> Iterator[None]:
         before, self.stream = self.stream, stream
-        yield
-        self.stream = before
+        try:
+            yield
+        finally:
+            self.stream = before
 
     @contextmanager
     def _on_device(self, device: Any) -> Iterator[None]:
         yield
-
-    def _graph(self, graph: Graph, pool: Any = None, stream: Any = None, capture_error_mode: str = "global") -> Any:
-        return _Recording(self, graph, stream)
 
     def _end(self, device: Any, pool: Any) -> None:
         if not self.recording:
@@ -94,22 +101,25 @@ class FakeCuda:
         self.recording = False
 
 
-class _Recording:
-    def __init__(self, cuda: FakeCuda, graph: Graph, stream: Stream) -> None:
-        self.cuda, self.graph, self.given = cuda, graph, stream
+class Graph:
+    replay: Callable[[], None]
 
-    def __enter__(self) -> None:
-        self.before, self.cuda.stream = self.cuda.stream, self.given
+    def __init__(self, cuda: FakeCuda) -> None:
+        self.cuda = cuda
+
+    def capture_begin(self, pool: Any = None, capture_error_mode: str = "global") -> None:
+        assert self.cuda.stream is not self.cuda.default and capture_error_mode == "thread_local"
+        assert not gc.isenabled()
         self.cuda.recording, self.cuda.invalid = True, False
+        self.cuda.pools.append(pool)
         self.pointers = PointerGraphs()
         self.pointers.begin()
 
-    def __exit__(self, *error: Any) -> None:
+    def capture_end(self) -> None:
         self.pointers.end()
         if self.cuda.invalid:
             raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
         self.cuda.recording = False
-        self.cuda.stream = self.before
-        if error[0] is None:
+        if sys.exc_info()[0] is None:
             self.cuda.recorded += 1
-            self.graph.replay = self.pointers.replay
+            self.replay = self.pointers.replay

@@ -14,6 +14,7 @@ from distes.policies.layout import Slot
 Map = Callable[[Tensor], Tensor]
 WIDE = 128  # numbers in, from which on `_many_dots` are faster than a batched product of one row and one column
 SMALL = 400  # products below which torch takes plain loops for a batched product, slower than a rank at a time
+DOTS = ("cuda",)  # where a product of one row and one column per member is slower than a product and a sum
 LONG = 32  # numbers out, from which on such a product is faster as a sum over the numbers in (from some 30 members on)
 
 
@@ -62,8 +63,12 @@ def _dense_product(weight_BIO: Tensor, bias_B1O: Tensor | None, members: int) ->
     _, inputs, outputs = weight_BIO.shape
     few = weight_BIO.device.type == "cpu" and outputs >= LONG and inputs * outputs < SMALL
     rows_B1O = weight_BIO.split(1, dim=1) if few else ()
+    column_B1I = weight_BIO.transpose(1, 2) if outputs == 1 and weight_BIO.device.type in DOTS else None
 
     def product(x: Tensor) -> Tensor:
+        if column_B1I is not None and x.size(1) == 1:
+            y_B11 = (x * column_B1I).sum(2, keepdim=True)
+            return y_B11 if bias_B1O is None else y_B11.add_(bias_B1O)
         if bias_B1O is None:
             return bmm(x, weight_BIO)
         if few and x.size(1) * inputs * outputs < SMALL:
@@ -91,18 +96,21 @@ def _low_rank_product(weight: LowRankWeight, bias_B1O: Tensor | None, members: i
     left_BIR, (inputs, outputs) = left_BRI.transpose(1, 2), weight_IO.shape
     rank = left_BRI.shape[1]
     left_BI, right_B1O = left_BRI[:, 0], right_BRO[:, :1]
-    on_cpu = weight_IO.device.type == "cpu"
+    on_cpu, sums = weight_IO.device.type == "cpu", weight_IO.device.type in DOTS
     bmm, addcmul = torch.bmm, torch.addcmul
-    dots = _many_dots(left_BI) if on_cpu and inputs >= WIDE else None
+    dots = _many_dots(left_BI) if on_cpu and not sums and inputs >= WIDE else None
 
     def rank_one(x: Tensor) -> Tensor:
-        t_BK1 = dots(x) if dots is not None and x.size(1) == 1 else bmm(x, left_BIR)
+        if x.size(1) == 1 and (sums or dots is not None):
+            t_BK1 = (x * left_BRI).sum(2, keepdim=True) if dots is None else dots(x)
+        else:
+            t_BK1 = bmm(x, left_BIR)
         y_BKO = t_BK1 * right_B1O if bias_B1O is None else addcmul(bias_B1O, t_BK1, right_B1O)
         y_BKO.view(-1, outputs).addmm_(x.reshape(-1, inputs), weight_IO)
         return y_BKO
 
     def any_rank(x: Tensor) -> Tensor:
-        t_BKR = bmm(x, left_BIR)
+        t_BKR = (x * left_BRI).sum(2).unsqueeze(1) if sums and x.size(1) == 1 else bmm(x, left_BIR)
         if on_cpu and t_BKR.shape[1] * rank * outputs < SMALL:
             y_BKO = t_BKR[..., :1] * right_B1O if bias_B1O is None else addcmul(bias_B1O, t_BKR[..., :1], right_B1O)
             for place in range(1, rank):

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Whole generations on one GPU through the worker: CartPole in torch, and Atari's network on synthetic frames.
 
-    python scripts/benchmarks/speed/gpu_rollouts.py [--members 65536] [--atari_members 4096] [--json FILE]
+    python scripts/benchmarks/speed/gpu_rollouts.py [--members 4096 65536] [--atari_members 4096] [--json FILE]
 
 CartPole: ask, evaluate and tell for some generations, with environment, noise and policies on the GPU; steps of the
-environments per second, of the evaluation and of whole generations. Atari: no emulator runs on a GPU, so frames of
-random pixels are drawn there, one per member and step, stacked four deep and scaled, as an emulator's would be; what is
-counted are decisions of the network of 4 million parameters. For comparison: Uber's accelerated deep-neuroevolution
-made some 17,000 of them a second on one desktop with GPUs (2018; 69,000 frames, of which every fourth is decided on).
+environments per second, of the evaluation and of whole generations, all members in one chunk. Atari: no emulator runs
+on a GPU, so frames of random pixels are drawn there, one per member and step, stacked four deep and scaled, as an
+emulator's would be; what is counted are decisions of the network of 4 million parameters. For comparison: Uber's
+accelerated deep-neuroevolution made some 17,000 of them a second on one desktop with GPUs (2018; 69,000 frames, of
+which every fourth is decided on).
 """
 
 import time
@@ -82,7 +83,7 @@ def cartpole(members: int, generations: int, device: torch.device) -> dict[str, 
     configuration = configure(read_flags([str(part) for key, value in flags.items() for part in (f"--{key}", value)]))
     experiment, _ = build(configuration)
     assert experiment.strategy is not None
-    row = run(SerialPool(experiment), experiment.strategy, generations, device)
+    row = run(SerialPool(experiment, pairs_per_chunk=members // 2), experiment.strategy, generations, device)
     return {"task": "distes/CartPole-v1", "net": "4-64-64-2", "form": "dense", "members": members, **row}
 
 
@@ -119,7 +120,7 @@ def run(pool: SerialPool, strategy: Any, generations: int, device: torch.device)
 def main() -> None:
     """Prints a row per task and form."""
     parser = command_line(__doc__)
-    parser.add_argument("--members", type=int, default=65536, help="of CartPole")
+    parser.add_argument("--members", type=int, nargs="+", default=[4096, 65536], help="of CartPole")
     parser.add_argument("--generations", type=int, default=10, help="of CartPole")
     parser.add_argument("--atari_members", type=int, default=4096)
     parser.add_argument("--atari_steps", type=int, default=50)
@@ -136,7 +137,7 @@ def main() -> None:
     rows = []
     chunk = options.atari_chunk
     for measure in (
-        lambda: cartpole(options.members, options.generations, device),
+        *(lambda members=members: cartpole(members, options.generations, device) for members in options.members),
         *(
             lambda form=form: atari(options.atari_members, form, options.atari_steps, chunk, device)
             for form in ("low-rank", "dense")

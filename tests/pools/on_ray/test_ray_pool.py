@@ -6,6 +6,7 @@ One cluster serves a whole test here: starting one takes seconds.
 import os
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -15,13 +16,16 @@ import ray
 
 from distes.errors import ClusterError, ConfigurationError
 from distes.policies.linear import Linear
-from distes.pools.device import WorkerPlace
+from distes.pools import experiment as experiment_module
+from distes.pools.device import WorkerPlace, visible_gpus
 from distes.pools.experiment import Experiment
+from distes.pools.gpu_chunks import GpuChunks
 from distes.pools.on_ray import pool as on_ray_pool
 from distes.pools.on_ray.actor import _Actor
 from distes.pools.on_ray.environment import SETTINGS, set_variables
 from distes.pools.on_ray.pool import RayPool
 from distes.pools.serial import SerialPool
+from distes.pools.worker_table import SINGLY
 from distes.tasks.base import ChunkPairs
 from distes.tasks.functions import Function
 from tests.support.small import evaluate, parts, sphere
@@ -155,6 +159,64 @@ def test_workers_share_the_gpus(
         assert any("unequal numbers of workers; a multiple of 2" in line for line in said) == (workers == 3)
     finally:
         pool.close()
+
+
+class OnDevice(Function):
+    on_device = True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [4, 8], ids=["whole GPUs", "halves"])
+def test_each_gpu_has_a_chunk_to_begin_with(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    """Four that are not there; the population is cut for that number by a rule that does not know it."""
+    monkeypatch.setattr(on_ray_pool, "visible_gpus", lambda: 4)
+    monkeypatch.setattr(experiment_module, "GPU_PAIRS_PER_CHUNK", GpuChunks(4, 64, workers))
+    made, said = parts(OnDevice("sphere", dimension=3), Linear(1, 3, bias=False)), list[str]()
+    pool = PretendingPool(
+        replace(made.experiment, device="cuda"),
+        workers=workers,
+        min_workers=workers,
+        oversubscribe=True,
+        say=said.append,
+    )
+    sent, send = list[list[int]](), pool._calls.send
+    monkeypatch.setattr(
+        pool._calls, "send", lambda calls: sent.append([one.worker for one, *_ in calls]) or send(calls)
+    )  # type: ignore[func-returns-value]
+    try:
+        evaluate(pool, made.strategy(population_size=8 * workers).ask())
+        gpus = Counter(pool._workers.places[worker].gpu for worker in sent[0])
+    finally:
+        pool.close()
+    assert gpus == dict.fromkeys("0123", workers // 4)
+    rows = [line for line in said if line.startswith("worker 0, node ")]
+    assert len(rows) == 1 and rows[0].endswith(")") and "device Pretended (GPU " in rows[0]
+    assert not any("fewer chunks" in line for line in said)
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+def test_real_gpus_have_a_worker_each_and_are_shared_alike() -> None:
+    gpus, made = visible_gpus(), parts(Function("sphere", dimension=3), Linear(1, 3, bias=False))
+    asked = made.strategy(population_size=16 * gpus).ask()
+    for each in (1, 2):
+        tables = list[list[tuple[str, ...]]]()
+        pool = RayPool(
+            replace(made.experiment, device="cuda"),
+            workers=each * gpus,
+            min_workers=each * gpus,
+            oversubscribe=True,
+            show=lambda columns, rows: tables.append(list(rows)),  # noqa: B023, called in the same round
+            say=lambda line: None,
+        )
+        try:
+            got = evaluate(pool, asked)
+        finally:
+            pool.close()
+        np.testing.assert_allclose(got.fitness_N2, evaluate(SerialPool(made.experiment), asked).fitness_N2, rtol=1e-4)
+        if each * gpus <= SINGLY:
+            shown = Counter(row[3].partition("(")[2] for table in tables for row in table)
+            assert shown == {f"GPU {number})": each for number in range(gpus)}
 
 
 @pytest.mark.slow
