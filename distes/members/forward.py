@@ -31,6 +31,7 @@ from torch.func import functional_call, vmap
 from distes.errors import ConfigurationError, raised
 from distes.members.cuda_graph import CudaGraphs
 from distes.members.layers.base import MemberLayer, MemberWeights
+from distes.members.layers.convolution import Convolution
 from distes.members.layers.replace import replace_layers, statistics_slots
 from distes.members.layers.virtual_batch_norm import VirtualBatchNorm
 from distes.members.torch_internals import has_hooks
@@ -65,6 +66,7 @@ class Forward:
         keeps_axes: Whether the module takes (B, K, ...) without flattening.
         writes_input: Whether the module changes its input in place, so that it is given a copy.
         draws: Whether the module draws random numbers of its own.
+        shares: Whether the module takes rows that all members share, until a layer makes them differ; see `shared`.
         statistics: Where a member's statistics on the reference batch lie in its row of them; empty if it needs none.
         tenant: The `Members` whose rows are in the memory, or None.
     """
@@ -94,7 +96,8 @@ class Forward:
         self.stateful = isinstance(module, StatefulPolicy)
         replaced = replace_layers(self.module, layout)
         self.form = Form.VMAP if replaced is None else Form.LAYERS
-        self.keeps_axes = self.writes_input = self.draws = False
+        self.keeps_axes = self.writes_input = self.draws = self.shares = False
+        self._members = 0  # that are bound
         self.statistics = statistics_slots(self.module)
         self._parameters: dict[str, Tensor] = {}  # in all forms but LAYERS: (B, *shape), torch's shapes; and statistics
         # In MEMBERS and ROWS: the module that takes each member's parameters in turn, and these parameters.
@@ -109,6 +112,9 @@ class Forward:
             # Looking for hooks where there are none takes as long as a small layer.
             called = has_hooks(self._call) or isinstance(self._call, MemberLayer)
             self._enter: Callable[..., Any] = self._call if called else self._call.forward
+            for layer in self._layers if self.statistics else ():
+                if isinstance(layer, Convolution):
+                    layer.by_rows = False  # so that statistics on the reference batch keep their bits
 
     @property
     def materialises(self) -> bool:
@@ -117,7 +123,7 @@ class Forward:
 
     def fall_back(self, form: Form) -> None:
         """Runs in a slower form from now on."""
-        self.form, self.keeps_axes = form, False
+        self.form, self.keeps_axes, self.shares = form, False, False
         if form is not Form.LAYERS and "_call" in self.__dict__:
             del self._call, self._layers, self._enter
 
@@ -193,7 +199,7 @@ class Forward:
             statistics_BS: What `measured` returned for these members; needed if `statistics` is not empty.
         """
         self._centre = () if centre_P is None else (centre_P,)
-        self._small = rows_BQ.numel() < LAUNCH_BOUND
+        self._small, self._members = rows_BQ.numel() < LAUNCH_BOUND, len(rows_BQ)
         if not self.materialises:
             weights = MemberWeights(rows_BQ, row_layout, centre_P, statistics_BS, keeps_axes=self.keeps_axes)
             for layer in self._layers:
@@ -263,6 +269,27 @@ class Forward:
         inputs = tuple(part.clone() for part in (x_BK, *state)) if self.writes_input else (x_BK, *state)
         answer = self._run(*inputs)
         return tuple(part.float() for part in answer) if self.stateful else answer.float()
+
+    def shared(self, x_K: Tensor) -> Tensor:
+        """Maps rows that all bound members see: (K, ...) to (B, K, A), float32. The policy must have no memory.
+
+        Until the first layer with parameters, the rows are computed once for all members. If the module cannot run so,
+        the rows are repeated.
+        """
+        if not self.shares or self._members == 1:
+            answer: Tensor = self(x_K.expand(self._members, *x_K.shape))
+            return answer
+        for layer in self._layers:
+            layer.share(len(x_K))
+        try:
+            if self.keeps_axes:
+                answer = self._enter(x_K.unsqueeze(0))
+                return answer.expand(self._members, *answer.shape[1:])
+            answer = self._call(x_K).float()
+            return answer.view(self._members, len(x_K), *answer.shape[1:])
+        finally:
+            for layer in self._layers:
+                layer.share(None)
 
     def _run(self, *inputs: Tensor) -> Any:
         match self.form:

@@ -173,6 +173,22 @@ class Members:
         output: Tensor = self._forward.run(x_BK)
         return output
 
+    def shared(self, x_K: Tensor) -> Tensor:
+        """Runs a policy without memory on rows that all selected members see: (K, ...) -> (B, K, A).
+
+        It is `members(x)` of the rows repeated for each member, without the copies: a first layer of low rank multiplies
+        all rows by the centre's weight once, not once per member. On a CPU the bits of a member depend on its rows
+        alone where `members(x)` has that property.
+
+        Raises:
+            TypeError: The policy has a memory.
+        """
+        if self._forward.stateful:
+            self._prepare("members.shared(x)", x_K, stateful=False)
+        if len(self._selected) != self._bound or self._forward.tenant is not self:
+            self._bind()
+        return self._forward.shared(x_K)
+
     def step(self, x_BK: Tensor, state_BK: Tensor) -> tuple[Tensor, Tensor]:
         """Runs a policy with memory: (B, K, ...), (B, K, S) -> (B, K, A), (B, K, S).
 

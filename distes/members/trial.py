@@ -179,6 +179,8 @@ class _Trial:
         if forward.form is Form.LAYERS:
             forward.keeps_axes = not forward.writes_input
             forward.keeps_axes = forward.keeps_axes and self._difference() is None
+            # A module that draws has to draw for each member.
+            forward.shares = not (forward.writes_input or forward.draws or forward.stateful) and self._can_share()
         else:
             slow = "slower" if forward.form is Form.VMAP else "slow"
             sentences.append(f"runs {forward.form.value}, which is {slow}: {'; '.join(reasons)}.")
@@ -208,6 +210,21 @@ class _Trial:
             except Exception as error:  # whatever a foreign forward raises, the next form is the answer
                 return f"it {raised(error, SHORT)}"
         return None
+
+    def _can_share(self) -> bool:
+        """Whether rows that members share give the answers of the same rows, repeated for each member."""
+        forward, written_out = self.forward, RowLayout.written_out(self.layout)
+        (x_BK,), agree = self.inputs, True
+        statistics_BS = forward.measured(self.parameters_BP, written_out) if forward.statistics else None
+        forward.bind(self.parameters_BP, written_out, None, statistics_BS)
+        forward.shares = True
+        for rows in {x_BK.shape[1], 1}:
+            x_K = x_BK[0, :rows]
+            try:
+                agree &= _agree(forward.shared(x_K.clone()), forward(x_K.expand(len(x_BK), *x_K.shape).clone()))
+            except Exception:  # whatever a foreign forward raises when it meets shared rows beside members' own
+                agree = False
+        return agree
 
     def _own_answer(self, members: int, rows: int) -> Answer:
         """Returns the module's outputs with each member's parameters, row by row; runs twice to find a memory."""

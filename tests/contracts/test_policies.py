@@ -125,6 +125,36 @@ def test_a_member_may_run_in_several_rows_at_once(case: Case) -> None:
     )
 
 
+def shared(members: Members, who: Sequence[int], x_K: Tensor) -> list[Tensor]:
+    members.select(np.array(who))
+    with torch.inference_mode():
+        return [members.shared(x_K)]
+
+
+@pytest.mark.parametrize("rows", [1, 3, 40])
+def test_rows_that_all_share_equal_the_same_rows_repeated(case: Case, rows: int) -> None:
+    """For any number of members, to the last bit where all parameters are written out."""
+    members, (x_BK, *memory) = case.members(), case.inputs(rows)
+    if memory:
+        with pytest.raises(TypeError, match="has a memory: call members.step"):
+            members.shared(x_BK[0])
+        return
+    for who in (range(B), [4, 1], [3]):
+        repeated = [x_BK[:1].expand(B, *x_BK.shape[1:])]
+        assert same(case, shared(members, who, x_BK[0]), run(members, who, repeated)), f"differs for {who}"
+
+
+def test_who_shares_rows_changes_no_bit(case: Case) -> None:
+    members, (x_BK, *memory) = case.members(), case.inputs(40)
+    if memory:
+        return
+    together = shared(members, range(B), x_BK[0])
+    numbers = np.random.default_rng(3)
+    for count in (6, 3, 2, 1, 5):
+        who = numbers.permutation(B)[:count].tolist()
+        assert same(case, shared(members, who, x_BK[0]), [part[who] for part in together]), f"differs among {who}"
+
+
 def test_memory_goes_on_where_it_was(case: Case) -> None:
     """Five steps together equal five steps alone; without memory there is no state at all."""
     members = case.members()
