@@ -18,7 +18,7 @@ statistics of a member on the reference batch.
 
 import copy
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Self
@@ -42,6 +42,7 @@ from distes.policies.layout import Layout
 
 ALIGNMENT = 16  # floats in 64 bytes
 LARGE_PAGES = 2**20  # floats in 4 MiB; pages that are not touched take no memory
+MANY_ROWS = 64  # of a member, from which on a CPU convolves for one member at a time: what it makes stays in its caches
 LAUNCH_BOUND = 2**24  # floats of rows below which a GPU takes longer to launch a layer than to read its weights
 
 
@@ -98,6 +99,9 @@ class Forward:
         self.form = Form.VMAP if replaced is None else Form.LAYERS
         self.keeps_axes = self.writes_input = self.draws = self.shares = False
         self._members = 0  # that are bound
+        # See `_member_by_member`: it, the row that it runs, and the layers' functions of that row.
+        self._one_by_one: Callable[[Iterable[Tensor]], Tensor] | None = None
+        self._alone: tuple[Tensor, list[Callable[..., Any]]] | None = None
         self.statistics = statistics_slots(self.module)
         self._parameters: dict[str, Tensor] = {}  # in all forms but LAYERS: (B, *shape), torch's shapes; and statistics
         # In MEMBERS and ROWS: the module that takes each member's parameters in turn, and these parameters.
@@ -112,6 +116,7 @@ class Forward:
             # Looking for hooks where there are none takes as long as a small layer.
             called = has_hooks(self._call) or isinstance(self._call, MemberLayer)
             self._enter: Callable[..., Any] = self._call if called else self._call.forward
+            self._convolves = any(isinstance(layer, Convolution) for layer in self._layers) and not self.statistics
             for layer in self._layers if self.statistics else ():
                 if isinstance(layer, Convolution):
                     layer.by_rows = False  # so that statistics on the reference batch keep their bits
@@ -129,14 +134,14 @@ class Forward:
 
     def forget(self) -> None:
         """Drops the bound members' tensors; `bind` must be called before the next call."""
-        self._parameters, self._single = {}, None
+        self._parameters, self._single, self._one_by_one, self._alone = {}, None, None, None
         for layer in self._layers if self.form is Form.LAYERS else ():
             layer.unbind()
 
     def __getstate__(self) -> dict[str, Any]:
         # Without the bound members: a pickled view would carry its whole matrix to the workers.
         nothing: dict[str, Any] = {"_parameters": {}, "_memory": {}, "_centre": (), "tenant": None, "_graphs": None}
-        return {**self.__dict__, **nothing, "_single": None}
+        return {**self.__dict__, **nothing, "_single": None, "_one_by_one": None, "_alone": None}
 
     def to(self, device: str | torch.device) -> Self:
         """Moves the module to a device; members must be on it, too."""
@@ -204,6 +209,11 @@ class Forward:
             weights = MemberWeights(rows_BQ, row_layout, centre_P, statistics_BS, keeps_axes=self.keeps_axes)
             for layer in self._layers:
                 layer.bind(weights)
+            if self._convolves and rows_BQ.device.type == "cpu":
+                row_1Q = _allocate(1, rows_BQ.shape[1], rows_BQ.device)
+                alone = MemberWeights(row_1Q, row_layout, centre_P)
+                self._alone = row_1Q[0], [layer.bound_to(alone) for layer in self._layers]
+                self._one_by_one = partial(self._member_by_member, rows_BQ)
             return
         if statistics_BS is not None:
             self._parameters |= {slot.name: slot.view(statistics_BS) for slot in self.statistics}
@@ -267,6 +277,8 @@ class Forward:
         if self.keeps_axes:
             return self._enter(x_BK, *state)
         inputs = tuple(part.clone() for part in (x_BK, *state)) if self.writes_input else (x_BK, *state)
+        if self._one_by_one is not None and not state and x_BK.shape[1] >= MANY_ROWS:
+            return self._one_by_one(inputs[0])
         answer = self._run(*inputs)
         return tuple(part.float() for part in answer) if self.stateful else answer.float()
 
@@ -279,6 +291,8 @@ class Forward:
         if not self.shares or self._members == 1:
             answer: Tensor = self(x_K.expand(self._members, *x_K.shape))
             return answer
+        if self._one_by_one is not None and len(x_K) >= MANY_ROWS:
+            return self._one_by_one(x_K.expand(self._members, *x_K.shape))
         for layer in self._layers:
             layer.share(len(x_K))
         try:
@@ -287,6 +301,25 @@ class Forward:
                 return answer.expand(self._members, *answer.shape[1:])
             answer = self._call(x_K).float()
             return answer.view(self._members, len(x_K), *answer.shape[1:])
+        finally:
+            for layer in self._layers:
+                layer.share(None)
+
+    def _member_by_member(self, rows_BQ: Tensor, x_BK: Iterable[Tensor]) -> Tensor:
+        """Runs one member after the other, each with all its rows: (B, K, ...) -> (B, K, A).
+
+        Each is copied into the same row first, and the layers run that row. So its bits depend on nothing else.
+        """
+        assert self._alone is not None
+        row_Q, functions = self._alone
+        for layer, function in zip(self._layers, functions, strict=True):
+            layer.run_instead(function)
+        try:
+            answers = []
+            for member_Q, x_K in zip(rows_BQ, x_BK, strict=True):
+                row_Q.copy_(member_Q)
+                answers.append(self._enter(x_K))
+            return torch.stack(answers).float()
         finally:
             for layer in self._layers:
                 layer.share(None)

@@ -176,9 +176,9 @@ class Members:
     def shared(self, x_K: Tensor) -> Tensor:
         """Runs a policy without memory on rows that all selected members see: (K, ...) -> (B, K, A).
 
-        It is `members(x)` of the rows repeated for each member, without the copies: a first layer of low rank multiplies
-        all rows by the centre's weight once, not once per member. On a CPU the bits of a member depend on its rows
-        alone where `members(x)` has that property.
+        It is `members(x)` of the rows repeated for each member, without the copies: a first layer of low rank
+        multiplies all rows by the centre's weight once, not once per member. As there, a member's bits on a CPU do not
+        depend on the members beside it if all parameters are written out.
 
         Raises:
             TypeError: The policy has a memory.

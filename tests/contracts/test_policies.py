@@ -136,7 +136,7 @@ def test_rows_that_all_share_equal_the_same_rows_repeated(case: Case, rows: int)
     """For any number of members, to the last bit where all parameters are written out."""
     members, (x_BK, *memory) = case.members(), case.inputs(rows)
     if memory:
-        with pytest.raises(TypeError, match="has a memory: call members.step"):
+        with pytest.raises(TypeError, match="has a memory: call members"):
             members.shared(x_BK[0])
         return
     for who in (range(B), [4, 1], [3]):

@@ -102,6 +102,10 @@ class MemberLayer(nn.Module, ABC):
         for name in BOUND:
             self.__dict__.pop(name, None)
 
+    def run_instead(self, function: Callable[..., Any]) -> None:
+        """Runs another function than that of the bound members, until `share` is called with None."""
+        self._run = function
+
     def share(self, rows: int | None) -> None:
         """Takes inputs of this many rows as rows that all members share, until it is called with None.
 
@@ -113,7 +117,9 @@ class MemberLayer(nn.Module, ABC):
 
     def _of_either(self, rows: int, *inputs: Any) -> Any:
         weights = self._bound
-        shared, own = ((1, rows), (weights.members, rows)) if weights.keeps_axes else ((rows,), (weights.members * rows,))
+        shared, own = (
+            ((1, rows), (weights.members, rows)) if weights.keeps_axes else ((rows,), (weights.members * rows,))
+        )
         lead = tuple(inputs[0].shape[: len(own)])
         if lead == own:
             return self._own(*(_for_all(part, weights, shared) for part in inputs))
@@ -122,7 +128,7 @@ class MemberLayer(nn.Module, ABC):
         return self.of_shared(weights, *inputs)
 
     def of_shared(self, weights: MemberWeights, *inputs: Any) -> Any:
-        """Runs the bound members on rows that all of them share: (1, K, ...) -> (B, K, ...), or (K, ...) -> (B * K, ...).
+        """Runs the bound members on rows that all share: (1, K, ...) -> (B, K, ...), or (K, ...) -> (B * K, ...).
 
         A layer overrides it if it has a form that is faster than its own function of the repeated rows.
         """

@@ -94,7 +94,8 @@ class Convolution(MemberLayer):
             biases = [None] * len(rows_B) if bias_BO is None else bias_BO.unbind()
             padded = [F.pad(rows, padding, self._mode) for rows in rows_B] if padding else rows_B
             each = zip(padded, _kernels(weight), biases, strict=True)
-            return torch.cat([conv(rows.contiguous(), kernels, bias, *window) for rows, kernels, bias in each])
+            images = [conv(rows.contiguous(), kernels, bias, *window) for rows, kernels, bias in each]
+            return images[0] if len(images) == 1 else torch.cat(images)
 
         return run
 
