@@ -15,7 +15,7 @@ from torch import nn
 
 from distes.errors import ConfigurationError
 from distes.members.members import Members
-from distes.population import Floats, Moments, Normalization, ReadOnly
+from distes.population import Floats, Moments, Normalization, Purpose, ReadOnly
 
 if TYPE_CHECKING:
     import gymnasium
@@ -103,6 +103,12 @@ class Request(ReadOnly):
         max_steps: Steps after which an episode is truncated, beside the task's own limit; None for no cap.
         reward_sign: Whether fitness is made of the signs of rewards, in training.
         reward_scale: What rewards are divided by in training, where the task normalises them; otherwise None.
+        purpose: What the evaluation is for, which decides the data of a task whose `held_out` is True. Candidates of a
+            genetic algorithm are evaluated without noise (`training` is False), and to learn from (`Purpose.TRAIN`).
+        common_seed: A 64-bit number that all members of the generation share, a function of the run's seed and the
+            generation: for a mini-batch that all of them see.
+        pairs_B: Number of each member's pair within its generation, int64, over all chunks and rounds; None for the
+            centre.
         stop: Called between steps; once it returns True, `evaluate` raises `Stopped`. A quick task need not call it.
     """
 
@@ -115,6 +121,9 @@ class Request(ReadOnly):
     max_steps: int | None = None
     reward_sign: bool = False
     reward_scale: float | None = None
+    purpose: Purpose = Purpose.TRAIN
+    common_seed: int = 0
+    pairs_B: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,6 +240,28 @@ class Task(ABC):
     def threshold_notice(self) -> str | None:
         """Why a known threshold does not apply to this task, a sentence for users who set no target; or None."""
         return None
+
+    @property
+    def held_out(self) -> bool:
+        """Whether some data are held out of training, so that evaluations differ by `Request.purpose`.
+
+        Then episodes of the centre that a strategy asks for do not count as its running evaluation, and the last
+        centre has an evaluation of its own for `Purpose.TEST`, which decides nothing.
+        """
+        return False
+
+    @property
+    def evaluations(self) -> int | None:
+        """How many evaluations of a centre make sense: 1 if they are deterministic; None for any number.
+
+        `eval_episodes` and `final_episodes` are cut to it.
+        """
+        return None
+
+    @property
+    def units(self) -> tuple[str, str]:
+        """What a step and an episode are called where people read of them, in the plural, such as images, batches."""
+        return "timesteps", "episodes"
 
     @property
     def observation_fraction(self) -> float:

@@ -205,5 +205,5 @@ class Progress:
             like = dataclasses.asdict(Result("", 0, 0, 0.0, 0.0, 0.0))
             given = reached if isinstance(reached, Mapping) else {}
             like = {key: value for key, value in like.items() if key in given or key in REQUIRED_OF_RESULT}
-            if problem := misfit(reached, like, place="/reached"):
+            if problem := misfit(reached, like, ("test",), "/reached"):
                 raise CheckpointError(f"{problem}.")

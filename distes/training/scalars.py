@@ -46,6 +46,17 @@ class Scalars:
         return of_scalars(self._task.scalars, evaluation.scalars_N2V, scalars_EV)
 
 
+def of_test(task: Task, evaluation: Evaluation | None) -> dict[str, float]:
+    """Means over an evaluation of the centre: `fitness`, and the task's scalars by name; empty for no evaluation."""
+    if evaluation is None:
+        return {}
+    means = {"fitness": float(evaluation.eval_fitness_E.mean())}
+    if evaluation.eval_scalars_EV is not None:
+        flat_EV = evaluation.eval_scalars_EV.astype(np.float64)
+        means |= {name: _mean(flat_EV[:, place]) for place, name in enumerate(task.scalars)}
+    return means
+
+
 def of_scalars(
     names: Sequence[str], scalars_N2V: Floats | None, eval_scalars_EV: Floats | None
 ) -> dict[str, float | int]:
