@@ -42,6 +42,7 @@ HOMES = {
     "numba": ["noise.numba_kernel"],
     "triton": ["noise.triton_kernel"],
     "matplotlib": ["runs.plots"],
+    "sklearn": ["tasks.datasets"],
     "PIL": ["tasks.film"],
 }
 PACKAGE = ROOT / "distes"

@@ -297,6 +297,11 @@ class Task(ABC):
         """
         return ()
 
+    @property
+    def centre_scalars(self) -> tuple[str, ...]:
+        """Those of `scalars` that members have not, since they cost time. Theirs are NaN, and not recorded."""
+        return ()
+
     def meaning(self, scalar: str) -> str:
         """What a scalar means, part of a sentence in Markdown, for TensorBoard's descriptions."""
         return f"`{scalar}`, as the task {self.name} reports it"

@@ -234,8 +234,8 @@ class Console(Monitor):
                 width = min(50, self._terminal.width) - CURVE_MARGIN
                 yield "", sparkline(self._evaluations, max(1, width))
         for name in wording.scalars(m)[:MOST_SCALARS]:
-            centre = wording.optional(m, f"eval/info/{name}", ", centre {}")
-            yield name, f"{number(m[f'info/{name}'])}{centre}"
+            parts = wording.optional(m, f"info/{name}", "{}"), wording.optional(m, f"eval/info/{name}", "centre {}")
+            yield name, ", ".join(filter(None, parts))
         if "episode/length" in m:
             yield "episode length", number(m["episode/length"])
         if "rate/timesteps" in m:

@@ -61,7 +61,8 @@ def _in_columns(cells: Sequence[str], names: Sequence[str]) -> str:
 
 def scalars(m: Mapping[str, Any]) -> list[str]:
     """Returns the names of the scalars that the task reports."""
-    return [key.removeprefix("info/") for key in m if key.startswith("info/")]
+    names = [key.removeprefix("eval/").removeprefix("info/") for key in m if key.startswith(("info/", "eval/info/"))]
+    return list(dict.fromkeys(names))
 
 
 def spread(m: Mapping[str, Any], group: str) -> str:
