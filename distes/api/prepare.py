@@ -215,6 +215,7 @@ def _console(
         target_fitness=target,
         title=f"{task.name} in {path}",
         quiet=configuration["quiet"],
+        units=task.units,
     )
 
 

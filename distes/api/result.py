@@ -11,7 +11,7 @@ from distes.api import objects
 from distes.errors import RunDirectoryError, installation
 from distes.runs import atomic_files
 from distes.runs.directory import RunDirectory
-from distes.runs.monitors.wording import duration, number
+from distes.runs.monitors.wording import UNITS, Units, duration, number
 from distes.training.budget import Result
 
 
@@ -21,16 +21,19 @@ def write_result(directory: RunDirectory, result: Result) -> str | None:
     Returns:
         None, or why the file could not be written, as a sentence.
     """
-    values = {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in dataclasses.asdict(result).items()
-    }
+    values = _finite(dataclasses.asdict(result))
     path = directory.path / "result.json"
     try:
         atomic_files.replace(path, (json.dumps(values, indent=2) + "\n").encode())
     except OSError as error:
         return f"{path} could not be written: {atomic_files.reason(error)}."
     return None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def forget_result(directory: RunDirectory) -> None:
@@ -48,7 +51,7 @@ def forget_result(directory: RunDirectory) -> None:
         ) from error
 
 
-def summary(result: Result, path: str, resume: str, play: str, *, saved: bool = True) -> str:
+def summary(result: Result, path: str, resume: str, play: str, *, saved: bool = True, units: Units = UNITS) -> str:
     """The last lines that a user sees, with commands that work in the current directory.
 
     Args:
@@ -57,14 +60,18 @@ def summary(result: Result, path: str, resume: str, play: str, *, saved: bool = 
         resume: The command that resumes the run.
         play: The command that plays the policy.
         saved: Whether the state of the last generation is on disk.
+        units: What the task's steps are called.
     """
     run = shlex.quote(path)
     if result.reason == "interrupted":
-        done = f"{_counted(result.generation, 'generation')}, {_counted(result.timesteps, 'timestep')}"
+        steps = f"{result.timesteps:,} {units.step if result.timesteps == 1 else units.steps}"
+        done = f"{_counted(result.generation, 'generation')}, {steps}"
         state = "the state is saved" if saved else "the state could not be saved, and the last checkpoint counts"
         return f"Interrupted after {done}, {duration(result.seconds)}; {state}.\n{_row('to go on', resume)}"
     mean = f"evaluation {number(result.eval_mean)} ± {number(result.eval_std)}"
     mean += f" over {_counted(result.eval_episodes, 'episode')}"
+    if result.test:
+        mean = f"evaluation {number(result.eval_mean)}; test {in_test(result.test)}"
     return "\n".join(
         [
             f"Done ({result.reason}, {duration(result.seconds)}): {mean if result.eval_episodes else 'not evaluated'}",
@@ -73,6 +80,12 @@ def summary(result: Result, path: str, resume: str, play: str, *, saved: bool = 
             _row("to play", play),
         ]
     )
+
+
+def in_test(test: Mapping[str, float]) -> str:
+    """Returns `Result.test` in words: the task's scalars, such as `loss 0.10, accuracy 97.50`, or else the fitness."""
+    scalars = {name: value for name, value in test.items() if name != "fitness"} or test
+    return ", ".join(f"{name} {number(value)}" for name, value in scalars.items())
 
 
 def playing(path: str, configuration: Mapping[str, Any], trusting: str) -> str:

@@ -16,6 +16,7 @@ from torch import nn
 from distes.errors import ConfigurationError
 from distes.members.members import Members
 from distes.population import Floats, Moments, Normalization, Purpose, ReadOnly
+from distes.runs.monitors.wording import UNITS, Units
 
 if TYPE_CHECKING:
     import gymnasium
@@ -259,9 +260,9 @@ class Task(ABC):
         return None
 
     @property
-    def units(self) -> tuple[str, str]:
-        """What a step and an episode are called where people read of them, in the plural, such as images, batches."""
-        return "timesteps", "episodes"
+    def units(self) -> Units:
+        """What a step and an episode are called where people read of them, such as image and batch."""
+        return UNITS
 
     @property
     def observation_fraction(self) -> float:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from distes.errors import ConfigurationError
 from distes.members.members import Members
 from distes.population import Purpose
+from distes.runs.monitors.wording import Units
 from distes.tasks import mini_batches
 from distes.tasks.actions import Action, BoxAction, DiscreteAction
 from distes.tasks.base import Outcome, Request, Stopped, Task
@@ -150,6 +151,16 @@ class Supervised(Task):
                 )
         return {Purpose.TRAIN: train, Purpose.VALIDATE: validate, Purpose.TEST: test}
 
+    def tensors(self, purpose: Purpose, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """All inputs for a purpose as a policy takes them, (n, *shape) float32, and their targets.
+
+        Raises:
+            ConfigurationError: The data cannot be read, or a part is empty.
+        """
+        rows_n = torch.from_numpy(self.part(purpose).rows_n.copy()).to(device)
+        x_1nO, y_1n = self._batch(purpose, rows_n[None])
+        return x_1nO[0], y_1n[0]
+
     def check(self) -> None:
         """Reads the data, and checks that they fit the fitness.
 
@@ -205,9 +216,10 @@ class Supervised(Task):
         return 1
 
     @property
-    def units(self) -> tuple[str, str]:
+    def units(self) -> Units:
         """Images, or rows, and batches."""
-        return "images" if len(self.observation_shape) == 3 else "rows", "batches"
+        row = "image" if len(self.observation_shape) == 3 else "row"
+        return Units(row, "batch", f"{row}s", "batches")
 
     @property
     def scalars(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from distes.pools.base import Interrupted, Pool, unheard
 from distes.population import Evaluation, Population
 from distes.runs.best import Best
 from distes.runs.monitors.base import Metrics, Monitor, Monitors
+from distes.runs.monitors.wording import Units
 from distes.runs.population_record import Recorded
 from distes.runs.state_check import below
 from distes.runs.store import RunStore
@@ -155,6 +156,11 @@ class Trainer:
     def scalars(self) -> dict[str, str]:
         """What the scalars mean that the task reports, by name."""
         return self._scalars.meanings
+
+    @property
+    def units(self) -> Units:
+        """What the task's steps and episodes are called."""
+        return self._task.units
 
     @property
     def generations_left(self) -> float:
