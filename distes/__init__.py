@@ -63,6 +63,7 @@ HOMES = {
     "train": "distes.api.train",
     "resume": "distes.api.train",
     "load": "distes.api.saved",
+    "evaluate": "distes.api.evaluate",
     "Run": "distes.api.run",
     "Policy": "distes.api.saved",
     "ClipUp": "distes.strategies.update.clipup",

@@ -51,16 +51,26 @@ def forget_result(directory: RunDirectory) -> None:
         ) from error
 
 
-def summary(result: Result, path: str, resume: str, play: str, *, saved: bool = True, units: Units = UNITS) -> str:
+def summary(
+    result: Result,
+    path: str,
+    resume: str,
+    play: str,
+    *,
+    saved: bool = True,
+    units: Units = UNITS,
+    playable: bool = True,
+) -> str:
     """The last lines that a user sees, with commands that work in the current directory.
 
     Args:
         result: How the run ended.
         path: The run directory.
         resume: The command that resumes the run.
-        play: The command that plays the policy.
+        play: The command that plays the policy, or measures it.
         saved: Whether the state of the last generation is on disk.
         units: What the task's steps are called.
+        playable: Whether the policy can be played.
     """
     run = shlex.quote(path)
     if result.reason == "interrupted":
@@ -77,7 +87,7 @@ def summary(result: Result, path: str, resume: str, play: str, *, saved: bool = 
             f"Done ({result.reason}, {duration(result.seconds)}): {mean if result.eval_episodes else 'not evaluated'}",
             _row("saved in", path),
             _row("to watch", f"{installation.program('tensorboard')} --logdir {run}"),
-            _row("to play", play),
+            _row("to play" if playable else "to test", play),
         ]
     )
 
@@ -88,18 +98,19 @@ def in_test(test: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {number(value)}" for name, value in scalars.items())
 
 
-def playing(path: str, configuration: Mapping[str, Any], trusting: str) -> str:
-    """Returns the command that plays the policy of a run; a call of Python where it consists of objects.
+def playing(path: str, configuration: Mapping[str, Any], trusting: str, *, playable: bool = True) -> str:
+    """Returns the command that plays or measures the policy of a run; a call of Python where it consists of objects.
 
     Args:
         path: The run directory.
         configuration: The run's configuration.
         trusting: The flag that the command needs if the run names code that is not part of distes.
+        playable: Whether it can be played; otherwise it is measured.
     """
     parts = {section: configuration[section] for section in ("task", "policy") if section in configuration}
     if given := objects.arguments_of(parts):
         return f"distes.load({path!r}, {', '.join(f'{name}=...' for name in given)}).evaluate() in Python"
-    return f"{installation.command('play')} {shlex.quote(path)}{trusting}"
+    return f"{installation.command('play' if playable else 'evaluate')} {shlex.quote(path)}{trusting}"
 
 
 def _row(name: str, what: str) -> str:

@@ -218,6 +218,24 @@ class Task(ABC):
         """
         raise self._nothing_to_play()
 
+    @property
+    def playable(self) -> bool:
+        """Whether `distes play` can show a policy; `distes evaluate` measures any."""
+        return type(self).make is not Task.make
+
+    def confusion(self, policy: nn.Module) -> NDArray[np.int64] | None:
+        """How many test rows of a class (row) a policy gives which class (column), (C, C); None without classes."""
+        return None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the classes are called; empty if they are only numbered, or if there are none."""
+        return ()
+
+    def inputs(self, count: int) -> NDArray[Any] | None:
+        """Inputs for a policy as its user has them, at most `count`, where no episode need be played; else None."""
+        return None
+
     def _nothing_to_play(self) -> ConfigurationError:
         kind = type(self)
         name = kind.__name__ if kind.__module__.startswith("distes.") else f"{kind.__module__}.{kind.__qualname__}"

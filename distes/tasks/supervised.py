@@ -5,7 +5,7 @@ Axes: B members evaluated together, K rows of a batch, n rows of data, O observa
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,9 +22,10 @@ from distes.tasks.actions import Action, BoxAction, DiscreteAction
 from distes.tasks.base import Outcome, Request, Stopped, Task
 from distes.tasks.datasets import DATA_SETS, Dataset, Labelled, read
 from distes.tasks.mini_batches import Batches
-from distes.tasks.objectives import OF_CLASSES, accuracy, cross_entropy, objective_of
+from distes.tasks.objectives import OF_CLASSES, Objective, accuracy, cross_entropy, objective_of
 from distes.tasks.observations import FlatObservation, ImageObservation, Observation
 
+GPU_ROWS = 2**18  # of all members
 BLOCK = 256  # rows per member that are run at once; fixed, since the last bits of a product depend on its size
 
 
@@ -258,6 +259,33 @@ class Supervised(Task):
         bound_A = np.full(count, np.inf, np.float32)
         return self._observation, BoxAction(-bound_A, bound_A, (count,), rescale=False)
 
+    def confusion(self, policy: nn.Module) -> NDArray[np.int64] | None:
+        """Counts the classes that a policy gives to the test part's rows."""
+        if self.data.train.y_n.ndim != 1:
+            return None
+        count, rows_n = self.action_size, torch.from_numpy(self.part(Purpose.TEST).rows_n.copy())
+        counts_CC = np.zeros((count, count), np.int64)
+        for block_K in rows_n.split(BLOCK):
+            x_1KO, y_1K = self._batch(Purpose.TEST, block_K[None])
+            answers_KA = policy(x_1KO[0])
+            np.add.at(counts_CC, (y_1K[0].numpy(), answers_KA.argmax(1).numpy()), 1)
+        return counts_CC
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """As the data set calls them."""
+        return self.data.classes
+
+    def inputs(self, count: int) -> NDArray[Any]:
+        """Returns the first inputs of the test part, as the data set has them."""
+        part = self.part(Purpose.TEST)
+        return np.array(part.data.x_nO[part.rows_n[:count]])
+
+    @property
+    def on_device(self) -> bool:
+        """True: the data stay in the device's memory."""
+        return True
+
     def _nothing_to_play(self) -> ConfigurationError:
         return ConfigurationError(
             f"Only environments can be played; the policy was trained on the data {self._data}. `distes evaluate` "
@@ -274,37 +302,35 @@ class Supervised(Task):
 
     def evaluate(self, members: Members, request: Request) -> Outcome:
         """Runs members on their batches, or centres on all rows of the part that the purpose names."""
-        count, device = len(members), members.device
+        count = len(members)
         members.select(np.arange(count))
-        rows_bK = self._rows(request, device)
-        size = rows_bK.shape[1]
-        names = (
-            self.scalars if not request.training else [one for one in self.scalars if one not in self.centre_scalars]
-        )
-        sums_VB = torch.zeros(1 + len(self.scalars), count, dtype=torch.float64, device=device)
-        sums_VB[1:] = torch.nan
-        objectives = [self._objective, *(OF_NAME[name] for name in self.scalars)]
-        wanted = [0, *(1 + self.scalars.index(name) for name in names)]
-        sums_VB[wanted] = 0
+        rows_bK = self._rows(request, members.device)
+        sums = {
+            objective: torch.zeros(count, dtype=torch.float64, device=members.device)
+            for objective in self._measured(request)
+        }
         with torch.inference_mode():
-            for block_bK in rows_bK.split(BLOCK, dim=1):
+            for block_bK in rows_bK.split(_block(count, members.device), dim=1):
                 if request.stop():
                     raise Stopped
                 x_bKO, y_bK = self._batch(request.purpose, block_bK)
                 answers_BKA = _answers(members, x_bKO)
                 y_BK = y_bK.expand(count, *y_bK.shape[1:])
-                values: dict[Any, Tensor] = {}
-                for place in wanted:
-                    objective = objectives[place]
-                    if objective not in values:
-                        values[objective] = objective(answers_BKA, y_BK).sum(1, dtype=torch.float64)
-                    sums_VB[place] += values[objective]
-        means_VB = (sums_VB / size).cpu().numpy()
+                for objective, sum_B in sums.items():
+                    sum_B += objective(answers_BKA, y_BK).sum(1, dtype=torch.float64)
+        size = rows_bK.shape[1]
+        means = {objective: (sum_B / size).cpu().numpy() for objective, sum_B in sums.items()}
         scalars_BV = None
         if self.scalars:
-            means_VB[1 + self.scalars.index("loss")] *= -1
-            scalars_BV = means_VB[1:].T.astype(np.float32)
-        return Outcome(means_VB[0], np.full(count, size, np.int64), count, scalars_BV=scalars_BV)
+            unknown_B = np.full(count, np.nan)
+            of_name = {"loss": -means.get(cross_entropy, unknown_B), "accuracy": means.get(accuracy, unknown_B)}
+            scalars_BV = np.stack([of_name[name] for name in self.scalars], axis=1).astype(np.float32)
+        return Outcome(means[self._objective], np.full(count, size, np.int64), count, scalars_BV=scalars_BV)
+
+    def _measured(self, request: Request) -> dict[Objective, None]:
+        """What is measured of each row, in order: of members no more than their fitness."""
+        further = [] if request.training or not self.scalars else [cross_entropy, accuracy]
+        return dict.fromkeys([self._objective, *further])
 
     def _rows(self, request: Request, device: torch.device) -> Tensor:
         """The rows of the data that each member is evaluated on, (B, K) int64; (1, K) where all see the same."""
@@ -312,12 +338,14 @@ class Supervised(Task):
         count, size = len(rows_n), self._batch_size
         if request.purpose is not Purpose.TRAIN or size is None or size >= count:
             drawn_bK: NDArray[np.int64] = np.arange(count)[None]
-        elif request.pairs_B is None or self._batches == "own":  # candidates of a strategy have batches by their seeds
+        elif not request.training or self._batches == "own":  # candidates of a strategy have batches by their seeds
             drawn = mini_batches.own(request.seeds_B, count, size, device)
             return torch.from_numpy(rows_n).to(device)[drawn]
         elif self._batches == "shared":
             drawn_bK = mini_batches.shared(request.common_seed, count, size)[None]
         else:
+            if request.pairs_B is None:
+                raise ValueError("batches no_mini_batch needs the numbers of pairs, Request.pairs_B.")
             drawn_bK = mini_batches.part_of_pass(request.common_seed, request.pairs_B, count, size)
         return torch.from_numpy(rows_n[drawn_bK]).to(device)
 
@@ -344,7 +372,9 @@ class Supervised(Task):
         return found
 
 
-OF_NAME: Mapping[str, Any] = {"loss": cross_entropy, "accuracy": accuracy}
+def _block(count: int, device: torch.device) -> int:
+    """Rows per member that are run at once; on a GPU fewer for many members, so that their answers fit into memory."""
+    return BLOCK if device.type == "cpu" else max(8, min(BLOCK, GPU_ROWS // count))
 
 
 def _answers(members: Members, x_bKO: Tensor) -> Tensor:

@@ -21,7 +21,6 @@ from distes.pools.base import Interrupted, Pool, unheard
 from distes.population import Evaluation, Population
 from distes.runs.best import Best
 from distes.runs.monitors.base import Metrics, Monitor, Monitors
-from distes.runs.monitors.wording import Units
 from distes.runs.population_record import Recorded
 from distes.runs.state_check import below
 from distes.runs.store import RunStore
@@ -158,9 +157,9 @@ class Trainer:
         return self._scalars.meanings
 
     @property
-    def units(self) -> Units:
-        """What the task's steps and episodes are called."""
-        return self._task.units
+    def task(self) -> Task:
+        """The task that members are evaluated on."""
+        return self._task
 
     @property
     def generations_left(self) -> float:
