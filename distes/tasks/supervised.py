@@ -340,7 +340,7 @@ class Supervised(Task):
             drawn_bK: NDArray[np.int64] = np.arange(count)[None]
         elif not request.training or self._batches == "own":  # candidates of a strategy have batches by their seeds
             drawn = mini_batches.own(request.seeds_B, count, size, device)
-            return torch.from_numpy(rows_n).to(device)[drawn]
+            return _tensor(rows_n).to(device)[drawn]
         elif self._batches == "shared":
             drawn_bK = mini_batches.shared(request.common_seed, count, size)[None]
         else:

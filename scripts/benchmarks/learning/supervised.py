@@ -31,11 +31,12 @@ from scripts.benchmarks.report import Table, command_line, keep, read
 DIGITS = ["--config", "digits"]
 SNES = ["--strategy", "SNES", "--strategy.population_size", "256", "--strategy.sigma", "0.1"]
 PGPE = ["--strategy", "PGPE", "--strategy.population_size", "256", "--strategy.sigma", "0.15"]
+CLIPUP = ["--strategy.learning_rate", "0.225", "--strategy.optimizer_args", "{max_speed: 0.3}"]
 CASES = {
     "dense": DIGITS,
     "rank 1": [*DIGITS, "--perturbation", "LowRank"],
     "SNES": [*DIGITS, *SNES],
-    "PGPE": [*DIGITS, *PGPE, "--strategy.max_speed", "0.3"],
+    "PGPE": [*DIGITS, *PGPE, *CLIPUP],
     "CNN": ["--config", "digits_cnn"],
     "CNN, rank 1": ["--config", "digits_cnn", "--perturbation", "LowRank"],
 }
