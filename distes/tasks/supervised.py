@@ -382,7 +382,7 @@ def _answers(members: Members, x_bKO: Tensor) -> Tensor:
     count = len(members)
     state = members.initial_state()
     if state is None and len(x_bKO) == 1 and (shared := getattr(members, "shared", None)) is not None:
-        answers_BKA: Tensor = shared(x_bKO)
+        answers_BKA: Tensor = shared(x_bKO[0])
         return answers_BKA
     x_BKO = x_bKO.expand(count, *x_bKO.shape[1:])
     return members(x_BKO) if state is None else members.step(x_BKO, state.expand(count, x_BKO.shape[1], -1))[0]
