@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from distes.tasks.base import Task as Task
     from distes.tasks.functions import Function as Function
     from distes.tasks.gym import Gym as Gym
+    from distes.tasks.supervised import Supervised as Supervised
     from distes.training.trainer import Trainer as Trainer
 
 __version__ = "0.1.0"
@@ -62,6 +63,7 @@ HOMES = {
     "train": "distes.api.train",
     "resume": "distes.api.train",
     "load": "distes.api.saved",
+    "evaluate": "distes.api.evaluate",
     "Run": "distes.api.run",
     "Policy": "distes.api.saved",
     "ClipUp": "distes.strategies.update.clipup",
@@ -99,6 +101,7 @@ HOMES = {
     "Task": "distes.tasks.base",
     "Gym": "distes.tasks.gym",
     "Function": "distes.tasks.functions",
+    "Supervised": "distes.tasks.supervised",
     "Trainer": "distes.training.trainer",
     "compare": "distes.api.compare",
     "plot_curves": "distes.runs.plots.curves",

@@ -193,8 +193,11 @@ class Policy:
             seed: Seed of the first episode.
 
         Returns:
-            (count, ...) in the dtype of the environment; of a Dict, a mapping of such arrays.
+            (count, ...) in the dtype of the environment; of a Dict, a mapping of such arrays. Of labelled data,
+            inputs of the test part.
         """
+        if (inputs := self._player.task.inputs(count)) is not None:
+            return inputs
         try:
             seen = list(itertools.islice(self._player.observations(seed), count))
         finally:

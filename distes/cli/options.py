@@ -23,6 +23,7 @@ OPTIONS: dict[str, dict[str, Values]] = {
         **SAVED,
         **MEMBER,
     },
+    "evaluate": {"--policy": ("best", "last"), "--episodes": "text", "--seed": "text", "--json": None, **SAVED},
     "plot": {
         "--kind": ("curves", "population", "path"),
         "-x": ("timesteps", "seconds", "generations"),

@@ -95,6 +95,11 @@ class Strategy(ABC):
         stream = Stream.FINAL_EVALUATION if final else Stream.EVALUATION
         return draw(self._seed, self._generation, stream, count)
 
+    @property
+    def common_seed(self) -> int:
+        """The draw that all members of the generation share, a 64-bit number; see `Population.common_seed`."""
+        return int(draw(self._seed, self._generation, Stream.COMMON, 1)[0])
+
     @abstractmethod
     def parameters(self, population: Population) -> Floats:
         """Returns the parameters of all members of a population, (N, S, P) float32."""

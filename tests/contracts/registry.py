@@ -39,6 +39,7 @@ from distes.strategies.snes import SNES
 from distes.tasks.base import Task
 from distes.tasks.functions import Function
 from distes.tasks.gym import Gym
+from distes.tasks.supervised import Supervised
 from tests.support.small import DRIFT
 
 PERTURBATIONS: Mapping[str, Callable[[NoiseTable, Layout], Perturbation]] = {
@@ -248,6 +249,11 @@ TASKS: Mapping[str, Callable[[], Task]] = {
     "Function, rosenbrock": lambda: Function("rosenbrock", dimension=7),
     "Function, rastrigin": lambda: Function("rastrigin", dimension=7),
     "Function, ackley": lambda: Function("ackley", dimension=7),
+    **{
+        f"Supervised, {batches}": partial(lambda batches: Supervised("digits", batch_size=60, batches=batches), batches)
+        for batches in ("shared", "own", "no_mini_batch")
+    },
+    "Supervised, all rows": lambda: Supervised("digits", batch_size=None, test=0.6, fitness="accuracy"),
     "Gym, CartPole": lambda: Gym("CartPole-v1", max_steps=60, slots=5, stepping="one_by_one"),
     "Gym, batched CartPole": lambda: Gym("CartPole-v1", max_steps=60),
     "Gym, batched Drift": lambda: Gym(

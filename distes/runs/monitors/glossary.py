@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 FILM = "info/film"
+TEST = "The final centre on data that nothing was chosen by"
 FINAL = "eval/final"  # the final score; the first of its group, which TensorBoard's table of runs shows by default
 
 
@@ -147,6 +148,9 @@ DERIVED = [
         "",
         FINAL,
         "**The final score**: mean return of the final centre over `final_episodes` episodes, at the end of the run.",
+    ),
+    Entry(
+        "", "eval/test/NAME", f"{TEST}: `fitness`, and the numbers that the task reports; of tasks that hold data out."
     ),
     Entry("", "fitness/histogram", "Histogram of the members' fitness."),
     Entry("", FILM, "An episode of the centre, on the page Images (`--film_every N`)."),
