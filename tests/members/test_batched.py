@@ -179,7 +179,10 @@ def test_rows_are_repeated_where_a_module_cannot_share_them(module: nn.Module, s
 
 
 @pytest.mark.parametrize("rank", [1, 2])
-def test_the_first_product_of_low_rank_is_formed_once_for_shared_rows(rank: int) -> None:
+def test_the_first_product_of_low_rank_is_formed_once_for_shared_rows(
+    rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distes.members.forward.LARGE_PAGES", 0)
     module = nn.Sequential(nn.Linear(400, 60), nn.ReLU(), nn.Linear(60, 2))
     members, x_K = members_of(module, (400,), 20, partial(LowRank, rank=rank)), torch.randn(30, 400)
     members.select(np.arange(20))
