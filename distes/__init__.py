@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from distes.policies.linear import Linear as Linear
     from distes.policies.mlp import MLP as MLP
     from distes.policies.recurrent import Recurrent as Recurrent
+    from distes.policies.subnetwork import Subnetwork as Subnetwork
     from distes.policies.virtual_batch_norm import VirtualBatchNorm as VirtualBatchNorm
     from distes.pools.base import Pool as Pool
     from distes.pools.experiment import Experiment as Experiment
@@ -78,6 +79,7 @@ HOMES = {
     "Linear": "distes.policies.linear",
     "CNN": "distes.policies.cnn",
     "Recurrent": "distes.policies.recurrent",
+    "Subnetwork": "distes.policies.subnetwork",
     "VirtualBatchNorm": "distes.policies.virtual_batch_norm",
     "Pool": "distes.pools.base",
     "RayPool": "distes.pools.on_ray.pool",

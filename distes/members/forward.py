@@ -39,6 +39,7 @@ from distes.perturbations.row_layout import RowLayout
 from distes.policies import virtual_batch_norm
 from distes.policies.base import StatefulPolicy
 from distes.policies.layout import Layout
+from distes.policies.parametrized import ParametrizedPolicy
 
 ALIGNMENT = 16  # floats in 64 bytes
 LARGE_PAGES = 2**20  # floats in 4 MiB; pages that are not touched take no memory
@@ -61,7 +62,9 @@ class Forward:
 
     Attributes:
         module: A copy of the policy, with its initial parameters.
-        layout: The layout of its parameters.
+        layout: The layout of its parameters, which are searched.
+        runs: The module that runs: the policy itself, or the inner module of a `ParametrizedPolicy`.
+        weights: The layout of that module's parameters.
         stateful: Whether it is a `StatefulPolicy`.
         form: How the module runs.
         keeps_axes: Whether the module takes (B, K, ...) without flattening.
@@ -93,16 +96,19 @@ class Forward:
                 f"The policy {type(module).__name__} cannot be copied, and workers need a copy: copy.deepcopy "
                 f"{raised(error)}."
             ) from error
-        self.layout = layout
+        self.layout = self.weights = layout
+        self.runs = self.module
+        if isinstance(self.module, ParametrizedPolicy):
+            self.runs, self.weights = self.module.inner, self.module.weights
         self.stateful = isinstance(module, StatefulPolicy)
-        replaced = replace_layers(self.module, layout)
+        replaced = replace_layers(self.runs, self.weights)
         self.form = Form.VMAP if replaced is None else Form.LAYERS
         self.keeps_axes = self.writes_input = self.draws = self.shares = False
         self._members = 0  # that are bound
         # See `_member_by_member`: it, the row that it runs, and the layers' functions of that row.
         self._one_by_one: Callable[[Iterable[Tensor]], Tensor] | None = None
         self._alone: tuple[Tensor, list[Callable[..., Any]]] | None = None
-        self.statistics = statistics_slots(self.module)
+        self.statistics = statistics_slots(self.runs)
         self._parameters: dict[str, Tensor] = {}  # in all forms but LAYERS: (B, *shape), torch's shapes; and statistics
         # In MEMBERS and ROWS: the module that takes each member's parameters in turn, and these parameters.
         self._single: tuple[nn.Module, dict[str, Tensor]] | None = None
@@ -125,6 +131,18 @@ class Forward:
     def materialises(self) -> bool:
         """Whether each member needs all its parameters written out."""
         return self.form is not Form.LAYERS
+
+    @property
+    def parametrized(self) -> bool:
+        """Whether the parameters of the module that runs are a function of the searched ones; see `weights_of`."""
+        return self.runs is not self.module
+
+    def weights_of(self, parameters_BP: Tensor) -> Tensor:
+        """Maps searched parameters to those of the module that runs: (B, P) -> (B, W); mostly the same tensor."""
+        if not isinstance(self.module, ParametrizedPolicy):
+            return parameters_BP
+        with torch.no_grad():
+            return self.module.parameters_of(parameters_BP)
 
     def fall_back(self, form: Form) -> None:
         """Runs in a slower form from now on."""
@@ -217,7 +235,7 @@ class Forward:
             return
         if statistics_BS is not None:
             self._parameters |= {slot.name: slot.view(statistics_BS) for slot in self.statistics}
-        for slot in self.layout.slots:
+        for slot in self.weights.slots:
             value = slot.view(rows_BQ)
             value = value.transpose(1, 2) if slot.transposed else value
             self._parameters[slot.name] = value if slot.shape else value[..., 0]
@@ -252,7 +270,7 @@ class Forward:
         if self.form is Form.VMAP:
 
             def of_one(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
-                return virtual_batch_norm.statistics(self.module, partial(self._one_member, parameters, *inputs))
+                return virtual_batch_norm.statistics(self.runs, partial(self._one_member, parameters, *inputs))
 
             by_name: dict[str, Tensor] = vmap(of_one, randomness="different")(self._parameters)
             return by_name
@@ -346,8 +364,8 @@ class Forward:
                 return _stacked(members)
 
     def _one_member(self, parameters: dict[str, Tensor], *inputs: Tensor) -> Any:
-        own = {name: value.to(self.layout.dtypes.get(name, value.dtype)) for name, value in parameters.items()}
-        return functional_call(self.module, own, inputs)
+        own = {name: value.to(self.weights.dtypes.get(name, value.dtype)) for name, value in parameters.items()}
+        return functional_call(self.runs, own, inputs)
 
     def _one_row(self, parameters: dict[str, Tensor], *inputs: Tensor) -> Any:
         answer = self._one_member(parameters, *(part.unsqueeze(0) for part in inputs))
@@ -357,7 +375,7 @@ class Forward:
         """A copy of the module that holds a bound member's parameters until the next call."""
         if self._single is None:
             with torch.inference_mode(False), torch.no_grad():  # it is written to inside and outside inference mode
-                single = copy.deepcopy(self.module)
+                single = copy.deepcopy(self.runs)
             self._single = single, {**dict(single.named_parameters()), **dict(single.named_buffers())}
         single, own = self._single
         for name, value in self._parameters.items():

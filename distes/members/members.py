@@ -15,6 +15,7 @@ from distes.members.forward import Forward
 from distes.members.statistics import Statistics
 from distes.members.trial import population_forward
 from distes.perturbations.base import Perturbation
+from distes.perturbations.row_layout import RowLayout
 from distes.policies.base import StatefulPolicy
 from distes.population import Floats
 
@@ -60,6 +61,9 @@ class Members:
         self._bound = 0  # rows that the forward is bound to
         self._statistics: Statistics | None = None  # of policies with virtual batch normalisation
         self._selected = np.arange(len(rows))
+        # What the rows that run hold: where a policy is parametrised, all parameters of the module that runs.
+        layout = perturbation.row_layout
+        self._row_layout = RowLayout.written_out(forward.weights) if forward.parametrized else layout
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -98,7 +102,7 @@ class Members:
         if moved_in or count != self._bound:
             rows_B = (self._rows_BQ if self._full_BP is None else self._full_BP)[:count]
             statistics_BS = None if self._statistics is None else self._statistics_BS[:count]
-            forward.bind(rows_B, self._perturbation.row_layout, self._centre, statistics_BS)
+            forward.bind(rows_B, self._row_layout, self._centre, statistics_BS)
             self._bound = count
 
     def free(self) -> None:
@@ -119,8 +123,8 @@ class Members:
             self._centre = forward.memory("centre", 1, len(self._centre_P), self.device)[0]
             self._centre.copy_(torch.tensor(self._centre_P))
         self._rows_BQ = forward.memory("rows", rows, row_layout.size, self.device)
-        materialised = forward.materialises and bool(row_layout.factors)
-        self._full_BP = forward.memory("members", rows, forward.layout.size, self.device) if materialised else None
+        materialised = forward.parametrized or (forward.materialises and bool(row_layout.factors))
+        self._full_BP = forward.memory("members", rows, forward.weights.size, self.device) if materialised else None
         if forward.statistics:
             self._statistics = self._statistics or Statistics(forward, len(self), row_layout.size, self.device)
             self._statistics_BS = forward.memory("statistics", rows, forward.statistics[-1].span.stop, self.device)
@@ -143,7 +147,7 @@ class Members:
             self._rows_BQ.index_copy_(0, torch.from_numpy(rows).to(self.device), new_bQ)
         if self._full_BP is not None:
             at = torch.from_numpy(rows).to(self.device)
-            self._full_BP[at] = self._perturbation.parameters(self._centre, self._rows_BQ[at])
+            self._full_BP[at] = self._written_out(self._rows_BQ[at])
 
     def _normalize(self, statistics: Statistics, rows: NDArray[np.int64], members: NDArray[np.int64]) -> None:
         """Writes the statistics of members (b,) beside their rows (b,); measures those that are not known yet."""
@@ -157,9 +161,13 @@ class Members:
         block_bQ = self._block_bQ[: len(members)]
         self._rows.write(self._centre, members, block_bQ)
         if self._full_BP is not None:
-            block_bQ = self._perturbation.parameters(self._centre, block_bQ)
+            block_bQ = self._written_out(block_bQ)
         with torch.inference_mode():
-            return self._forward.measured(block_bQ, self._perturbation.row_layout, self._centre)
+            return self._forward.measured(block_bQ, self._row_layout, self._centre)
+
+    def _written_out(self, rows_bQ: Tensor) -> Tensor:
+        """All parameters of the module that runs, (b, W), from the rows of members, (b, Q)."""
+        return self._forward.weights_of(self._perturbation.parameters(self._centre, rows_bQ))
 
     def __call__(self, x_BK: Tensor) -> Tensor:
         """Runs a policy without memory on K rows per selected member: (B, K, ...) -> (B, K, A).
@@ -219,7 +227,7 @@ class Members:
         return module.initial_state(1)[0].to(self.device) if isinstance(module, StatefulPolicy) else None
 
     def parameters(self) -> Floats:
-        """Returns the parameters of all members, (B, P) float32, as a copy. The selection stays as it was."""
+        """Returns the searched parameters of all members, (B, P) float32, as a copy. The selection stays as it was."""
         selected, self._selected = self._selected, np.arange(len(self))
         self._bind()
         full_BP = self._perturbation.parameters(self._centre, self._rows_BQ[: len(self)])

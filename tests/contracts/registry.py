@@ -21,6 +21,7 @@ from distes.policies.layout import Layout
 from distes.policies.linear import Linear
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
+from distes.policies.subnetwork import Subnetwork
 from distes.policies.virtual_batch_norm import set_reference
 from distes.strategies.ars import ARS
 from distes.strategies.base import Strategy
@@ -191,6 +192,13 @@ def referred(policy: nn.Module, shape: tuple[int, ...], count: int = 16) -> nn.M
     return policy
 
 
+def subnetwork(shape: tuple[int, ...], actions: int, class_path: str = "MLP", **arguments: Any) -> Subnetwork:
+    """A subnetwork with normal scores; arguments that are not its own are the network's."""
+    own = {name: arguments.pop(name) for name in ("weights", "mask", "density", "rescale") if name in arguments}
+    of = {"class_path": class_path, "init_args": arguments}
+    return Subnetwork(int(np.prod(shape)), shape, actions, of=of, initial_scores="normal", **own)
+
+
 # The policy, and the shape of what it sees. Sizes that are no multiple of a vector unit's width are the hard ones.
 POLICIES: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "Linear": (lambda: Linear(17, 6, initial_scale=1.0), (17,)),
@@ -239,6 +247,25 @@ POLICIES: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
             11,
         ),
         (2, 44, 40),
+    ),
+    # Each runs a network of its own, whose parameters are a function of what is searched.
+    "Subnetwork": (lambda: subnetwork((17,), 6), (17,)),
+    "Subnetwork, kaiming_normal, rescaled": (
+        lambda: subnetwork((5,), 3, hidden_sizes=[13, 50, 7], weights="kaiming_normal", rescale="dynamic"),
+        (5,),
+    ),
+    "Subnetwork, top_k": (lambda: subnetwork((11,), 3, mask="top_k", density=0.3, weights="glorot_normal"), (11,)),
+    "Subnetwork, bernoulli": (lambda: subnetwork((9,), 4, mask="bernoulli"), (9,)),
+    "Subnetwork, CNN": (
+        lambda: subnetwork(
+            (4, 20, 24), 6, "CNN", channels=[8, 5], kernels=[5, 3], strides=[2, 1], hidden_size=20, mask="top_k"
+        ),
+        (4, 20, 24),
+    ),
+    "Subnetwork, Recurrent": (lambda: subnetwork((17,), 6, "Recurrent"), (17,)),
+    "Subnetwork, virtual batch": (
+        lambda: referred(subnetwork((17,), 6, normalization="virtual_batch", rescale="dynamic"), (17,)),
+        (17,),
     ),
 }
 LAYERS_OF_POLICIES = {"VirtualBatchNorm"}  # modules of the package that are parts of policies

@@ -7,6 +7,7 @@ import itertools
 import pickle
 import warnings
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,15 +19,32 @@ from distes.noise.table import NoiseTable
 from distes.policies.base import StatefulPolicy
 from distes.policies.layout import Layout
 from distes.policies.virtual_batch_norm import reference_of
-from tests.contracts.registry import PERTURBATIONS, POLICIES
-from tests.support.policies import OF_KNOWN_LAYERS, THROUGH_VMAP
+from tests.contracts.registry import PERTURBATIONS, POLICIES, subnetwork
+from tests.support.policies import OF_KNOWN_LAYERS
+from tests.support.policies import THROUGH_VMAP as UNKNOWN_LAYERS
 from tests.support.small import gaussian_members
 
 # torch on its own many-member form of nn.GRUCell; ours says what the user needs to know
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 
 B = 7
-MODULES = {**POLICIES, **OF_KNOWN_LAYERS, **THROUGH_VMAP}
+# Subnetworks of all kinds of layers; the networks have numbers of inputs and outputs of their own.
+MASKED = {
+    f"Subnetwork of {kind}": (partial(subnetwork, shape, 3, f"tests.support.policies.{kind}", rescale="dynamic"), shape)
+    for kind, shape in {
+        "Sequences": (3, 11),
+        "Discretised": (5,),
+        "Nested": (7,),
+        "Images": (4, 11, 9),
+        "LongShort": (5,),
+        "Plain": (5,),
+    }.items()
+}
+MASKED_THROUGH_VMAP = {
+    "Subnetwork of Sloped": (partial(subnetwork, (5,), 3, "tests.support.policies.Sloped", mask="bernoulli"), (5,))
+}
+THROUGH_VMAP = {**UNKNOWN_LAYERS, **MASKED_THROUGH_VMAP}
+MODULES = {**POLICIES, **MASKED, **OF_KNOWN_LAYERS, **THROUGH_VMAP}
 CASES = [(policy, perturbation) for perturbation in PERTURBATIONS for policy in MODULES]
 NOISE = NoiseTable(size=2**17, seed=21)
 
@@ -203,7 +221,7 @@ def test_travels_small_and_answers_the_same(case: Case) -> None:
 
 def test_the_layout_holds_all_parameters(case: Case) -> None:
     flat_P = case.layout.flatten(case.module)
-    assert flat_P.size == case.layout.size == sum(p.numel() for p in case.module.parameters())
+    assert flat_P.size == case.layout.size == sum(p.numel() for p in case.module.parameters() if p.requires_grad)
     other = np.random.default_rng(4).standard_normal(case.layout.size, dtype=np.float32)
     case.layout.load(case.module, other)
     np.testing.assert_array_equal(case.layout.flatten(case.module), other)
