@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from distes.strategies.ars import ARS as ARS
     from distes.strategies.ask_tell import AskTell as AskTell
     from distes.strategies.base import Strategy as Strategy
+    from distes.strategies.bernoulli_es import BernoulliES as BernoulliES
     from distes.strategies.deep_ga import DeepGA as DeepGA
     from distes.strategies.gans import GANS as GANS
     from distes.strategies.guided_es import GuidedES as GuidedES
@@ -94,6 +95,7 @@ HOMES = {
     "LMMAES": "distes.strategies.lm_ma_es",
     "GuidedES": "distes.strategies.guided_es",
     "SafeES": "distes.strategies.safe_es",
+    "BernoulliES": "distes.strategies.bernoulli_es",
     "NSES": "distes.strategies.novelty_es",
     "NSRES": "distes.strategies.novelty_es",
     "NSRAES": "distes.strategies.nsra_es",
