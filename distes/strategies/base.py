@@ -43,7 +43,7 @@ class Strategy(ABC):
         needs_behaviour: Whether the task must describe the behaviour of members.
         ranks_signs: Whether the fitness that it is told is to be made of the signs of rewards.
         asks_for_rows: Whether its populations have rows, members that are arbitrary vectors.
-        searches_bits: Whether only the signs of a member's numbers may count, as with a `Subnetwork` and its thresholds.
+        searches_bits: Whether only the signs of a member's numbers may count, as with a `Subnetwork`.
         sensitivity: The policy's sensitivity where the strategy measures it, else None. Workers need it, too.
         varying: The keys of `state_dict`, at any depth, whose values may change shape or appear later. `restore`
             requires all other values to have the shape they have at the start. A class that extends `state_dict`

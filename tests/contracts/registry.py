@@ -25,6 +25,7 @@ from distes.policies.subnetwork import Subnetwork
 from distes.policies.virtual_batch_norm import set_reference
 from distes.strategies.ars import ARS
 from distes.strategies.base import Strategy
+from distes.strategies.bernoulli_es import BernoulliES
 from distes.strategies.deep_ga import DeepGA
 from distes.strategies.gans import GANS
 from distes.strategies.guided_es import GuidedES
@@ -126,6 +127,10 @@ STRATEGIES: Mapping[str, Callable[[NDArray[Any], Perturbation, int], Strategy]] 
         for mutation in ("sm_g_abs", "sm_r")
     },
     "SafeES": lambda centre_P, noise, seed: SafeES(centre_P, noise, seed, answering(centre_P), learning_rate=0.05),
+    # It sees signs alone, so noise must be as wide as the sphere.
+    "BernoulliES": lambda centre_P, noise, seed: BernoulliES(
+        centre_P, noise, seed, population_size=32, learning_rate=0.05
+    ),
     "GANS": lambda centre_P, noise, seed: GANS(
         centre_P,
         noise,
