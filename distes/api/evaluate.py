@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from distes.api.build import build_policy, construct
+from distes.api.subnetwork_file import read_saved
 from distes.errors import CheckpointError, ConfigurationError
 from distes.errors.trust import only_own
 from distes.members.gaussian import GaussianRows
@@ -27,7 +28,7 @@ from distes.perturbations.dense import Dense
 from distes.policies.layout import Layout
 from distes.population import Purpose
 from distes.runs.monitors.wording import number
-from distes.runs.policy_files import DESCRIPTION, SavedPolicy, Which, load_policy, policy_folder
+from distes.runs.policy_files import DESCRIPTION, SavedPolicy, Which, policy_folder
 from distes.tasks.base import Outcome, Request, Task
 from distes.tasks.checks import checked
 
@@ -114,7 +115,7 @@ def evaluate(
     """Measures the policy that a run saved: on the test part, where its task holds data out; else in fresh episodes.
 
     Args:
-        path: The run directory, or its `policy` folder.
+        path: The run directory, or its `policy` folder; or a file of `distes export --subnetwork`.
         which: The centre with the best evaluation, or the last one.
         episodes: Number of episodes; None for 100, or for 1 where an evaluation is deterministic.
         seed: Seed of the episodes.
@@ -125,8 +126,10 @@ def evaluate(
     """
     if episodes is not None and not 1 <= episodes <= MAX_EPISODES:
         raise ConfigurationError(f"episodes must be from 1 to {MAX_EPISODES:,}; got {episodes:,}.")
-    saved = load_policy(Path(path), which)
-    with nullcontext() if trust else only_own(str(policy_folder(Path(path)) / DESCRIPTION)):
+    where = Path(path)
+    source = where if where.is_file() else policy_folder(where) / DESCRIPTION
+    with nullcontext() if trust else only_own(str(source)):
+        saved = read_saved(where, which)
         task: Task = construct("task", saved.task)
         try:
             task.check()

@@ -83,8 +83,8 @@ def weighted_bits(
         thresholds_L = np.ascontiguousarray(thresholds_L)
         sum_cpu.add_bits(noise.numbers, starts_N, weights_N, thresholds_L, out.numpy())
     else:
-        sent = (torch.tensor(one).to(out.device) for one in (starts_N, weights_N, thresholds_L))
-        sum_gpu.add_bits(noise.tensor(out.device), *sent, out)
+        starts, weights, thresholds = (torch.tensor(one).to(out.device) for one in (starts_N, weights_N, thresholds_L))
+        sum_gpu.add_bits(noise.tensor(out.device), starts, weights, thresholds, out)
 
 
 def _checked(

@@ -52,7 +52,15 @@ class Subnetwork(ParametrizedPolicy):
                     section 3); equal scores share their fate.
         bernoulli   A connection is kept with the probability sigmoid(score) (Zhou et al., section 5.1). The draw is a
                     function of all the scores, so the same member always has the same mask.
+
+    Attributes:
+        mask: Which of these.
+        seed: The seed of the weights.
+        drawn: The names of the network's parameters that are drawn from it and masked.
+        frozen_W: All frozen parameters, (W,).
     """
+
+    frozen_W: Tensor
 
     def __init__(
         self,
@@ -106,13 +114,14 @@ class Subnetwork(ParametrizedPolicy):
         inner = _made(self._of, observation_size, observation_shape, action_size)
         super().__init__(inner)
         self.mask, self.density, self.rescale = mask, density, rescale
-        self.kind, self.seed = weights, weights_seed
+        self.seed = weights_seed
         frozen_W, drawn = _drawn(inner, self.weights, weights, weights_seed)
         if not drawn:
             raise ConfigurationError(
                 f"of: {type(inner).__name__} has no weights of linear layers, convolutions, embeddings or recurrent "
                 "cells, whose connections could be chosen."
             )
+        self.drawn = frozenset(drawn)
         self.register_buffer("frozen_W", torch.from_numpy(frozen_W))
         self.weights.load(inner, frozen_W)
         inner.requires_grad_(False)
@@ -121,8 +130,6 @@ class Subnetwork(ParametrizedPolicy):
         self._pairs = [(slot, of_name[slot.name.removeprefix("scores.")]) for slot in self._searched.slots]
         if isinstance(inner, StatefulPolicy):
             self.__class__ = _StatefulSubnetwork  # known only once the network has been made
-
-    frozen_W: Tensor
 
     @property
     def description(self) -> dict[str, Any]:
@@ -213,7 +220,7 @@ def _made(of: Mapping[str, Any], size: int, shape: tuple[int, ...], action_size:
             f"of {path!r} is unknown: choose a policy, or the import path of a class.{did_you_mean(path, names)}",
             argument="of",
         )
-    component = import_class("of", path, "torch.nn.Module")
+    component: Any = import_class("of", path, "torch.nn.Module")
     if issubclass(component, ParametrizedPolicy):
         raise ConfigurationError(
             f"of: {component.__name__} has no weights of its own that could be kept.", argument="of"
@@ -294,7 +301,7 @@ def _scores(inner: nn.Module, drawn: list[str], *, normal: bool) -> nn.Module:
         own = {key for key, _ in layer.named_parameters(recurse=False) if f"{name}.{key}".removeprefix(".") in drawn}
         if not own:
             continue
-        scores = copy.deepcopy(layer)
+        scores: nn.Module = copy.deepcopy(layer)
         for key, parameter in list(scores.named_parameters(recurse=False)):
             value = torch.randn(parameter.shape) if normal else torch.zeros(parameter.shape)
             scores.register_parameter(key, nn.Parameter(value) if key in own else None)

@@ -113,8 +113,9 @@ class BernoulliES(GradientES):
         total, of_negatives = utility_N2.sum(), utility_N2[:, 1].sum()
         kept_P = positive_P.astype(np.float64) + (of_negatives - dropped_P)
         if_kept_P, if_dropped_P = noise_given_bit(scores_P)
-        gradient_P = (if_kept_P * kept_P + if_dropped_P * (total - kept_P)) / estimate.divisor
-        return gradient_P.astype(np.float32)
+        sum_P = if_kept_P * kept_P + if_dropped_P * (total - kept_P)
+        gradient_P: Floats = (sum_P / estimate.divisor).astype(np.float32)
+        return gradient_P
 
 
 def noise_given_bit(scores_P: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
