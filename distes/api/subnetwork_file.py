@@ -73,7 +73,7 @@ def export_subnetwork(saved: SavedPolicy, path: Path, *, trust: bool = False) ->
         network = _network(saved.parametrization, saved.observation_shape, saved.action_size)
         network.inner.load_state_dict(saved.module_state)
         bits_P = network.bits_of_weights(torch.from_numpy(network.weights.flatten(network.inner)))
-        data = _packed(saved, network, bits_P)
+        data = _packed(saved, _network(saved.parametrization, saved.observation_shape, saved.action_size), bits_P)
         back = _unpacked(data, path).module_state
     if back.keys() != saved.module_state.keys() or any(
         not torch.equal(one, back[name]) for name, one in saved.module_state.items()
@@ -131,9 +131,9 @@ def _unpacked(data: bytes, path: Path) -> SavedPolicy:
         part, task, generation, sha256 = (about[name] for name in ("policy", "task", "generation", "sha256"))
         packed = arrays.pop(MASK)
         normalization = Normalization(arrays.pop(MEAN), arrays.pop(STD)) if MEAN in arrays else None
-        network = _network(part, shape, size)
     except (ValueError, LookupError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged, or no subnetwork that distes has exported ({error}).") from error
+    network = _network(part, shape, size)
     if network.sha256() != sha256:
         raise CheckpointError(
             f"The weights that the seed {network.seed} gives here are not those of {path}: use the versions of torch "

@@ -90,7 +90,7 @@ def test_over_all_masks_the_estimate_is_the_gradient() -> None:
 
 
 def test_estimates_from_the_noise_table_are_unbiased_and_vary_less_than_those_by_noise() -> None:
-    """300 generations of 200 members: their mean is the gradient within its errors; so is that of OpenAIES, with wider ones."""
+    """Their mean over 300 generations is the gradient within its errors; so is that of OpenAIES, with wider ones."""
     steps, others = [], []
     for generation in range(300):
         made = strategy(SCORES, generation, population_size=200, fitness_shaping="raw")
