@@ -4,10 +4,10 @@
     python scripts/benchmarks/speed/supervised.py [--seconds 2] [--json FILE]
 
 The evaluation makes its members from the noise, draws the batch, takes it from data of 8 bits, runs 64 members on it
-(as of populations of 512 and more) and computes the loss of each. What it is beside only runs the module, with one set of
-weights and its rows at hand: no member, no batch, no loss. Members of low rank that share a batch can be faster than
-that, since the first layer, where most of the work is, is computed once for all. One thread; the variants take turns, and
-the turn of the fewest CPU seconds counts.
+(as of populations of 512 and more) and computes the loss of each. What it is beside only runs the module, with one set
+of weights and its rows at hand: no member, no batch, no loss. Members of low rank that share a batch can be faster than
+that, since the first layer, where most of the work is, is computed once for all. One thread; the variants take turns,
+and the turn of the fewest CPU seconds counts.
 """
 
 import time
