@@ -9,9 +9,10 @@ from distes.members.members import Members
 from distes.noise.draws import Stream, draw
 from distes.pools.chunks import chunks
 from distes.pools.serial import SerialPool
-from distes.population import Purpose
+from distes.population import Population, Purpose
 from distes.strategies.deep_ga import DeepGA
 from distes.strategies.novelty_es import NSES
+from distes.strategies.openai_es import OpenAIES
 from distes.tasks.base import ChunkPairs, Outcome, Request
 from distes.tasks.functions import Function
 from distes.training.centre import centre_alone, some_pairs
@@ -106,6 +107,20 @@ def test_what_a_strategy_asks_for_itself_trains(kind: type[DeepGA | NSES]) -> No
         population = strategy.ask()
     assert population.eval_purpose_E is not None and len(population.eval_seeds_E)
     assert set(population.eval_purpose_E.tolist()) == {int(Purpose.TRAIN)}
+
+
+class Silent(OpenAIES):
+    """As a strategy of a user, which knows of no common draw."""
+
+    def ask(self) -> Population:
+        return dataclasses.replace(super().ask(), common_seed=None)
+
+
+def test_the_trainer_fills_in_a_common_draw_that_a_strategy_leaves_out() -> None:
+    of = parts(Heard())
+    trained(of, Silent(of.centre_P, of.perturbation, 5, population_size=4))
+    requests = [one for one in of.task.requests if one.training]  # type: ignore[attr-defined]
+    assert [one.common_seed for one in requests] == [int(draw(5, g, Stream.COMMON, 1)[0]) for g in range(3)]
 
 
 def _few(kind: type[DeepGA | NSES]) -> dict[str, int]:
