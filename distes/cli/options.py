@@ -38,7 +38,13 @@ OPTIONS: dict[str, dict[str, Values]] = {
         "--debug": None,
     },
     "compare": {"--by": "text", "--target": "text", "--json": None, "--debug": None},
-    "export": {"--onnx": "file", "--torch_export": "file", "--policy": ("best", "last"), **SAVED},
+    "export": {
+        "--onnx": "file",
+        "--torch_export": "file",
+        "--subnetwork": "file",
+        "--policy": ("best", "last"),
+        **SAVED,
+    },
     "vine": {"-o": "file", "--out": "file", **SAVED},
     "import_config": {
         "--from": ("openai", "uber", "rllib", "zoo", "evotorch"),
