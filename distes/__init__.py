@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distes.api.compare import compare as compare
+    from distes.api.evaluate import evaluate as evaluate
     from distes.api.run import Run as Run
     from distes.api.saved import Policy as Policy
     from distes.api.saved import load as load
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from distes.policies.linear import Linear as Linear
     from distes.policies.mlp import MLP as MLP
     from distes.policies.recurrent import Recurrent as Recurrent
+    from distes.policies.subnetwork import Subnetwork as Subnetwork
     from distes.policies.virtual_batch_norm import VirtualBatchNorm as VirtualBatchNorm
     from distes.pools.base import Pool as Pool
     from distes.pools.experiment import Experiment as Experiment
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from distes.strategies.ars import ARS as ARS
     from distes.strategies.ask_tell import AskTell as AskTell
     from distes.strategies.base import Strategy as Strategy
+    from distes.strategies.bernoulli_es import BernoulliES as BernoulliES
     from distes.strategies.deep_ga import DeepGA as DeepGA
     from distes.strategies.gans import GANS as GANS
     from distes.strategies.guided_es import GuidedES as GuidedES
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from distes.tasks.base import Task as Task
     from distes.tasks.functions import Function as Function
     from distes.tasks.gym import Gym as Gym
+    from distes.tasks.supervised import Supervised as Supervised
     from distes.training.trainer import Trainer as Trainer
 
 __version__ = "0.1.0"
@@ -62,6 +66,7 @@ HOMES = {
     "train": "distes.api.train",
     "resume": "distes.api.train",
     "load": "distes.api.saved",
+    "evaluate": "distes.api.evaluate",
     "Run": "distes.api.run",
     "Policy": "distes.api.saved",
     "ClipUp": "distes.strategies.update.clipup",
@@ -76,6 +81,7 @@ HOMES = {
     "Linear": "distes.policies.linear",
     "CNN": "distes.policies.cnn",
     "Recurrent": "distes.policies.recurrent",
+    "Subnetwork": "distes.policies.subnetwork",
     "VirtualBatchNorm": "distes.policies.virtual_batch_norm",
     "Pool": "distes.pools.base",
     "RayPool": "distes.pools.on_ray.pool",
@@ -90,6 +96,7 @@ HOMES = {
     "LMMAES": "distes.strategies.lm_ma_es",
     "GuidedES": "distes.strategies.guided_es",
     "SafeES": "distes.strategies.safe_es",
+    "BernoulliES": "distes.strategies.bernoulli_es",
     "NSES": "distes.strategies.novelty_es",
     "NSRES": "distes.strategies.novelty_es",
     "NSRAES": "distes.strategies.nsra_es",
@@ -99,6 +106,7 @@ HOMES = {
     "Task": "distes.tasks.base",
     "Gym": "distes.tasks.gym",
     "Function": "distes.tasks.functions",
+    "Supervised": "distes.tasks.supervised",
     "Trainer": "distes.training.trainer",
     "compare": "distes.api.compare",
     "plot_curves": "distes.runs.plots.curves",

@@ -13,6 +13,7 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Self
 
 import numpy as np
@@ -23,6 +24,20 @@ from distes.errors import EvaluationError
 Floats = NDArray[np.float32]
 Genome = tuple[int, ...]
 SIGNS = (1, -1)
+
+
+class Purpose(IntEnum):
+    """What an evaluation is for, which decides the data that a task with data held out may use.
+
+    Attributes:
+        TRAIN: A strategy learns from it: members, and centres or candidates that the strategy itself asks for.
+        VALIDATE: The run is steered by it: the running evaluation of the centre, `policy/best`, the target.
+        TEST: Nothing is decided by it: the last evaluation of a run, and that of a saved policy.
+    """
+
+    TRAIN = 0
+    VALIDATE = 1
+    TEST = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +153,9 @@ class Population(ReadOnly):
         seeds_N: A 64-bit draw per pair that seeds its episodes.
         signs: (1, -1) for antithetic pairs, (1,) without pairs.
         eval_seeds_E: A 64-bit draw per episode of the unperturbed centre, evaluated along with the members.
+        eval_purpose_E: The `Purpose` of each episode of the centre, uint8; None if all of them validate.
+        common_seed: A 64-bit draw that all members of the generation share, such as for a mini-batch; None where the
+            trainer is to fill it in.
         observed_N: Which pairs report the moments of their observations; None if none does.
         normalization: Normalisation of observations, or None.
         first_pair: Number of the first pair; 0 except in further rounds and when a member is replayed alone.
@@ -172,10 +190,22 @@ class Population(ReadOnly):
     reward_sign: bool = False
     reward_scale: float | None = None
     rows_NP: Floats | None = None
+    common_seed: int | None = None
+    eval_purpose_E: NDArray[np.uint8] | None = None
+
+    def purpose(self, episode: int) -> Purpose:
+        """What an episode of the centre is for."""
+        return Purpose.VALIDATE if self.eval_purpose_E is None else Purpose(int(self.eval_purpose_E[episode]))
 
     @classmethod
     def of_rows(
-        cls, generation: int, centre_P: Floats, rows_NP: Floats, seeds_N: NDArray[np.uint64], first_pair: int = 0
+        cls,
+        generation: int,
+        centre_P: Floats,
+        rows_NP: Floats,
+        seeds_N: NDArray[np.uint64],
+        first_pair: int = 0,
+        common_seed: int | None = None,
     ) -> Self:
         """Makes a population of members that are arbitrary vectors, without pairs.
 
@@ -187,9 +217,21 @@ class Population(ReadOnly):
             rows_NP: The parameters of each member, float32.
             seeds_N: A 64-bit draw per member that seeds its episodes.
             first_pair: Number of the first member; 0 except in further rounds.
+            common_seed: A 64-bit draw that all members share.
         """
         ids_N = np.array([zlib.crc32(np.ascontiguousarray(row_P).data) & 0x7FFFFFFF for row_P in rows_NP], np.int64)
-        return cls(generation, centre_P, 0.0, ids_N, seeds_N, SIGNS[:1], first_pair=first_pair, rows_NP=rows_NP)
+        sigma, signs = 0.0, SIGNS[:1]
+        return cls(
+            generation,
+            centre_P,
+            sigma,
+            ids_N,
+            seeds_N,
+            signs,
+            first_pair=first_pair,
+            rows_NP=rows_NP,
+            common_seed=common_seed,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,6 +71,38 @@ def gradient(utility: Sequence[tuple[float, float]], directions: Sequence[Sequen
     return [number / (2 * len(utility)) for number in weighted_sum(differences, directions)]
 
 
+def weighted_bits(
+    weights: Sequence[float], directions: Sequence[Sequence[float]], thresholds: Sequence[float]
+) -> Vector:
+    """The sum of the weights of those directions that exceed the threshold, for each coordinate."""
+    total = [0.0] * len(thresholds)
+    for weight, direction in zip(weights, directions, strict=True):
+        for j, (number, threshold) in enumerate(zip(direction, thresholds, strict=True)):
+            if number > threshold:
+                total[j] += weight
+    return total
+
+
+def normal_probability(score: float) -> float:
+    """Phi, the standard normal distribution function."""
+    return 0.5 * math.erfc(-score / math.sqrt(2))
+
+
+def bernoulli_gradient(
+    utility: Sequence[tuple[float, float]], directions: Sequence[Sequence[float]], scores: Sequence[float]
+) -> Vector:
+    """The mean over members of utility * d log P(mask) / d score, with P(bit = 1) = Phi(score)."""
+    gradient = [0.0] * len(scores)
+    for (positive, negative), direction in zip(utility, directions, strict=True):
+        for j, (score, number) in enumerate(zip(scores, direction, strict=True)):
+            density = math.exp(-0.5 * score * score) / math.sqrt(2 * math.pi)
+            probability = normal_probability(score)
+            for value, noise in ((positive, number), (negative, -number)):
+                slope = density / probability if score + noise > 0 else -density / (1 - probability)
+                gradient[j] += value * slope / (2 * len(utility))
+    return gradient
+
+
 def ars(fitness: Sequence[tuple[float, float]], directions: Sequence[Sequence[float]], b: int) -> Vector:
     """What the step size multiplies: the sum over the b best directions, over b times their returns' deviation."""
     order = sorted(range(len(fitness)), key=lambda k: max(fitness[k]), reverse=True)  # keeps the order of equals

@@ -26,6 +26,7 @@ from distes.perturbations.base import Perturbation
 from distes.policies import virtual_batch_norm
 from distes.policies.base import StatefulPolicy
 from distes.policies.layout import Layout
+from distes.policies.subnetwork import Subnetwork
 from distes.pools.experiment import Experiment
 from distes.strategies.base import Strategy
 from distes.tasks.base import Task
@@ -111,6 +112,11 @@ def _build_around(task: Task, configuration: Configuration) -> tuple[Experiment,
         raise ConfigurationError(
             "strategy.fitness_shaping centered_sign_rank ranks sums of the signs of rewards, which this task does not "
             "give: it is for Gym without normalize_rewards. Use centered_rank."
+        )
+    if strategy.searches_bits and not (isinstance(policy, Subnetwork) and policy.mask == "threshold"):
+        raise ConfigurationError(
+            f"strategy {type(strategy).__name__} searches the bits of a mask, and this policy has none: set --policy "
+            "Subnetwork, with the mask threshold, or take another strategy."
         )
     if strategy.asks_for_rows:
         require_written_out(perturbation, f"strategy {type(strategy).__name__}")

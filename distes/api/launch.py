@@ -144,7 +144,9 @@ def end(run: PreparedRun, result: Result, problem: str | None) -> int:
         RunDirectoryError: Result or state of a finished run are not on disk.
     """
     saved = run.archive.saved == result.generation
-    run.console.say(summary(result, run.path, run.resume, run.play, saved=saved))
+    task = run.trainer.task
+    said = summary(result, run.path, run.resume, run.play, saved=saved, units=task.units, playable=task.playable)
+    run.console.say(said)
     if result.reason == "interrupted":
         return INTERRUPTED
     if problem or not saved:
@@ -197,7 +199,8 @@ def start_monitors(run: PreparedRun, text: str, further: Sequence[Monitor]) -> l
         ConfigurationError: One cannot be made.
     """
     resumed_from = run.trainer.counts if run.resumed else None
-    surroundings = Surroundings(run.directory.path, run.configuration, text, resumed_from, run.trainer.scalars)
+    scalars, units = run.trainer.scalars, run.trainer.task.units
+    surroundings = Surroundings(run.directory.path, run.configuration, text, resumed_from, scalars, units)
     made: list[Monitor] = [Jsonl(run.directory.metrics)]
     try:
         made.extend(make_monitor(name, surroundings) for name in run.configuration["monitors"])

@@ -13,6 +13,7 @@ from distes.errors import ConfigurationError, DistesError, did_you_mean, raised
 from distes.errors.imports import import_class
 from distes.errors.installation import install
 from distes.runs.monitors.base import Metrics, Monitor
+from distes.runs.monitors.wording import UNITS, Units
 
 EXTRAS = {"wandb": "wandb", "mlflow": "mlflow"}  # the package that a monitor needs, and the extra that brings it
 
@@ -27,6 +28,7 @@ class Surroundings:
         configuration_text: The same in YAML.
         resumed_from: What a resumed run has done already, such as `generation` and `timesteps`; None for a new run.
         scalars: What the scalars mean that the task reports (`--task.log_info`), by name.
+        units: What the task's steps and episodes are called.
     """
 
     directory: Path
@@ -34,6 +36,7 @@ class Surroundings:
     configuration_text: str
     resumed_from: Metrics | None
     scalars: Mapping[str, str] = field(default_factory=dict)
+    units: Units = UNITS
 
 
 def _tensorboard(run: Surroundings) -> Monitor:
@@ -46,6 +49,7 @@ def _tensorboard(run: Surroundings) -> Monitor:
         configuration_text=run.configuration_text,
         configuration={key: value for key, value in flat(run.configuration).items() if key not in BUDGET_AND_PLACE},
         scalars=run.scalars,
+        units=run.units,
     )
 
 

@@ -89,7 +89,7 @@ class PreparedRun:
     @property
     def play(self) -> str:
         """The command that plays the policy; a call of Python where the run was given objects."""
-        return playing(self.path, self.configuration, self.trusting)
+        return playing(self.path, self.configuration, self.trusting, playable=self.trainer.task.playable)
 
 
 @contextlib.contextmanager
@@ -185,12 +185,9 @@ def with_films(task: Task) -> None:
     Raises:
         ConfigurationError: It has none.
     """
-    try:
-        task.observation_and_action()
-    except ConfigurationError as error:
-        raise ConfigurationError(
-            f"film_every is for tasks with environments, which {task.name} is not: leave it out."
-        ) from error
+    if not task.playable:
+        raise ConfigurationError(f"film_every is for tasks with environments, which {task.name} is not: leave it out.")
+    task.observation_and_action()
 
 
 def as_text(configuration: Configuration) -> str:
@@ -215,6 +212,7 @@ def _console(
         target_fitness=target,
         title=f"{task.name} in {path}",
         quiet=configuration["quiet"],
+        units=task.units,
     )
 
 

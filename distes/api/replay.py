@@ -33,7 +33,7 @@ from distes.runs.metrics_file import read_rows
 from distes.runs.population_record import Recorded, read_index, read_recorded
 from distes.runs.store import RunStore
 from distes.tasks.base import Task
-from distes.training.centre import centre_alone, centre_of
+from distes.training.centre import centre_alone, centre_of, validating
 from distes.training.member import member_alone
 from distes.training.trainer import Trainer
 
@@ -137,10 +137,9 @@ class StoredRun:
 
     def _centre(self, population: Population, episodes: int) -> Population:
         """The centre in the first of its own episodes, whether or not it was evaluated in training."""
-        seeds_E, strategy = population.eval_seeds_E, self.experiment.strategy
+        seeds_E, strategy = population.eval_seeds_E[validating(population)], self.experiment.strategy
         assert strategy is not None
-        if population.eval_genome_E is not None:
-            seeds_E = seeds_E[population.eval_genome_E == 0]
+        episodes = min(episodes, self.experiment.task.evaluations or episodes)
         return centre_alone(population, (seeds_E if len(seeds_E) else strategy.evaluation_seeds(episodes))[:episodes])
 
     def go_to(self, generation: int) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from distes.population import Evaluation, Population
 from distes.runs.population_record import Recorded
+from distes.training.centre import validating
 
 SIGNS = {"+": 1, "-": -1}
 
@@ -73,10 +74,10 @@ def of_member(member: Member, evaluation: Evaluation, recorded: Recorded | None)
 
 def of_centre(population: Population, evaluation: Evaluation, recorded: Recorded | None) -> Replayed:
     """Compares episodes of the centre with those in the record of its generation, of which they are the first."""
-    fitness_E, genome_E = evaluation.eval_fitness_E, population.eval_genome_E
+    fitness_E, own_E = evaluation.eval_fitness_E, validating(population)
     recorded_E = None if recorded is None else recorded.evaluation.eval_fitness_E
-    if recorded_E is not None and genome_E is not None:  # others than the first genome are not the centre
-        recorded_E = recorded_E[genome_E == 0] if len(recorded_E) == len(genome_E) else None
+    if recorded_E is not None and not own_E.all():  # the others are not the centre, or the strategy's own
+        recorded_E = recorded_E[own_E] if len(recorded_E) == len(own_E) else None
     if recorded_E is not None:
         recorded_E = recorded_E[: len(fitness_E)] if len(recorded_E) >= len(fitness_E) else None
     return Replayed(fitness_E, int(evaluation.eval_steps_E.sum()), recorded_E)

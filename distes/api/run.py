@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distes.api.history import as_html, as_table, in_words
 from distes.api.objects import Objects
+from distes.api.result import in_test
 from distes.errors import RunDirectoryError
 from distes.runs import atomic_files
 from distes.runs.metrics_file import read_rows
@@ -126,4 +127,5 @@ class Run:
             "timesteps": f"{result.timesteps:,}",
             "seconds": f"{result.seconds:.1f}",
             "evaluation": in_words(result.eval_mean, result.eval_std, result.eval_episodes),
+            **({"test": in_test(result.test)} if result.test else {}),
         }

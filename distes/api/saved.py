@@ -20,10 +20,11 @@ from torch import nn
 from distes.api.history import as_html
 from distes.api.objects import Objects
 from distes.api.player import Player
+from distes.api.subnetwork_file import read_saved
 from distes.errors import ConfigurationError
 from distes.errors.trust import only_own
 from distes.runs.monitors.wording import number
-from distes.runs.policy_files import DESCRIPTION, SavedPolicy, load_policy, policy_folder
+from distes.runs.policy_files import DESCRIPTION, SavedPolicy, policy_folder
 from distes.tasks.action_noise import RowNoise
 from distes.tasks.complete import (
     CompletePolicy,
@@ -41,7 +42,7 @@ def load(
     """Loads the policy that a run saved.
 
     Args:
-        path: The run directory, or its `policy` folder, also alone.
+        path: The run directory, or its `policy` folder, also alone; or a file of `distes export --subnetwork`.
         which: The centre with the best evaluation, or the last one.
         trust: Whether the run may import and call code that is not part of distes: its own policy, an environment or a
             wrapper by import path.
@@ -85,9 +86,9 @@ class Policy:
         """Reads a policy from a run directory or a policy folder, as `load` does."""
         if which not in ("best", "last"):
             raise ConfigurationError(f"which must be 'best' or 'last'; got {which!r}.")
-        saved = load_policy(path, which)
-        with nullcontext() if trust else only_own(str(policy_folder(path) / DESCRIPTION), named or set()):
-            return cls(saved)
+        source = path if path.is_file() else policy_folder(path) / DESCRIPTION
+        with nullcontext() if trust else only_own(str(source), named or set()):
+            return cls(read_saved(path, which))
 
     def predict(
         self,
@@ -193,8 +194,11 @@ class Policy:
             seed: Seed of the first episode.
 
         Returns:
-            (count, ...) in the dtype of the environment; of a Dict, a mapping of such arrays.
+            (count, ...) in the dtype of the environment; of a Dict, a mapping of such arrays. Of labelled data,
+            inputs of the test part.
         """
+        if (inputs := self._player.task.inputs(count)) is not None:
+            return inputs
         try:
             seen = list(itertools.islice(self._player.observations(seed), count))
         finally:

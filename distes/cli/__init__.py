@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "train a policy",
     "resume": "go on with a run, with a longer budget if given",
     "play": "play or film the policy that a run saved, or any member of a run",
+    "evaluate": "measure the policy that a run saved, a classifier with its confusion matrix",
     "plot": "draw learning curves, a population, or the path of the centre",
     "compare": "compare runs in a table, seeds taken together",
     "sweep": "train with several values and seeds",

@@ -1,4 +1,4 @@
-"""`distes export`: writes a saved policy as ONNX or with torch.export."""
+"""`distes export`: writes a saved policy as ONNX or with torch.export; a subnetwork as a seed and bits."""
 
 import argparse
 import sys
@@ -15,10 +15,25 @@ def _parser() -> argparse.ArgumentParser:
     form = parser.add_mutually_exclusive_group(required=True)
     form.add_argument("--onnx", type=Path, metavar="FILE", help="for ONNX runtimes; needs the extra onnx")
     form.add_argument("--torch_export", type=Path, metavar="FILE", help="for torch.export.load")
+    form.add_argument("--subnetwork", type=Path, metavar="FILE", help="a seed and one bit per weight, for distes.load")
     parser.add_argument("--policy", choices=("best", "last"), default="best", help="(default: %(default)s)")
     parser.add_argument("--trust", action="store_true", help="let the run import code that is not part of distes")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def _subnetwork(flags: argparse.Namespace) -> int:
+    from distes.api.saved import load
+    from distes.api.subnetwork_file import export_subnetwork
+
+    policy = load(flags.run_dir, flags.policy, trust=flags.trust)
+    size, connections, kept = export_subnetwork(policy.saved, flags.subnetwork, trust=flags.trust)
+    text = (
+        f"{flags.subnetwork}: {size:,} bytes for {connections:,} connections, of which {kept:,} are kept; the same "
+        "weights after it is read\n"
+    )
+    tell(text, sys.stdout)
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from distes.api.export import OBSERVATIONS, export
         from distes.api.saved import load
 
+        if flags.subnetwork is not None:
+            return _subnetwork(flags)
         path, form = (flags.onnx, "onnx") if flags.onnx is not None else (flags.torch_export, "torch_export")
         difference = export(load(flags.run_dir, flags.policy, trust=flags.trust), path, form)
         text = f"{path}: agrees with predict on {OBSERVATIONS:,} observations (largest difference {difference:.1e})\n"

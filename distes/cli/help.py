@@ -42,6 +42,7 @@ PURPOSES = {
     "LMMAES": "parameters that depend on each other, in little memory",
     "GuidedES": "smooth fitness: searches along its latest gradients",
     "SafeES": "deep and recurrent policies that one sigma would break",
+    "BernoulliES": "masks of a Subnetwork: learns a probability for each bit",
     "NSES": "deceptive rewards: novelty alone; set task.behaviour",
     "NSRES": "deceptive rewards: novelty and fitness in equal parts",
     "NSRAES": "deceptive rewards: more novelty while fitness stalls",

@@ -23,6 +23,7 @@ OPTIONS: dict[str, dict[str, Values]] = {
         **SAVED,
         **MEMBER,
     },
+    "evaluate": {"--policy": ("best", "last"), "--episodes": "text", "--seed": "text", "--json": None, **SAVED},
     "plot": {
         "--kind": ("curves", "population", "path"),
         "-x": ("timesteps", "seconds", "generations"),
@@ -37,7 +38,13 @@ OPTIONS: dict[str, dict[str, Values]] = {
         "--debug": None,
     },
     "compare": {"--by": "text", "--target": "text", "--json": None, "--debug": None},
-    "export": {"--onnx": "file", "--torch_export": "file", "--policy": ("best", "last"), **SAVED},
+    "export": {
+        "--onnx": "file",
+        "--torch_export": "file",
+        "--subnetwork": "file",
+        "--policy": ("best", "last"),
+        **SAVED,
+    },
     "vine": {"-o": "file", "--out": "file", **SAVED},
     "import_config": {
         "--from": ("openai", "uber", "rllib", "zoo", "evotorch"),

@@ -18,7 +18,7 @@ statistics of a member on the reference batch.
 
 import copy
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Self
@@ -31,6 +31,7 @@ from torch.func import functional_call, vmap
 from distes.errors import ConfigurationError, raised
 from distes.members.cuda_graph import CudaGraphs, padded
 from distes.members.layers.base import MemberLayer, MemberWeights
+from distes.members.layers.convolution import Convolution
 from distes.members.layers.replace import replace_layers, statistics_slots
 from distes.members.layers.virtual_batch_norm import VirtualBatchNorm
 from distes.members.torch_internals import has_hooks
@@ -38,9 +39,11 @@ from distes.perturbations.row_layout import RowLayout
 from distes.policies import virtual_batch_norm
 from distes.policies.base import StatefulPolicy
 from distes.policies.layout import Layout
+from distes.policies.parametrized import ParametrizedPolicy
 
 ALIGNMENT = 16  # floats in 64 bytes
 LARGE_PAGES = 2**20  # floats in 4 MiB; pages that are not touched take no memory
+MANY_ROWS = 64  # of a member, from which on a CPU convolves for one member at a time: what it makes stays in its caches
 LAUNCH_BOUND = 2**24  # floats of rows below which a GPU takes longer to launch a layer than to read its weights
 
 
@@ -59,12 +62,15 @@ class Forward:
 
     Attributes:
         module: A copy of the policy, with its initial parameters.
-        layout: The layout of its parameters.
+        layout: The layout of its parameters, which are searched.
+        runs: The module that runs: the policy itself, or the inner module of a `ParametrizedPolicy`.
+        weights: The layout of that module's parameters.
         stateful: Whether it is a `StatefulPolicy`.
         form: How the module runs.
         keeps_axes: Whether the module takes (B, K, ...) without flattening.
         writes_input: Whether the module changes its input in place, so that it is given a copy.
         draws: Whether the module draws random numbers of its own.
+        shares: Whether the module takes rows that all members share, until a layer makes them differ; see `shared`.
         statistics: Where a member's statistics on the reference batch lie in its row of them; empty if it needs none.
         tenant: The `Members` whose rows are in the memory, or None.
     """
@@ -90,12 +96,19 @@ class Forward:
                 f"The policy {type(module).__name__} cannot be copied, and workers need a copy: copy.deepcopy "
                 f"{raised(error)}."
             ) from error
-        self.layout = layout
+        self.layout = self.weights = layout
+        self.runs = self.module
+        if isinstance(self.module, ParametrizedPolicy):
+            self.runs, self.weights = self.module.inner, self.module.weights
         self.stateful = isinstance(module, StatefulPolicy)
-        replaced = replace_layers(self.module, layout)
+        replaced = replace_layers(self.runs, self.weights)
         self.form = Form.VMAP if replaced is None else Form.LAYERS
-        self.keeps_axes = self.writes_input = self.draws = False
-        self.statistics = statistics_slots(self.module)
+        self.keeps_axes = self.writes_input = self.draws = self.shares = False
+        self._members = 0  # that are bound
+        # See `_member_by_member`: it, the row that it runs, and the layers' functions of that row.
+        self._one_by_one: Callable[[Iterable[Tensor]], Tensor] | None = None
+        self._alone: tuple[Tensor, list[Callable[..., Any]]] | None = None
+        self.statistics = statistics_slots(self.runs)
         self._parameters: dict[str, Tensor] = {}  # in all forms but LAYERS: (B, *shape), torch's shapes; and statistics
         # In MEMBERS and ROWS: the module that takes each member's parameters in turn, and these parameters.
         self._single: tuple[nn.Module, dict[str, Tensor]] | None = None
@@ -110,28 +123,44 @@ class Forward:
             # Looking for hooks where there are none takes as long as a small layer.
             called = has_hooks(self._call) or isinstance(self._call, MemberLayer)
             self._enter: Callable[..., Any] = self._call if called else self._call.forward
+            self._convolves = any(isinstance(layer, Convolution) for layer in self._layers) and not self.statistics
+            for layer in self._layers if self.statistics else ():
+                if isinstance(layer, Convolution):
+                    layer.by_rows = False  # so that statistics on the reference batch keep their bits
 
     @property
     def materialises(self) -> bool:
         """Whether each member needs all its parameters written out."""
         return self.form is not Form.LAYERS
 
+    @property
+    def parametrized(self) -> bool:
+        """Whether the parameters of the module that runs are a function of the searched ones; see `weights_of`."""
+        return self.runs is not self.module
+
+    def weights_of(self, parameters_BP: Tensor) -> Tensor:
+        """Maps searched parameters to those of the module that runs: (B, P) -> (B, W); mostly the same tensor."""
+        if not isinstance(self.module, ParametrizedPolicy):
+            return parameters_BP
+        with torch.no_grad():
+            return self.module.parameters_of(parameters_BP)
+
     def fall_back(self, form: Form) -> None:
         """Runs in a slower form from now on."""
-        self.form, self.keeps_axes = form, False
+        self.form, self.keeps_axes, self.shares = form, False, False
         if form is not Form.LAYERS and "_call" in self.__dict__:
             del self._call, self._layers, self._enter
 
     def forget(self) -> None:
         """Drops the bound members' tensors; `bind` must be called before the next call."""
-        self._parameters, self._single = {}, None
+        self._parameters, self._single, self._one_by_one, self._alone = {}, None, None, None
         for layer in self._layers if self.form is Form.LAYERS else ():
             layer.unbind()
 
     def __getstate__(self) -> dict[str, Any]:
         # Without the bound members: a pickled view would carry its whole matrix to the workers.
         nothing: dict[str, Any] = {"_parameters": {}, "_memory": {}, "_centre": (), "tenant": None, "_graphs": None}
-        return {**self.__dict__, **nothing, "_single": None}
+        return {**self.__dict__, **nothing, "_single": None, "_one_by_one": None, "_alone": None}
 
     def to(self, device: str | torch.device) -> Self:
         """Moves the module to a device; members must be on it, too."""
@@ -210,10 +239,15 @@ class Forward:
             weights = MemberWeights(rows_BQ, row_layout, centre_P, statistics_BS, keeps_axes=self.keeps_axes)
             for layer in self._layers:
                 layer.bind(weights)
+            if self._convolves and rows_BQ.device.type == "cpu":
+                row_1Q = _allocate(1, rows_BQ.shape[1], rows_BQ.device)
+                alone = MemberWeights(row_1Q, row_layout, centre_P)
+                self._alone = row_1Q[0], [layer.bound_to(alone) for layer in self._layers]
+                self._one_by_one = partial(self._member_by_member, rows_BQ)
             return
         if statistics_BS is not None:
             self._parameters |= {slot.name: slot.view(statistics_BS) for slot in self.statistics}
-        for slot in self.layout.slots:
+        for slot in self.weights.slots:
             value = slot.view(rows_BQ)
             value = value.transpose(1, 2) if slot.transposed else value
             self._parameters[slot.name] = value if slot.shape else value[..., 0]
@@ -248,7 +282,7 @@ class Forward:
         if self.form is Form.VMAP:
 
             def of_one(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
-                return virtual_batch_norm.statistics(self.module, partial(self._one_member, parameters, *inputs))
+                return virtual_batch_norm.statistics(self.runs, partial(self._one_member, parameters, *inputs))
 
             by_name: dict[str, Tensor] = vmap(of_one, randomness="different")(self._parameters)
             return by_name
@@ -292,8 +326,52 @@ class Forward:
         if self.keeps_axes:
             return self._enter(x_BK, *state)
         inputs = tuple(part.clone() for part in (x_BK, *state)) if self.writes_input else (x_BK, *state)
+        if self._one_by_one is not None and not state and x_BK.shape[1] >= MANY_ROWS:
+            return self._one_by_one(inputs[0])
         answer = self._run(*inputs)
         return tuple(part.float() for part in answer) if self.stateful else answer.float()
+
+    def shared(self, x_K: Tensor) -> Tensor:
+        """Maps rows that all bound members see: (K, ...) to (B, K, A), float32. The policy must have no memory.
+
+        Until the first layer with parameters, the rows are computed once for all members. If the module cannot run so,
+        the rows are repeated.
+        """
+        if not self.shares or self._members == 1:
+            answer: Tensor = self(x_K.expand(self._members, *x_K.shape))
+            return answer
+        if self._one_by_one is not None and len(x_K) >= MANY_ROWS:
+            return self._one_by_one(x_K.expand(self._members, *x_K.shape))
+        for layer in self._layers:
+            layer.share(len(x_K))
+        try:
+            if self.keeps_axes:
+                answer = self._enter(x_K.unsqueeze(0))
+                return answer.expand(self._members, *answer.shape[1:])
+            answer = self._call(x_K).float()
+            return answer.view(self._members, len(x_K), *answer.shape[1:])
+        finally:
+            for layer in self._layers:
+                layer.share(None)
+
+    def _member_by_member(self, rows_BQ: Tensor, x_BK: Iterable[Tensor]) -> Tensor:
+        """Runs one member after the other, each with all its rows: (B, K, ...) -> (B, K, A).
+
+        Each is copied into the same row first, and the layers run that row. So its bits depend on nothing else.
+        """
+        assert self._alone is not None
+        row_Q, functions = self._alone
+        for layer, function in zip(self._layers, functions, strict=True):
+            layer.run_instead(function)
+        try:
+            answers = []
+            for member_Q, x_K in zip(rows_BQ, x_BK, strict=True):
+                row_Q.copy_(member_Q)
+                answers.append(self._enter(x_K))
+            return torch.stack(answers).float()
+        finally:
+            for layer in self._layers:
+                layer.share(None)
 
     def _run(self, *inputs: Tensor) -> Any:
         match self.form:
@@ -317,8 +395,8 @@ class Forward:
                 return _stacked(members)
 
     def _one_member(self, parameters: dict[str, Tensor], *inputs: Tensor) -> Any:
-        own = {name: value.to(self.layout.dtypes.get(name, value.dtype)) for name, value in parameters.items()}
-        return functional_call(self.module, own, inputs)
+        own = {name: value.to(self.weights.dtypes.get(name, value.dtype)) for name, value in parameters.items()}
+        return functional_call(self.runs, own, inputs)
 
     def _one_row(self, parameters: dict[str, Tensor], *inputs: Tensor) -> Any:
         answer = self._one_member(parameters, *(part.unsqueeze(0) for part in inputs))
@@ -328,7 +406,7 @@ class Forward:
         """A copy of the module that holds a bound member's parameters until the next call."""
         if self._single is None:
             with torch.inference_mode(False), torch.no_grad():  # it is written to inside and outside inference mode
-                single = copy.deepcopy(self.module)
+                single = copy.deepcopy(self.runs)
             self._single = single, {**dict(single.named_parameters()), **dict(single.named_buffers())}
         single, own = self._single
         for name, value in self._parameters.items():

@@ -16,6 +16,7 @@ from distes.members.statistics import Statistics
 from distes.members.trial import population_forward
 from distes.noise.to_device import to_device
 from distes.perturbations.base import Perturbation
+from distes.perturbations.row_layout import RowLayout
 from distes.policies.base import StatefulPolicy
 from distes.population import Floats
 
@@ -61,6 +62,9 @@ class Members:
         self._bound = 0  # rows that the forward is bound to
         self._statistics: Statistics | None = None  # of policies with virtual batch normalisation
         self._selected = np.arange(len(rows))
+        # What the rows that run hold: where a policy is parametrised, all parameters of the module that runs.
+        layout = perturbation.row_layout
+        self._row_layout = RowLayout.written_out(forward.weights) if forward.parametrized else layout
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -100,7 +104,7 @@ class Members:
             rows_B = self._rows_BQ if self._full_BP is None else self._full_BP
             width = forward.width(count, rows_B)
             statistics_BS = None if self._statistics is None else self._statistics_BS[:width]
-            forward.bind(rows_B[:width], self._perturbation.row_layout, self._centre, statistics_BS)
+            forward.bind(rows_B[:width], self._row_layout, self._centre, statistics_BS)
             self._bound = count
 
     def free(self) -> None:
@@ -121,8 +125,8 @@ class Members:
             self._centre = forward.memory("centre", 1, len(self._centre_P), self.device)[0]
             self._centre.copy_(to_device(self._centre_P, self.device))
         self._rows_BQ = forward.memory("rows", rows, row_layout.size, self.device)
-        materialised = forward.materialises and bool(row_layout.factors)
-        self._full_BP = forward.memory("members", rows, forward.layout.size, self.device) if materialised else None
+        materialised = forward.parametrized or (forward.materialises and bool(row_layout.factors))
+        self._full_BP = forward.memory("members", rows, forward.weights.size, self.device) if materialised else None
         if forward.statistics:
             self._statistics = self._statistics or Statistics(forward, len(self), row_layout.size, self.device)
             self._statistics_BS = forward.memory("statistics", rows, forward.statistics[-1].span.stop, self.device)
@@ -145,7 +149,7 @@ class Members:
             self._rows_BQ.index_copy_(0, to_device(rows, self.device), new_bQ)
         if self._full_BP is not None:
             at = to_device(rows, self.device)
-            self._full_BP[at] = self._perturbation.parameters(self._centre, self._rows_BQ[at])
+            self._full_BP[at] = self._written_out(self._rows_BQ[at])
 
     def _normalize(self, statistics: Statistics, rows: NDArray[np.int64], members: NDArray[np.int64]) -> None:
         """Writes the statistics of members (b,) beside their rows (b,); measures those that are not known yet."""
@@ -159,9 +163,13 @@ class Members:
         block_bQ = self._block_bQ[: len(members)]
         self._rows.write(self._centre, members, block_bQ)
         if self._full_BP is not None:
-            block_bQ = self._perturbation.parameters(self._centre, block_bQ)
+            block_bQ = self._written_out(block_bQ)
         with torch.inference_mode():
-            return self._forward.measured(block_bQ, self._perturbation.row_layout, self._centre)
+            return self._forward.measured(block_bQ, self._row_layout, self._centre)
+
+    def _written_out(self, rows_bQ: Tensor) -> Tensor:
+        """All parameters of the module that runs, (b, W), from the rows of members, (b, Q)."""
+        return self._forward.weights_of(self._perturbation.parameters(self._centre, rows_bQ))
 
     def __call__(self, x_BK: Tensor) -> Tensor:
         """Runs a policy without memory on K rows per selected member: (B, K, ...) -> (B, K, A).
@@ -174,6 +182,23 @@ class Members:
             self._prepare("members(x)", x_BK, stateful=False)
         output: Tensor = self._forward.run(x_BK)
         return output
+
+    def shared(self, x_K: Tensor) -> Tensor:
+        """Runs a policy without memory on rows that all selected members see: (K, ...) -> (B, K, A).
+
+        It is `members(x)` of the rows repeated for each member, without the copies: a first layer of low rank
+        multiplies all rows by the centre's weight once, not once per member. As there, a member's bits on a CPU do not
+        depend on the members beside it if all parameters are written out.
+
+        Raises:
+            TypeError: The policy has a memory.
+        """
+        if self._forward.stateful:
+            self._prepare("members.shared(x)", x_K, stateful=False)
+        if len(self._selected) != self._bound or self._forward.tenant is not self:
+            self._bind()
+        answers_BKA = self._forward.shared(x_K)
+        return answers_BKA[: self._bound]  # on a GPU more rows may be bound, see `Forward.width`
 
     def step(self, x_BK: Tensor, state_BK: Tensor) -> tuple[Tensor, Tensor]:
         """Runs a policy with memory: (B, K, ...), (B, K, S) -> (B, K, A), (B, K, S).
@@ -205,7 +230,7 @@ class Members:
         return module.initial_state(1)[0].to(self.device) if isinstance(module, StatefulPolicy) else None
 
     def parameters(self) -> Floats:
-        """Returns the parameters of all members, (B, P) float32, as a copy. The selection stays as it was."""
+        """Returns the searched parameters of all members, (B, P) float32, as a copy. The selection stays as it was."""
         selected, self._selected = self._selected, np.arange(len(self))
         self._bind()
         full_BP = self._perturbation.parameters(self._centre, self._rows_BQ[: len(self)])

@@ -4,7 +4,8 @@ The reference is the module with one member's parameters, given one observation 
 or gives other outputs is not chosen. The trial's numbers of members and rows occur nowhere in the policy, since a batch
 of the size of a layer may hide mistakes.
 
-Axes: B members, K rows per member, P parameters, A outputs, S numbers of a policy's memory.
+Axes: B members, K rows per member, P parameters, W those of the module that runs, A outputs, S numbers of a policy's
+memory.
 """
 
 import copy
@@ -131,7 +132,9 @@ class _Trial:
         generator = torch.Generator().manual_seed(0)
         members, rows = _unused_sizes(forward, observation_shape)
         centre_P = torch.from_numpy(self.layout.flatten(forward.module))
-        self.parameters_BP = centre_P + 0.1 * torch.randn(members, self.layout.size, generator=generator)
+        self.weights_BW = forward.weights_of(
+            centre_P + 0.1 * torch.randn(members, self.layout.size, generator=generator)
+        )
         x_KB = torch.randn(rows, members, *observation_shape, generator=generator)
         scale_K = torch.logspace(-0.5, 0.5, rows).view(-1, *[1] * (x_KB.dim() - 1))  # small and large observations
         x_BK = (scale_K * x_KB).transpose(0, 1).contiguous()
@@ -179,6 +182,8 @@ class _Trial:
         if forward.form is Form.LAYERS:
             forward.keeps_axes = not forward.writes_input
             forward.keeps_axes = forward.keeps_axes and self._difference() is None
+            # A module that draws has to draw for each member.
+            forward.shares = not (forward.writes_input or forward.draws or forward.stateful) and self._can_share()
         else:
             slow = "slower" if forward.form is Form.VMAP else "slow"
             sentences.append(f"runs {forward.form.value}, which is {slow}: {'; '.join(reasons)}.")
@@ -192,10 +197,10 @@ class _Trial:
         for place, ((members, rows), expected) in enumerate(zip(self.sides, self.expected, strict=True)):
             inputs = [part[:members, :rows].clone() for part in self.inputs]
             try:
-                rows_BP, written_out = self.parameters_BP[:members], RowLayout.written_out(self.layout)
-                statistics_BS = self.forward.measured(rows_BP, written_out) if self.forward.statistics else None
+                rows_BW, written_out = self.weights_BW[:members], RowLayout.written_out(self.forward.weights)
+                statistics_BS = self.forward.measured(rows_BW, written_out) if self.forward.statistics else None
                 with seeded(0), _Watch() as watch:
-                    self.forward.bind(rows_BP, written_out, None, statistics_BS)
+                    self.forward.bind(rows_BW, written_out, None, statistics_BS)
                     got = self.forward(*inputs)
                     each = rows if form is Form.VMAP_OF_ROWS else 1
                     drawn = watch.drawn * (members * each if form in (Form.VMAP, Form.VMAP_OF_ROWS) else 1)
@@ -209,9 +214,24 @@ class _Trial:
                 return f"it {raised(error, SHORT)}"
         return None
 
+    def _can_share(self) -> bool:
+        """Whether rows that members share give the answers of the same rows, repeated for each member."""
+        forward, written_out = self.forward, RowLayout.written_out(self.forward.weights)
+        (x_BK,), agree = self.inputs, True
+        statistics_BS = forward.measured(self.weights_BW, written_out) if forward.statistics else None
+        forward.bind(self.weights_BW, written_out, None, statistics_BS)
+        forward.shares = True
+        for rows in {x_BK.shape[1], 1}:
+            x_K = x_BK[0, :rows]
+            try:
+                agree &= _agree(forward.shared(x_K.clone()), forward(x_K.expand(len(x_BK), *x_K.shape).clone()))
+            except Exception:  # whatever a foreign forward raises when it meets shared rows beside members' own
+                agree = False
+        return agree
+
     def _own_answer(self, members: int, rows: int) -> Answer:
         """Returns the module's outputs with each member's parameters, row by row; runs twice to find a memory."""
-        module = copy.deepcopy(self.forward.module)
+        module = copy.deepcopy(self.forward.runs)
         inputs = [part[:members, :rows] for part in self.inputs]
         answers = []
         for _ in range(2):
@@ -227,8 +247,8 @@ class _Trial:
 
     def _by_row(self, module: nn.Module, inputs: list[Tensor]) -> Iterator[Answer]:
         first: list[Any] | None = None
-        for parameters_P, *member in zip(self.parameters_BP, *inputs, strict=False):
-            self.layout.load(module, parameters_P.numpy())
+        for weights_W, *member in zip(self.weights_BW, *inputs, strict=False):
+            self.forward.weights.load(module, weights_W.numpy())
             for row in zip(*member, strict=True):
                 given = [part.unsqueeze(0).clone() for part in row]
                 with _Watch() as watch:
@@ -261,9 +281,9 @@ def _unused_sizes(forward: Forward, observation_shape: tuple[int, ...]) -> tuple
 
 
 def _partly_frozen(forward: Forward) -> bool:
-    searched = {slot.name for slot in forward.layout.slots}
-    frozen = {name for name, _ in forward.module.named_parameters()} - searched
-    for name, layer in forward.module.named_modules():
+    searched = {slot.name for slot in forward.weights.slots}
+    frozen = {name for name, _ in forward.runs.named_parameters()} - searched
+    for name, layer in forward.runs.named_modules():
         own = {f"{name}.{key}".removeprefix(".") for key, _ in layer.named_parameters(recurse=False)}
         if own & searched and own & frozen:
             return True

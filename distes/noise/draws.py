@@ -27,6 +27,7 @@ class Stream(IntEnum):
     ARCHIVE = 6
     REFERENCE = 7
     REFERENCE_BATCH = 8
+    COMMON = 9
 
 
 def draw(seed: int, generation: int, stream: Stream, count: int) -> NDArray[np.uint64]:

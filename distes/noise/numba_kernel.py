@@ -83,6 +83,36 @@ def _add_slices(form: Any, table: Any, starts_N: Any, weights_N: Any, first: int
             out[j] = total
 
 
+def _add_bits(table: Any, starts_N: Any, weights_N: Any, thresholds: Any, scale: Any, first: int, out: Any) -> None:
+    """Adds weights[i] to out[j] where table[starts[i] + first + j], times `scale`, exceeds thresholds[j].
+
+    N is a multiple of `SLICES`. Scaling is exact: `scale` is 1, or `HALF_SCALE` for a float16 table, given as int16.
+    """
+    length, zero = len(out), np.float32(0)
+    for i in range(0, len(starts_N), 8):
+        t0 = table[starts_N[i] + first :][:length]
+        t1 = table[starts_N[i + 1] + first :][:length]
+        t2 = table[starts_N[i + 2] + first :][:length]
+        t3 = table[starts_N[i + 3] + first :][:length]
+        t4 = table[starts_N[i + 4] + first :][:length]
+        t5 = table[starts_N[i + 5] + first :][:length]
+        t6 = table[starts_N[i + 6] + first :][:length]
+        t7 = table[starts_N[i + 7] + first :][:length]
+        w0, w1, w2, w3 = weights_N[i], weights_N[i + 1], weights_N[i + 2], weights_N[i + 3]
+        w4, w5, w6, w7 = weights_N[i + 4], weights_N[i + 5], weights_N[i + 6], weights_N[i + 7]
+        for j in range(length):
+            total, at = out[j], thresholds[j]
+            total += w0 if _number(t0[j]) * scale > at else zero
+            total += w1 if _number(t1[j]) * scale > at else zero
+            total += w2 if _number(t2[j]) * scale > at else zero
+            total += w3 if _number(t3[j]) * scale > at else zero
+            total += w4 if _number(t4[j]) * scale > at else zero
+            total += w5 if _number(t5[j]) * scale > at else zero
+            total += w6 if _number(t6[j]) * scale > at else zero
+            total += w7 if _number(t7[j]) * scale > at else zero
+            out[j] = total
+
+
 def _compiled(function: Callable[..., None]) -> Callable[..., None]:
     try:
         return njit(nogil=True, cache=True)(function)
@@ -93,3 +123,4 @@ def _compiled(function: Callable[..., None]) -> Callable[..., None]:
 overload(_number, strict=False)(_number_compiled)  # not strict: signatures have annotations
 overload(_term, strict=False)(_term_compiled)
 add_slices = _compiled(_add_slices)
+add_bits = _compiled(_add_bits)

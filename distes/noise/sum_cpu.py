@@ -8,6 +8,7 @@ Axes: N slices, L numbers per slice.
 
 import importlib
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -61,6 +62,41 @@ def add_in_numpy(table: NDArray[Any], starts_N: Ids, weights_N: Floats, out: Flo
         np.add(out, product, out=out)
 
 
+def add_bits(table: NDArray[Any], starts_N: Ids, weights_N: Floats, thresholds: Floats, out: Floats) -> None:
+    """Adds weights[i] to out[j] where table[starts[i] + j] > thresholds[j], in the order of i.
+
+    The arguments are those of `add_slices`, and the thresholds, (L,) float32.
+    """
+    if len(starts_N) * (len(out) + OVERHEAD) >= WORTH_COMPILING:
+        add_bits_compiled(table, starts_N, weights_N, thresholds, out)
+    else:
+        add_bits_in_numpy(table, starts_N, weights_N, thresholds, out)
+
+
+def add_bits_in_numpy(table: NDArray[Any], starts_N: Ids, weights_N: Floats, thresholds: Floats, out: Floats) -> None:
+    """Adds slice by slice in NumPy; the arguments are those of `add_bits`."""
+    bits, product = np.empty(len(out), np.bool_), np.empty_like(out)
+    for start, weight in zip(starts_N.tolist(), weights_N, strict=True):
+        np.greater(table[start : start + len(out)], thresholds, out=bits)
+        np.multiply(bits, weight, out=product)  # exact, and adding 0 to a sum that began as +0 changes no bit
+        np.add(out, product, out=out)
+
+
+def add_bits_compiled(table: NDArray[Any], starts_N: Ids, weights_N: Floats, thresholds: Floats, out: Floats) -> None:
+    """Adds eight slices at a time in compiled code; the arguments are those of `add_bits`."""
+    kernel: Any = importlib.import_module("distes.noise.numba_kernel")
+    scale = 1
+    if table.dtype == np.float16:  # numbers are compared as they are read, 2**112 times too small; so are thresholds
+        table, scale = table.view(np.int16), kernel.HALF_SCALE
+    starts_N, weights_N = _whole_turns(kernel.SLICES, starts_N, weights_N)
+
+    def add(first: int, length: int) -> None:
+        part = slice(first, first + length)
+        kernel.add_bits(table, starts_N, weights_N, thresholds[part], np.float32(scale), first, out[part])
+
+    _on_all_cores(add, len(starts_N), len(out))
+
+
 def add_compiled(table: NDArray[Any], starts_N: Ids, weights_N: Floats, out: Floats, squared: bool) -> None:
     """Adds eight slices at a time in compiled code; the arguments are those of `add_slices`.
 
@@ -69,21 +105,32 @@ def add_compiled(table: NDArray[Any], starts_N: Ids, weights_N: Floats, out: Flo
     kernel: Any = importlib.import_module("distes.noise.numba_kernel")  # here, since Numba is slow to import
     if table.dtype == np.float16:
         table, weights_N = table.view(np.int16), weights_N if squared else weights_N * kernel.HALF_SCALE
-    missing = -len(starts_N) % kernel.SLICES
-    starts_N = np.pad(starts_N, (0, missing), mode="edge")
-    weights_N = np.pad(weights_N, (0, missing))  # adding 0 times a number to a sum that began as +0 changes no bit
-
+    starts_N, weights_N = _whole_turns(kernel.SLICES, starts_N, weights_N)
     form = kernel.SQUARED if squared else kernel.PLAIN
 
-    def add(first: int) -> None:
+    def add(first: int, length: int) -> None:
         kernel.add_slices(form, table, starts_N, weights_N, first, out[first : first + length])
 
-    threads = cores() if len(starts_N) * len(out) >= WORTH_THREADS else 1
-    length = min(LONGEST, max(SHORTEST, -(-len(out) // (4 * threads))))  # four tiles per thread balance the load
-    firsts = range(0, len(out), length)
+    _on_all_cores(add, len(starts_N), len(out))
+
+
+def _whole_turns(slices: int, starts_N: Ids, weights_N: Floats) -> tuple[Ids, Floats]:
+    """Fills up to a multiple of the slices that a kernel adds in one pass.
+
+    Adding 0 times a number to a sum that began as +0 changes no bit.
+    """
+    missing = -len(starts_N) % slices
+    return np.pad(starts_N, (0, missing), mode="edge"), np.pad(weights_N, (0, missing))
+
+
+def _on_all_cores(add: Callable[[int, int], None], slices: int, numbers: int) -> None:
+    """Calls a function with the first number and the length of each tile of the sum."""
+    threads = cores() if slices * numbers >= WORTH_THREADS else 1
+    length = min(LONGEST, max(SHORTEST, -(-numbers // (4 * threads))))  # four tiles per thread balance the load
+    firsts = range(0, numbers, length)
     if threads == 1:
         for first in firsts:
-            add(first)
+            add(first, length)
     else:
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(add, firsts))
+            list(pool.map(add, firsts, [length] * len(firsts)))

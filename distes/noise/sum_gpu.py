@@ -42,6 +42,22 @@ def add_in_torch(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor
         out.add_(numbers.float().square() if squared else numbers, alpha=weight)
 
 
+def add_bits(table: Tensor, starts_N: Tensor, weights_N: Tensor, thresholds: Tensor, out: Tensor) -> None:
+    """Adds weights[i] to out[j] where table[starts[i] + j] > thresholds[j], in the order of i.
+
+    The arguments are those of `add_slices`, and the thresholds, (L,) float32.
+    """
+    kernel = _triton_kernel(out.device) if out.device.type == "cuda" else None
+    add = kernel.add_bits if kernel else add_bits_in_torch
+    add(table, starts_N, weights_N, thresholds, out)
+
+
+def add_bits_in_torch(table: Tensor, starts_N: Tensor, weights_N: Tensor, thresholds: Tensor, out: Tensor) -> None:
+    """Adds with two calls of torch per slice; the arguments are those of `add_bits`."""
+    for start, weight in zip(starts_N.tolist(), weights_N.tolist(), strict=True):
+        out.add_(table[start : start + len(out)].float() > thresholds, alpha=weight)
+
+
 @cache
 def _triton_kernel(device: torch.device) -> Any:
     """Returns the module of the Triton kernel, or None with a warning if Triton does not work.

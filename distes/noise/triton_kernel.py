@@ -35,10 +35,27 @@ def _add_slices(  # type: ignore[no-untyped-def]
     tl.store(out + j, total, inside)
 
 
+def _add_bits(  # type: ignore[no-untyped-def]
+    table, starts_N, weights_N, thresholds, out, n, length, BLOCK: tl.constexpr, UNROLL: tl.constexpr
+):
+    """Adds weights[i] to out[j] where table[starts[i] + j] > thresholds[j], in the order of i."""
+    j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = j < length
+    total = tl.load(out + j, inside)
+    threshold = tl.load(thresholds + j, inside)
+    for i in tl.range(n, loop_unroll_factor=UNROLL):
+        slice = tl.load(table + (tl.load(starts_N + i) + j), inside)
+        total += tl.where(slice.to(tl.float32) > threshold, tl.load(weights_N + i), 0.0)
+    tl.store(out + j, total, inside)
+
+
 # `out` is not specialised on its alignment: a thread would then own four adjacent coordinates and read them one by one
 # from the unaligned slice, using a quarter of each memory transaction.
 # Lengths are not specialised either: each of 1, multiples of 16 and others would take a second or two to compile.
 _compiled = triton.jit(_add_slices, do_not_specialize=["n", "length"], do_not_specialize_on_alignment=["out"])
+_compiled_bits = triton.jit(
+    _add_bits, do_not_specialize=["n", "length"], do_not_specialize_on_alignment=["out", "thresholds"]
+)
 
 
 def add_slices(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor, squared: bool) -> None:
@@ -62,6 +79,28 @@ def add_slices(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor, 
         len(starts_N),
         len(out),
         SQUARED=squared,
+        BLOCK=BLOCK,
+        UNROLL=UNROLL,
+        num_warps=WARPS,
+        maxnreg=REGISTERS,
+        enable_fp_fusion=False,
+    )
+
+
+def add_bits(table: Tensor, starts_N: Tensor, weights_N: Tensor, thresholds: Tensor, out: Tensor) -> None:
+    """Adds weights[i] to out[j] where table[starts[i] + j] > thresholds[j], in the order of i.
+
+    The bits are those of `sum_cpu.add_bits`. The arguments are those of `add_slices`, and the thresholds, (L,) float32.
+    """
+    programs = triton.cdiv(len(out), BLOCK)
+    _compiled_bits[(programs,)](
+        table,
+        starts_N,
+        weights_N,
+        thresholds,
+        out,
+        len(starts_N),
+        len(out),
         BLOCK=BLOCK,
         UNROLL=UNROLL,
         num_warps=WARPS,

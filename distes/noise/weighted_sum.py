@@ -1,5 +1,7 @@
 """Weighted sums of slices of the noise table, at memory bandwidth; they are the gradient estimate of ES.
 
+A form of the sum adds the numbers themselves, their squares, or the bits which say that they exceed a threshold.
+
 Slices are read in place, in the table; no array of the size of all slices is formed.
 
 Axes: N slices, L numbers per slice.
@@ -39,20 +41,68 @@ def weighted_sum(
         ValueError: A slice exceeds the table, the lengths of `starts_N` and `weights_N` differ, or `out` has another
             dtype, more than one axis, or gaps.
     """
+    starts_N, weights_N = _checked(noise, starts_N, weights_N, out)
+    if not len(starts_N):
+        return
+    if out.device.type == "cpu":
+        sum_cpu.add_slices(noise.numbers, starts_N, weights_N, out.numpy(), squared)
+    else:
+        on_device = to_device(starts_N, out.device), to_device(weights_N, out.device)
+        sum_gpu.add_slices(noise.tensor(out.device), *on_device, out, squared)
+
+
+def weighted_bits(
+    noise: NoiseTable,
+    starts_N: NDArray[np.int64],
+    weights_N: NDArray[np.floating],
+    thresholds_L: NDArray[np.float32],
+    out: Tensor,
+) -> None:
+    """Writes the sum of those weights[i] for which table[starts[i] + j] > thresholds[j] to out[j].
+
+    The terms of a coordinate are added in the order of i, each sum rounded, so on all devices that have the kernel the
+    bits are those of a plain float32 loop.
+
+    Args:
+        noise: As in `weighted_sum`.
+        starts_N: As in `weighted_sum`.
+        weights_N: As in `weighted_sum`.
+        thresholds_L: The threshold of each coordinate, (L,) float32.
+        out: As in `weighted_sum`.
+
+    Raises:
+        ValueError: As in `weighted_sum`; or the thresholds have another shape or dtype.
+    """
+    if thresholds_L.shape != tuple(out.shape) or thresholds_L.dtype != np.float32:
+        raise ValueError(
+            f"thresholds must be float32, {tuple(out.shape)}; got {thresholds_L.dtype}, {thresholds_L.shape}"
+        )
+    starts_N, weights_N = _checked(noise, starts_N, weights_N, out)
+    if not len(starts_N):
+        return
+    if out.device.type == "cpu":
+        thresholds_L = np.ascontiguousarray(thresholds_L)
+        sum_cpu.add_bits(noise.numbers, starts_N, weights_N, thresholds_L, out.numpy())
+    else:
+        starts, weights, thresholds = (to_device(one, out.device) for one in (starts_N, weights_N, thresholds_L))
+        sum_gpu.add_bits(noise.tensor(out.device), starts, weights, thresholds, out)
+
+
+def _checked(
+    noise: NoiseTable, starts_N: NDArray[np.int64], weights_N: NDArray[np.floating], out: Tensor
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Checks the arguments, sets the sum to 0, and returns slices and weights as kernels take them.
+
+    No slices are returned where there is nothing to add.
+    """
     if len(starts_N) != len(weights_N):
         raise ValueError(f"{len(starts_N)} slices and {len(weights_N)} weights: one is shorter than the other")
     if out.dtype != torch.float32 or out.dim() != 1 or not out.is_contiguous():
         raise ValueError(f"the sum must be one contiguous row of float32; got {out.dtype}, {tuple(out.shape)}")
     out.zero_()
     if len(starts_N) == 0 or len(out) == 0:
-        return
+        return np.empty(0, np.int64), np.empty(0, np.float32)
     last = noise.size - len(out)
     if starts_N.min() < 0 or starts_N.max() > last:
         raise ValueError(f"slices of {len(out)} numbers begin at 0 to {last}; got {starts_N.min()} to {starts_N.max()}")
-    starts_N = np.ascontiguousarray(starts_N, np.int64)
-    weights_N = np.ascontiguousarray(weights_N, np.float32)
-    if out.device.type == "cpu":
-        sum_cpu.add_slices(noise.numbers, starts_N, weights_N, out.numpy(), squared)
-    else:
-        on_device = to_device(starts_N, out.device), to_device(weights_N, out.device)
-        sum_gpu.add_slices(noise.tensor(out.device), *on_device, out, squared)
+    return np.ascontiguousarray(starts_N, np.int64), np.ascontiguousarray(weights_N, np.float32)

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distes.errors import ConfigurationError
 from distes.noise.to_device import to_device
 from distes.perturbations.row_layout import RowLayout
 from distes.policies.layout import Layout
@@ -18,7 +19,8 @@ BLOCK = 2**26  # numbers gathered at a time on a GPU: 256 MB
 class Perturbation(ABC):
     """Directions by number. Axes: P parameters, N directions, B members, Q numbers of a member's row.
 
-    Its law is `weighted_sum(ids, weights) == weights @ directions(ids)`, up to rounding, and the same for squares. Over
+    Its law is `weighted_sum(ids, weights) == weights @ directions(ids)`, up to rounding, and the same for squares
+    and, where there are any, for bits. Over
     all numbers a direction has mean 0 and covariance I. Every method's result depends only on its arguments and the
     noise table.
 
@@ -93,6 +95,24 @@ class Perturbation(ABC):
         Raises:
             ConfigurationError: The perturbation takes one sigma for all parameters.
         """
+
+    def weighted_bits(
+        self,
+        ids_N: NDArray[np.int64],
+        weights_N: NDArray[np.float64],
+        thresholds_P: Floats,
+        device: str | torch.device | None = None,
+    ) -> Floats:
+        """Returns the sum of weights_N[i] * (direction(ids_N[i]) > thresholds_P), (P,), as searches of masks need it.
+
+        Takes the arguments of `weighted_sum`, and a threshold for each parameter, (P,) float32.
+
+        Raises:
+            ConfigurationError: The perturbation has no such sum, as products of thin factors have none.
+        """
+        raise ConfigurationError(
+            f"The perturbation {type(self).__name__} cannot sum the bits of its directions: use --perturbation Dense."
+        )
 
 
 def gather(table: Tensor, starts_B: NDArray[np.int64], out_BL: Tensor) -> None:

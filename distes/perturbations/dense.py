@@ -7,7 +7,7 @@ from torch import Tensor
 
 from distes.errors import ConfigurationError
 from distes.noise.table import NoiseTable
-from distes.noise.weighted_sum import weighted_sum
+from distes.noise.weighted_sum import weighted_bits, weighted_sum
 from distes.perturbations.base import Floats, Perturbation, gather
 from distes.perturbations.row_layout import RowLayout
 from distes.policies.layout import Layout
@@ -76,6 +76,18 @@ class Dense(Perturbation):
     ) -> Floats:
         """Adds up the squares of slices without copying them; see `distes.noise.weighted_sum`."""
         return self._sum(ids_N, weights_N, device, squared=True)
+
+    def weighted_bits(
+        self,
+        ids_N: NDArray[np.int64],
+        weights_N: NDArray[np.float64],
+        thresholds_P: Floats,
+        device: str | torch.device | None = None,
+    ) -> Floats:
+        """Adds up bits of slices without writing them out; see `distes.noise.weighted_sum.weighted_bits`."""
+        total_P = torch.empty(self.size, device=device or self.device)
+        weighted_bits(self.noise, ids_N, weights_N, thresholds_P, total_P)
+        return total_P.cpu().numpy()
 
     def _sum(
         self, ids_N: NDArray[np.int64], weights_N: NDArray[np.float64], device: str | torch.device | None, squared: bool

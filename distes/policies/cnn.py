@@ -12,7 +12,7 @@ from distes.policies.virtual_batch_norm import VirtualBatchNorm, is_virtual
 
 
 class CNN(nn.Module):
-    """Three convolutions and two linear layers; 1.7 million parameters on 84 x 84 x 4 with the defaults.
+    """Convolutions and linear layers, by default three and two, with 1.7 million parameters on 84 x 84 x 4.
 
     Uber's network of 4 million parameters is `padding: same` with the defaults. Their network for OpenAI-ES, and that
     of the paper, is `channels: [16, 32], kernels: [8, 4], strides: [4, 2], hidden_size: 256, padding: same,
@@ -27,7 +27,7 @@ class CNN(nn.Module):
         channels: Sequence[int] = (32, 64, 64),
         kernels: Sequence[int] = (8, 4, 3),
         strides: Sequence[int] = (4, 2, 1),
-        hidden_size: int = 512,
+        hidden_size: int | None = 512,
         output_scale: float = 0.1,
         padding: Literal["valid", "same"] = "valid",
         normalization: Literal["none", "virtual_batch"] = "none",
@@ -41,7 +41,7 @@ class CNN(nn.Module):
             channels: Output channels of each convolution.
             kernels: Side of each convolution's square kernel.
             strides: Stride of each convolution.
-            hidden_size: Units between the convolutions and the output.
+            hidden_size: Units between the convolutions and the output; null for no such layer.
             output_scale: Factor on the last layer's initial weights.
             padding: `valid` is none; `same` is TensorFlow's: zeros around the image, so that an output has one side's
                 length divided by the stride, rounded up.
@@ -77,9 +77,13 @@ class CNN(nn.Module):
             layers.append(nn.Conv2d(depth, out, kernel, stride, bias=not virtual))
             layers += [VirtualBatchNorm(out), nn.ReLU()] if virtual else [nn.ReLU()]
             depth = out
-        layers += [nn.Flatten(), nn.Linear(depth * height * width, hidden_size, bias=not virtual)]
-        layers += [VirtualBatchNorm(hidden_size), nn.ReLU()] if virtual else [nn.ReLU()]
-        output = nn.Linear(hidden_size, action_size)
+        layers.append(nn.Flatten())
+        size = depth * height * width
+        if hidden_size is not None:
+            layers.append(nn.Linear(size, hidden_size, bias=not virtual))
+            layers += [VirtualBatchNorm(hidden_size), nn.ReLU()] if virtual else [nn.ReLU()]
+            size = hidden_size
+        output = nn.Linear(size, action_size)
         self.layers = nn.Sequential(*layers, output)
         initialize_(self, init)
         scaled_(output, output_scale)

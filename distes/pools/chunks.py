@@ -1,5 +1,6 @@
 """Cuts a generation into chunks and joins their results in the order of pairs."""
 
+import itertools
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -55,15 +56,26 @@ def chunks(population: Population, pairs_per_chunk: int | None, usual: ChunkPair
             to be cheap, and enough chunks for many workers.
         usual: The task's usual range of pairs per chunk (`Task.pairs_per_chunk`).
     """
-    pairs, episodes = len(population.ids_N), len(population.eval_seeds_E)
-    each = len(population.signs)
+    pairs, each = len(population.ids_N), len(population.signs)
     size = pairs_per_chunk or usual.pairs(pairs * each // 2)
     size = size * 2 // each
     # A chunk of the centre has half as many episodes as a large chunk has members, so it fits into memory, too.
     alone = min(usual.most, 2 * pairs_per_chunk) if pairs_per_chunk else usual.most
-    spans = [(start, min(start + alone, episodes), True) for start in range(0, episodes, alone)]
+    spans = [
+        (start, min(start + alone, stop), True)
+        for first, stop in _of_one_purpose(population)
+        for start in range(first, stop, alone)
+    ]
     spans += [(start, min(start + size, pairs), False) for start in range(0, pairs, size)]
     return [Chunk(index, start, stop, of_centre, each) for index, (start, stop, of_centre) in enumerate(spans)]
+
+
+def _of_one_purpose(population: Population) -> list[tuple[int, int]]:
+    """The centre's episodes in spans, from the first up to the last but one, of one purpose each."""
+    purpose_E, episodes = population.eval_purpose_E, len(population.eval_seeds_E)
+    changes = [] if purpose_E is None else (np.flatnonzero(np.diff(purpose_E.astype(np.int64))) + 1).tolist()
+    edges = [0, *changes, episodes]
+    return list(itertools.pairwise(edges))
 
 
 def how_far(population: Population, cut: Sequence[Chunk], done: Container[int]) -> str:

@@ -26,7 +26,7 @@ from distes.pools.gpu_memory import GpuMemory
 from distes.pools.member_errors import chunk_named, member_failed, process_ended
 from distes.pools.replica import PopulationOutline, Replica, StateMessage, TellMessage
 from distes.pools.search_distribution import SearchDistribution
-from distes.population import Floats, Genomes, Population
+from distes.population import Floats, Genomes, Population, Purpose
 from distes.tasks.base import MemberError, Outcome, Request, never
 from distes.tasks.checks import checked
 
@@ -139,12 +139,13 @@ class Worker:
         started = time.perf_counter()
         span = slice(chunk.start, chunk.stop)
         count = chunk.stop - chunk.start
-        observed_B = None
+        observed_B = pairs_B = None
         if chunk.of_centre:
             seeds_B = population.eval_seeds_E[span]
         else:
             each = len(population.signs)
             seeds_B = population.seeds_N[span].repeat(each)
+            pairs_B = (population.first_pair + np.arange(chunk.start, chunk.stop)).repeat(each)
             if population.observed_N is not None and population.observed_N[span].any():
                 observed_B = population.observed_N[span].repeat(each)
         centre_P = population.centre_P if self._centre is None else self._centre.of(population.centre_P)
@@ -161,6 +162,9 @@ class Worker:
             max_steps=None if chunk.of_centre else population.max_steps,
             reward_sign=population.reward_sign,
             reward_scale=population.reward_scale,
+            purpose=population.purpose(chunk.start) if chunk.of_centre else Purpose.TRAIN,
+            common_seed=population.common_seed or 0,
+            pairs_B=pairs_B,
         )
         try:
             with seeded(int(seeds_B[0])) if self._forward.draws else contextlib.nullcontext():

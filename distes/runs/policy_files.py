@@ -51,6 +51,8 @@ class SavedPolicy:
         outdone: Mean and number of episodes of an evaluation with more or fewer episodes that was replaced, or None;
             see `distes.runs.best`.
         eval_std_error: Standard error of `eval_mean`; None if it is not known.
+        parametrization: `class_path` and `init_args` of the policy that was searched, where `policy` is the module that
+            it runs, such as the network of a `Subnetwork`; otherwise None.
     """
 
     policy: dict[str, Any]
@@ -64,6 +66,7 @@ class SavedPolicy:
     eval_episodes: int | None = None
     outdone: tuple[float, int] | None = None
     eval_std_error: float | None = None
+    parametrization: dict[str, Any] | None = None
 
 
 def save_policy(
@@ -82,7 +85,7 @@ def save_policy(
         normalization: Mean and standard deviation that observations were normalised with, or None.
         meta: `policy` and `task` (each a dict of `class_path` and `init_args`), `observation_shape`, `action_size`,
             `generation`, and `eval_mean` (a float, or None without an evaluation). If known, also `eval_episodes`,
-            `eval_std_error` and `outdone`, as in `SavedPolicy`.
+            `eval_std_error`, `outdone` and `parametrization`, as in `SavedPolicy`.
 
     Raises:
         CheckpointError: The policy could not be written. A file that was not replaced stays as it was.
@@ -187,6 +190,8 @@ def _describe(meta: Mapping[str, Any], saved: Mapping[str, Any]) -> bytes:
         "action_size": int(meta["action_size"]),
         "saved": dict(saved),
     }
+    if meta.get("parametrization") is not None:
+        content["parametrization"] = dict(meta["parametrization"])
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
@@ -194,7 +199,9 @@ def _read_description(path: Path) -> dict[str, Any]:
     content = json.loads(atomic_files.read(path))
     if content["format"] != FORMAT:
         raise ValueError(f"its format is {content['format']!r}, this version of distes reads {FORMAT!r}")
-    for part in ("policy", "task"):
+    for part in ("policy", "task", "parametrization"):
+        if part == "parametrization" and part not in content:
+            continue
         if not isinstance(content[part]["class_path"], str) or not isinstance(content[part]["init_args"], dict):
             raise ValueError(f"its {part} is not a class_path with init_args")
     shape = tuple(content["observation_shape"])
@@ -205,6 +212,7 @@ def _read_description(path: Path) -> dict[str, Any]:
         "task": content["task"],
         "observation_shape": shape,
         "action_size": content["action_size"],
+        "parametrization": content.get("parametrization"),
     }
 
 

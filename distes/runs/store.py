@@ -10,6 +10,7 @@ from torch import nn
 from distes.errors import CheckpointError, RunDirectoryError
 from distes.errors.messages import warning
 from distes.policies.layout import Layout
+from distes.policies.parametrized import ParametrizedPolicy
 from distes.population import Floats, Normalization
 from distes.runs import atomic_files
 from distes.runs.background_writer import BackgroundWriter
@@ -62,6 +63,8 @@ class RunStore:
             ConfigurationError: `keep_checkpoints` or `keep_checkpoints_every` is below 1.
         """
         self._directory, self._description = run_directory, dict(description)
+        if isinstance(policy, ParametrizedPolicy) and "policy" in self._description:
+            self._description |= {"parametrization": self._description["policy"], "policy": policy.description}
         self._say: Callable[[str], None] = lambda line: say(warning(line))
         self._experiment = None if experiment is None else dict(experiment)
         self._module, self._layout = copy.deepcopy(policy), Layout(policy)
@@ -195,7 +198,8 @@ class RunStore:
             best: The evaluation that made this centre the best, or that of the last centre; None for none.
         """
         self._layout.load(self._module, centre_P)
-        state = {name: tensor.detach().clone() for name, tensor in self._module.state_dict().items()}
+        module = self._module.plain() if isinstance(self._module, ParametrizedPolicy) else self._module
+        state = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
         meta = {
             **self._description,
             "generation": generation,

@@ -100,7 +100,7 @@ class AskTell(Strategy):
             between.rows_NP = self._rows(between.vectors, len(centre_P))
         assert between.rows_NP is not None
         seeds_N = draw(self._seed, self._generation, Stream.EPISODES, len(between.rows_NP))
-        return Population.of_rows(self._generation, centre_P, between.rows_NP, seeds_N)
+        return Population.of_rows(self._generation, centre_P, between.rows_NP, seeds_N, common_seed=self.common_seed)
 
     def parameters(self, population: Population) -> Floats:
         """Returns the parameters of all members, (N, 1, P) float32; a copy."""

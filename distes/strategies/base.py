@@ -43,6 +43,7 @@ class Strategy(ABC):
         needs_behaviour: Whether the task must describe the behaviour of members.
         ranks_signs: Whether the fitness that it is told is to be made of the signs of rewards.
         asks_for_rows: Whether its populations have rows, members that are arbitrary vectors.
+        searches_bits: Whether only the signs of a member's numbers may count, as with a `Subnetwork`.
         sensitivity: The policy's sensitivity where the strategy measures it, else None. Workers need it, too.
         varying: The keys of `state_dict`, at any depth, whose values may change shape or appear later. `restore`
             requires all other values to have the shape they have at the start. A class that extends `state_dict`
@@ -52,6 +53,7 @@ class Strategy(ABC):
     needs_behaviour: bool = False
     ranks_signs: bool = False
     asks_for_rows: bool = False
+    searches_bits: bool = False
     sensitivity: Sensitivity | None = None
     varying: Collection[str] | None = None
     _seed: int = 0  # of the run; a subclass sets it
@@ -94,6 +96,11 @@ class Strategy(ABC):
         """
         stream = Stream.FINAL_EVALUATION if final else Stream.EVALUATION
         return draw(self._seed, self._generation, stream, count)
+
+    @property
+    def common_seed(self) -> int:
+        """The draw that all members of the generation share, a 64-bit number; see `Population.common_seed`."""
+        return int(draw(self._seed, self._generation, Stream.COMMON, 1)[0])
 
     @abstractmethod
     def parameters(self, population: Population) -> Floats:

@@ -24,7 +24,7 @@ from distes.members.mutations import MUTATIONS
 from distes.members.sensitivity import Sensitivity
 from distes.noise.draws import MAX_EPISODES, Stream, draw
 from distes.perturbations.base import Perturbation
-from distes.population import SIGNS, Evaluation, Floats, Genome, Genomes, Population
+from distes.population import SIGNS, Evaluation, Floats, Genome, Genomes, Population, Purpose
 from distes.runs.state_check import below, require
 from distes.strategies.arguments import require_dense, require_members
 from distes.strategies.base import Part, Strategy
@@ -167,6 +167,8 @@ class EliteSearch(Strategy):
             genomes=Genomes.of(genomes, self._decoder.initialization.name, self._mutation),
             genome_N=origins_N,
             eval_genome_E=np.array([place[one] for one in state.candidates], np.int32).repeat(self._episodes),
+            common_seed=self.common_seed,
+            eval_purpose_E=np.full(len(state.candidates) * self._episodes, Purpose.TRAIN, np.uint8),
         )
 
     def parameters(self, population: Population) -> Floats:

@@ -111,4 +111,5 @@ class GaussianSearch(Strategy):
             signs=self._signs,
             first_pair=first,
             transform=self._transform(),
+            common_seed=self.common_seed,
         )

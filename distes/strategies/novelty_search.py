@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from distes.errors import ConfigurationError, EvaluationError
 from distes.noise.draws import MAX_EPISODES, Stream, draw, in_proportion
 from distes.perturbations.base import Perturbation
-from distes.population import Evaluation, Floats, Population
+from distes.population import Evaluation, Floats, Population, Purpose
 from distes.runs.state_check import below
 from distes.strategies.agents import Turn, initial_centres, stored_turn
 from distes.strategies.arguments import require_finite
@@ -162,7 +162,8 @@ class NoveltySearch(GaussianSearch):
     def ask(self) -> Population:
         """Returns the first round of one agent's population, with episodes of its centre."""
         seeds_E = self.evaluation_seeds(self._rollouts)
-        return dataclasses.replace(super().ask(), eval_seeds_E=seeds_E)
+        purpose_E = np.full(len(seeds_E), Purpose.TRAIN, np.uint8)
+        return dataclasses.replace(super().ask(), eval_seeds_E=seeds_E, eval_purpose_E=purpose_E)
 
     def _around(self) -> Floats:
         return self._optimizers[self._asked()].centre_P

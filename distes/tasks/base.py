@@ -15,7 +15,8 @@ from torch import nn
 
 from distes.errors import ConfigurationError
 from distes.members.members import Members
-from distes.population import Floats, Moments, Normalization, ReadOnly
+from distes.population import Floats, Moments, Normalization, Purpose, ReadOnly
+from distes.runs.monitors.wording import UNITS, Units
 
 if TYPE_CHECKING:
     import gymnasium
@@ -103,6 +104,12 @@ class Request(ReadOnly):
         max_steps: Steps after which an episode is truncated, beside the task's own limit; None for no cap.
         reward_sign: Whether fitness is made of the signs of rewards, in training.
         reward_scale: What rewards are divided by in training, where the task normalises them; otherwise None.
+        purpose: What the evaluation is for, which decides the data of a task whose `held_out` is True. Candidates of a
+            genetic algorithm are evaluated without noise (`training` is False), and to learn from (`Purpose.TRAIN`).
+        common_seed: A 64-bit number that all members of the generation share, a function of the run's seed and the
+            generation: for a mini-batch that all of them see.
+        pairs_B: Number of each member's pair within its generation, int64, over all chunks and rounds; None for the
+            centre.
         stop: Called between steps; once it returns True, `evaluate` raises `Stopped`. A quick task need not call it.
     """
 
@@ -115,6 +122,9 @@ class Request(ReadOnly):
     max_steps: int | None = None
     reward_sign: bool = False
     reward_scale: float | None = None
+    purpose: Purpose = Purpose.TRAIN
+    common_seed: int = 0
+    pairs_B: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,6 +218,24 @@ class Task(ABC):
         """
         raise self._nothing_to_play()
 
+    @property
+    def playable(self) -> bool:
+        """Whether `distes play` can show a policy; `distes evaluate` measures any."""
+        return type(self).make is not Task.make
+
+    def confusion(self, policy: nn.Module) -> NDArray[np.int64] | None:
+        """How many test rows of a class (row) a policy gives which class (column), (C, C); None without classes."""
+        return None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the classes are called; empty if they are only numbered, or if there are none."""
+        return ()
+
+    def inputs(self, count: int) -> NDArray[Any] | None:
+        """Inputs for a policy as its user has them, at most `count`, where no episode need be played; else None."""
+        return None
+
     def _nothing_to_play(self) -> ConfigurationError:
         kind = type(self)
         name = kind.__name__ if kind.__module__.startswith("distes.") else f"{kind.__module__}.{kind.__qualname__}"
@@ -231,6 +259,28 @@ class Task(ABC):
     def threshold_notice(self) -> str | None:
         """Why a known threshold does not apply to this task, a sentence for users who set no target; or None."""
         return None
+
+    @property
+    def held_out(self) -> bool:
+        """Whether some data are held out of training, so that evaluations differ by `Request.purpose`.
+
+        Then episodes of the centre that a strategy asks for do not count as its running evaluation, and the last
+        centre has an evaluation of its own for `Purpose.TEST`, which decides nothing.
+        """
+        return False
+
+    @property
+    def evaluations(self) -> int | None:
+        """How many evaluations of a centre make sense: 1 if they are deterministic; None for any number.
+
+        `eval_episodes` and `final_episodes` are cut to it.
+        """
+        return None
+
+    @property
+    def units(self) -> Units:
+        """What a step and an episode are called where people read of them, such as image and batch."""
+        return UNITS
 
     @property
     def observation_fraction(self) -> float:
@@ -264,6 +314,11 @@ class Task(ABC):
         They are recorded as `info/NAME` for the population and `eval/info/NAME` for the centre, and are never learnt
         from. Each costs four bytes per member on the way up.
         """
+        return ()
+
+    @property
+    def centre_scalars(self) -> tuple[str, ...]:
+        """Those of `scalars` that members have not, since they cost time. Theirs are NaN, and not recorded."""
         return ()
 
     def meaning(self, scalar: str) -> str:

@@ -1,7 +1,7 @@
 """The limits of a run, and how it ended."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from distes.errors import ConfigurationError
 
@@ -23,6 +23,8 @@ class Result:
         best_mean: Mean fitness of the best centre, which `policy/best` holds; NaN if none was evaluated.
         best_std_error: Its standard error; NaN for fewer than two episodes.
         best_episodes: Number of its episodes.
+        test: Where the task holds data out of training, means over the evaluation of the final centre that nothing is
+            chosen by: `fitness`, and the task's scalars by name. Otherwise empty.
     """
 
     reason: str
@@ -36,6 +38,7 @@ class Result:
     best_mean: float = math.nan
     best_std_error: float = math.nan
     best_episodes: int = 0
+    test: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.pools.base import Pool
-from distes.population import Evaluation, Floats, Population
+from distes.population import Evaluation, Floats, Population, Purpose
 from distes.strategies.base import Strategy
 from distes.tasks.base import Task
 
@@ -21,7 +21,8 @@ class CentreEvaluation:
 
     Attributes:
         target: The mean fitness that ends the run, or None.
-        final_episodes: Episodes that confirm the target, or evaluate the centre at the end; 0 for none.
+        final_episodes: Episodes that confirm the target, or evaluate the centre at the end; 0 for none. As those that
+            travel with a population, at most as many as the task says make sense.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class CentreEvaluation:
         """Evaluates nothing yet.
 
         Args:
-            task: The task, for its reward threshold.
+            task: The task, for its reward threshold, and for what it says of evaluations.
             strategy: The strategy, for the seeds of the centre's episodes.
             pool: The pool that evaluates.
             target: The mean fitness that ends the run; None takes the task's reward threshold.
@@ -47,22 +48,33 @@ class CentreEvaluation:
             final: Episodes that confirm the target, or evaluate the centre at the end; 0 for none.
         """
         self._strategy, self._pool = strategy, pool
-        self._episodes, self._every = episodes, every
-        self.target, self.final_episodes = target_of(task, target), final
+        most = max(episodes, final) if task.evaluations is None else task.evaluations
+        self._episodes, self._every = min(episodes, most), every
+        self.target, self.final_episodes = target_of(task, target), min(final, most)
+        self._held_out = task.held_out
 
     def travels_with(self, population: Population) -> Population:
         """Adds the centre's episodes to a population in whose generation the centre is evaluated.
 
-        Episodes of the centre that the strategy itself asks for come first, and count as those asked for here.
+        Episodes of the centre that the strategy itself asks for come first, and count as those asked for here, unless
+        the task holds data out of training: then the strategy learns from its own, and they validate nothing.
         """
-        asked_E, genome_E = population.eval_seeds_E, population.eval_genome_E
+        asked_E, genome_E, purpose_E = population.eval_seeds_E, population.eval_genome_E, None
         due = self._episodes if population.generation % self._every == 0 else 0
         of_centre = len(asked_E) if genome_E is None else int(np.count_nonzero(genome_E == 0))
+        if self._held_out:
+            of_centre = 0
         further_E = self._strategy.evaluation_seeds(max(due, of_centre))[of_centre:]
+        if self._held_out:
+            purpose_E = np.full(len(asked_E) + len(further_E), Purpose.TRAIN, np.uint8)
+            purpose_E[len(asked_E) :] = Purpose.VALIDATE
         if genome_E is not None:
             genome_E = np.concatenate([genome_E, np.zeros(len(further_E), np.int32)])
         return dataclasses.replace(
-            population, eval_seeds_E=np.concatenate([asked_E, further_E]), eval_genome_E=genome_E
+            population,
+            eval_seeds_E=np.concatenate([asked_E, further_E]),
+            eval_genome_E=genome_E,
+            eval_purpose_E=purpose_E,
         )
 
     def judge(
@@ -80,10 +92,9 @@ class CentreEvaluation:
         Raises:
             Interrupted: `stop` returned True.
         """
-        fitness_E, scalars_EV = evaluation.eval_fitness_E, evaluation.eval_scalars_EV
-        if population.eval_genome_E is not None:
-            fitness_E = fitness_E[population.eval_genome_E == 0]
-            scalars_EV = None if scalars_EV is None else scalars_EV[population.eval_genome_E == 0]
+        own_E = validating(population)
+        fitness_E, scalars_EV = evaluation.eval_fitness_E[own_E], evaluation.eval_scalars_EV
+        scalars_EV = None if scalars_EV is None else scalars_EV[own_E]
         if self.final_episodes and self.reaches_target(fitness_E):
             confirmed = self._fresh(population, slice(0, self.final_episodes), stop)
             return confirmed.eval_fitness_E, confirmed.eval_scalars_EV
@@ -114,9 +125,29 @@ class CentreEvaluation:
         """
         return self._fresh(population, some, stop).eval_fitness_E
 
-    def _fresh(self, population: Population, some: slice, stop: Callable[[], bool]) -> Evaluation:
+    def test(self, population: Population, stop: Callable[[], bool]) -> Evaluation | None:
+        """The evaluation of a population's centre for `Purpose.TEST`, which decides nothing.
+
+        Args:
+            population: The population; its members are not evaluated.
+            stop: As in `judge`.
+
+        Returns:
+            The evaluation, with `final_episodes` episodes of the centre; None where the task holds no data out, or
+            there are no such episodes.
+
+        Raises:
+            Interrupted: `stop` returned True.
+        """
+        if not self._held_out or not self.final_episodes:
+            return None
+        return self._fresh(population, slice(0, self.final_episodes), stop, Purpose.TEST)
+
+    def _fresh(
+        self, population: Population, some: slice, stop: Callable[[], bool], purpose: Purpose = Purpose.VALIDATE
+    ) -> Evaluation:
         seeds_E = self._strategy.evaluation_seeds(self.final_episodes, final=True)[some]
-        return self._pool.evaluate(centre_alone(population, seeds_E), stop)
+        return self._pool.evaluate(centre_alone(population, seeds_E, purpose), stop)
 
     def reaches_target(self, fitness_E: NDArray[np.float64]) -> bool:
         """Whether there is a target and the mean fitness, if there is one, is finite and reaches it."""
@@ -141,7 +172,19 @@ def centre_of(strategy: Strategy, population: Population) -> Floats:
     return population.centre_P if population.genomes is None else strategy.centre_P
 
 
-def centre_alone(population: Population, eval_seeds_E: NDArray[np.uint64] | None = None) -> Population:
+def validating(population: Population) -> NDArray[np.bool_]:
+    """Which of a population's episodes of centres are its centre's running evaluation, (E,)."""
+    own_E = np.ones(len(population.eval_seeds_E), np.bool_)
+    if population.eval_genome_E is not None:
+        own_E &= population.eval_genome_E == 0
+    if population.eval_purpose_E is not None:
+        own_E &= population.eval_purpose_E == Purpose.VALIDATE
+    return own_E
+
+
+def centre_alone(
+    population: Population, eval_seeds_E: NDArray[np.uint64] | None = None, purpose: Purpose = Purpose.VALIDATE
+) -> Population:
     """A population without members: the episodes of the centre only.
 
     Genomes stay, since workers start the next generation's from theirs.
@@ -149,12 +192,19 @@ def centre_alone(population: Population, eval_seeds_E: NDArray[np.uint64] | None
     Args:
         population: The population.
         eval_seeds_E: Seeds of the centre's episodes, with genomes all of the first one; None keeps the population's.
+        purpose: What these episodes are for.
     """
     nobody = some_pairs(population, slice(0, 0))
     if eval_seeds_E is None:
-        return dataclasses.replace(nobody, eval_seeds_E=population.eval_seeds_E, eval_genome_E=population.eval_genome_E)
+        return dataclasses.replace(
+            nobody,
+            eval_seeds_E=population.eval_seeds_E,
+            eval_genome_E=population.eval_genome_E,
+            eval_purpose_E=population.eval_purpose_E,
+        )
     genome_E = None if population.genomes is None else np.zeros(len(eval_seeds_E), np.int32)
-    return dataclasses.replace(nobody, eval_seeds_E=eval_seeds_E, eval_genome_E=genome_E)
+    purpose_E = None if purpose is Purpose.VALIDATE else np.full(len(eval_seeds_E), purpose, np.uint8)
+    return dataclasses.replace(nobody, eval_seeds_E=eval_seeds_E, eval_genome_E=genome_E, eval_purpose_E=purpose_E)
 
 
 def some_pairs(population: Population, pairs: slice) -> Population:
@@ -167,5 +217,6 @@ def some_pairs(population: Population, pairs: slice) -> Population:
         rows_NP=None if population.rows_NP is None else population.rows_NP[pairs],
         eval_seeds_E=population.eval_seeds_E[:0],
         eval_genome_E=None if population.eval_genome_E is None else population.eval_genome_E[:0],
+        eval_purpose_E=None,
         observed_N=None,
     )

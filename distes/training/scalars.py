@@ -5,7 +5,7 @@ Axes: N pairs, 2 the signs (+, -), E episodes of the centre, V scalars that the 
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,11 +43,25 @@ class Scalars:
 
     def metrics(self, evaluation: Evaluation, scalars_EV: Floats | None) -> dict[str, float | int]:
         """The metrics of a generation; see `of_scalars`."""
-        return of_scalars(self._task.scalars, evaluation.scalars_N2V, scalars_EV)
+        return of_scalars(self._task.scalars, evaluation.scalars_N2V, scalars_EV, self._task.centre_scalars)
+
+
+def of_test(task: Task, evaluation: Evaluation | None) -> dict[str, float]:
+    """Means over an evaluation of the centre: `fitness`, and the task's scalars by name; empty for no evaluation."""
+    if evaluation is None:
+        return {}
+    means = {"fitness": float(evaluation.eval_fitness_E.mean())}
+    if evaluation.eval_scalars_EV is not None:
+        flat_EV = evaluation.eval_scalars_EV.astype(np.float64)
+        means |= {name: _mean(flat_EV[:, place]) for place, name in enumerate(task.scalars)}
+    return means
 
 
 def of_scalars(
-    names: Sequence[str], scalars_N2V: Floats | None, eval_scalars_EV: Floats | None
+    names: Sequence[str],
+    scalars_N2V: Floats | None,
+    eval_scalars_EV: Floats | None,
+    only_centre: Collection[str] = (),
 ) -> dict[str, float | int]:
     """Metrics of the scalars that a task names: `info/NAME`, the mean of members, and `eval/info/NAME`, of the centre.
 
@@ -57,12 +71,14 @@ def of_scalars(
         names: The scalars' names.
         scalars_N2V: Those of the members, float32; None for none.
         eval_scalars_EV: Those of the centre's episodes, float32; None, or (0, V), if it was not evaluated.
+        only_centre: The names of those that members never have.
     """
     metrics: dict[str, float | int] = {}
     for start, scalars in (("info", scalars_N2V), ("eval/info", eval_scalars_EV)):
         if scalars is not None and scalars.size:
             flat_XV = scalars.reshape(-1, len(names)).astype(np.float64)
-            metrics |= {f"{start}/{name}": _mean(flat_XV[:, place]) for place, name in enumerate(names)}
+            has = [one for one in names if start == "eval/info" or one not in only_centre]
+            metrics |= {f"{start}/{name}": _mean(flat_XV[:, names.index(name)]) for name in has}
     return metrics
 
 

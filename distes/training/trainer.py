@@ -36,7 +36,7 @@ from distes.training.member import follow, member_alone
 from distes.training.metrics import digest, of_cap, of_fitness, of_returns, of_strategy, of_time
 from distes.training.phases import Phases
 from distes.training.progress import Progress
-from distes.training.scalars import Scalars
+from distes.training.scalars import Scalars, of_test
 from distes.training.signals import StopSignals
 
 
@@ -157,6 +157,11 @@ class Trainer:
         return self._scalars.meanings
 
     @property
+    def task(self) -> Task:
+        """The task that members are evaluated on."""
+        return self._task
+
+    @property
     def generations_left(self) -> float:
         """Generations until the first limit is reached, if they go on as those before; infinity if no limit says."""
         done = self._progress
@@ -252,6 +257,8 @@ class Trainer:
         fitness_E, scalars_EV = self._centre.judge(population, evaluation, signals.requested)
         episodes = self._progress.episodes + evaluation.episodes
         best = confirmed(self._centre, population, fitness_E, self._progress.best, episodes, signals.requested)
+        reached = self._centre.reaches_target(fitness_E)
+        test = self._test(population, signals) if reached else {}
         phases.end_phase()
         self._keep_best(population, best)
         to_be_filmed_P = self._films.wanted(population)
@@ -260,7 +267,7 @@ class Trainer:
         if not self._refuses_non_finite:
             told = told.ranked_last()
         self._pool.told(population.generation, told)  # workers that follow take their step while this process does
-        learnt = self._tell(told, self._progress.after(evaluation, best), fitness_E)
+        learnt = self._tell(told, self._progress.after(evaluation, best), fitness_E if reached else None, test)
         phases.end_phase()
         reported = {**of_cap(told, population.max_steps), **self._scalars.metrics(evaluation, scalars_EV)}
         metrics = self._metrics(told, fitness_E, reported, learnt)
@@ -275,9 +282,12 @@ class Trainer:
             self._archive.checkpoint(self.generation, self.state)
         phases.end_recording()
 
-    def _tell(self, evaluation: Evaluation, after: Progress, fitness_E: NDArray[np.float64]) -> object:
+    def _tell(
+        self, evaluation: Evaluation, after: Progress, reached_E: NDArray[np.float64] | None, test: dict[str, float]
+    ) -> object:
         """Tells the strategy, counts the generation, and returns the strategy's metrics.
 
+        Where the target was reached, `reached_E` is the centre's fitness, and `test` what was measured of it besides.
         If the strategy fails, strategy and progress are as before. In between, when the strategy has learnt and the
         generation is not counted, the state is torn.
         """
@@ -288,8 +298,9 @@ class Trainer:
             self._torn = False
             raise
         after = dataclasses.replace(after, seconds=time.perf_counter() - self._started)
-        if self._centre.reaches_target(fitness_E):
-            after = dataclasses.replace(after, reached=after.result("target_fitness", fitness_E))
+        if reached_E is not None:
+            reached = dataclasses.replace(after.result("target_fitness", reached_E), test=test)
+            after = dataclasses.replace(after, reached=reached)
         self._progress, self._torn = after, False
         return learnt
 
@@ -348,6 +359,7 @@ class Trainer:
             reward_sign=self._strategy.ranks_signs,
             reward_scale=self._progress.reward_scale,
             max_steps=None if self._progress.episode_cap is None else self._progress.episode_cap.limit,
+            common_seed=self._strategy.common_seed if population.common_seed is None else population.common_seed,
         )
 
     def _keep_best(self, population: Population, best: Best) -> None:
@@ -376,7 +388,10 @@ class Trainer:
         best = self._progress.best.or_better(fitness_E)
         self._keep_best(population, best)
         self._progress = dataclasses.replace(self._progress, best=best)
-        return self._progress.result(reason, fitness_E)
+        return dataclasses.replace(self._progress.result(reason, fitness_E), test=self._test(population, signals))
+
+    def _test(self, population: Population, signals: StopSignals) -> dict[str, float]:
+        return of_test(self._task, self._centre.test(population, signals.requested))
 
     def state(self) -> dict[str, Any]:
         """All of it, as a checkpoint holds it and `restore` takes it."""

@@ -21,9 +21,11 @@ from distes.policies.layout import Layout
 from distes.policies.linear import Linear
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
+from distes.policies.subnetwork import Subnetwork
 from distes.policies.virtual_batch_norm import set_reference
 from distes.strategies.ars import ARS
 from distes.strategies.base import Strategy
+from distes.strategies.bernoulli_es import BernoulliES
 from distes.strategies.deep_ga import DeepGA
 from distes.strategies.gans import GANS
 from distes.strategies.guided_es import GuidedES
@@ -39,6 +41,7 @@ from distes.strategies.snes import SNES
 from distes.tasks.base import Task
 from distes.tasks.functions import Function
 from distes.tasks.gym import Gym
+from distes.tasks.supervised import Supervised
 from tests.support.small import DRIFT
 
 PERTURBATIONS: Mapping[str, Callable[[NoiseTable, Layout], Perturbation]] = {
@@ -124,6 +127,10 @@ STRATEGIES: Mapping[str, Callable[[NDArray[Any], Perturbation, int], Strategy]] 
         for mutation in ("sm_g_abs", "sm_r")
     },
     "SafeES": lambda centre_P, noise, seed: SafeES(centre_P, noise, seed, answering(centre_P), learning_rate=0.05),
+    # It sees signs alone, so noise must be as wide as the sphere.
+    "BernoulliES": lambda centre_P, noise, seed: BernoulliES(
+        centre_P, noise, seed, population_size=32, learning_rate=0.05
+    ),
     "GANS": lambda centre_P, noise, seed: GANS(
         centre_P,
         noise,
@@ -190,6 +197,13 @@ def referred(policy: nn.Module, shape: tuple[int, ...], count: int = 16) -> nn.M
     return policy
 
 
+def subnetwork(shape: tuple[int, ...], actions: int, class_path: str = "MLP", **arguments: Any) -> Subnetwork:
+    """A subnetwork with normal scores; arguments that are not its own are the network's."""
+    own = {name: arguments.pop(name) for name in ("weights", "mask", "density", "rescale") if name in arguments}
+    of = {"class_path": class_path, "init_args": arguments}
+    return Subnetwork(int(np.prod(shape)), shape, actions, of=of, initial_scores="normal", **own)
+
+
 # The policy, and the shape of what it sees. Sizes that are no multiple of a vector unit's width are the hard ones.
 POLICIES: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "Linear": (lambda: Linear(17, 6, initial_scale=1.0), (17,)),
@@ -239,6 +253,25 @@ POLICIES: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         ),
         (2, 44, 40),
     ),
+    # Each runs a network of its own, whose parameters are a function of what is searched.
+    "Subnetwork": (lambda: subnetwork((17,), 6), (17,)),
+    "Subnetwork, kaiming_normal, rescaled": (
+        lambda: subnetwork((5,), 3, hidden_sizes=[13, 50, 7], weights="kaiming_normal", rescale="dynamic"),
+        (5,),
+    ),
+    "Subnetwork, top_k": (lambda: subnetwork((11,), 3, mask="top_k", density=0.3, weights="glorot_normal"), (11,)),
+    "Subnetwork, bernoulli": (lambda: subnetwork((9,), 4, mask="bernoulli"), (9,)),
+    "Subnetwork, CNN": (
+        lambda: subnetwork(
+            (4, 20, 24), 6, "CNN", channels=[8, 5], kernels=[5, 3], strides=[2, 1], hidden_size=20, mask="top_k"
+        ),
+        (4, 20, 24),
+    ),
+    "Subnetwork, Recurrent": (lambda: subnetwork((17,), 6, "Recurrent"), (17,)),
+    "Subnetwork, virtual batch": (
+        lambda: referred(subnetwork((17,), 6, normalization="virtual_batch", rescale="dynamic"), (17,)),
+        (17,),
+    ),
 }
 LAYERS_OF_POLICIES = {"VirtualBatchNorm"}  # modules of the package that are parts of policies
 
@@ -248,6 +281,11 @@ TASKS: Mapping[str, Callable[[], Task]] = {
     "Function, rosenbrock": lambda: Function("rosenbrock", dimension=7),
     "Function, rastrigin": lambda: Function("rastrigin", dimension=7),
     "Function, ackley": lambda: Function("ackley", dimension=7),
+    **{
+        f"Supervised, {batches}": partial(lambda batches: Supervised("digits", batch_size=60, batches=batches), batches)
+        for batches in ("shared", "own", "no_mini_batch")
+    },
+    "Supervised, all rows": lambda: Supervised("digits", batch_size=None, test=0.6, fitness="accuracy"),
     "Gym, CartPole": lambda: Gym("CartPole-v1", max_steps=60, slots=5, stepping="one_by_one"),
     "Gym, batched CartPole": lambda: Gym("CartPole-v1", max_steps=60),
     "Gym, batched Drift": lambda: Gym(

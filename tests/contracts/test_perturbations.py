@@ -171,3 +171,19 @@ def test_the_law_holds_for_squares_too(case: Case) -> None:
         assert got_P.shape == (layout.size,) and got_P.dtype == np.float32
         expected_P = weights_N @ perturbation.directions(ids_N).astype(np.float64) ** 2
         np.testing.assert_allclose(got_P, expected_P, atol=1e-4)
+
+
+def test_the_law_holds_for_bits_too(case: Case) -> None:
+    """Or they are refused, where a direction is a product of thin factors."""
+    numbers = np.random.default_rng(7)
+    for layout, count in ((SMALL, 0), (SMALL, 1), (SMALL, 30), (LARGE, 40)):
+        perturbation, ids_N = case.of(layout), case.ids(layout, count)
+        weights_N, thresholds_P = numbers.standard_normal(count), numbers.standard_normal(layout.size, dtype=np.float32)
+        if perturbation.row_layout.factors:
+            with pytest.raises(ConfigurationError, match=r"LowRank cannot sum the bits of its directions.*Dense"):
+                perturbation.weighted_bits(ids_N, weights_N, thresholds_P)
+            continue
+        got_P = perturbation.weighted_bits(ids_N, weights_N, thresholds_P)
+        assert got_P.shape == (layout.size,) and got_P.dtype == np.float32
+        bits_NP = perturbation.directions(ids_N) > thresholds_P
+        np.testing.assert_allclose(got_P, weights_N @ bits_NP, atol=1e-5)

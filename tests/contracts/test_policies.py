@@ -7,6 +7,7 @@ import itertools
 import pickle
 import warnings
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,15 +19,32 @@ from distes.noise.table import NoiseTable
 from distes.policies.base import StatefulPolicy
 from distes.policies.layout import Layout
 from distes.policies.virtual_batch_norm import reference_of
-from tests.contracts.registry import PERTURBATIONS, POLICIES
-from tests.support.policies import OF_KNOWN_LAYERS, THROUGH_VMAP
+from tests.contracts.registry import PERTURBATIONS, POLICIES, subnetwork
+from tests.support.policies import OF_KNOWN_LAYERS
+from tests.support.policies import THROUGH_VMAP as UNKNOWN_LAYERS
 from tests.support.small import gaussian_members
 
 # torch on its own many-member form of nn.GRUCell; ours says what the user needs to know
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 
 B = 7
-MODULES = {**POLICIES, **OF_KNOWN_LAYERS, **THROUGH_VMAP}
+# Subnetworks of all kinds of layers; the networks have numbers of inputs and outputs of their own.
+MASKED = {
+    f"Subnetwork of {kind}": (partial(subnetwork, shape, 3, f"tests.support.policies.{kind}", rescale="dynamic"), shape)
+    for kind, shape in {
+        "Sequences": (3, 11),
+        "Discretised": (5,),
+        "Nested": (7,),
+        "Images": (4, 11, 9),
+        "LongShort": (5,),
+        "Plain": (5,),
+    }.items()
+}
+MASKED_THROUGH_VMAP = {
+    "Subnetwork of Sloped": (partial(subnetwork, (5,), 3, "tests.support.policies.Sloped", mask="bernoulli"), (5,))
+}
+THROUGH_VMAP = {**UNKNOWN_LAYERS, **MASKED_THROUGH_VMAP}
+MODULES = {**POLICIES, **MASKED, **OF_KNOWN_LAYERS, **THROUGH_VMAP}
 CASES = [(policy, perturbation) for perturbation in PERTURBATIONS for policy in MODULES]
 NOISE = NoiseTable(size=2**17, seed=21)
 
@@ -125,6 +143,36 @@ def test_a_member_may_run_in_several_rows_at_once(case: Case) -> None:
     )
 
 
+def shared(members: Members, who: Sequence[int], x_K: Tensor) -> list[Tensor]:
+    members.select(np.array(who))
+    with torch.inference_mode():
+        return [members.shared(x_K)]
+
+
+@pytest.mark.parametrize("rows", [1, 3, 40])
+def test_rows_that_all_share_equal_the_same_rows_repeated(case: Case, rows: int) -> None:
+    """For any number of members, to the last bit where all parameters are written out."""
+    members, (x_BK, *memory) = case.members(), case.inputs(rows)
+    if memory:
+        with pytest.raises(TypeError, match="has a memory: call members"):
+            members.shared(x_BK[0])
+        return
+    for who in (range(B), [4, 1], [3]):
+        repeated = [x_BK[:1].expand(B, *x_BK.shape[1:])]
+        assert same(case, shared(members, who, x_BK[0]), run(members, who, repeated)), f"differs for {who}"
+
+
+def test_who_shares_rows_changes_no_bit(case: Case) -> None:
+    members, (x_BK, *memory) = case.members(), case.inputs(40)
+    if memory:
+        return
+    together = shared(members, range(B), x_BK[0])
+    numbers = np.random.default_rng(3)
+    for count in (6, 3, 2, 1, 5):
+        who = numbers.permutation(B)[:count].tolist()
+        assert same(case, shared(members, who, x_BK[0]), [part[who] for part in together]), f"differs among {who}"
+
+
 def test_memory_goes_on_where_it_was(case: Case) -> None:
     """Five steps together equal five steps alone; without memory there is no state at all."""
     members = case.members()
@@ -173,7 +221,7 @@ def test_travels_small_and_answers_the_same(case: Case) -> None:
 
 def test_the_layout_holds_all_parameters(case: Case) -> None:
     flat_P = case.layout.flatten(case.module)
-    assert flat_P.size == case.layout.size == sum(p.numel() for p in case.module.parameters())
+    assert flat_P.size == case.layout.size == sum(p.numel() for p in case.module.parameters() if p.requires_grad)
     other = np.random.default_rng(4).standard_normal(case.layout.size, dtype=np.float32)
     case.layout.load(case.module, other)
     np.testing.assert_array_equal(case.layout.flatten(case.module), other)

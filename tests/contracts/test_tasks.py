@@ -49,7 +49,8 @@ def evaluate(case: Parts, who: Sequence[int], task: Task | None = None, training
     normalization = None
     if case.task.observation_fraction:
         normalization = Normalization(np.array([7, 0, -20], np.float32), np.array([3, 0.5, 2], np.float32))
-    request = Request(SEEDS[chosen], training, normalization)
+    pairs_B = IDS[chosen] // 1000 if training else None
+    request = Request(SEEDS[chosen], training, normalization, common_seed=5, pairs_B=pairs_B)
     return (task or case.task).evaluate(members, request)
 
 

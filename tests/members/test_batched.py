@@ -100,6 +100,98 @@ def test_convolutions_in_groups_equal_torch_s_own(name: str, rows: int, monkeypa
         assert_like_the_module(nn.Sequential(CONVOLUTIONS[name](), nn.Tanh(), nn.Flatten()), (4, 10, 9), rows)
 
 
+@pytest.mark.parametrize("rows", [3, 70])
+@pytest.mark.parametrize("make", [Dense, LowRank], ids=["Dense", "LowRank"])
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions_of_many_rows_equal_torch_s_own(
+    name: str, make: Make, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Member by member in the layer, or from 64 rows on through the whole policy; shared and own rows alike."""
+    monkeypatch.setattr("distes.members.layers.convolution.OF_ALL_ROWS", 0)
+    torch.manual_seed(0)
+    module = nn.Sequential(CONVOLUTIONS[name](), nn.Tanh(), nn.Flatten())
+    assert_like_the_module(module, (4, 10, 9), rows, make)
+    members = members_of(module, (4, 10, 9), make=make)
+    x_K = torch.randn(rows, 4, 10, 9)
+    with torch.inference_mode():
+        shared = members.shared(x_K)
+        assert torch.equal(shared, members(x_K.expand(5, *x_K.shape)))
+        members.select([3, 1])
+        assert torch.equal(members.shared(x_K), shared[[3, 1]])
+
+
+@pytest.mark.parametrize("rows", [1, 70])
+def test_rows_that_start_apart_are_shared_as_well(rows: int) -> None:
+    """Layers that see shared rows again, after a layer with parameters; and sequences, whose rows have another axis."""
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.out = nn.Linear(6, 9), nn.Linear(6, 9), nn.Linear(9, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            answer: Tensor = self.out(torch.tanh(self.one(x)) * self.two(x))
+            return answer
+
+    for module, shape in ((Twice(), (6,)), (nn.Sequential(nn.Linear(4, 6), nn.Flatten(), nn.Linear(18, 2)), (3, 4))):
+        for make in (Dense, LowRank, partial(LowRank, rank=2)):
+            members, x_K = members_of(module, shape, make=make), torch.randn(rows, *shape)
+            assert members._forward.shares
+            torch.testing.assert_close(
+                members.shared(x_K),
+                members(x_K.expand(5, *x_K.shape)),
+                rtol=1e-5,
+                atol=1e-5 if make is not Dense else 0,
+            )
+
+
+class AddsItsInput(nn.Module):
+    """Adds what members have made to what they share, in rows that follow each other: (K, O) + (B * K, O)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + self.conv(x)).flatten(1)
+
+
+class Draws(nn.Module):
+    """Adds noise, which members must not share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.layer(x + torch.randn_like(x))
+        return answer
+
+
+@pytest.mark.filterwarnings("ignore::distes.errors.DistesWarning")
+@pytest.mark.parametrize(("module", "shape"), [(AddsItsInput(), (2, 5, 5)), (Draws(), (4,)), (Sloped(), (5,))], ids=str)
+def test_rows_are_repeated_where_a_module_cannot_share_them(module: nn.Module, shape: tuple[int, ...]) -> None:
+    members, x_K = members_of(module, shape), torch.randn(3, *shape)
+    assert not members._forward.shares
+    torch.manual_seed(1)
+    shared = members.shared(x_K)
+    torch.manual_seed(1)
+    assert torch.equal(shared, members(x_K.expand(5, *x_K.shape)))
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_the_first_product_of_low_rank_is_formed_once_for_shared_rows(
+    rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distes.members.forward.LARGE_PAGES", 0)
+    module = nn.Sequential(nn.Linear(400, 60), nn.ReLU(), nn.Linear(60, 2))
+    members, x_K = members_of(module, (400,), 20, partial(LowRank, rank=rank)), torch.randn(30, 400)
+    members.select(np.arange(20))
+    with Largest() as seen, torch.inference_mode():
+        members.shared(x_K)
+    assert seen.size == 20 * 30 * 60  # nothing of (members, rows, inputs)
+
+
 SEQUENCES: dict[str, Callable[[], nn.Module]] = {
     "plain": lambda: nn.Conv1d(4, 6, 3),
     "stride": lambda: nn.Conv1d(4, 6, 4, stride=2, padding=2, bias=False),

@@ -20,7 +20,7 @@ from distes.errors import DistesWarning
 from distes.noise import sum_cpu, sum_gpu
 from distes.noise.sum_cpu import LONGEST, OVERHEAD, SHORTEST, WORTH_COMPILING
 from distes.noise.table import NoiseTable
-from distes.noise.weighted_sum import weighted_sum
+from distes.noise.weighted_sum import weighted_bits, weighted_sum
 from tests.support.small import ROOT
 
 SIZE = 10**6
@@ -287,6 +287,53 @@ print(type(numba_kernel.add_slices._cache).__name__, bool(out.all()))
     assert run(code, tmp_path) == "NullCache True"
 
 
+def plain_bits(table: NDArray[Any], starts_N: Any, weights_N: Any, thresholds: Any) -> NDArray[np.float32]:
+    out = np.zeros(len(thresholds), np.float32)
+    for start, weight in zip(starts_N, weights_N, strict=True):
+        kept = table[start : start + len(out)].astype(np.float32) > thresholds
+        out[kept] = out[kept] + np.float32(weight)
+    return out
+
+
+@pytest.mark.parametrize("length", [1, 3, 1000, SHORTEST + 1, 3 * SHORTEST + 17])
+@pytest.mark.parametrize("count", [1, 7, 20])
+@pytest.mark.parametrize("add", [sum_cpu.add_bits_in_numpy, sum_cpu.add_bits_compiled])
+def test_bits_are_added_one_after_the_other(noise: NoiseTable, add: Any, length: int, count: int) -> None:
+    """Some thresholds are numbers of the table, which do not exceed themselves, and their neighbours."""
+    starts_N, weights_N = slices(length, count)
+    thresholds = np.random.default_rng(2).standard_normal(length, dtype=np.float32)
+    own = noise.numbers[starts_N[0] : starts_N[0] + length].astype(np.float32)
+    thresholds[::3], thresholds[1::3] = own[::3], np.nextafter(own[1::3], np.float32(-np.inf))
+    out = np.zeros(length, np.float32)
+    add(noise.numbers, starts_N, weights_N, thresholds, out)
+    np.testing.assert_array_equal(out, plain_bits(noise.numbers, starts_N, weights_N, thresholds))
+
+
+@pytest.mark.parametrize("threads", [1, 7])
+def test_sums_of_bits_depend_on_neither_threads_nor_tiles(
+    noise: NoiseTable, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    starts_N, weights_N = slices(4 * LONGEST + 5, 20)
+    thresholds = np.random.default_rng(2).standard_normal(4 * LONGEST + 5, dtype=np.float32)
+    monkeypatch.setattr(sum_cpu, "cores", lambda: threads)
+    out = torch.full((len(thresholds),), torch.nan)
+    weighted_bits(noise, starts_N, weights_N, thresholds, out)
+    np.testing.assert_array_equal(out, plain_bits(noise.numbers, starts_N, weights_N, thresholds))
+
+
+def test_torch_s_form_of_bits_agrees(noise: NoiseTable) -> None:
+    starts_N, weights_N = slices(1000, 20)
+    thresholds, out = np.zeros(1000, np.float32), torch.zeros(1000)
+    tensors = (torch.from_numpy(one) for one in (starts_N, weights_N, thresholds))
+    sum_gpu.add_bits_in_torch(noise.tensor(torch.device("cpu")), *tensors, out)
+    np.testing.assert_allclose(out, plain_bits(noise.numbers, starts_N, weights_N, thresholds), atol=2e-5)
+
+
+def test_thresholds_must_fit(noise: NoiseTable) -> None:
+    with pytest.raises(ValueError, match=r"thresholds must be float32, \(9,\); got float64, \(9,\)"):
+        weighted_bits(noise, np.zeros(1, np.int64), np.ones(1), np.zeros(9), torch.zeros(9))  # type: ignore[arg-type]
+
+
 @pytest.mark.slow
 def test_in_triton_s_interpreter_the_bits_are_those_of_numpy(tmp_path: Path) -> None:
     """The kernel, run by Triton on the CPU, number by number."""
@@ -309,6 +356,11 @@ for dtype in ("float32", "float16"):
             on_device = torch.from_numpy(starts_N), torch.from_numpy(weights_N)
             triton_kernel.add_slices(table, *on_device, out[:length], squared)
             assert np.array_equal(out[:length], expected) and out[length] == 0, (dtype, length, count, squared)
+            thresholds = noise.numbers[5 : 5 + length].astype(np.float32)
+            expected, out = np.zeros(length, np.float32), torch.zeros(length + 1)
+            sum_cpu.add_bits_in_numpy(noise.numbers, starts_N, weights_N, thresholds, expected)
+            triton_kernel.add_bits(table, *on_device, torch.from_numpy(thresholds), out[:length])
+            assert np.array_equal(out[:length], expected) and out[length] == 0, (dtype, length, count)
     noise.close()
 print("equal")
 """
@@ -338,6 +390,15 @@ for number, squared in (("fp32", False), ("fp16", False), ("fp32", True), ("fp16
     found = re.findall(r"\b(fma|mul|add)\.\w*\.?f32", assembly)
     # A product and a sum each, and in the latter two a square before them.
     assert 2 * found.count("mul") == 3 * found.count("add") >= 3 * 4 * 16 and "fma" not in found
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("length", "count"), [(1, 1), (1000, 500), (SIZE // 2, 33)])
+def test_on_a_gpu_sums_of_bits_are_those_of_the_cpu(noise: NoiseTable, length: int, count: int) -> None:
+    starts_N, weights_N = slices(length, count)
+    thresholds, out = noise.numbers[:length].astype(np.float32), torch.full((length,), torch.nan, device="cuda")
+    weighted_bits(noise, starts_N, weights_N, thresholds, out)
+    np.testing.assert_array_equal(out.cpu(), plain_bits(noise.numbers, starts_N, weights_N, thresholds))
 
 
 @pytest.mark.gpu

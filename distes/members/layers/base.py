@@ -1,4 +1,4 @@
-"""A layer of many members: each member's own weights, applied to its own rows by one call.
+"""A layer of many members: each member's own weights, applied to its own rows by one call, or to rows that all share.
 
 Axes: B members, K rows per member, P parameters, Q numbers of a member's row, m and n the sides of a weight as it lies
 in the flat vector, r rank, S statistics of a member.
@@ -7,12 +7,15 @@ in the flat vector, r rank, S statistics of a member.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from distes.perturbations.row_layout import RowLayout
 from distes.policies.layout import Slot
+
+BOUND = ("_run", "_own", "_bound")  # what a layer holds of the bound members
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,8 @@ class MemberLayer(nn.Module, ABC):
     """
 
     _run: Callable[..., Any]
+    _own: Callable[..., Any]  # the same, but during a call for shared rows
+    _bound: MemberWeights
 
     def __call__(self, *inputs: Any) -> Any:
         """Runs the bound members."""
@@ -89,11 +94,46 @@ class MemberLayer(nn.Module, ABC):
 
     def bind(self, weights: MemberWeights) -> None:
         """Runs these members from now on."""
-        self._run = self.bound_to(weights)
+        self._bound = weights
+        self._run = self._own = self.bound_to(weights)
 
     def unbind(self) -> None:
         """Drops the members' tensors; the layer cannot be called until it is bound again."""
-        self.__dict__.pop("_run", None)
+        for name in BOUND:
+            self.__dict__.pop(name, None)
+
+    def run_instead(self, function: Callable[..., Any]) -> None:
+        """Runs another function than that of the bound members, until `share` is called with None."""
+        self._run = function
+
+    def share(self, rows: int | None) -> None:
+        """Takes inputs of this many rows as rows that all members share, until it is called with None.
+
+        Args:
+            rows: K. Then an input of (1, K, ...) or, where members' rows follow each other, of (K, ...), is shared; one
+                of (B, K, ...) or (B * K, ...) has the members' own rows. There must be several members.
+        """
+        self._run = self._own if rows is None else partial(self._of_either, rows)
+
+    def _of_either(self, rows: int, *inputs: Any) -> Any:
+        weights = self._bound
+        shared, own = (
+            ((1, rows), (weights.members, rows)) if weights.keeps_axes else ((rows,), (weights.members * rows,))
+        )
+        lead = tuple(inputs[0].shape[: len(own)])
+        if lead == own:
+            return self._own(*(_for_all(part, weights, shared) for part in inputs))
+        if lead != shared:
+            raise ValueError(f"rows that members share must come first, as {shared}; got {tuple(inputs[0].shape)}")
+        return self.of_shared(weights, *inputs)
+
+    def of_shared(self, weights: MemberWeights, *inputs: Any) -> Any:
+        """Runs the bound members on rows that all share: (1, K, ...) -> (B, K, ...), or (K, ...) -> (B * K, ...).
+
+        A layer overrides it if it has a form that is faster than its own function of the repeated rows.
+        """
+        shared = tuple(inputs[0].shape[: 1 + weights.keeps_axes])
+        return self._own(*(_for_all(part, weights, shared) for part in inputs))
 
     @abstractmethod
     def bound_to(self, weights: MemberWeights) -> Callable[..., Any]:
@@ -104,4 +144,15 @@ class MemberLayer(nn.Module, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         # Without the bound members: a pickled view would carry its whole matrix to the workers.
-        return {key: value for key, value in self.__dict__.items() if key != "_run"}
+        return {key: value for key, value in self.__dict__.items() if key not in BOUND}
+
+
+def _for_all(part: Any, weights: MemberWeights, shared: tuple[int, ...]) -> Any:
+    """Repeats an input for each member if it is shared."""
+    if isinstance(part, tuple):
+        return tuple(_for_all(one, weights, shared) for one in part)
+    if not isinstance(part, Tensor) or tuple(part.shape[: len(shared)]) != shared:
+        return part
+    if weights.keeps_axes:
+        return part.expand(weights.members, *part.shape[1:])
+    return part.expand(weights.members, *part.shape).flatten(0, 1)

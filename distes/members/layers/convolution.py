@@ -4,7 +4,7 @@ Axes: B members, K rows per member, C channels in, O channels out, G groups, H h
 H is 1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ Map = Callable[[Tensor], Tensor]
 Sides = tuple[int, int]
 IN_GROUPS = ("cuda",)  # a group per member is one call, but on a CPU its bits depend on how many groups there are
 PATCHES = 8192  # numbers in a row's patches, up to which copying them costs less than a call per member
+OF_ALL_ROWS = 20480  # the same for all rows of a member together: a call takes some 40 microseconds
 
 
 class Convolution(MemberLayer):
@@ -36,24 +37,67 @@ class Convolution(MemberLayer):
         self._dilation, self._groups = _two(conv.dilation), conv.groups
         self._mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
         self._padding = _padding(conv)
+        self._symmetric = _symmetric(self._padding) if self._mode == "constant" else None
+        self.by_rows = True
 
     def bound_to(self, weights: MemberWeights) -> Map:
-        """Each member's kernels over its rows; for low-rank weights, the centre's over all rows, and a correction."""
+        """Each member's kernels over its rows; for low-rank weights, the centre's over all rows, and a correction.
+
+        Where members have many rows each, low-rank weights are formed as well, one member's at a time.
+        """
         slot, bias_slot = self._slots
-        weight = weights.weight(slot)
+        weight, members = weights.weight(slot), weights.members
         bias_BO = None if bias_slot is None else weights.dense(bias_slot)
         run = self._low_rank(weight, bias_BO) if isinstance(weight, LowRankWeight) else self._dense(weight, bias_BO)
         padding, mode, one_axis, axes = self._padding, self._mode, self._axes == 1, self._axes + 2
+        one_by_one = self._one_by_one(weight, bias_BO)
 
         def call(x: Tensor) -> Tensor:
             if x.dim() != axes:
                 raise ValueError(f"a convolution takes {axes} axes; got {x.dim()}")
+            if self._has_many_rows(x, len(x) // members):
+                return one_by_one(x.unflatten(0, (members, -1)).unbind())
             if padding:
                 x = F.pad(x, padding, mode)
             y = run(x.contiguous().unsqueeze(2) if one_axis else x.contiguous())
             return y.squeeze(2) if one_axis else y
 
         return call
+
+    def of_shared(self, weights: MemberWeights, *inputs: Tensor) -> Tensor:
+        """Many shared rows are read in place, once for each member."""
+        (x,) = inputs
+        if weights.keeps_axes or x.dim() != self._axes + 2 or not self._has_many_rows(x, len(x)):
+            repeated: Tensor = super().of_shared(weights, x)
+            return repeated
+        bias_slot = self._slots[1]
+        bias_BO = None if bias_slot is None else weights.dense(bias_slot)
+        return self._one_by_one(weights.weight(self._slots[0]), bias_BO)([x] * weights.members)
+
+    def _has_many_rows(self, x: Tensor, rows: int) -> bool:
+        """Whether a call for each member, with `rows` rows, takes less time than copying the patches of all rows."""
+        if rows == 1 or not self.by_rows or x.device.type in IN_GROUPS:
+            return False
+        height, width = self._size(x.unsqueeze(2) if self._axes == 1 else x, self._padding)
+        return rows * height * width * x.shape[1] * self._kernel[0] * self._kernel[1] > OF_ALL_ROWS
+
+    def _one_by_one(
+        self, weight: Tensor | LowRankWeight, bias_BO: Tensor | None
+    ) -> Callable[[Sequence[Tensor]], Tensor]:
+        """Makes a function of each member's rows, (K, C, (H,) W): a call of torch's convolution for each member."""
+        conv: Callable[..., Tensor] = F.conv1d if self._axes == 1 else F.conv2d
+        last = slice(-self._axes, None)
+        window = self._stride[last], self._symmetric[last] if self._symmetric else 0, self._dilation[last], self._groups
+        padding = () if self._symmetric else self._padding
+
+        def run(rows_B: Sequence[Tensor]) -> Tensor:
+            biases = [None] * len(rows_B) if bias_BO is None else bias_BO.unbind()
+            padded = [F.pad(rows, padding, self._mode) for rows in rows_B] if padding else rows_B
+            each = zip(padded, _kernels(weight), biases, strict=True)
+            images = [conv(rows.contiguous(), kernels, bias, *window) for rows, kernels, bias in each]
+            return images[0] if len(images) == 1 else torch.cat(images)
+
+        return run
 
     def _dense(self, weight_B: Tensor, bias_BO: Tensor | None) -> Map:
         weight_B = weight_B.unflatten(-1, self._kernel) if self._axes == 1 else weight_B
@@ -96,9 +140,11 @@ class Convolution(MemberLayer):
 
         return run
 
-    def _size(self, x: Tensor) -> Sides:
-        """Height and width of the output."""
-        sides = zip(x.shape[-2:], self._kernel, self._stride, self._dilation, strict=True)
+    def _size(self, x: Tensor, padding: Sequence[int] = ()) -> Sides:
+        """Height and width of the output, for an input that is still to be padded."""
+        left, right, top, bottom = [*padding, 0, 0, 0, 0][:4]
+        padded = x.shape[-2] + top + bottom, x.shape[-1] + left + right
+        sides = zip(padded, self._kernel, self._stride, self._dilation, strict=True)
         height, width = ((n - dilation * (k - 1) - 1) // stride + 1 for n, k, stride, dilation in sides)
         return height, width
 
@@ -123,6 +169,15 @@ class Convolution(MemberLayer):
             return y
 
         return run
+
+
+def _kernels(weight: Tensor | LowRankWeight) -> Iterator[Tensor]:
+    """Yields the kernels of each member; those of low rank are formed one after the other."""
+    if isinstance(weight, Tensor):
+        yield from weight.unbind()
+        return
+    for left_RO, right_RN in zip(weight.left_BRM, weight.right_BRN, strict=True):
+        yield torch.addmm(weight.centre.flatten(1), left_RO.T, right_RN).view(weight.centre.shape)
 
 
 def _window_sums(
@@ -178,6 +233,12 @@ def _window_sums(
 
 def _two(sides: Sequence[int]) -> Sides:
     return (sides[0], sides[1]) if len(sides) == 2 else (1, sides[0])
+
+
+def _symmetric(padding: Sequence[int]) -> Sides | None:
+    """Zero padding as torch's convolutions take it, down and across; None if one side of an axis has more of it."""
+    left, right, top, bottom = [*padding, 0, 0, 0, 0][:4]
+    return (top, left) if (left, top) == (right, bottom) else None
 
 
 def _padding(conv: nn.Conv1d | nn.Conv2d) -> list[int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812, torch's own abbreviation
 
@@ -39,3 +40,16 @@ class Embedding(MemberLayer):
             return y_BMF.baddbmm_(t_BRM.transpose(1, 2), right_BRF).view(*x.shape, -1)
 
         return low_rank
+
+    def of_shared(self, weights: MemberWeights, *inputs: Tensor) -> Tensor:
+        """Looks up the same rows in each member's table; for low-rank weights, in the centre's once."""
+        (x,) = inputs
+        weight, members = weights.weight(self._slot), weights.members
+        x_M = x.reshape(-1).long()
+        if isinstance(weight, LowRankWeight):
+            t_BRM = weight.left_BRM[:, :, x_M]
+            y_BMF = torch.baddbmm(F.embedding(x_M, weight.centre), t_BRM.transpose(1, 2), weight.right_BRN)
+        else:
+            y_BMF = weight[:, x_M]
+        sides = (members, *x.shape[1:]) if weights.keeps_axes else (members * x.shape[0], *x.shape[1:])
+        return y_BMF.reshape(*sides, -1)

@@ -15,6 +15,7 @@ Map = Callable[[Tensor], Tensor]
 WIDE = 128  # numbers in, from which on `_many_dots` are faster than a batched product of one row and one column
 SMALL = 400  # products below which torch takes plain loops for a batched product, slower than a rank at a time
 DOTS = ("cuda",)  # where a product of one row and one column per member is slower than a product and a sum
+TOGETHER = 8  # members whose factors are multiplied by shared rows in one product
 LONG = 32  # numbers out, from which on such a product is faster as a sum over the numbers in (from some 30 members on)
 
 
@@ -29,6 +30,19 @@ class Linear(MemberLayer):
     def bound_to(self, weights: MemberWeights) -> Map:
         """A batched product; for low-rank weights, one product of all rows with the centre's, and a correction."""
         return linear_map(weights, *self._slots)
+
+    def of_shared(self, weights: MemberWeights, *inputs: Tensor) -> Tensor:
+        """Dense weights read the shared rows in place; for low-rank weights, the centre's product is formed once."""
+        (x,) = inputs
+        weight, bias = self._slots
+        W, rows_NI = weights.weight(weight), x.reshape(-1, x.shape[-1])
+        bias_B1O = None if bias is None else weights.dense(bias).unsqueeze(1)
+        if isinstance(W, LowRankWeight):
+            y_BNO = _shared_low_rank_product(W, bias_B1O, rows_NI)
+        else:
+            y_BNO = self._own(rows_NI.expand(weights.members, -1, -1))
+        sides = (weights.members, *x.shape[1:-1]) if weights.keeps_axes else (-1, *x.shape[1:-1])
+        return y_BNO.view(*sides, y_BNO.shape[-1])
 
 
 def linear_map(weights: MemberWeights, weight: Slot, bias: Slot | None) -> Map:
@@ -121,6 +135,41 @@ def _low_rank_product(weight: LowRankWeight, bias_B1O: Tensor | None, members: i
         return y_BKO
 
     return _by_member(rank_one if rank == 1 else any_rank, members)
+
+
+def _shared_low_rank_product(weight: LowRankWeight, bias_B1O: Tensor | None, x_NI: Tensor) -> Tensor:
+    """Makes x (centre + left^T right) + b of all members from rows that they share: (N, I) -> (B, N, O)."""
+    base_NO, t_BRN = x_NI @ weight.centre, _factor_products(weight.left_BRM, x_NI)
+    right_BRO = weight.right_BRN
+    if t_BRN.shape[1] == 1:
+        t_BN1, right_B1O = t_BRN.transpose(1, 2), right_BRO[:, :1]
+        y_BNO = t_BN1 * right_B1O if bias_B1O is None else torch.addcmul(bias_B1O, t_BN1, right_B1O)
+        return y_BNO.add_(base_NO)
+    y_BNO = torch.bmm(t_BRN.transpose(1, 2), right_BRO)
+    return y_BNO.add_(base_NO) if bias_B1O is None else y_BNO.add_(bias_B1O).add_(base_NO)
+
+
+def _factor_products(left_BRI: Tensor, x_NI: Tensor) -> Tensor:
+    """Returns each member's factors times rows that all members share, (B, r, N).
+
+    On a CPU these are products of always as many members, the last of which are filled up: so the bits of one do not
+    depend on how many there are.
+    """
+    members, rank, inputs = left_BRI.shape
+    if x_NI.device.type != "cpu":
+        return (left_BRI.reshape(-1, inputs) @ x_NI.T).view(members, rank, -1)
+    groups, rest = divmod(members, TOGETHER)
+    t_BRN, x_IN = left_BRI.new_empty(members, rank, len(x_NI)), x_NI.T
+    if groups:
+        full = groups * TOGETHER
+        left_GMI = left_BRI[:full].unflatten(0, (groups, TOGETHER)).flatten(1, 2)
+        torch.bmm(left_GMI, x_IN.expand(groups, *x_IN.shape), out=t_BRN[:full].view(groups, TOGETHER * rank, -1))
+    if rest:
+        left_MRI = left_BRI.new_zeros(TOGETHER, rank, inputs)
+        left_MRI[:rest] = left_BRI[-rest:]
+        t_1MN = torch.bmm(left_MRI.view(1, -1, inputs), x_IN.unsqueeze(0))
+        t_BRN[-rest:] = t_1MN.view(TOGETHER, rank, -1)[:rest]
+    return t_BRN
 
 
 def _many_dots(left_BI: Tensor) -> Map:

@@ -18,7 +18,7 @@ from distes.errors.messages import Level, level_of
 from distes.runs.monitors import wording
 from distes.runs.monitors.base import Metrics, Monitor
 from distes.runs.monitors.sparkline import sparkline
-from distes.runs.monitors.wording import duration, number
+from distes.runs.monitors.wording import UNITS, Units, duration, number
 from distes.runs.terminal import UNWRITABLE, write
 
 REFRESH_SECONDS = 0.125  # between two updates of the table; more than 8 a second are not noticed
@@ -49,6 +49,7 @@ class Console(Monitor):
         live: bool | None = None,
         line_seconds: float = 1.0,
         quiet: bool = False,
+        units: Units = UNITS,
     ) -> None:
         """Shows nothing yet.
 
@@ -63,10 +64,11 @@ class Console(Monitor):
                 debugger is attached.
             line_seconds: Minimum time between two plain lines in seconds; the first and the last line always appear.
             quiet: Whether to show notes and warnings only, see `distes.errors.messages`.
+            units: What the task's steps and episodes are called.
         """
         self._budgets = {"generation": generations, "timesteps": total_timesteps, "seconds": max_seconds}
         self._target = None if target_fitness == math.inf else target_fitness
-        self._title, self._quiet = title, quiet
+        self._title, self._quiet, self._units = title, quiet, units
         self._stream = sys.stdout if stream is None else stream
         self._terminal = rich.console.Console(file=self._stream)
         capable = self._terminal.is_terminal and not self._terminal.is_dumb_terminal
@@ -188,7 +190,7 @@ class Console(Monitor):
         if not self._is_live:
             if not self._headed:
                 self._headed, self._scalars = True, wording.scalars(self._latest)[:MOST_SCALARS]
-                self._print(wording.header(self._scalars))
+                self._print(wording.header(self._scalars, self._units))
             self._print(wording.line_of(self._latest, self._evaluated, self._scalars))
             return
         self._show(self._table())
@@ -215,7 +217,7 @@ class Console(Monitor):
     def _rows(self) -> Iterator[tuple[str, str]]:
         m = self._latest
         yield "generation", self._progress("generation")
-        yield "timesteps", self._progress("timesteps")
+        yield self._units.steps, self._progress("timesteps")
         yield "time", f"{duration(m['seconds'])}{self._time_left()}"
         if self._now:
             yield "now", self._now
@@ -234,13 +236,13 @@ class Console(Monitor):
                 width = min(50, self._terminal.width) - CURVE_MARGIN
                 yield "", sparkline(self._evaluations, max(1, width))
         for name in wording.scalars(m)[:MOST_SCALARS]:
-            centre = wording.optional(m, f"eval/info/{name}", ", centre {}")
-            yield name, f"{number(m[f'info/{name}'])}{centre}"
+            parts = wording.optional(m, f"info/{name}", "{}"), wording.optional(m, f"eval/info/{name}", "centre {}")
+            yield name, ", ".join(filter(None, parts))
         if "episode/length" in m:
-            yield "episode length", number(m["episode/length"])
+            yield f"{self._units.episode} length", number(m["episode/length"])
         if "rate/timesteps" in m:
-            episodes = wording.optional(m, "rate/episodes", ", {} episodes/s")
-            yield "speed", f"{m['rate/timesteps']:,.0f} steps/s{episodes}"
+            episodes = wording.optional(m, "rate/episodes", f", {{}} {self._units.episodes}/s")
+            yield "speed", f"{m['rate/timesteps']:,.0f} {self._units.rate}{episodes}"
         if "workers/alive" in m:
             yield "workers", wording.workers(m)
             if nodes := wording.nodes(m):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 FILM = "info/film"
+TEST = "The final centre on data that nothing was chosen by"
 FINAL = "eval/final"  # the final score; the first of its group, which TensorBoard's table of runs shows by default
 
 
@@ -100,6 +101,8 @@ OF_STRATEGY = [
     _strategy("novelty/fitness_weight", "NSRA-ES: weight of fitness; the rest is the weight of novelty."),
     _strategy("archive/size", "Behaviours in the archive of novelty search."),
     _strategy("agent", "Novelty search: number of the centre that was perturbed, from 0."),
+    _strategy("mask/kept", "BernoulliES: mean probability of a bit, the share of connections that a member keeps."),
+    _strategy("mask/entropy", "BernoulliES: mean entropy of a bit, from 1 (undecided) to 0, where no other is tried."),
     _strategy("elite/fitness", "Genetic algorithms: fitness of the elite, which is the centre."),
     _strategy("elite/changed", "Genetic algorithms: 1 where another genome became the elite."),
     _strategy("genome/length", "Genetic algorithms: mutations of the elite since its initialisation, and 1."),
@@ -147,6 +150,9 @@ DERIVED = [
         "",
         FINAL,
         "**The final score**: mean return of the final centre over `final_episodes` episodes, at the end of the run.",
+    ),
+    Entry(
+        "", "eval/test/NAME", f"{TEST}: `fitness`, and the numbers that the task reports; of tasks that hold data out."
     ),
     Entry("", "fitness/histogram", "Histogram of the members' fitness."),
     Entry("", FILM, "An episode of the centre, on the page Images (`--film_every N`)."),

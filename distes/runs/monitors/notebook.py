@@ -9,7 +9,7 @@ from IPython.display import HTML, display
 from numpy.typing import NDArray
 
 from distes.runs.monitors.base import Metrics, Monitor
-from distes.runs.monitors.wording import duration, number
+from distes.runs.monitors.wording import UNITS, duration, number
 
 REFRESH_SECONDS = 0.5
 
@@ -22,9 +22,10 @@ class Notebook(Monitor):
 
         Args:
             title: Title of the table.
-            limits: `generations`, `total_timesteps` and `max_seconds` as of `Console`, for "of N"; others are ignored.
+            limits: `generations`, `total_timesteps` and `max_seconds` as of `Console`, for "of N", and
+                `units`; others are ignored.
         """
-        self._title = title
+        self._title, self._units = title, limits.get("units", UNITS)
         self._limits = {"generation": limits.get("generations"), "timesteps": limits.get("total_timesteps")}
         self._latest = dict[str, Any]()
         self._drawn_at, self._handle = 0.0, None
@@ -60,13 +61,14 @@ class Notebook(Monitor):
         self._drawn_at, m = time.monotonic(), self._latest
         rows = {}
         for name, limit in self._limits.items():
-            rows[name] = f"{m[name]:,}" + ("" if limit is None else f" of {limit:,}")
+            shown = self._units.steps if name == "timesteps" else name
+            rows[shown] = f"{m[name]:,}" + ("" if limit is None else f" of {limit:,}")
         rows["time"] = duration(m["seconds"])
         rows["fitness"] = f"{number(m['fitness/mean'])} ± {number(m['fitness/std'])}, best {number(m['fitness/max'])}"
         if "eval/mean" in m:
             rows["evaluation"] = f"{number(m['eval/mean'])} ± {number(m['eval/std'])}"
         if "rate/timesteps" in m:
-            rows["speed"] = f"{m['rate/timesteps']:,.0f} steps/s"
+            rows["speed"] = f"{m['rate/timesteps']:,.0f} {self._units.rate}"
         cells = "".join(f"<tr><td>{name}</td><td>{escape(value)}</td></tr>" for name, value in rows.items())
         page: Any = HTML(f"<b>{escape(self._title)}</b><table>{cells}</table>")  # type: ignore[no-untyped-call]
         self._put(page)

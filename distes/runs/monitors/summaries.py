@@ -25,6 +25,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
 from distes.runs.monitors.glossary import FINAL
+from distes.runs.monitors.wording import UNITS, Units
 
 # The charts of TensorBoard's page "Custom Scalars": a value with the lower and upper edge of its band, or regular
 # expressions of tags, each of which matches the whole tag.
@@ -101,18 +102,19 @@ def animation(tag: str, gif: bytes, description: str | None = None) -> Summary.V
     return Summary.Value(tag=tag, image=image, metadata=metadata)
 
 
-def layout(scalars: Sequence[str] = ()) -> Summary.Value:
+def layout(scalars: Sequence[str] = (), units: Units = UNITS) -> Summary.Value:
     """Returns the layout of TensorBoard's page "Custom Scalars".
 
     Args:
         scalars: Names of the scalars that the task reports; each has a chart.
+        units: What the task's steps and episodes are called.
     """
     reported: dict[str, Band | list[str]] = {
         f"{name}: members and centre": [f"(eval/)?info/{re.escape(name)}"] for name in scalars
     }
     charts_of = {**LAYOUT, **({"What does the task report?": reported} if scalars else {})}
     categories = [
-        layout_pb2.Category(title=title, chart=[_chart(name, tags) for name, tags in charts.items()])
+        layout_pb2.Category(title=title, chart=[_chart(units.say(name), tags) for name, tags in charts.items()])
         for title, charts in charts_of.items()
     ]
     content = layout_pb2.Layout(category=categories).SerializeToString()

@@ -12,9 +12,10 @@ from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_TENSOR, Summary
 from distes.runs.metrics_file import read_rows
 from distes.runs.monitors.base import Metrics, Monitor
 from distes.runs.monitors.event_file import EventFile, set_aside_other_axes
-from distes.runs.monitors.glossary import DESCRIPTIONS, FILM, entry_of
+from distes.runs.monitors.glossary import DESCRIPTIONS, FILM, TEST, entry_of
 from distes.runs.monitors.histogram import histogram
 from distes.runs.monitors.summaries import animation, described, finished, hyperparameters, layout, scalar, yaml_text
+from distes.runs.monitors.wording import UNITS, Units
 
 Axis = Literal["timesteps", "generations"]
 COUNTED_BY = {"timesteps": "timesteps", "generations": "generation"}  # axis to metric
@@ -36,6 +37,7 @@ class TensorBoard(Monitor):
         configuration_text: str = "",
         configuration: Mapping[str, Any] | None = None,
         scalars: Mapping[str, str] | None = None,
+        units: Units = UNITS,
     ) -> None:
         """Starts a new event file.
 
@@ -48,6 +50,7 @@ class TensorBoard(Monitor):
             configuration_text: The resolved configuration, shown on the page "Text".
             configuration: Its values by key, a row of the page "HParams"; None for no such row.
             scalars: What the scalars mean that the task reports, by name; None for none.
+            units: What the task's steps and episodes are called, for descriptions.
 
         Raises:
             OSError: The file cannot be created or written.
@@ -58,8 +61,8 @@ class TensorBoard(Monitor):
         self._file = EventFile(directory, axis, None if resumed_from is None or again else done + 1)
         self._step, self._described = done, set[str]()
         self._silent: dict[str, tuple[int, float]] = {}  # step and value of counts that have always been 0
-        self._scalars = dict(scalars or {})
-        beginning = [layout(list(self._scalars))]
+        self._scalars, self._units = dict(scalars or {}), units
+        beginning = [layout(list(self._scalars), units)]
         if configuration_text:
             beginning.append(yaml_text("configuration", configuration_text))
         if configuration is not None:
@@ -111,7 +114,9 @@ class TensorBoard(Monitor):
         Raises:
             OSError: The file cannot be written.
         """
-        self._file.write(self._step, finished(float(result.get("eval_mean", math.nan))))
+        test: Any = result.get("test", {})
+        of_test = [scalar(f"eval/test/{name}", value, f"{TEST}: `{name}`.") for name, value in test.items()]
+        self._file.write(self._step, [*finished(float(result.get("eval_mean", math.nan))), *of_test])
 
     def close(self) -> None:
         """Closes the file."""
@@ -122,7 +127,7 @@ class TensorBoard(Monitor):
         if tag in self._described:
             return None
         self._described.add(tag)
-        return text
+        return self._units.say(text)
 
     def _speak(self, tag: str, text: str) -> None:
         """Writes the latest 0 of a count that will be shown from now on, so that its line rises from there."""

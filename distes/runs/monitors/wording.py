@@ -1,12 +1,46 @@
 """Metrics in words, for the terminal."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-HEADER = ("gen", "timesteps", "time", "fitness", "best", "evaluation", "steps/s")
 WIDTHS = (6, 11, 7, 16, 9, 17, 8)  # of the columns of plain lines, together within 80 characters
 PHASES = ("time/evaluate", "time/update", "time/ask", "time/record")
+
+
+class Units(NamedTuple):
+    """What the steps and the episodes of a task are called: singular, and plural."""
+
+    step: str = "timestep"
+    episode: str = "episode"
+    steps: str = "timesteps"
+    episodes: str = "episodes"
+
+    @property
+    def rate(self) -> str:
+        """The unit of speed, such as `steps/s`."""
+        return f"{self.steps.removeprefix('time')}/s"
+
+    def say(self, text: str) -> str:
+        """Puts these words in place of timesteps and episodes in a text."""
+        if self == Units():
+            return text
+        words = {
+            "environment steps": self.steps,
+            "timesteps": self.steps,
+            "episodes": self.episodes,
+            "episode": self.episode,
+            "returns": "fitness",
+            "return": "fitness",
+        }
+        for word, own in words.items():
+            text = re.sub(rf"(?<![`_/.\-\w]){word}(?![`_\w])", own, text)
+            text = re.sub(rf"(?<![`_/.\-\w]){word.capitalize()}(?![`_\w])", own.capitalize(), text)
+        return text
+
+
+UNITS = Units()
 
 
 def duration(seconds: float) -> str:
@@ -28,7 +62,7 @@ def number(value: float) -> str:
 
 
 def line_of(m: Mapping[str, Any], evaluated: int, names: Sequence[str] = ()) -> str:
-    """Formats the metrics of one generation as a line below `HEADER`.
+    """Formats the metrics of one generation as a line below `header`.
 
     Args:
         m: The metrics.
@@ -45,13 +79,15 @@ def line_of(m: Mapping[str, Any], evaluated: int, names: Sequence[str] = ()) -> 
     return _in_columns((*cells, best, evaluation, speed, *reported), names)
 
 
-def header(names: Sequence[str] = ()) -> str:
+def header(names: Sequence[str] = (), units: Units = UNITS) -> str:
     """Formats the line above those of `line_of`.
 
     Args:
         names: The task's scalars that have a column.
+        units: What the task's steps are called.
     """
-    return _in_columns((*HEADER, *(f"{name} (centre)" for name in names)), names)
+    first = ("gen", units.steps, "time", "fitness", "best", "evaluation", units.rate)
+    return _in_columns((*first, *(f"{name} (centre)" for name in names)), names)
 
 
 def _in_columns(cells: Sequence[str], names: Sequence[str]) -> str:
@@ -61,7 +97,8 @@ def _in_columns(cells: Sequence[str], names: Sequence[str]) -> str:
 
 def scalars(m: Mapping[str, Any]) -> list[str]:
     """Returns the names of the scalars that the task reports."""
-    return [key.removeprefix("info/") for key in m if key.startswith("info/")]
+    names = [key.removeprefix("eval/").removeprefix("info/") for key in m if key.startswith(("info/", "eval/info/"))]
+    return list(dict.fromkeys(names))
 
 
 def spread(m: Mapping[str, Any], group: str) -> str:

@@ -39,6 +39,15 @@ class Estimate(NamedTuple):
         Raises:
             EvaluationError: A weight or the divisor is not finite in single precision.
         """
+        self.require_finite()
+        return perturbation.weighted_sum(ids_N, self.weights_N) / np.float32(self.divisor)
+
+    def require_finite(self) -> None:
+        """Checks that a step follows from the weights.
+
+        Raises:
+            EvaluationError: A weight or the divisor is not finite in single precision.
+        """
         with np.errstate(over="ignore"):  # checked below
             numbers = np.append(self.weights_N, self.divisor).astype(np.float32)
         if not np.isfinite(numbers).all():
@@ -46,7 +55,6 @@ class Estimate(NamedTuple):
                 "The fitness of some members is so large that no step follows from it in single precision: scale "
                 "rewards down, or use a strategy or a fitness_shaping that goes by ranks."
             )
-        return perturbation.weighted_sum(ids_N, self.weights_N) / np.float32(self.divisor)
 
 
 def ascend(optimizer: FlatOptimizer, gradient_P: Floats, l2_coeff: float, generation: int) -> dict[str, float]:

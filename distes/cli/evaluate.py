@@ -1,0 +1,45 @@
+"""`distes evaluate`: measures a saved policy, a classifier on the test part of its data with its confusion matrix."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from distes.cli.guard import guarded
+from distes.runs.terminal import tell
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="distes evaluate",
+        description="Measures the policy that a run saved: on the test part of labelled data, else in fresh episodes.",
+    )
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="the run directory")
+    parser.add_argument("--policy", choices=("best", "last"), default="best", help="(default: %(default)s)")
+    parser.add_argument("--episodes", type=int, metavar="N", help="how many (default: 100, or all test rows once)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the episodes (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument("--trust", action="store_true", help="let the run import code that is not part of distes")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `distes evaluate` and returns the exit code, as `guarded` does.
+
+    Args:
+        argv: The arguments after `evaluate`; None takes those of this process.
+    """
+    flags = _parser().parse_args(argv)
+
+    def work() -> int:
+        from distes.api.evaluate import evaluate
+
+        found = evaluate(flags.run_dir, flags.policy, episodes=flags.episodes, seed=flags.seed, trust=flags.trust)
+        if flags.json:
+            tell(json.dumps(found.as_dict()) + "\n", sys.stdout)
+        else:
+            tell(f"{found.task}, {flags.policy} policy, of generation {found.generation:,}\n{found}\n", sys.stdout)
+        return 0
+
+    return guarded(work, debug=lambda: flags.debug, interrupted="Interrupted.\n")
