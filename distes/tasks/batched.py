@@ -97,8 +97,7 @@ class BatchedEpisodes:
         """
         self._members, self._request = members, request
         self._seeds_BK = seeds_BK = episode_seeds(request.seeds_B, self._settings.episodes_per_member)
-        _, refilled = self._rows_for(seeds_BK.size)
-        self._results = self._watched(refilled=refilled)
+        self._results = self._watched()
         at_once = 1 if forgiven else self._members_at_once()
         with torch.inference_mode():
             for start in range(0, len(members), at_once):
@@ -114,14 +113,18 @@ class BatchedEpisodes:
                     self._results.require_finite(jobs)
             return self._results.outcome()
 
-    def _watched(self, *, refilled: bool) -> BatchedResults:
-        request, settings, moments = self._request, self._settings, None
+    def _watched(self) -> BatchedResults:
+        """What watches the episodes, which may differ by the configuration and not by the number of members."""
+        request, settings, simulation = self._request, self._settings, self._simulation
+        _, refilled = self._rows_for(self._seeds_BK.size)
+        chosen = simulation.renews and (self._num_worlds or simulation.usual_rows) is not None
+        moments, alone = None, refilled or chosen
         if request.observed_B is not None:
             observed_J = request.observed_B.repeat(settings.episodes_per_member)
             size = self._observation.shape[0]
-            moments = ObservedMoments(observed_J, size, refilled=refilled, always_finite=self._always_finite)
-        scalars = None if self._wanted is None else BatchedScalars(self._wanted, self._simulation)
-        return BatchedResults(settings, request, self._seeds_BK, self._behaviour, scalars, moments, refilled=refilled)
+            moments = ObservedMoments(observed_J, size, alone=alone, always_finite=self._always_finite)
+        scalars = None if self._wanted is None else BatchedScalars(self._wanted, simulation)
+        return BatchedResults(settings, request, self._seeds_BK, self._behaviour, scalars, moments, alone=alone)
 
     @property
     def _most_rows(self) -> int | None:
@@ -137,35 +140,44 @@ class BatchedEpisodes:
         return max(1, most // self._settings.episodes_per_member)
 
     def _rows_for(self, episodes: int) -> tuple[int, bool]:
-        """The rows for some episodes, and whether these take further episodes."""
+        """The rows for some episodes, and whether each is a lane that takes further episodes.
+
+        Where the user names their number they always are, so that a member's bits do not depend on the size of a chunk.
+        """
         most, simulation = self._most_rows, self._simulation
-        rows = episodes if most is None or not simulation.renews else min(most, episodes)
-        fixed = simulation.fixed_rows
-        return rows if fixed is None else max(rows, fixed), simulation.renews and (rows < episodes or fixed is not None)
+        if not simulation.renews:
+            return episodes, False
+        rows, fixed = episodes if most is None else min(most, episodes), simulation.fixed_rows
+        return max(rows, fixed or 0), rows < episodes or fixed is not None or self._num_worlds is not None
 
     def _run_some(self, some: range, jobs: slice) -> None:
         """Runs the episodes of some members, with these numbers."""
         self._some, self._queue, self._reserve = some, None, None
         try:
             self._begin(jobs)
-            columns, policy, results, simulation = self._columns, self._policy, self._results, self._simulation
-            limit = step_limit(self._settings, self._request.max_steps)
-            for step in itertools.count():
-                if self._request.stop():
-                    raise Stopped
-                results.act(columns)
-                given = self._step(policy.act(step, results.non_finite))
-                columns.count(*given, limit, together=self._queue is None)
-                results.watch(columns)
-                torch.gt(columns.running_R, columns.ended_R, out=columns.running_R)  # running and not ended
-                if self._queue is not None and (step + 1) % self._refill_every == 0:
-                    self._refill(self._queue)
-                policy.take_masks(simulation)
-                if columns.at_limit or ((step + 1) % simulation.look_every == 0 and not self._look()):
-                    break
-            results.settle(columns)
+            self._loop()
         except UnreadableError as error:
             raise MemberError(some.start, str(error), self._first_seed(some.start)) from error
+        self._simulation.check()
+        self._results.settle(self._columns)
+
+    def _loop(self) -> None:
+        """Steps all rows until their episodes are over, and none waits."""
+        columns, policy, results, simulation = self._columns, self._policy, self._results, self._simulation
+        limit = step_limit(self._settings, self._request.max_steps)
+        for step in itertools.count():
+            if self._request.stop():
+                raise Stopped
+            results.act(columns)
+            given = self._step(policy.act(step, results.non_finite))
+            columns.count(*given, limit, together=self._queue is None)
+            results.watch(columns)
+            torch.gt(columns.running_R, columns.ended_R, out=columns.running_R)  # running and not ended
+            if self._queue is not None and (step + 1) % self._refill_every == 0:
+                self._refill(self._queue)
+            policy.take_masks(simulation)
+            if columns.at_limit or ((step + 1) % simulation.look_every == 0 and not self._look()):
+                return
 
     def _begin(self, jobs: slice) -> None:
         """Starts an episode in each row."""

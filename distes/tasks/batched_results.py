@@ -39,7 +39,7 @@ class BatchedResults:
         scalars: BatchedScalars | None,
         moments: ObservedMoments | None,
         *,
-        refilled: bool,
+        alone: bool,
     ) -> None:
         """Chooses what to watch.
 
@@ -50,12 +50,12 @@ class BatchedResults:
             behaviour: Reads behaviours, or None.
             scalars: Reads numbers of infos, or None.
             moments: Adds up observations, or None.
-            refilled: Whether rows are.
+            alone: Whether moments of each episode are added up by themselves.
         """
         self._settings, self._request, self._seeds_BK = settings, request, seeds_BK
         self._totals, self._behaviour, self._scalars, self._moments = Totals(), behaviour, scalars, moments
         scoring = settings.scoring(request)
-        self._scores = None if scoring is None else BatchedScores(scoring, refilled=refilled)
+        self._scores = None if scoring is None else BatchedScores(scoring, alone=alone)
         each = (self._totals, self._moments, self._scores, self._scalars, self._behaviour)
         self._observers: list[Observer] = [one for one in each if one is not None]
         self.begun, self.stepped = False, 0

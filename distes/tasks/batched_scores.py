@@ -18,21 +18,21 @@ from distes.tasks.rewards import Scoring
 class BatchedScores(Observer):
     """Scores of episodes, and the moments of their discounted returns."""
 
-    def __init__(self, scoring: Scoring, *, refilled: bool) -> None:
+    def __init__(self, scoring: Scoring, *, alone: bool) -> None:
         """Counts nothing yet.
 
         Args:
             scoring: How rewards are counted.
-            refilled: Whether rows are, so that the moments of each episode are added up by themselves.
+            alone: Whether the moments of each episode are added up by themselves.
         """
-        self._scoring, self._refilled = scoring, refilled
+        self._scoring, self._alone = scoring, alone
         self._blocks: TensorSums | None = None
         self._each: EpisodeSums | None = None
 
     def begin(self, episodes: int, device: torch.device) -> None:
         """See the base class."""
         self._score_J = torch.zeros(episodes + 1, dtype=torch.float64, device=device)
-        if self._scoring.settings.normalize and self._refilled:
+        if self._scoring.settings.normalize and self._alone:
             self._each = EpisodeSums(1, episodes, device)
         elif self._scoring.settings.normalize:
             self._blocks = TensorSums(1, device)

@@ -181,7 +181,10 @@ class Scalars:
             if key in info:
                 mask_R = info.get(f"_{key}")
                 there_R = None if mask_R is None else torch.as_tensor(mask_R)
-                there_RV[:, place] = True if there_R is None else there_R.to(device)
+                if there_R is None:
+                    there_RV[:, place].fill_(True)  # an assignment would wait for a GPU
+                else:
+                    there_RV[:, place] = there_R.to(device)
                 value_RV[:, place] = _numbers(key, info[key], rows, there_R).to(device)
         self.seen.update(map(str, info))
         return value_RV, there_RV

@@ -1,9 +1,9 @@
 """The moments of what the rows of a batched simulator show: of observations, or of discounted returns.
 
-Two ways to add up, both in float64. Where all rows start together, blocks of steps are added up as a whole, which is
-fast, and whose last bits depend on the rows that run beside each other. Where rows are refilled, each episode is added
-up by itself, step by step, and the episodes in the order of their numbers: whichever row ran an episode, and beside
-whom, changes no bit.
+Two ways to add up, both in float64. Where there is a row for each episode, blocks of steps are added up as a whole,
+which is fast, and whose last bits depend on the rows that run beside each other. Where a number of rows is chosen, each
+episode is added up by itself, step by step, and the episodes in the order of their numbers: whichever row ran an
+episode, and beside whom, changes no bit.
 
 Axes: R rows in use, J episodes of an evaluation, O numbers of a row.
 """
@@ -71,23 +71,23 @@ class EpisodeSums(ObservationSums):
 class ObservedMoments(Observer):
     """The moments of the observations by which the observed episodes act."""
 
-    def __init__(self, observed_J: NDArray[np.bool_], size: int, *, refilled: bool, always_finite: bool) -> None:
+    def __init__(self, observed_J: NDArray[np.bool_], size: int, *, alone: bool, always_finite: bool) -> None:
         """Counts nothing yet.
 
         Args:
             observed_J: Which episodes are observed.
             size: O.
-            refilled: Whether rows are, so that each episode is added up by itself.
+            alone: Whether each episode is added up by itself.
             always_finite: Whether all observations are finite.
         """
         self._observed_J, self._size = observed_J, size
-        self._refilled, self._always_finite = refilled, always_finite
+        self._alone, self._always_finite = alone, always_finite
         self._episodes: EpisodeSums | None = None
         self._blocks: TensorSums | None = None
 
     def begin(self, episodes: int, device: torch.device) -> None:
         """See the base class."""
-        if self._refilled:
+        if self._alone:
             self._episodes = EpisodeSums(self._size, episodes, device, self._always_finite)
             self._counts_J = torch.from_numpy(np.append(self._observed_J, False)).to(device)
         else:

@@ -101,6 +101,10 @@ class Simulation(ABC):
         """
         return None
 
+    def check(self) -> None:
+        """Raises where the episodes that are over cannot be trusted; it may wait for the device."""
+        return
+
     def close(self) -> None:
         """Closes the environments."""
         getattr(self.env, "close", lambda: None)()
@@ -162,6 +166,10 @@ class TwinSimulation(Simulation):
         if not self.env.fixed_num_envs:
             self.env.narrow(rows)
         return not self.env.fixed_num_envs
+
+    def check(self) -> None:
+        """Asks the environment."""
+        self.env.check()
 
 
 def first_rows(value: Any, rows: int, all_rows: int | None) -> Any:
