@@ -164,19 +164,20 @@ class BatchedEpisodes:
     def _loop(self) -> None:
         """Steps all rows until their episodes are over, and none waits."""
         columns, policy, results, simulation = self._columns, self._policy, self._results, self._simulation
-        limit = step_limit(self._settings, self._request.max_steps)
-        for step in itertools.count():
-            if self._request.stop():
+        limit, stop, queue = step_limit(self._settings, self._request.max_steps), self._request.stop, self._queue
+        masks, look_every, non_finite = self._action.mask_key is not None, simulation.look_every, results.non_finite
+        for step in itertools.count(1):
+            if stop():
                 raise Stopped
             results.act(columns)
-            given = self._step(policy.act(step, results.non_finite))
-            columns.count(*given, limit, together=self._queue is None)
+            columns.count(*self._step(policy.act(step - 1, non_finite)), limit, queue is None)
             results.watch(columns)
             torch.gt(columns.running_R, columns.ended_R, out=columns.running_R)  # running and not ended
-            if self._queue is not None and (step + 1) % self._refill_every == 0:
-                self._refill(self._queue)
-            policy.take_masks(simulation)
-            if columns.at_limit or ((step + 1) % simulation.look_every == 0 and not self._look()):
+            if queue is not None and step % self._refill_every == 0:
+                self._refill(queue)
+            if masks:
+                policy.take_masks(simulation)
+            if columns.at_limit or (step % look_every == 0 and not self._look()):
                 return
 
     def _begin(self, jobs: slice) -> None:
@@ -197,6 +198,7 @@ class BatchedEpisodes:
         job_R = torch.arange(jobs.start, jobs.start + rows)
         job_R[started:] = self._seeds_BK.size
         columns.start(job_R, idle=rows - started)
+        self._running = started
         self._results.begin(here)
         self._results.start(columns)
         per_member = self._settings.episodes_per_member
@@ -206,7 +208,8 @@ class BatchedEpisodes:
         if refilled:
             self._open_queue(jobs.start + started, jobs.stop)
         self._take(observation, "reset")
-        self._policy.take_masks(self._simulation)
+        if self._action.mask_key is not None:
+            self._policy.take_masks(self._simulation)
 
     def _allocated(self, rows: int) -> Columns:
         here, there = self._simulation.device, self._members.device
@@ -222,7 +225,7 @@ class BatchedEpisodes:
     def _open_queue(self, first: int, end: int) -> None:
         """Lets the episodes from `first` to `end` wait for rows."""
         columns = self._columns
-        rows, here = len(columns.job_R), columns.devices[0]
+        rows, here = columns.rows, columns.devices[0]
         self._waits = waits(here, self._members)
         most = rows if self._waits else max(1, int(AT_ONCE * rows))
         self._refill_every = 1 if self._waits else max(1, self._simulation.look_every // 4)
@@ -281,13 +284,17 @@ class BatchedEpisodes:
         """
         columns = self._columns
         if self._queue is not None and not self._queue.exhausted:
-            first, running_R = self._queue.look(columns)
-            if self._reserve is not None and not self._queue.exhausted:
-                self._queue.allow(self._reserve.fill(first))
-        else:
-            running_R = columns.running_R.cpu().numpy()
-        if self._queue is not None and not self._queue.exhausted:
+            first = self._queue.look()
+            if not self._queue.exhausted:
+                if self._reserve is not None:
+                    self._queue.allow(self._reserve.fill(first))
+                return True
+            self._running = -1
+        running_R = columns.running_R.cpu().numpy()
+        running = int(np.count_nonzero(running_R))
+        if running == self._running:
             return True
+        self._running = running
         alive_L: NDArray[np.bool_] = np.any(running_R.reshape(self._policy.lanes, -1), axis=1)
         left = int(np.count_nonzero(alive_L))
         if 0 < left < len(alive_L):
@@ -298,7 +305,7 @@ class BatchedEpisodes:
 
     def _drop(self, alive_L: NDArray[np.bool_], width: int) -> None:
         """Keeps this number of lanes, among them all that are alive."""
-        order_L, each, columns = kept(alive_L, width), len(self._columns.job_R) // len(alive_L), self._columns
+        order_L, each, columns = kept(alive_L, width), self._columns.rows // len(alive_L), self._columns
         row_R = (order_L[:, None] * each + np.arange(each)).ravel()
         here, there = (torch.from_numpy(row_R).to(device) for device in columns.devices)
         if not self._simulation.narrow(here):

@@ -15,6 +15,7 @@ from distes.tasks.columns import Columns
 from distes.tasks.episodes import EpisodeSettings, all_finite
 from distes.tasks.non_finite import NonFinite
 from distes.tasks.normalization import Normalizer
+from distes.tasks.observers import UnreadableError
 from distes.tasks.refill import Reserve
 from distes.tasks.row_actions import NoActionError, TensorActions
 from distes.tasks.simulation import Simulation
@@ -57,7 +58,7 @@ class BatchedPolicy:
         here, there = columns.devices
         self._members, self._columns = members, columns
         self._on_cpu = here.type == there.type == "cpu"
-        self._each = len(columns.job_R) // len(member_L)
+        self._each = columns.rows // len(member_L)
         self._normalizer = None if request.normalization is None else Normalizer(request.normalization, here)
         self._start_S = start_S = members.initial_state()
         self._state_LKS: Tensor | None = None
@@ -127,9 +128,12 @@ class BatchedPolicy:
         """Reads which actions the next step allows.
 
         Raises:
-            ValueError: The info has no such masks; the message is part of a sentence.
+            UnreadableError: The info has no such masks.
         """
-        self._row_actions.take_masks(simulation.mask_info, self._columns.running_R)
+        try:
+            self._row_actions.take_masks(simulation.mask_info, self._columns.running_R)
+        except ValueError as error:
+            raise UnreadableError(str(error)) from error
 
     def renew(self, new_R: Tensor, job_R: Tensor, seeds_R: Tensor) -> None:
         """Starts other episodes in some rows, which are lanes of their own.

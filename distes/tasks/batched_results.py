@@ -58,6 +58,9 @@ class BatchedResults:
         self._scores = None if scoring is None else BatchedScores(scoring, alone=alone)
         each = (self._totals, self._moments, self._scores, self._scalars, self._behaviour)
         self._observers: list[Observer] = [one for one in each if one is not None]
+        # Of few observers, each step would call methods that do nothing.
+        self._act = [one.act for one in self._observers if type(one).act is not Observer.act]
+        self._watch = [one.watch for one in self._observers if type(one).watch is not Observer.watch]
         self.begun, self.stepped = False, 0
 
     def begin(self, device: torch.device) -> None:
@@ -79,8 +82,8 @@ class BatchedResults:
 
     def act(self, columns: Columns) -> None:
         """Looks at the observations by which the policy acts next."""
-        for observer in self._observers:
-            observer.act(columns)
+        for act in self._act:
+            act(columns)
 
     def watch(self, columns: Columns) -> None:
         """Looks at a step, before rows that ended in it stop to count as running.
@@ -88,9 +91,9 @@ class BatchedResults:
         Raises:
             UnreadableError: The step does not have what an observer wants.
         """
-        self.stepped += len(columns.job_R)
-        for observer in self._observers:
-            observer.watch(columns)
+        self.stepped += columns.rows
+        for watch in self._watch:
+            watch(columns)
 
     def settle(self, columns: Columns) -> None:
         """Writes down what the rows' episodes have come to so far."""

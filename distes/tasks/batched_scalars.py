@@ -36,7 +36,7 @@ class BatchedScalars(Observer):
         """See the base class."""
         self._take_down()
         self._settled = False
-        self._scalars = Scalars(self._wanted, len(columns.job_R), columns.job_R.device)
+        self._scalars = Scalars(self._wanted, columns.rows, columns.job_R.device)
 
     def watch(self, columns: Columns) -> None:
         """Reads a step.
@@ -59,7 +59,7 @@ class BatchedScalars(Observer):
     def settle(self, columns: Columns) -> None:
         """See the base class."""
         assert self._scalars is not None
-        self._value_JV[columns.job_R] = self._scalars.values(len(columns.job_R))
+        self._value_JV[columns.job_R] = self._scalars.values(columns.rows)
         self._settled = True
 
     def renew(self, new_R: Tensor) -> None:

@@ -24,6 +24,7 @@ class Columns:
         ended_R: Whether the simulator ended it in the last step, or the step limit where rows start at different times.
         job_R: The number of the episode, int64; J for a row that has not had one.
         at_limit: Whether the step limit ends all episodes now, which start together.
+        rows: R.
     """
 
     seen_RO: Tensor
@@ -37,6 +38,7 @@ class Columns:
     ended_R: Tensor
     job_R: Tensor
     at_limit: bool
+    rows: int
 
     def __init__(
         self, rows: int, shape: tuple[int, ...], action: Action, here: torch.device, there: torch.device
@@ -82,7 +84,7 @@ class Columns:
         self._age, self.at_limit = 0, False
 
     def count(
-        self, reward_R: Tensor, terminated_R: Tensor, truncated_R: Tensor, limit: int | None, *, together: bool
+        self, reward_R: Tensor, terminated_R: Tensor, truncated_R: Tensor, limit: int | None, together: bool
     ) -> None:
         """Counts a step of the rows that run.
 
@@ -117,6 +119,7 @@ class Columns:
 
     def narrow(self, rows: int) -> None:
         """Makes the attributes views of this many rows."""
+        self.rows = rows
         for name, whole in self._whole.items():
             setattr(self, name, whole[:rows])
 

@@ -96,7 +96,7 @@ class ObservedMoments(Observer):
     def start(self, columns: Columns) -> None:
         """See the base class."""
         if self._episodes is not None:
-            self._episodes.start(len(columns.job_R))
+            self._episodes.start(columns.rows)
         if self._blocks is not None:
             self._job_R = columns.job_R.cpu().numpy()
             self._blocks.watch(self._observed_J[self._job_R])

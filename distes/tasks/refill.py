@@ -9,7 +9,6 @@ member's row.
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from distes.members.members import Members
@@ -54,11 +53,11 @@ class JobQueue:
         self._next += new_R.sum()
         return new_R, job_R
 
-    def look(self, columns: Columns) -> tuple[int, NDArray[np.bool_]]:
-        """Waits for the device; returns the number of the next episode, and which rows run, (R,)."""
-        first, *running = torch.cat([self._next.unsqueeze(0), columns.running_R.long()]).tolist()
+    def look(self) -> int:
+        """Waits for the device; returns the number of the next episode that waits."""
+        first = int(self._next)
         self.exhausted = first == self._end
-        return first, np.array(running, np.bool_)
+        return first
 
 
 class Reserve:
