@@ -21,6 +21,9 @@ REFUSALS = (TypeError, ValueError, AssertionError, AttributeError)
 class VectorEnvSimulation(Simulation):
     """Anybody's vector environment, of torch tensors or NumPy arrays; its number of rows is fixed.
 
+    One that leaves it to its caller when rows are reset (autoreset mode DISABLED), and takes a seed for each, is
+    refilled: a row whose episode is over starts another one. The others run one episode in each row, then the next ones.
+
     Surplus rows are stepped but ignored. Rows have seeds of their own where the environment takes a list of them, as
     Gymnasium's vector environments do. Where it takes a single one, that is the first row's: then the members of a
     pair meet the same circumstances only as far as the simulator's own seeding goes, and a member's return depends on
@@ -46,24 +49,25 @@ class VectorEnvSimulation(Simulation):
         self._takes_list, self._took_list, self._numpy = True, False, False
         # The info of rows that were reset in the last step, merged with the others'.
         self._fresh: Mapping[str, Any] = {}
+        self._fresh_of_all: dict[str, Any] = {}  # surplus rows included
+
+    @property
+    def renews(self) -> bool:  # type: ignore[override]
+        """Whether some rows can be reset alone, each by its own seed."""
+        return self._mode == "DISABLED" and self._takes_list
 
     @property
     def mask_info(self) -> Mapping[str, Any]:
         """See the base class; rows that were over and that this class has reset have the info of their reset."""
         return {**self.info, **self._fresh} if self._fresh else self.info
 
-    def _renewed(self, before: Any, after: Any, ended_R: Any) -> Any:
-        """What rows that were reset say, in place of what they said before."""
-        if isinstance(before, np.ndarray) and isinstance(after, np.ndarray) and before.shape == after.shape:
-            after = np.where(ended_R.reshape(-1, *[1] * (after.ndim - 1)), after, before)
-        return first_rows(after, self._rows, self.most_rows)
-
     def reset(self, seeds_R: list[int]) -> Any:
         """Starts an episode per seed; surplus rows have the last row's seed."""
         assert self.most_rows is not None and len(seeds_R) <= self.most_rows
         self._rows = len(seeds_R)
-        self._fresh = {}
+        self._fresh, self._fresh_of_all = {}, {}
         given, info = self._reset(seeds_R + seeds_R[-1:] * (self.most_rows - self._rows))
+        self._said: Mapping[str, Any] = info  # of all rows, surplus ones included
         observation = self._observation(given)
         self.info = {key: first_rows(value, self._rows, self.most_rows) for key, value in info.items()}
         self._actions: Tensor | None = None
@@ -81,18 +85,36 @@ class VectorEnvSimulation(Simulation):
         actions = actions.clone()  # it may keep them, to compare them with the next ones
         given = self.env.step(actions.numpy() if self._numpy else actions)
         observation, reward_R, terminated_R, truncated_R, *rest = given
-        info = rest[0] if rest else {}
+        self._said = info = rest[0] if rest else {}
         self.info = {key: first_rows(value, self._rows, self.most_rows) for key, value in info.items()}
-        self._fresh = {}
+        self._fresh, self._fresh_of_all = {}, {}
         if self._mode == "DISABLED" and self._numpy and (ended_R := np.logical_or(terminated_R, truncated_R)).any():
             # Gymnasium's own refuse to step a row that is over, and forget in a reset that it was
             terminated_R, truncated_R = terminated_R.copy(), truncated_R.copy()
             _, fresh = self.env.reset(options={"reset_mask": ended_R})
-            self._fresh = {key: self._renewed(info.get(key), value, ended_R) for key, value in fresh.items()}
+            self._keep_fresh(fresh, ended_R)
         reward_R, terminated_R, truncated_R = (
             torch.as_tensor(x).reshape(-1)[: self._rows] for x in (reward_R, terminated_R, truncated_R)
         )
         return self._first(self._observation(observation)), reward_R.double(), terminated_R, truncated_R
+
+    def renew(self, new_R: Tensor, seeds_R: Tensor) -> Any:
+        """Resets these rows by a mask, `options["reset_mask"]`, as Gymnasium's own vector environments take it."""
+        assert self.most_rows is not None
+        surplus = self.most_rows - self._rows
+        mask_R = torch.cat([new_R, new_R.new_zeros(surplus)])
+        given, fresh = self.env.reset(
+            seed=seeds_R.tolist() + [0] * surplus, options={"reset_mask": mask_R.numpy() if self._numpy else mask_R}
+        )
+        self._keep_fresh(fresh, mask_R)
+        return self._first(self._observation(given))
+
+    def _keep_fresh(self, fresh: Mapping[str, Any], mask_R: Any) -> None:
+        """Keeps the infos of rows that were just reset, for `mask_info`."""
+        before = {**self._said, **self._fresh_of_all}
+        for key, value in fresh.items():
+            self._fresh_of_all[key] = _where(mask_R, value, before.get(key))
+        self._fresh = {key: first_rows(value, self._rows, self.most_rows) for key, value in self._fresh_of_all.items()}
 
     def ends(self, ended_R: Tensor) -> tuple[Tensor, Any, Mapping[str, Any]] | None:
         """See the base class; Gymnasium has these in `final_obs` (`final_observation` before 1.1) and `final_info`."""
@@ -157,6 +179,16 @@ class VectorEnvSimulation(Simulation):
         if isinstance(observation, dict):
             return {key: part[: self._rows] for key, part in observation.items()}
         return observation[: self._rows]
+
+
+def _where(mask_R: Any, after: Any, before: Any) -> Any:
+    """What rows of a mask say after a reset, beside what the others said before, if they said as much."""
+    if isinstance(before, np.ndarray) and isinstance(after, np.ndarray) and before.shape == after.shape:
+        return np.where(np.asarray(mask_R).reshape(-1, *[1] * (after.ndim - 1)), after, before)
+    if isinstance(before, Tensor) and isinstance(after, Tensor) and before.shape == after.shape:
+        mask = torch.as_tensor(mask_R, device=after.device)
+        return torch.where(mask.reshape(-1, *[1] * (after.dim() - 1)), after, before)
+    return after
 
 
 def _rows_of(values: Any, rows: list[int]) -> Any:

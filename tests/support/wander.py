@@ -1,4 +1,4 @@
-"""A small simulator whose rows start and end one by one; it waits for no device, and may have a fixed number of rows."""
+"""A small simulator whose rows start and end one by one; it waits for no device, and can be of fixed width."""
 
 from typing import Any, ClassVar
 

@@ -46,7 +46,7 @@ def _clear() -> Iterator[None]:
     Wander.resets.clear()
 
 
-def made(env: type = Wander, memory: bool = False, **arguments: Any) -> Parts:
+def made(env: Any = Wander, memory: bool = False, **arguments: Any) -> Parts:
     torch.manual_seed(0)
     policy: nn.Module = Recurrent(3, 2, hidden_size=6, output_scale=1.0) if memory else MLP(3, 2, hidden_sizes=[6])
     return parts(Gym(env, **arguments), policy)
@@ -71,6 +71,7 @@ def of_moments(outcome: Outcome) -> list[bytes]:
     return [np.int64(one.count).tobytes() + one.mean_O.tobytes() + one.m2_O.tobytes() for one in both]
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     members=st.integers(2, 14),
@@ -100,6 +101,7 @@ def test_gives_what_all_episodes_at_once_give(
         np.testing.assert_allclose(one.m2_O, other.m2_O, rtol=1e3 * near, atol=1e3 * near)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     episodes=st.integers(1, 3),
@@ -299,3 +301,16 @@ def test_on_a_gpu_nothing_waits_either(env: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(batched.BatchedEpisodes, "_look", strictly("default", look))
     outcome = of.task.evaluate(members, request)
     assert outcome.steps_B.sum() / outcome.stepped > 0.5
+
+
+@pytest.mark.parametrize("slots", [3, 5, 12, 30])
+def test_vector_environments_that_are_reset_by_their_caller_are_refilled(slots: int) -> None:
+    """Gymnasium's own, in NumPy: what a member gets is what single environments give, and nearly all rows count."""
+    arguments = {"log_info": ["distance:max", "lost"], "behaviour": "final_observation", "action_noise": 0.0}
+    expected = run(made("tests.support.environments.Drift", **arguments), 12)
+    vector = {"env_kwargs": {"mode": "DISABLED"}, "slots": slots, **arguments}
+    got = run(made("tests.support.environments.vector_drift", **vector), 12)
+    assert of_members(got) == of_members(expected)
+    if slots < 12:
+        together = run(made("tests.support.environments.vector_drift", **vector | {"env_kwargs": {}}), 12)
+        assert of_members(together) == of_members(expected) and got.stepped < together.stepped
