@@ -22,7 +22,7 @@ class VectorEnvSimulation(Simulation):
     """Anybody's vector environment, of torch tensors or NumPy arrays; its number of rows is fixed.
 
     One that leaves it to its caller when rows are reset (autoreset mode DISABLED), and takes a seed for each, is
-    refilled: a row whose episode is over starts another one. The others run one episode in each row, then the next ones.
+    refilled: a row whose episode is over starts another one. Others run an episode in each row, then the next ones.
 
     Surplus rows are stepped but ignored. Rows have seeds of their own where the environment takes a list of them, as
     Gymnasium's vector environments do. Where it takes a single one, that is the first row's: then the members of a
