@@ -35,14 +35,13 @@ from distes.tasks.info_scalars import InfoScalars
 from distes.tasks.moments import ObservedMoments
 from distes.tasks.observations import Observation
 from distes.tasks.observers import UnreadableError
-from distes.tasks.refill import JobQueue, Reserve
+from distes.tasks.refill import Refill
 from distes.tasks.simulation import Simulation
 from distes.tasks.widths import bucket, kept
 
 # The share of lanes that must be over before the others are moved together. That costs about half a millisecond, and
 # saves each row that is over its time in a step: little in the classic simulators, some 50 microseconds in MuJoCo.
 DROP_CHEAP, DROP_DEAR = 1 / 3, 1 / 16
-AT_ONCE = 1 / 8  # of the rows of a GPU are refilled in a step, at most: each step has a fixed number of kernels
 
 
 class BatchedEpisodes:
@@ -78,8 +77,6 @@ class BatchedEpisodes:
         self._always_finite = observation.always_finite or simulation.always_finite
         self._policy = BatchedPolicy(action, settings, looks=not self._always_finite)
         self._whole: Columns | None = None  # allocated at the first evaluation
-        self._queue: JobQueue | None = None
-        self._reserve: Reserve | None = None
 
     def run(self, members: Members, request: Request, forgiven: Collection[int] = ()) -> Outcome:
         """Runs every member's episodes.
@@ -152,29 +149,30 @@ class BatchedEpisodes:
 
     def _run_some(self, some: range, jobs: slice) -> None:
         """Runs the episodes of some members, with these numbers."""
-        self._some, self._queue, self._reserve = some, None, None
+        self._some = some
+        self._refill: Refill | None = None
         try:
             self._begin(jobs)
             self._loop()
         except UnreadableError as error:
-            raise MemberError(some.start, str(error), self._first_seed(some.start)) from error
+            raise MemberError(some.start, str(error), int(self._seeds_BK[some.start, 0])) from error
         self._simulation.check()
         self._results.settle(self._columns)
 
     def _loop(self) -> None:
         """Steps all rows until their episodes are over, and none waits."""
         columns, policy, results, simulation = self._columns, self._policy, self._results, self._simulation
-        limit, stop, queue = step_limit(self._settings, self._request.max_steps), self._request.stop, self._queue
+        limit, stop, refill = step_limit(self._settings, self._request.max_steps), self._request.stop, self._refill
         masks, look_every, non_finite = self._action.mask_key is not None, simulation.look_every, results.non_finite
         for step in itertools.count(1):
             if stop():
                 raise Stopped
             results.act(columns)
-            columns.count(*self._step(policy.act(step - 1, non_finite)), limit, queue is None)
+            columns.count(*self._step(policy.act(step - 1, non_finite)), limit, refill is None)
             results.watch(columns)
             torch.gt(columns.running_R, columns.ended_R, out=columns.running_R)  # running and not ended
-            if queue is not None and step % self._refill_every == 0:
-                self._refill(queue)
+            if refill is not None and refill.due(step, columns):
+                self._renew(refill)
             if masks:
                 policy.take_masks(simulation)
             if columns.at_limit or (step % look_every == 0 and not self._look()):
@@ -206,7 +204,8 @@ class BatchedEpisodes:
         seeds_R = self._seeds_J[columns.job_R].to(there)
         self._policy.start(self._members, self._request, columns, member_L, seeds_R, refilled=refilled)
         if refilled:
-            self._open_queue(jobs.start + started, jobs.stop)
+            waiting = range(jobs.start + started, jobs.stop)
+            self._refill = Refill(columns, self._members, per_member, waiting, self._simulation.look_every)
         self._take(observation, "reset")
         if self._action.mask_key is not None:
             self._policy.take_masks(self._simulation)
@@ -222,32 +221,18 @@ class BatchedEpisodes:
             self._whole = Columns(rows, self._observation.shape, self._action, here, there)
         return self._whole
 
-    def _open_queue(self, first: int, end: int) -> None:
-        """Lets the episodes from `first` to `end` wait for rows."""
-        columns = self._columns
-        rows, here = columns.rows, columns.devices[0]
-        self._waits = waits(here, self._members)
-        most = rows if self._waits else max(1, int(AT_ONCE * rows))
-        self._refill_every = 1 if self._waits else max(1, self._simulation.look_every // 4)
-        self._queue = JobQueue(first, end, here, most)
-        if not self._waits and first < end:
-            room = min(rows, most * -(-self._simulation.look_every // self._refill_every))
-            self._reserve = self._policy.reserve(first, room, most)
-            self._queue.allow(min(end, self._reserve.fill(first)))
-
     def _step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Steps all rows, takes the observations, and returns rewards, terminated and truncated."""
         try:
-            observation, *rest = self._simulation.step(actions)
+            observation, reward_R, terminated_R, truncated_R = self._simulation.step(actions)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             row = int(self._columns.running_R.nonzero()[0])
             member = int(self._columns.job_R[row]) // self._settings.episodes_per_member
             reason = _raised(error, "", len(self._some))
-            raise MemberError(member, reason, self._first_seed(member), passing=True) from error
+            raise MemberError(member, reason, int(self._seeds_BK[member, 0]), passing=True) from error
         self._take(observation, "step")
-        reward_R, terminated_R, truncated_R = rest
         return reward_R, terminated_R, truncated_R
 
     def _take(self, observation: Any, of: str) -> None:
@@ -262,18 +247,16 @@ class BatchedEpisodes:
         except Exception as error:
             fault = fault_of_observation(observation, self._simulation.space, of, rows=len(seen_RO))
             reason = fault or f"its observations cannot be used: {described(error)}"
-            raise MemberError(self._some.start, reason, self._first_seed(self._some.start)) from error
+            raise MemberError(self._some.start, reason, int(self._seeds_BK[self._some.start, 0])) from error
 
-    def _refill(self, queue: JobQueue) -> None:
+    def _renew(self, refill: Refill) -> None:
         """Starts the episodes that wait in rows whose episodes are over."""
         columns = self._columns
-        if queue.exhausted or (self._waits and bool(columns.running_R.all())):
-            return
         self._results.settle(columns)
-        new_R, job_R = queue.take(columns)
+        new_R, job_R = refill.take(columns)
         seeds_R = self._seeds_J[job_R]
         self._results.renew(columns, new_R, job_R)
-        self._policy.renew(new_R, job_R, seeds_R)
+        self._policy.renew(new_R, job_R, seeds_R, refill.reserve)
         self._take(self._simulation.renew(new_R, seeds_R), "reset")
 
     def _look(self) -> bool:
@@ -283,11 +266,8 @@ class BatchedEpisodes:
             Whether any episode still runs or waits.
         """
         columns = self._columns
-        if self._queue is not None and not self._queue.exhausted:
-            first = self._queue.look()
-            if not self._queue.exhausted:
-                if self._reserve is not None:
-                    self._queue.allow(self._reserve.fill(first))
+        if self._refill is not None and not self._refill.exhausted:
+            if self._refill.look():
                 return True
             self._running = -1
         running_R = columns.running_R.cpu().numpy()
@@ -314,14 +294,6 @@ class BatchedEpisodes:
         self._results.keep(columns, here)
         per_member = self._settings.episodes_per_member
         self._policy.keep(there, order_L, members_of(columns.job_R[::each], per_member, len(self._members)))
-
-    def _first_seed(self, member: int) -> int:
-        return int(self._seeds_BK[member, 0])
-
-
-def waits(here: torch.device, members: Members) -> bool:
-    """Whether a refill asks which rows are over: on a CPU, which takes no time, or where members cannot be lent."""
-    return here.type == "cpu" or not members.lendable
 
 
 def _raised(error: BaseException, when: str, members: int) -> str:

@@ -66,7 +66,6 @@ class BatchedPolicy:
             self._start_S = start_S = start_S.to(there)
             self._state_LKS = start_S.expand(len(member_L), self._each, -1).clone()
         self._row_actions.start(seeds_R, training=request.training, together=not refilled)
-        self._reserve: Reserve | None = None
         self.select(member_L)
 
     @property
@@ -82,11 +81,6 @@ class BatchedPolicy:
         self._given_RO = columns.seen_RO if as_it_came else columns.given_RO
         self._x_LKO = self._given_RO.unflatten(0, (len(member_L), self._each))
         self._members.select(member_L)
-
-    def reserve(self, first: int, room: int, most: int) -> Reserve:
-        """Writes the members ahead that `renew` will take; see `Reserve` for the arguments."""
-        self._reserve = Reserve(self._members, self._per_member, first, room, most)
-        return self._reserve
 
     def act(self, step: int, non_finite: NonFinite) -> Tensor:
         """Returns the actions of all rows, on the simulator's device.
@@ -135,20 +129,21 @@ class BatchedPolicy:
         except ValueError as error:
             raise UnreadableError(str(error)) from error
 
-    def renew(self, new_R: Tensor, job_R: Tensor, seeds_R: Tensor) -> None:
+    def renew(self, new_R: Tensor, job_R: Tensor, seeds_R: Tensor, reserve: Reserve | None) -> None:
         """Starts other episodes in some rows, which are lanes of their own.
 
         Args:
             new_R: These rows, bool.
             job_R: The episodes of all rows, int64.
             seeds_R: Their seeds, int64.
+            reserve: Has the members that come; None to select them.
         """
         there = self._columns.devices[1]
         new_R, seeds_R = new_R.to(there), seeds_R.to(there)
-        if self._reserve is None:
+        if reserve is None:
             self._members.select(members_of(job_R, self._per_member, len(self._members)))
         else:
-            self._reserve.move(new_R, job_R.to(there))
+            reserve.move(new_R, job_R.to(there))
         if self._state_LKS is not None and self._start_S is not None:
             self._state_LKS = torch.where(new_R.view(-1, 1, 1), self._start_S, self._state_LKS)
         self._row_actions.renew(new_R, seeds_R)
@@ -164,7 +159,6 @@ class BatchedPolicy:
         if self._state_LKS is not None:
             self._state_LKS = self._state_LKS[torch.from_numpy(lane_L).to(self._state_LKS.device)]
         self._row_actions.keep(row_R)
-        self._reserve = None
         self.select(member_L)
 
 

@@ -14,13 +14,71 @@ from torch import Tensor
 from distes.members.members import Members
 from distes.tasks.columns import Columns
 
+AT_ONCE = 1 / 8  # of the rows of a GPU take an episode in a step, at most: each step has a fixed number of kernels
+EACH_LOOK = 4  # steps with a refill between two looks at a GPU: those kernels cost about as much as a classic step
+
+
+class Refill:
+    """Gives idle rows the next episodes, and their members.
+
+    Attributes:
+        reserve: The members that come next; None where they are written when their turn has come.
+    """
+
+    def __init__(self, columns: Columns, members: Members, per_member: int, waiting: range, look_every: int) -> None:
+        """Writes the first members that come.
+
+        Args:
+            columns: The rows, which have their first episodes.
+            members: Those that are in the rows are selected.
+            per_member: Episodes of a member.
+            waiting: The numbers of the episodes that wait.
+            look_every: Steps between two looks.
+        """
+        here = columns.devices[0]
+        self._waits = waits(here, members)
+        most = columns.rows if self._waits else max(1, int(AT_ONCE * columns.rows))
+        self._every = 1 if self._waits else max(1, look_every // EACH_LOOK)
+        self._queue = JobQueue(waiting.start, waiting.stop, here, most)
+        self.reserve: Reserve | None = None
+        if not self._waits and waiting:
+            room = min(columns.rows, most * -(-look_every // self._every))
+            self.reserve = Reserve(members, per_member, waiting.start, room, most)
+            self._queue.allow(self.reserve.fill(waiting.start))
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether it is known that no episode waits."""
+        return self._queue.exhausted
+
+    def due(self, step: int, columns: Columns) -> bool:
+        """Whether rows may take episodes after this step, counted from 1."""
+        if self._queue.exhausted or step % self._every:
+            return False
+        return not (self._waits and bool(columns.running_R.all()))
+
+    def take(self, columns: Columns) -> tuple[Tensor, Tensor]:
+        """See `JobQueue`."""
+        return self._queue.take(columns)
+
+    def look(self) -> bool:
+        """Waits for the device, and writes the members that come next; returns whether any episode still waits."""
+        first = self._queue.look()
+        if self.reserve is not None and not self.exhausted:
+            self._queue.allow(self.reserve.fill(first))
+        return not self.exhausted
+
+
+def waits(here: torch.device, members: Members) -> bool:
+    """Whether a refill asks which rows are over: on a CPU, which takes no time, or where members cannot be lent."""
+    return here.type == "cpu" or not members.lendable
+
 
 class JobQueue:
     """The episodes of an evaluation in the order of their numbers; idle rows take the next ones.
 
     Attributes:
         exhausted: Whether it is known that no episode waits.
-        most: M; as many rows take an episode at a time.
     """
 
     def __init__(self, first: int, end: int, device: torch.device, most: int) -> None:
@@ -30,15 +88,15 @@ class JobQueue:
             first: The number of the first one.
             end: One past the last.
             device: The simulator's device.
-            most: M.
+            most: M; as many rows take an episode at a time.
         """
-        self._end, self.exhausted, self.most = end, first == end, most
+        self._end, self.exhausted, self._most = end, first == end, most
         self._next = torch.full((), first, dtype=torch.int64, device=device)
         self._ready = torch.full((), end, dtype=torch.int64, device=device)
 
     def allow(self, ready: int) -> None:
         """Lets no episode begin from this number on, since its member is not written yet."""
-        self._ready.fill_(ready)
+        self._ready.fill_(min(ready, self._end))
 
     def take(self, columns: Columns) -> tuple[Tensor, Tensor]:
         """Gives idle rows the next episodes.
@@ -48,7 +106,7 @@ class JobQueue:
         """
         idle_R = ~columns.running_R
         place_R = idle_R.cumsum(0) - 1
-        new_R = idle_R & (place_R < (self._ready - self._next).clamp(max=self.most))
+        new_R = idle_R & (place_R < (self._ready - self._next).clamp(max=self._most))
         job_R = torch.where(new_R, self._next + place_R, columns.job_R)
         self._next += new_R.sum()
         return new_R, job_R

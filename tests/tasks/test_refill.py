@@ -21,7 +21,7 @@ from distes.perturbations.low_rank import LowRank
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
 from distes.population import Normalization
-from distes.tasks import batched, batched_policy
+from distes.tasks import batched, batched_policy, refill
 from distes.tasks.base import Outcome, Request
 from distes.tasks.gym import Gym
 from distes.tasks.simulation import TwinSimulation
@@ -178,7 +178,7 @@ WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "is_
 
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch, look_every: int) -> None:
     """What a GPU would run is run on the CPU."""
-    monkeypatch.setattr(batched, "waits", lambda here, members: False)
+    monkeypatch.setattr(refill, "waits", lambda here, members: False)
     monkeypatch.setattr(batched_policy.BatchedPolicy, "_are_finite", lambda self, numbers: False)
     every = property(lambda self: look_every, lambda self, value: None)
     monkeypatch.setattr(TwinSimulation, "look_every", every)
