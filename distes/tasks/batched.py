@@ -188,8 +188,7 @@ class BatchedEpisodes:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a simulator may end its process
-            reason = _raised(error, " at reset", len(self._some))
-            raise MemberError(self._some.start, reason, seeds[0], passing=True) from error
+            raise self._raised(error, " at reset") from error
         columns = self._columns = self._allocated(rows)
         here, there = columns.devices
         self._seeds_J = torch.from_numpy(np.append(self._seeds_BK.ravel(), 0)).to(here)
@@ -228,10 +227,7 @@ class BatchedEpisodes:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            row = int(self._columns.running_R.nonzero()[0])
-            member = int(self._columns.job_R[row]) // self._settings.episodes_per_member
-            reason = _raised(error, "", len(self._some))
-            raise MemberError(member, reason, int(self._seeds_BK[member, 0]), passing=True) from error
+            raise self._raised(error, "", self._columns.running_R) from error
         self._take(observation, "step")
         return reward_R, terminated_R, truncated_R
 
@@ -257,7 +253,13 @@ class BatchedEpisodes:
         seeds_R = self._seeds_J[job_R]
         self._results.renew(columns, new_R, job_R)
         self._policy.renew(new_R, job_R, seeds_R, refill.reserve)
-        self._take(self._simulation.renew(new_R, seeds_R), "reset")
+        try:
+            observation = self._simulation.renew(new_R, seeds_R)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise self._raised(error, " at reset", new_R) from error
+        self._take(observation, "reset")
 
     def _look(self) -> bool:
         """Waits for the device; drops lanes whose episodes are over, if they are many.
@@ -295,7 +297,11 @@ class BatchedEpisodes:
         per_member = self._settings.episodes_per_member
         self._policy.keep(there, order_L, members_of(columns.job_R[::each], per_member, len(self._members)))
 
-
-def _raised(error: BaseException, when: str, members: int) -> str:
-    alone = "" if members == 1 else f" (or that of another of the {members} members that ran together)"
-    return f"its environment{alone} raised {described(error, when)}"
+    def _raised(self, error: BaseException, when: str, which_R: Tensor | None = None) -> MemberError:
+        """The error to raise where the simulator raised: it names the first member of these rows, a mask, or of all."""
+        member, many = self._some.start, len(self._some)
+        if which_R is not None:
+            member = int(self._columns.job_R[which_R][0]) // self._settings.episodes_per_member
+        alone = "" if many == 1 else f" (or that of another of the {many} members that ran together)"
+        reason = f"its environment{alone} raised {described(error, when)}"
+        return MemberError(member, reason, int(self._seeds_BK[member, 0]), passing=True)

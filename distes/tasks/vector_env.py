@@ -3,6 +3,7 @@
 Axes: R rows in use, E rows that ended.
 """
 
+import contextlib
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -53,7 +54,10 @@ class VectorEnvSimulation(Simulation):
 
     @property
     def renews(self) -> bool:  # type: ignore[override]
-        """Whether some rows can be reset alone, each by its own seed."""
+        """Whether some rows can be reset alone, each by its own seed; before the first reset, one tells."""
+        if self._mode == "DISABLED" and self._takes_list and not self._took_list and self.most_rows is not None:
+            with contextlib.suppress(Exception):  # a further reset raises it where it can be told whose it is
+                self._reset([0] * self.most_rows)
         return self._mode == "DISABLED" and self._takes_list
 
     @property

@@ -77,3 +77,32 @@ class Fixed(Wander):
     """As a simulator whose steps are recorded: all its rows, always."""
 
     fixed_num_envs = True
+
+
+def vector_wander(num_envs: int, single_seed: bool = False, raises: int = 0, **arguments: Any) -> Any:
+    """The same as somebody's vector environment of torch tensors.
+
+    Args:
+        num_envs: R.
+        single_seed: Whether it takes one seed for all rows, and no list.
+        raises: The number of the reset of some rows that raises; 0 for none.
+        arguments: Of `Wander`.
+    """
+    made = _Vector(num_envs, **arguments)
+    made.single_seed, made.raises = single_seed, raises
+    return made
+
+
+class _Vector(Wander):
+    single_seed = False
+    raises = resets_so_far = 0
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
+        if self.single_seed:
+            assert isinstance(seed, int)
+            seed = range(seed, seed + self.num_envs)
+        if options:
+            self.resets_so_far += 1
+            if self.resets_so_far == self.raises:
+                raise ValueError("no way back")
+        return super().reset(seed=seed, options=options)

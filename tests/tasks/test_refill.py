@@ -17,12 +17,13 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 
 from distes.envs import TWINS
+from distes.errors import DistesWarning
 from distes.perturbations.low_rank import LowRank
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
 from distes.population import Normalization
 from distes.tasks import batched, batched_policy, refill
-from distes.tasks.base import Outcome, Request
+from distes.tasks.base import MemberError, Outcome, Request
 from distes.tasks.gym import Gym
 from distes.tasks.simulation import TwinSimulation
 from tests.support.environments import ReadsWeights
@@ -314,3 +315,31 @@ def test_vector_environments_that_are_reset_by_their_caller_are_refilled(slots: 
     if slots < 12:
         together = run(made("tests.support.environments.vector_drift", **vector | {"env_kwargs": {}}), 12)
         assert of_members(together) == of_members(expected) and got.stepped < together.stepped
+
+
+VECTOR = "tests.support.wander.vector_wander"
+
+
+@pytest.mark.parametrize("slots", [2, 5, 30])
+def test_vector_environments_of_torch_tensors_are_refilled(slots: int) -> None:
+    arguments = {**ALL, "behaviour": "final_observation"}
+    expected, got = run(made(num_worlds=4, **arguments), 12), run(made(VECTOR, slots=slots, **arguments), 12)
+    assert of_members(got) == of_members(expected)
+    assert got.stepped < 1.5 * got.steps_B.sum() or slots > 12
+
+
+def test_one_that_takes_a_single_seed_is_not_refilled() -> None:
+    of = made(VECTOR, env_kwargs={"single_seed": True}, slots=4)
+    with pytest.warns(DistesWarning, match="takes one seed for all its rows"):
+        first = run(of, 8)
+    assert of_members(run(of, 8)) == of_members(first)
+
+
+def test_what_a_reset_of_some_rows_raises_is_told_of_a_member_and_tried_again() -> None:
+    of = made(VECTOR, env_kwargs={"raises": 2}, slots=3, retries=0)
+    reason = r"another of the 8 members that ran together\) raised ValueError at reset: no way back"
+    with pytest.raises(MemberError, match=reason):
+        run(of, 8)
+    with pytest.warns(DistesWarning, match="run again in fresh environments"):
+        again = run(made(VECTOR, env_kwargs={"raises": 2}, slots=3, retries=0), 8, refuses_non_finite=False)
+    assert of_members(again) == of_members(run(made(VECTOR, slots=3), 8)) and again.retried == 1  # one by one
