@@ -287,6 +287,7 @@ class Evaluation(ReadOnly):
         scalars_N2V: The scalars that the task names, of each member, float32; None if it names none.
         eval_scalars_EV: Those of the centre in each episode, float32; None if the task names none.
         missing: Scalars that nobody had, by name, each with a sentence that says why.
+        stepped: Rows of batched simulators that were stepped for the members, those without an episode included.
     """
 
     fitness_N2: NDArray[np.float64]
@@ -306,6 +307,7 @@ class Evaluation(ReadOnly):
     scalars_N2V: Floats | None = None
     eval_scalars_EV: Floats | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
+    stepped: int = 0
 
     @classmethod
     def of(
@@ -362,6 +364,7 @@ class Evaluation(ReadOnly):
             reward_moments=self.reward_moments + other.reward_moments,
             scalars_N2V=scalars_N2V,
             missing=missing_in_all([self.missing, other.missing]),
+            stepped=self.stepped + other.stepped,
         )
 
     @property

@@ -62,7 +62,9 @@ def digests(run: Path) -> list[str]:
 
 
 def test_there_is_one_file_and_one_command_for_each_seam() -> None:
-    assert list(FILES) == [f"my_package/{name}.py" for name in ("tasks", "strategies", "policies", "simulators")]
+    assert list(FILES) == [
+        f"my_package/{name}.py" for name in ("tasks", "strategies", "policies", "simulators", "vector")
+    ]
     assert len(COMMANDS) == len(FILES)
     for name, command in zip(FILES, COMMANDS, strict=True):
         assert f"{name.removesuffix('.py').replace('/', '.')}." in command
@@ -242,3 +244,21 @@ def test_a_simulator_without_a_limit_ends_by_max_steps_and_says_where_there_is_n
     endless, limited = (Gym(the("simulators.Points"), max_steps=most) for most in (None, 9))
     assert "has no step limit" in (endless.notice or "") and "limit" not in (limited.notice or "")
     assert evaluated(limited).steps_B.max() == 9
+
+
+@pytest.mark.parametrize("slots", [4, 2, 7])
+def test_a_vector_environment_gives_the_same_however_it_starts_rows_anew(slots: int) -> None:
+    """And whether all members have a row at the same time, or one after the other."""
+
+    def outcome(autoreset: str, slots: int) -> list[Any]:
+        kwargs = {"autoreset": autoreset, "length": 12}
+        behaviour, infos = ["final_observation", "info:speed"], ["speed", "speed:mean"]
+        task = Gym(the("vector.Carts"), env_kwargs=kwargs, slots=slots, behaviour=behaviour, log_info=infos)
+        got = evaluated(task)
+        assert got.behaviour_BD.shape == (4, 3) and np.isfinite(got.behaviour_BD).all()
+        assert (got.behaviour_BD[:, 2] == got.scalars_BV[:, 0]).all()  # the speed of the last step
+        assert (np.abs(got.behaviour_BD[:, 1] - got.behaviour_BD[:, 2]) < 1e-6).all()  # which it observes
+        return [part.tolist() for part in (got.fitness_B, got.steps_B, got.behaviour_BD, got.scalars_BV)]
+
+    expected = outcome("NEXT_STEP", 4)
+    assert outcome("SAME_STEP", slots) == outcome("NEXT_STEP", slots) == expected

@@ -26,9 +26,18 @@ class BatchedEnv(VectorEnv[Tensor, Tensor, Tensor], ABC):
     Attributes:
         always_finite: Whether observations of running episodes are finite as long as actions are, so that no check is
             needed.
+        fixed_num_envs: Whether it always steps all its rows, so that `narrow` is never called. An evaluation then
+            starts other episodes, by `reset_mask`, in rows whose episodes have ended.
+        usual_num_envs: The rows that are worth stepping at once where there are more episodes; None for any number on
+            a CPU, and for 16,384 on a GPU.
+        look_every: Steps between two looks at which rows still run, for which a GPU is waited for; None for 1 on a CPU
+            and 16 on a GPU. Name 1 where a step takes milliseconds.
     """
 
     always_finite = False
+    fixed_num_envs = False
+    usual_num_envs: int | None = None
+    look_every: int | None = None
     metadata = {"autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012, Gymnasium declares it so
 
     def __init__(
@@ -101,6 +110,14 @@ class BatchedEnv(VectorEnv[Tensor, Tensor, Tensor], ABC):
         Args:
             rows: int64, (R',), distinct numbers below R.
         """
+
+    def check(self) -> None:
+        """Raises where the steps since the last call cannot be trusted; it may wait for the device.
+
+        Raises:
+            ConfigurationError: They cannot, and a setting mends it.
+        """
+        return
 
     def _keys(self, seed: int | Sequence[int] | Tensor, rows: int) -> Tensor:
         """Returns the seed that `reset` was given as one number per row, int64, (R,), on this environment's device."""

@@ -61,8 +61,8 @@ class Pendulum(ColumnEnv):
 
     def _start(self, options: dict[str, Any], mask_R: Tensor | None) -> Tensor:
         high = [number(options, "x_init", math.pi), number(options, "y_init", 1.0)]
-        high_2 = torch.tensor(high, dtype=torch.float64).to(self.device)
-        return high_2 * (2 * self._uniform(2, mask_R) - 1)
+        unit_2R = (2 * self._uniform(2, mask_R) - 1).unbind(1)
+        return torch.stack([most * unit_R for most, unit_R in zip(high, unit_2R, strict=True)], dim=1)
 
     def _admit(self, state_RS: Tensor) -> Tensor:
         angle_R, turning_R = state_RS.to(torch.float64).unbind(1)

@@ -49,6 +49,7 @@ class UMaze(ColumnEnv):
         walls_WD2 = torch.tensor(WALLS, dtype=torch.float64).unflatten(1, (2, 2))
         self._low_DW1, self._high_DW1 = walls_WD2.permute(2, 1, 0).unsqueeze(-1).contiguous().to(device)
         self._edges = torch.tensor([-EDGE, EDGE], dtype=torch.float64).to(device)
+        self._start_D = torch.tensor(START, dtype=torch.float64).to(device)
         low = np.array([-EDGE, -EDGE, 0, 0, 0, 0], dtype=np.float32)
         high = np.array([EDGE, EDGE, *[2 * EDGE] * 4], dtype=np.float32)
         box = spaces.Box(low, high, dtype=np.float32)
@@ -72,8 +73,7 @@ class UMaze(ColumnEnv):
         self._ahead_WR = self._tensor("ahead", (len(WALLS), rows), torch.bool)
 
     def _start(self, options: dict[str, Any], mask_R: Tensor | None) -> Tensor:
-        start_D = torch.tensor(START, dtype=torch.float64).to(self.device)
-        return start_D + JITTER * (2 * self._uniform(2, mask_R) - 1)
+        return self._start_D + JITTER * (2 * self._uniform(2, mask_R) - 1)
 
     def _given(self, state: Any) -> Tensor:
         state_RS = super()._given(state).to(self.dtype)  # first: what is rounded may be in a wall

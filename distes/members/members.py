@@ -107,6 +107,26 @@ class Members:
             forward.bind(rows_B[:width], self._row_layout, self._centre, statistics_BS)
             self._bound = count
 
+    @property
+    def lendable(self) -> bool:
+        """Whether `lend` and `written` can be used: not where each member has statistics on a reference batch."""
+        return not self._forward.statistics
+
+    def lend(self) -> Tensor:
+        """Returns the rows that the policy reads of the selected members, (R, Q).
+
+        The caller may write other members' rows into them, from `written`. The next `select` writes all rows again.
+        """
+        self._bind()
+        self._held[:] = -1
+        return (self._rows_BQ if self._full_BP is None else self._full_BP)[: self._bound]
+
+    def written(self, members: NDArray[np.int64]) -> Tensor:
+        """Returns the rows of members (b,), selected or not, in the form that `lend` has: (b, Q), a copy."""
+        rows_bQ = torch.empty(len(members), self._rows_BQ.shape[1], device=self.device)
+        self._rows.write(self._centre, members, rows_bQ)
+        return rows_bQ if self._full_BP is None else self._perturbation.parameters(self._centre, rows_bQ)
+
     def free(self) -> None:
         """Frees all memory, that of the forward included. No member is selected afterwards."""
         for name in ("_rows_BQ", "_full_BP", "_centre", "_statistics_BS", "_block_bQ"):

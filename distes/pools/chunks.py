@@ -140,6 +140,7 @@ class ChunkResult:
         reward_moments: Moments of discounted returns, where the task normalises rewards; or None.
         scalars: The scalars that the task names, (pairs, signs, V) or (episodes, V), float32; None if it names none.
         missing: Scalars that nobody in the chunk had, see `Outcome`.
+        stepped: Rows that were stepped, those without an episode included; 0 where environments are stepped one by one.
     """
 
     index: int
@@ -155,6 +156,7 @@ class ChunkResult:
     reward_moments: Moments | None = None
     scalars: Floats | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
+    stepped: int = 0
 
 
 def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk]) -> Evaluation:
@@ -196,6 +198,7 @@ def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk])
         scalars_N2V=np.concatenate(scalars[False]) if scalars[False] else None,
         eval_scalars_EV=np.concatenate(scalars[True]) if scalars[True] else None,
         missing=missing_in_all([result.missing for result in results]),
+        stepped=sum(result.stepped for chunk, result in zip(cut, results, strict=True) if not chunk.of_centre),
     )
 
 

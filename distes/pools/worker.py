@@ -184,6 +184,7 @@ class Worker:
             behaviour=None if behaviour_BD is None else behaviour_BD.reshape(*shape, -1),
             retried=outcome.retried,
             capped=outcome.capped,
+            stepped=outcome.stepped,
             returns=None if outcome.return_B is None else outcome.return_B.reshape(shape),
             reward_moments=outcome.reward_moments,
             scalars=None if scalars_BV is None else scalars_BV.reshape(*shape, -1),

@@ -96,25 +96,26 @@ class RowNoise:
 
 
 class TensorNoise:
-    """torch noise for rows that all start together: numbers step * A, step * A + 1, ... of each row's own sequence."""
+    """torch noise: numbers age * A, age * A + 1, ... of each row's own sequence, with the age that its episode has.
+
+    Where all rows start together, it is drawn in blocks of steps. Otherwise each step draws its own, which gives the
+    same numbers and waits for nothing.
+    """
 
     def __init__(
-        self, seeds_R: list[int], size: int, deviation: float, device: torch.device, law: Law = "normal"
+        self, seeds_R: Tensor, size: int, deviation: float, law: Law = "normal", *, together: bool = True
     ) -> None:
         """Starts the sequences.
 
         Args:
-            seeds_R: The episodes' seeds.
+            seeds_R: The episodes' seeds, int64, on the device of the policy's outputs.
             size: A.
             deviation: The standard deviation of Gaussian noise; a factor on the other ones.
-            device: Where the policy's outputs are.
             law: The noise's law; those that are not normal have sequences of their own.
+            together: Whether all rows have the same age.
         """
-        self._law = law
-        self._size, self._deviation = size, deviation
-        self._key_R = ~torch.tensor(seeds_R, device=device)  # negative: no simulator draws by such a key
-        if law != "normal":
-            self._key_R -= 2**40
+        self._law, self._size, self._deviation, self._together = law, size, deviation, together
+        self._key_R = self._key_of(seeds_R)
         self._steps = max(1, min(TENSOR_STEPS, TENSOR_NUMBERS // (len(seeds_R) * size)))
         self._noise_RTA: Tensor | None = None
 
@@ -123,12 +124,24 @@ class TensorNoise:
         self._key_R = self._key_R[rows]
         self._noise_RTA = None if self._noise_RTA is None else self._noise_RTA[rows]
 
-    def at(self, step: int) -> Tensor:
+    def renew(self, new_R: Tensor, seeds_R: Tensor) -> None:
+        """Starts other sequences in some rows.
+
+        Args:
+            new_R: These rows, bool.
+            seeds_R: The seeds of all rows, int64.
+        """
+        self._key_R = torch.where(new_R, self._key_of(seeds_R), self._key_R)
+
+    def at(self, step: int, age_R: Tensor) -> Tensor:
         """Returns the noise of a step, (R, A) float32.
 
         Args:
-            step: The step of the episodes, from 0, one after the other.
+            step: The step of the evaluation, from 0, one after the other.
+            age_R: The steps that the rows' episodes have run, int64; not read where all have run `step`.
         """
+        if not self._together:
+            return self._drawn(self._size, age_R * self._size).float().mul_(self._deviation)
         place = step % self._steps
         if place == 0:
             block_RN = self._drawn(self._steps * self._size, step * self._size)
@@ -137,7 +150,11 @@ class TensorNoise:
         noise_RA: Tensor = self._noise_RTA[:, place]
         return noise_RA
 
-    def _drawn(self, count: int, first: int) -> Tensor:
+    def _key_of(self, seeds_R: Tensor) -> Tensor:
+        """Negative, since no simulator draws by such a key."""
+        return ~seeds_R if self._law == "normal" else ~seeds_R - 2**40
+
+    def _drawn(self, count: int, first: int | Tensor) -> Tensor:
         if self._law == "normal":
             return splitmix.normal(self._key_R, count, first)
         u_RN = splitmix.uniform(self._key_R, count, first) + 2.0**-54  # in (0, 1)

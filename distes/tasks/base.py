@@ -145,6 +145,8 @@ class Outcome:
             none. None where the task names none.
         missing: Scalars that none of these members had, by name, each with a sentence that says why. Where no member
             of the first generation has one, the run ends with that sentence.
+        stepped: Rows of a batched simulator that were stepped, those without an episode included, added up over steps;
+            0 where environments are stepped one by one. `steps_B.sum()` of them counted.
     """
 
     fitness_B: NDArray[np.float64]
@@ -158,6 +160,7 @@ class Outcome:
     reward_moments: Moments | None = None
     scalars_BV: Floats | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
+    stepped: int = 0
 
 
 class Task(ABC):

@@ -1,10 +1,12 @@
-"""Episodes in a batched simulator: all members' episodes begin together, one row each, and nothing leaves its device.
+"""Episodes in a batched simulator, in torch tensors that never leave its device.
 
-Axes: B members that run, K episodes of each at once, R = B * K rows (row b * K + k), O observation, A action numbers,
-S state, J = all rows there were at the start. A row whose episode has ended is stepped on but ignored, until enough
-members are over to be worth dropping; no other episode takes its place.
+Axes: B members, K episodes of each, J = B * K episodes (number b * K + k), R rows in use; L lanes, of which each runs
+one member's rows.
 
-The file is longer than most: what a step, a drop and an end do to the rows is told in one place.
+There are two ways. Where there is a row for each episode, all episodes begin together: a lane is a member with its K
+rows, and members that are over are dropped when they are many. Where there are fewer rows, or the simulator cannot drop
+any, a lane is a row, and a row whose episode is over takes the next one that waits: see `refill.py`. A simulator that
+cannot start some rows alone runs some members after the other, each time in the first way.
 """
 
 import itertools
@@ -19,31 +21,31 @@ from torch import Tensor
 from distes.errors import ConfigurationError, described
 from distes.members.members import Members
 from distes.noise.draws import episode_seeds
-from distes.population import Floats, missing_in_all
 from distes.tasks.actions import Action
-from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Request, Stopped
-from distes.tasks.batched_behaviour import BatchedBehaviour, UnreadableError
+from distes.tasks.base import MemberError, Outcome, Request, Stopped
+from distes.tasks.batched_behaviour import BatchedBehaviour
+from distes.tasks.batched_policy import BatchedPolicy, members_of
+from distes.tasks.batched_results import BatchedResults
+from distes.tasks.batched_scalars import BatchedScalars
 from distes.tasks.behaviour import Behaviour
 from distes.tasks.columns import Columns
-from distes.tasks.episodes import EpisodeSettings, all_finite, step_limit
+from distes.tasks.episodes import EpisodeSettings, step_limit
 from distes.tasks.faults import fault_of_observation
-from distes.tasks.info_scalars import InfoScalars, Scalars, means_of_episodes
-from distes.tasks.normalization import Normalizer, TensorSums
+from distes.tasks.info_scalars import InfoScalars
+from distes.tasks.moments import ObservedMoments
 from distes.tasks.observations import Observation
-from distes.tasks.rewards import TensorScores
-from distes.tasks.row_actions import NoActionError, TensorActions
+from distes.tasks.observers import UnreadableError
+from distes.tasks.refill import Refill
 from distes.tasks.simulation import Simulation
+from distes.tasks.widths import bucket, kept
 
-LOOK_EVERY = {"cpu": 1, "cuda": 16}  # steps between two looks at which rows run: each look waits for the GPU
-# The share of members that must be over before the others are moved together. That costs about half a millisecond, and
+# The share of lanes that must be over before the others are moved together. That costs about half a millisecond, and
 # saves each row that is over its time in a step: little in the classic simulators, some 50 microseconds in MuJoCo.
 DROP_CHEAP, DROP_DEAR = 1 / 3, 1 / 16
 
-MARKS = (NON_FINITE_OBSERVATION, NON_FINITE_ANSWER)
-
 
 class BatchedEpisodes:
-    """Runs all episodes of a chunk's members at once or, where the simulator has too few rows, in several goes."""
+    """Runs all episodes of a chunk's members."""
 
     def __init__(
         self,
@@ -54,6 +56,7 @@ class BatchedEpisodes:
         drop_share: float = DROP_DEAR,
         behaviour: Behaviour | None = None,
         scalars: InfoScalars | None = None,
+        num_worlds: int | None = None,
     ) -> None:
         """Allocates nothing yet.
 
@@ -62,18 +65,18 @@ class BatchedEpisodes:
             observation: Writes rows.
             action: Reads rows.
             settings: How episodes run and count.
-            drop_share: The share of members that must be over before they are dropped.
+            drop_share: The share of lanes that must be over before they are dropped.
             behaviour: Reads what a member did, or None.
             scalars: Reads numbers of infos, or None.
+            num_worlds: R, at most; None for the simulator's own choice.
         """
-        self._wanted = scalars
-        self._behaviour = None if behaviour is None else BatchedBehaviour(behaviour, observation, simulation)
         self._simulation, self._observation, self._action, self._settings = simulation, observation, action, settings
-        self._drop_share = drop_share
+        self._drop_share, self._wanted, self._num_worlds = drop_share, scalars, num_worlds
+        self._behaviour = None if behaviour is None else BatchedBehaviour(behaviour, observation, simulation)
         simulation.surplus_follow = action.mask_key is not None
-        self._looks_at_observations = not (observation.always_finite or simulation.always_finite)
-        self._columns: Columns | None = None
-        self._row_actions = TensorActions(action, settings.action_noise)
+        self._always_finite = observation.always_finite or simulation.always_finite
+        self._policy = BatchedPolicy(action, settings, looks=not self._always_finite)
+        self._whole: Columns | None = None  # allocated at the first evaluation
 
     def run(self, members: Members, request: Request, forgiven: Collection[int] = ()) -> Outcome:
         """Runs every member's episodes.
@@ -89,343 +92,216 @@ class BatchedEpisodes:
                 the request refuses that.
             Stopped: `request.stop` returned True.
         """
-        per_member, most = self._settings.episodes_per_member, self._simulation.most_rows
         self._members, self._request = members, request
-        at_once = 1 if forgiven else len(members) if most is None else most // per_member
-        seeds_BK = episode_seeds(request.seeds_B, per_member)
-        self._sums: TensorSums | None = None
-        self._scores: TensorScores | None = None
-        scores = list[NDArray[np.float64]]()
-        returns, steps, did = [], [], list[Floats]()
-        self._scalar_parts, self._missing = list[NDArray[np.float64]](), list[dict[str, str]]()
+        self._seeds_BK = seeds_BK = episode_seeds(request.seeds_B, self._settings.episodes_per_member)
+        self._results = self._watched()
+        at_once = 1 if forgiven else self._members_at_once()
         with torch.inference_mode():
             for start in range(0, len(members), at_once):
-                member_B = np.arange(start, min(start + at_once, len(members)))
+                some = range(start, min(start + at_once, len(members)))
+                jobs = slice(some.start * seeds_BK.shape[1], some.stop * seeds_BK.shape[1])
                 try:
-                    return_J, steps_J, did_JD = self._run_some(member_B, seeds_BK[member_B].ravel().tolist())
-                    scores.append(self._scored(return_J))
+                    self._run_some(some, jobs)
                 except MemberError as error:
                     if not error.passing or error.member not in forgiven:
                         raise
-                    return_J, steps_J, did_JD = self._nothing()
-                    scores.append(return_J)
+                    self._results.forget(jobs)
                 if request.refuses_non_finite:
-                    self._require_finite(return_J, start, seeds_BK)
-                returns.append(return_J)
-                steps.append(steps_J)
-                if did_JD is not None:
-                    did.append(did_JD)
-            moments = None if self._sums is None else self._sums.moments()
-            reward_moments = None if self._scores is None else self._scores.moments()
-        return_BK = np.concatenate(returns).reshape(-1, per_member)
-        steps_BK = np.concatenate(steps).reshape(-1, per_member)
-        score_BK = np.concatenate(scores).reshape(-1, per_member)
-        if request.training:
-            score_BK = score_BK - self._settings.reward_shift * steps_BK
-        behaviour_BD = np.concatenate(did).reshape(*return_BK.shape, -1).mean(1) if did else None
-        capped = int(np.count_nonzero(steps_BK == request.max_steps))
-        return Outcome(
-            score_BK.mean(1),
-            steps_BK.sum(1),
-            return_BK.size,
-            moments,
-            behaviour_BD,
-            capped=capped,
-            return_B=None if self._settings.scoring(request) is None else return_BK.mean(1),
-            reward_moments=reward_moments,
-            scalars_BV=self._scalar_means(),
-            missing=missing_in_all(self._missing),
-        )
+                    self._results.require_finite(jobs)
+            return self._results.outcome()
 
-    def _scored(self, return_J: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What the returns of the episodes that were just run count."""
-        if self._scores is None:
-            return return_J
-        return np.where(np.isfinite(return_J), self._scores.total_J.cpu().numpy(), np.nan)
+    def _watched(self) -> BatchedResults:
+        """What watches the episodes, which may differ by the configuration and not by the number of members."""
+        request, settings, simulation = self._request, self._settings, self._simulation
+        _, refilled = self._rows_for(self._seeds_BK.size)
+        chosen = simulation.renews and (self._num_worlds or simulation.usual_rows) is not None
+        moments, alone = None, refilled or chosen
+        if request.observed_B is not None:
+            observed_J = request.observed_B.repeat(settings.episodes_per_member)
+            size = self._observation.shape[0]
+            moments = ObservedMoments(observed_J, size, alone=alone, always_finite=self._always_finite)
+        scalars = None if self._wanted is None else BatchedScalars(self._wanted, simulation)
+        return BatchedResults(settings, request, self._seeds_BK, self._behaviour, scalars, moments, alone=alone)
 
-    def _scalar_means(self) -> Floats | None:
-        """The mean of each scalar over each member's episodes, (B, V); NaN where an episode has none."""
-        if self._wanted is None:
-            return None
-        return means_of_episodes(np.concatenate(self._scalar_parts), self._settings.episodes_per_member)
+    @property
+    def _most_rows(self) -> int | None:
+        """R, at most; None for any number."""
+        chosen = self._num_worlds or self._simulation.usual_rows
+        return min((rows for rows in (chosen, self._simulation.most_rows) if rows is not None), default=None)
 
-    def _nothing(self) -> tuple[NDArray[np.float64], NDArray[np.int64], Floats | None]:
-        """Returns, steps and behaviours of one member over whom the simulator raised: all unknown."""
-        count, did_JD = self._settings.episodes_per_member, None
-        if self._behaviour is not None:
-            did_JD = np.full((count, self._behaviour.size or 1), np.nan, np.float32)
-        if self._wanted is not None:
-            self._scalar_parts.append(np.full((count, len(self._wanted)), np.nan))
-        return np.full(count, np.nan), np.zeros(count, np.int64), did_JD
+    def _members_at_once(self) -> int:
+        """The members whose episodes begin or wait at the same time."""
+        most = self._most_rows
+        if most is None or self._simulation.renews:
+            return len(self._members)
+        return max(1, most // self._settings.episodes_per_member)
 
-    def _require_finite(self, return_J: NDArray[np.float64], first: int, seeds_BK: NDArray[Any]) -> None:
-        """Checks the returns of some members, of which `first` is the first one.
+    def _rows_for(self, episodes: int) -> tuple[int, bool]:
+        """The rows for some episodes, and whether each is a lane that takes further episodes.
 
-        Raises:
-            MemberError: A return is not finite.
+        Where the user names their number they always are, so that a member's bits do not depend on the size of a chunk.
         """
-        for place in np.flatnonzero(~np.isfinite(return_J))[:1].tolist():
-            reason = f"its return is {return_J[place]}, which is not a finite number"
-            for mark, finite in zip(MARKS, self._marks_2J[:, place].isfinite().tolist(), strict=True):
-                if not finite:
-                    reason = mark
-                    break
-            member, episode = divmod(place, self._settings.episodes_per_member)
-            raise MemberError(first + member, reason, int(seeds_BK[first + member, episode]))
+        most, simulation = self._most_rows, self._simulation
+        if not simulation.renews:
+            return episodes, False
+        rows, fixed = episodes if most is None else min(most, episodes), simulation.fixed_rows
+        return max(rows, fixed or 0), rows < episodes or fixed is not None or self._num_worlds is not None
 
-    def _run_some(
-        self, member_B: NDArray[np.int64], seeds_J: list[int]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64], Floats | None]:
-        """Runs the episodes of these members; returns their returns (J,), steps (J,) and behaviours (J, D)."""
+    def _run_some(self, some: range, jobs: slice) -> None:
+        """Runs the episodes of some members, with these numbers."""
+        self._some = some
+        self._refill: Refill | None = None
         try:
-            observation = self._simulation.reset(seeds_J)
+            self._begin(jobs)
+            self._loop()
+        except UnreadableError as error:
+            raise MemberError(some.start, str(error), int(self._seeds_BK[some.start, 0])) from error
+        self._simulation.check()
+        self._results.settle(self._columns)
+
+    def _loop(self) -> None:
+        """Steps all rows until their episodes are over, and none waits."""
+        columns, policy, results, simulation = self._columns, self._policy, self._results, self._simulation
+        limit, stop, refill = step_limit(self._settings, self._request.max_steps), self._request.stop, self._refill
+        masks, look_every, non_finite = self._action.mask_key is not None, simulation.look_every, results.non_finite
+        for step in itertools.count(1):
+            if stop():
+                raise Stopped
+            results.act(columns)
+            columns.count(*self._step(policy.act(step - 1, non_finite)), limit, refill is None)
+            results.watch(columns)
+            torch.gt(columns.running_R, columns.ended_R, out=columns.running_R)  # running and not ended
+            if refill is not None and refill.due(step, columns):
+                self._renew(refill)
+            if masks:
+                policy.take_masks(simulation)
+            if columns.at_limit or (step % look_every == 0 and not self._look()):
+                return
+
+    def _begin(self, jobs: slice) -> None:
+        """Starts an episode in each row."""
+        rows, refilled = self._rows_for(jobs.stop - jobs.start)
+        started = min(rows, jobs.stop - jobs.start)
+        seeds = self._seeds_BK.ravel()[jobs.start : jobs.start + started].tolist() + [0] * (rows - started)
+        try:
+            observation = self._simulation.reset(seeds)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a simulator may end its process
-            reason = _raised(error, " at reset", len(member_B))
-            raise MemberError(int(member_B[0]), reason, seeds_J[0], passing=True) from error
-        columns = self._begin(member_B, seeds_J)
-        self._take(observation, "reset", seeds_J)
-        self._take_masks(columns, seeds_J)
-        limit = step_limit(self._settings, self._request.max_steps)
-        look_every = LOOK_EVERY.get(columns.running_R.device.type, 16)
-        for step in itertools.count() if limit is None else range(limit):
-            if self._request.stop():
-                raise Stopped
-            actions = self._actions(step)
-            try:
-                observation, reward_R, terminated_R, truncated_R = self._simulation.step(actions)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:
-                raise self._step_raised(error, member_B, seeds_J) from error
-            self._take(observation, "step", seeds_J)
-            torch.where(columns.running_R, reward_R.double(), self._zero, out=columns.reward_R)
-            columns.return_R.add_(columns.reward_R)
-            if self._scores is not None:
-                self._scores.add(columns.reward_R, columns.running_R)
-            columns.steps_R.add_(columns.running_R)
-            torch.logical_or(terminated_R, truncated_R, out=columns.ended_R)
-            if self._wanted is not None:
-                self._watch_scalars(columns, member_B, seeds_J)
-            if self._behaviour is not None:
-                try:
-                    self._behaviour.watch(columns, step + 1 == limit)
-                except UnreadableError as error:
-                    raise MemberError(int(member_B[0]), str(error), seeds_J[0]) from error
-            torch.gt(columns.running_R, columns.ended_R, out=columns.running_R)  # running and not ended
-            self._take_masks(columns, seeds_J)
-            if (step + 1) % look_every == 0 and not self._look(columns):
-                break
-        self._settle(columns)
-        self._return_J.masked_fill_(~self._marks_2J.isfinite().all(0), torch.nan)
-        if self._scalars is not None:
-            self._scalar_parts.append(self._scalar_JV.cpu().numpy())
-            self._missing.append(self._scalars.missing)
-        did_JD = None if self._behaviour is None else self._behaviour.did_JD
-        return (
-            self._return_J.cpu().numpy(),
-            self._steps_J.cpu().numpy(),
-            None if did_JD is None else did_JD.cpu().numpy(),
-        )
+            raise self._raised(error, " at reset") from error
+        columns = self._columns = self._allocated(rows)
+        here, there = columns.devices
+        self._seeds_J = torch.from_numpy(np.append(self._seeds_BK.ravel(), 0)).to(here)
+        job_R = torch.arange(jobs.start, jobs.start + rows)
+        job_R[started:] = self._seeds_BK.size
+        columns.start(job_R, idle=rows - started)
+        self._running = started
+        self._results.begin(here)
+        self._results.start(columns)
+        per_member = self._settings.episodes_per_member
+        member_L = members_of(job_R, per_member, len(self._members)) if refilled else np.array(self._some)
+        seeds_R = self._seeds_J[columns.job_R].to(there)
+        self._policy.start(self._members, self._request, columns, member_L, seeds_R, refilled=refilled)
+        if refilled:
+            waiting = range(jobs.start + started, jobs.stop)
+            self._refill = Refill(columns, self._members, per_member, waiting, self._simulation.look_every)
+        self._take(observation, "reset")
+        if self._action.mask_key is not None:
+            self._policy.take_masks(self._simulation)
 
-    def _begin(self, member_B: NDArray[np.int64], seeds_J: list[int]) -> Columns:
-        """Starts the episodes of these members, and returns their rows."""
-        rows, here, there = len(seeds_J), self._simulation.device, self._members.device
+    def _allocated(self, rows: int) -> Columns:
+        here, there = self._simulation.device, self._members.device
         if here.type != "cpu" and there.type == "cpu":
             raise ConfigurationError(
                 f"The environment's observations are on {here} and the policy is on the CPU: run it with "
                 "--device cuda, or make the environment on the CPU."
             )
-        if self._columns is None or rows > self._columns.room or self._columns.devices != (here, there):
-            self._columns = Columns(rows, self._observation.shape, self._action, here, there)
-            self._on_cpu = here.type == there.type == "cpu"
-            self._zero = torch.zeros((), dtype=torch.float64, device=here)
-        self._columns.start(rows)
-        self._job_R = torch.arange(rows, device=here)
-        self._return_J = torch.zeros(rows, dtype=torch.float64, device=here)
-        self._steps_J = torch.zeros(rows, dtype=torch.int64, device=here)
-        self._marks_2J = torch.zeros(2, rows, dtype=torch.float64, device=here)  # see `_mark`
-        self._running_rows = rows
-        self._scalars = None if self._wanted is None else Scalars(self._wanted, rows, here)
-        if self._wanted is not None:
-            self._scalar_JV = torch.full((rows, len(self._wanted)), torch.nan, dtype=torch.float64, device=here)
-        if self._behaviour is not None:
-            self._behaviour.start(rows)
-        scoring = self._settings.scoring(self._request)
-        if scoring is not None:
-            self._scores = self._scores or TensorScores(scoring, here)
-            self._scores.start(rows)
-        normalization = self._request.normalization
-        self._normalizer = None if normalization is None else Normalizer(normalization, here)
-        start_S = self._members.initial_state()
-        self._state_BKS = None
-        if start_S is not None:
-            per_member = self._settings.episodes_per_member
-            self._state_BKS = start_S.to(there).expand(len(member_B), per_member, -1).clone()
-        self._row_actions.start(seeds_J, there, training=self._request.training)
-        if self._request.observed_B is not None and self._sums is None:
-            self._sums = TensorSums(self._observation.shape[0], here)
-        self._select(self._columns, member_B)
-        return self._columns
+        if self._whole is None or rows > self._whole.room or self._whole.devices != (here, there):
+            self._whole = Columns(rows, self._observation.shape, self._action, here, there)
+        return self._whole
 
-    def _select(self, columns: Columns, member_B: NDArray[np.int64]) -> None:
-        """Prepares for steps of these members, whose rows `columns` has already."""
-        self._member_B, per_member = member_B, self._settings.episodes_per_member
-        here, there = columns.devices
-        as_it_came = here == there and self._normalizer is None
-        self._given_RO = columns.seen_RO if as_it_came else columns.given_RO
-        self._x_BKO = self._given_RO.unflatten(0, (len(member_B), per_member))
-        self._members.select(member_B)
-        if self._sums is not None and self._request.observed_B is not None:
-            self._sums.watch(self._request.observed_B[member_B].repeat(per_member))
-
-    def _actions(self, step: int) -> Tensor:
-        """The actions of all rows, on the simulator's device."""
-        columns = self._columns
-        assert columns is not None
-        seen_RO = columns.seen_RO
-        if self._sums is not None:
-            self._sums.add(seen_RO, columns.running_R)
-        if self._looks_at_observations and not self._are_finite(seen_RO):
-            self._mark(columns, NON_FINITE_OBSERVATION, seen_RO)
-        if self._normalizer is not None:
-            seen_RO = self._normalizer(seen_RO, out=columns.input_RO)
-        if seen_RO.device != self._given_RO.device:
-            self._given_RO.copy_(seen_RO)
-        if self._state_BKS is None:
-            output_BKA = self._members(self._x_BKO)
-        else:
-            output_BKA, self._state_BKS = self._members.step(self._x_BKO, self._state_BKS)
-        numbers_RA = output_BKA.flatten(0, 1)
-        if not self._are_finite(numbers_RA):
-            self._mark(columns, NON_FINITE_ANSWER, numbers_RA)
-            numbers_RA = numbers_RA.nan_to_num()  # environments take finite numbers only
+    def _step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Steps all rows, takes the observations, and returns rewards, terminated and truncated."""
         try:
-            self._row_actions.read(numbers_RA, step, columns.running_R, columns.actions_R)
-        except NoActionError as error:
-            member = int(self._member_B[error.row // self._settings.episodes_per_member])
-            raise MemberError(member, str(error)) from error
-        return columns.actions_R.to(columns.devices[0])
+            observation, reward_R, terminated_R, truncated_R = self._simulation.step(actions)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise self._raised(error, "", self._columns.running_R) from error
+        self._take(observation, "step")
+        return reward_R, terminated_R, truncated_R
 
-    def _are_finite(self, numbers_RX: Tensor) -> bool:
-        """Whether it is known that there is neither NaN nor infinity; on a GPU, where a look takes time, it is not."""
-        return self._on_cpu and all_finite(numbers_RX.numpy())
-
-    def _mark(self, columns: Columns, reason: str, numbers_RX: Tensor) -> None:
-        """Notes which running rows have a number that is not finite, without waiting for a GPU.
-
-        The sum of a row in float64, which finite float32 numbers cannot overflow, is added to its job's. These are
-        looked at when all episodes are over.
-        """
-        sum_R = numbers_RX.flatten(1).sum(1, dtype=torch.float64).to(columns.devices[0])
-        running_R = torch.where(columns.running_R, sum_R, self._zero)
-        self._marks_2J[MARKS.index(reason)].index_add_(0, self._job_R, running_R)
-
-    def _look(self, columns: Columns) -> bool:
-        """Drops members whose episodes are over, if they are many; returns whether any episode still runs."""
-        running_R = columns.running_R.cpu().numpy()
-        running = int(np.count_nonzero(running_R))
-        if running == self._running_rows:
-            return True
-        self._running_rows = running
-        alive_B: NDArray[np.bool_] = np.any(running_R.reshape(len(self._member_B), -1), axis=1)
-        left = int(np.count_nonzero(alive_B))
-        if left and len(alive_B) - left >= self._drop_share * len(alive_B):
-            self._drop(columns, alive_B, left)
-        return left > 0
-
-    def _drop(self, columns: Columns, alive_B: NDArray[np.bool_], left: int) -> None:
-        """Keeps the `left` members that are alive: the last of them move into the places of those that are over."""
-        order_B, per_member = np.arange(left), self._settings.episodes_per_member
-        order_B[~alive_B[:left]] = left + np.flatnonzero(alive_B[left:])
-        row_R = (order_B[:, None] * per_member + np.arange(per_member)).ravel()
-        here, there = (torch.from_numpy(row_R).to(device) for device in columns.devices)
-        if not self._simulation.narrow(here):
-            return
-        self._settle(columns)
-        self._job_R = self._job_R[here]
-        columns.keep(here)
-        if self._state_BKS is not None:
-            self._state_BKS = self._state_BKS[torch.from_numpy(order_B).to(there.device)]
-        if self._behaviour is not None:
-            self._behaviour.keep(here)
-        if self._scores is not None:
-            self._scores.keep(here)
-        self._row_actions.keep(there)
-        if self._scalars is not None:
-            self._scalars.keep(here)
-        self._select(columns, self._member_B[order_B])
-
-    def _settle(self, columns: Columns) -> None:
-        """Writes down the returns, steps and behaviours of all rows."""
-        self._return_J[self._job_R] = columns.return_R
-        self._steps_J[self._job_R] = columns.steps_R
-        if self._behaviour is not None:
-            self._behaviour.settle(self._job_R)
-        if self._scores is not None:
-            self._scores.settle(self._job_R)
-        if self._scalars is not None:
-            self._scalar_JV[self._job_R] = self._scalars.values(len(self._job_R))
-
-    def _watch_scalars(self, columns: Columns, member_B: NDArray[np.int64], seeds_J: list[int]) -> None:
-        """Reads a step's scalars, before rows that ended in it stop to count as running.
-
-        Raises:
-            MemberError: The info has something else than numbers.
-        """
-        assert self._scalars is not None
-        running_R, simulation = columns.running_R, self._simulation
-        try:
-            value_RV, there_RV = self._scalars.read(simulation.info, len(running_R))
-            anew = simulation.ends(running_R & columns.ended_R) if simulation.starts_anew else None
-            if anew is not None:
-                rows, _, info = anew
-                value_RV[rows], there_RV[rows] = self._scalars.read(info, len(rows))
-        except ValueError as error:
-            raise MemberError(int(member_B[0]), str(error), seeds_J[0]) from error
-        self._scalars.add(value_RV, there_RV, running_R)
-
-    def _take(self, observation: Any, of: str, seeds_J: list[int]) -> None:
-        """Writes the observations of all rows.
-
-        Args:
-            observation: What the simulator returned.
-            of: "reset" or "step", for messages.
-            seeds_J: The episodes' seeds, for messages.
+    def _take(self, observation: Any, of: str) -> None:
+        """Writes the observations of all rows, which the simulator returned from "reset" or "step", `of`.
 
         Raises:
             MemberError: They do not fit the observation space.
         """
-        assert self._columns is not None
         seen_RO = self._columns.seen_RO
         try:
             self._observation.write_batch(observation, seen_RO)
         except Exception as error:
             fault = fault_of_observation(observation, self._simulation.space, of, rows=len(seen_RO))
             reason = fault or f"its observations cannot be used: {described(error)}"
-            raise MemberError(int(self._member_B[0]), reason, seeds_J[0]) from error
+            raise MemberError(self._some.start, reason, int(self._seeds_BK[self._some.start, 0])) from error
 
-    def _take_masks(self, columns: Columns, seeds_J: list[int]) -> None:
-        """Reads which actions the next step allows.
-
-        Raises:
-            MemberError: The info has no such masks.
-        """
+    def _renew(self, refill: Refill) -> None:
+        """Starts the episodes that wait in rows whose episodes are over."""
+        columns = self._columns
+        self._results.settle(columns)
+        new_R, job_R = refill.take(columns)
+        seeds_R = self._seeds_J[job_R]
+        self._results.renew(columns, new_R, job_R)
+        self._policy.renew(new_R, job_R, seeds_R, refill.reserve)
         try:
-            self._row_actions.take_masks(self._simulation.mask_info, columns.running_R)
-        except ValueError as error:
-            raise MemberError(int(self._member_B[0]), str(error), seeds_J[0]) from error
+            observation = self._simulation.renew(new_R, seeds_R)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise self._raised(error, " at reset", new_R) from error
+        self._take(observation, "reset")
 
-    def _step_raised(self, error: BaseException, member_B: NDArray[np.int64], seeds_J: list[int]) -> MemberError:
-        """The error to raise where the simulator raised in a step; it names the first member that still runs."""
-        assert self._columns is not None
+    def _look(self) -> bool:
+        """Waits for the device; drops lanes whose episodes are over, if they are many.
+
+        Returns:
+            Whether any episode still runs or waits.
+        """
+        columns = self._columns
+        if self._refill is not None and not self._refill.exhausted:
+            if self._refill.look():
+                return True
+            self._running = -1
+        running_R = columns.running_R.cpu().numpy()
+        running = int(np.count_nonzero(running_R))
+        if running == self._running:
+            return True
+        self._running = running
+        alive_L: NDArray[np.bool_] = np.any(running_R.reshape(self._policy.lanes, -1), axis=1)
+        left = int(np.count_nonzero(alive_L))
+        if 0 < left < len(alive_L):
+            width = left if columns.devices[1].type == "cpu" else min(bucket(left), len(alive_L))
+            if len(alive_L) - width >= self._drop_share * len(alive_L):
+                self._drop(alive_L, width)
+        return left > 0
+
+    def _drop(self, alive_L: NDArray[np.bool_], width: int) -> None:
+        """Keeps this number of lanes, among them all that are alive."""
+        order_L, each, columns = kept(alive_L, width), self._columns.rows // len(alive_L), self._columns
+        row_R = (order_L[:, None] * each + np.arange(each)).ravel()
+        here, there = (torch.from_numpy(row_R).to(device) for device in columns.devices)
+        if not self._simulation.narrow(here):
+            return
+        self._results.settle(columns)
+        self._results.keep(columns, here)
         per_member = self._settings.episodes_per_member
-        member = self._member_B[int(self._columns.running_R.nonzero()[0]) // per_member]
-        place = int(member - member_B[0]) * per_member
-        return MemberError(int(member), _raised(error, "", len(self._member_B)), seeds_J[place], passing=True)
+        self._policy.keep(there, order_L, members_of(columns.job_R[::each], per_member, len(self._members)))
 
-
-def _raised(error: BaseException, when: str, members: int) -> str:
-    alone = "" if members == 1 else f" (or that of another of the {members} members that ran together)"
-    return f"its environment{alone} raised {described(error, when)}"
+    def _raised(self, error: BaseException, when: str, which_R: Tensor | None = None) -> MemberError:
+        """The error to raise where the simulator raised: it names the first member of these rows, a mask, or of all."""
+        member, many = self._some.start, len(self._some)
+        if which_R is not None:
+            member = int(self._columns.job_R[which_R][0]) // self._settings.episodes_per_member
+        alone = "" if many == 1 else f" (or that of another of the {many} members that ran together)"
+        reason = f"its environment{alone} raised {described(error, when)}"
+        return MemberError(member, reason, int(self._seeds_BK[member, 0]), passing=True)

@@ -1,6 +1,6 @@
 """The behaviour of all rows of a batched simulator: what each episode's last step shows.
 
-Axes: R rows in use, J all rows there were at the start, E rows that ended, O observation, D numbers of a behaviour.
+Axes: R rows in use, J episodes of an evaluation, E rows that ended, O observation, D numbers of a behaviour.
 """
 
 import contextlib
@@ -14,14 +14,11 @@ from distes.tasks.behaviour import Behaviour, NoKeyError
 from distes.tasks.columns import Columns
 from distes.tasks.episodes import lengths_differ
 from distes.tasks.observations import Observation
+from distes.tasks.observers import Observer, UnreadableError
 from distes.tasks.simulation import Simulation
 
 
-class UnreadableError(Exception):
-    """A behaviour cannot be read; the message is part of a sentence."""
-
-
-class BatchedBehaviour:
+class BatchedBehaviour(Observer):
     """Reads behaviours step by step, since it is not known which step of an episode will be its last."""
 
     def __init__(self, behaviour: Behaviour, observation: Observation, simulation: Simulation) -> None:
@@ -34,37 +31,56 @@ class BatchedBehaviour:
         """
         self._behaviour, self._observation, self._simulation = behaviour, observation, simulation
         self.size: int | None = None  # D, once a step was read
-        self.did_JD: Tensor | None = None
+        self._episodes, self._did_JD = 0, torch.empty(0, 0)
+
+    def begin(self, episodes: int, device: torch.device) -> None:
+        """See the base class."""
+        self._episodes = episodes
+        self._did_JD = torch.full((episodes + 1, self.size or 1), torch.nan, device=device)
+
+    def start(self, columns: Columns) -> None:
+        """See the base class."""
         self._did_RD: Tensor | None = None
 
-    def start(self, rows: int) -> None:
-        """Forgets the episodes before, and starts this many."""
-        self._rows, self.did_JD, self._did_RD = rows, None, None
-
-    def watch(self, columns: Columns, at_limit: bool) -> None:
-        """Reads a step, before rows that ended in it stop to count as running.
-
-        Args:
-            columns: The rows after the step.
-            at_limit: Whether the step limit ends all episodes now.
+    def watch(self, columns: Columns) -> None:
+        """Reads a step.
 
         Raises:
             UnreadableError: Its info lacks the key, or what it gives is not a row of numbers for each row.
         """
-        running_R = columns.running_R
-        did_RD = self._read(columns, at_limit)
+        did_RD = self._read(columns)
         if did_RD is None:
             return
         size = did_RD.shape[1]
         if self.size not in (None, size):
             raise UnreadableError(lengths_differ(size, self.size or 0, None))
-        self.size = size
+        if self.size is None:
+            self.size = size
+            self._did_JD = did_RD.new_full((self._episodes + 1, size), torch.nan)
         if self._did_RD is None:
-            self._did_RD, self.did_JD = did_RD.clone(), did_RD.new_zeros(self._rows, size)
+            self._did_RD = did_RD.clone()
         else:
-            torch.where(running_R.unsqueeze(1), did_RD, self._did_RD, out=self._did_RD)
+            torch.where(columns.running_R.unsqueeze(1), did_RD, self._did_RD, out=self._did_RD)
 
-    def _read(self, columns: Columns, at_limit: bool) -> Tensor | None:
+    @property
+    def did_JD(self) -> Tensor:
+        """The behaviours of all episodes, (J, D), float32; NaN where one has none."""
+        return self._did_JD[: self._episodes]
+
+    def settle(self, columns: Columns) -> None:
+        """See the base class."""
+        if self._did_RD is not None:
+            self._did_JD[columns.job_R] = self._did_RD
+
+    def renew(self, new_R: Tensor) -> None:
+        """Does nothing: the first step overwrites what there was."""
+
+    def keep(self, rows: Tensor) -> None:
+        """See the base class."""
+        if self._did_RD is not None:
+            self._did_RD = self._did_RD[rows]
+
+    def _read(self, columns: Columns) -> Tensor | None:
         """The behaviours of all rows, (R, D); None where only an episode's last step has the key, and none ended."""
         running_R, ended_R = columns.running_R, columns.ended_R
         anew = None
@@ -75,7 +91,7 @@ class BatchedBehaviour:
                 return self._behaviour(columns.seen_RO, self._simulation.info)
             return self._with_ends(columns.seen_RO, *anew)
         except NoKeyError as error:
-            ends_R = running_R if at_limit else running_R & ended_R
+            ends_R = running_R if columns.at_limit else running_R & ended_R
             if bool(ends_R.any()):
                 raise UnreadableError(f"its behaviour cannot be read: {error}") from error
             return None
@@ -92,13 +108,3 @@ class BatchedBehaviour:
             did_RD = self._behaviour(seen_RO, self._simulation.info)
         did_RD[rows] = did_ED
         return did_RD
-
-    def keep(self, rows: Tensor) -> None:
-        """Keeps only these rows, int64, in this order."""
-        if self._did_RD is not None:
-            self._did_RD = self._did_RD[rows]
-
-    def settle(self, job_R: Tensor) -> None:
-        """Writes the rows' behaviours down, of row r at place job_R[r] of `did_JD`."""
-        if self.did_JD is not None and self._did_RD is not None:
-            self.did_JD[job_R] = self._did_RD

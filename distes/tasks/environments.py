@@ -17,11 +17,13 @@ from distes.tasks.action_of import action_of
 from distes.tasks.actions import Action, ActionSettings
 from distes.tasks.arguments import built, callable_of, takes
 from distes.tasks.choosing import OURS, POOL, Description, Kind, choose, registry_entry, twin_of, untaken_arguments
+from distes.tasks.envpool import EnvPool
 from distes.tasks.making import making, no_warnings, require_environment, wrapped
 from distes.tasks.observations import Observation, observation_of
 from distes.tasks.opened import Opened
 from distes.tasks.reset_options import with_options
-from distes.tasks.simulation import EnvPool, Simulation, TwinSimulation, VectorEnvSimulation
+from distes.tasks.simulation import Simulation, TwinSimulation
+from distes.tasks.vector_env import VectorEnvSimulation
 
 KWARGS = "task.env_kwargs"
 

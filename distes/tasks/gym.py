@@ -74,6 +74,7 @@ class Gym(Task):
         reward_gamma: float = 0.99,
         reward_clip: float = 10.0,
         slots: int = SLOTS,
+        num_worlds: int | None = None,
         behaviour: str | Sequence[str] | Callable[..., Any] | None = None,
         log_info: Sequence[str] = (),
         retries: int = 2,
@@ -118,6 +119,8 @@ class Gym(Task):
             reward_gamma: The discount factor of these returns.
             reward_clip: Normalised rewards are clipped to plus and minus this number.
             slots: Environments that a worker steps one after the other; the `num_envs` of a callable that takes it.
+            num_worlds: Rows of a batched simulator that run at once, at most; a row whose episode is over takes the
+                next one. null runs all episodes of a chunk at once on a CPU, and up to 16,384 on a GPU.
             behaviour: What novelty search compares: `final_observation`, `info:KEY` (of the last step), or the import
                 path of a callable (observation, info), whose arguments and answer have a leading axis of rows; or a
                 list of these.
@@ -130,6 +133,7 @@ class Gym(Task):
             env=env,
             episodes_per_member=episodes_per_member,
             slots=slots,
+            num_worlds=num_worlds,
             retries=retries,
             max_steps=max_steps,
             action_noise=action_noise,
@@ -174,7 +178,7 @@ class Gym(Task):
         self._retries, self._memory, self._said = retries, "", False
         self._settings = EpisodeSettings(episodes_per_member, max_steps, action_noise, reward_shift, rewards)
         self._act = ActionSettings(action_mode == "rescale", action_bins, sample_actions, action_mask)
-        self._slots = slots
+        self._slots, self._num_worlds = slots, num_worlds
         if action_bins is not None:
             levels_of(action_bins)
         self._normalize, self._fraction = normalize_observations, observation_fraction
@@ -275,6 +279,8 @@ class Gym(Task):
         kind = self._environments.kind
         if self._slots != SLOTS and kind in ("batched", "envpool"):
             yield f"slots has no effect: {self.env} takes as many rows as there are episodes."
+        if self._num_worlds is not None and kind == "one_by_one":
+            yield f"num_worlds has no effect: {self.env} is stepped one by one, in up to {self._slots} slots."
         if self._settings.action_noise and not self._action.noisy:
             yield "action_noise has no effect: it is for continuous actions."
         if self._act.rescale and self._act.bins is not None:
@@ -425,6 +431,7 @@ class Gym(Task):
             self._behaviour,
             self._retries,
             self._scalars,
+            self._num_worlds,
         )
 
 

@@ -15,6 +15,7 @@ def require_ranges(
     env: Any,
     episodes_per_member: int,
     slots: int,
+    num_worlds: int | None,
     retries: int,
     max_steps: int | None,
     action_noise: float,
@@ -39,6 +40,11 @@ def require_ranges(
             "env must be an id, an import path, or a callable that makes environments, since several are needed: "
             f"give the class, or a lambda; got an instance of {type(env).__name__}.",
             argument="env",
+        )
+    if num_worlds is not None and num_worlds < 1:
+        raise ConfigurationError(
+            f"num_worlds must be at least 1, or null for as many as suit the simulator; got {num_worlds}.",
+            argument="num_worlds",
         )
     if retries < 0:
         raise ConfigurationError(f"retries must be at least 0; got {retries}.", argument="retries")

@@ -109,6 +109,11 @@ class Scalars:
         """Starts another episode in a row."""
         self._value_RV[row], self._count_RV[row] = torch.nan, 0
 
+    def renew(self, new_R: Tensor) -> None:
+        """Starts other episodes in some rows, a mask."""
+        self._value_RV.masked_fill_(new_R.unsqueeze(1), torch.nan)
+        self._count_RV.masked_fill_(new_R.unsqueeze(1), 0)
+
     def add(self, value_RV: Tensor, there_RV: Tensor, running_R: Tensor | None = None) -> None:
         """Takes a step of the first rows.
 
@@ -175,9 +180,12 @@ class Scalars:
         for place, key in enumerate(self._wanted.keys):
             if key in info:
                 mask_R = info.get(f"_{key}")
-                there_R = torch.ones(rows, dtype=torch.bool) if mask_R is None else torch.as_tensor(mask_R)
-                there_RV[:, place] = there_R.to(device)
-                value_RV[:, place] = _numbers(key, info[key], there_R).to(device)
+                there_R = None if mask_R is None else torch.as_tensor(mask_R)
+                if there_R is None:
+                    there_RV[:, place].fill_(True)  # an assignment would wait for a GPU
+                else:
+                    there_RV[:, place] = there_R.to(device)
+                value_RV[:, place] = _numbers(key, info[key], rows, there_R).to(device)
         self.seen.update(map(str, info))
         return value_RV, there_RV
 
@@ -248,20 +256,21 @@ def _number(key: str, value: Any) -> float:
     return float(array.reshape(()))
 
 
-def _numbers(key: str, values: Any, there_R: Tensor) -> Tensor:
-    """One float64 per row; rows without a value may hold anything."""
+def _numbers(key: str, values: Any, rows: int, there_R: Tensor | None) -> Tensor:
+    """One float64 per row; rows without a value, by the mask, may hold anything."""
     if isinstance(values, Tensor):
         tensor = values
     else:
         array = np.asarray(values)
-        if array.dtype == object and array.shape[:1] == tuple(there_R.shape):
-            array = np.array([_number(key, one) if has else 0.0 for one, has in zip(array, there_R, strict=True)])
+        if array.dtype == object and array.shape[:1] == (rows,):
+            has_R = [True] * rows if there_R is None else there_R.tolist()
+            array = np.array([_number(key, one) if has else 0.0 for one, has in zip(array, has_R, strict=True)])
         if array.dtype.kind not in "biuf":
             raise _no_number(key, values, array)
         tensor = torch.from_numpy(np.ascontiguousarray(array))
-    if tensor.shape[:1] != there_R.shape or tensor.numel() != len(there_R):
+    if tensor.shape[:1] != (rows,) or tensor.numel() != rows:
         raise NotANumberError(
-            f"its info's {key!r} cannot be logged: one number for each of {len(there_R)} rows is wanted, and it has "
+            f"its info's {key!r} cannot be logged: one number for each of {rows} rows is wanted, and it has "
             f"the shape {tuple(tensor.shape)}"
         )
     return tensor.reshape(-1).double()

@@ -71,19 +71,10 @@ def normalized_together(episodes: Sequence[Floats]) -> list[Floats]:
 
 
 class ObservationSums(ABC):
-    """Count, sum and sum of squares of the observations of some rows, in float64.
+    """Count, sum and sum of squares of observations, in float64.
 
-    An observation with NaN or infinity in it is left out. Observations are collected for some steps and then added up
-    together. NumPy and torch add in different orders, so each of the two subclasses has its own.
+    An observation with NaN or infinity in it is left out. Each subclass adds up in an order of its own.
     """
-
-    @abstractmethod
-    def watch(self, observed_R: NDArray[np.bool_]) -> None:
-        """Chooses the rows to observe, until the next call.
-
-        Args:
-            observed_R: Whether to observe each of the rows that `add` will be given.
-        """
 
     @abstractmethod
     def _totals(self) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
@@ -97,7 +88,7 @@ class ObservationSums(ABC):
 
 
 class ArraySums(ObservationSums):
-    """Sums of NumPy arrays, of which the number of rows may change from step to step."""
+    """Sums of NumPy arrays, of which the number of rows may change from step to step; a block of steps at a time."""
 
     def __init__(self, size: int) -> None:
         """Starts with no observation.
@@ -109,7 +100,11 @@ class ArraySums(ObservationSums):
         self._block: list[NDArray[np.floating[Any]]] = []
 
     def watch(self, observed_R: NDArray[np.bool_]) -> None:
-        """See the base class."""
+        """Chooses the rows to observe, until the next call.
+
+        Args:
+            observed_R: Whether to observe each of the rows that `add` will be given.
+        """
         self._row_W = None if observed_R.all() else np.flatnonzero(observed_R)
 
     def add(self, seen_RO: NDArray[np.floating[Any]]) -> None:
@@ -136,7 +131,10 @@ class ArraySums(ObservationSums):
 
 
 class TensorSums(ObservationSums):
-    """Sums of tensors on one device, without waiting for it; rows whose episode is over are masked."""
+    """Sums of tensors on one device, without waiting for it; rows whose episode is over are masked.
+
+    A block of steps is added up at a time, so that the last bits depend on the rows that run beside each other.
+    """
 
     def __init__(self, size: int, device: torch.device) -> None:
         """Starts with no observation.
@@ -151,7 +149,11 @@ class TensorSums(ObservationSums):
         self._squares_O = torch.zeros_like(self._sum_O)
 
     def watch(self, observed_R: NDArray[np.bool_]) -> None:
-        """See the base class."""
+        """Chooses the rows to observe, until the next call.
+
+        Args:
+            observed_R: Whether to observe each of the rows that `add` will be given.
+        """
         self._add_up()
         device, rows = self._sum_O.device, int(np.count_nonzero(observed_R))
         self._row_W = None if rows == len(observed_R) else torch.from_numpy(np.flatnonzero(observed_R)).to(device)

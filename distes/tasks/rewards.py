@@ -13,7 +13,7 @@ all environments. VecNormalize also starts from a variance of 1 that counts as a
 out here. As there, G is 0 at the start of an episode, the variance is taken about the mean, and rewards are not
 centred.
 
-Axes: R rows (episodes), J all rows there were at the start.
+Axes: R rows (episodes).
 """
 
 import math
@@ -21,13 +21,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from distes.errors import ConfigurationError
 from distes.population import Moments
-from distes.tasks.normalization import ArraySums, RunningStat, TensorSums
+from distes.tasks.normalization import ArraySums, RunningStat
 
 EPSILON = 1e-8
 
@@ -132,52 +130,3 @@ class ArrayScores:
     def moments(self) -> Moments | None:
         """The moments of discounted returns, or None where they are not counted."""
         return None if self._sums is None else self._sums.moments()
-
-
-class TensorScores:
-    """Scores of rows that start together, on the simulator's device."""
-
-    def __init__(self, scoring: Scoring, device: torch.device) -> None:
-        """Counts nothing yet.
-
-        Args:
-            scoring: How rewards are counted.
-            device: The device of rewards.
-        """
-        self._scoring, self._device = scoring, device
-        self._sums = TensorSums(1, device) if scoring.settings.normalize else None
-
-    def start(self, rows: int) -> None:
-        """Starts an episode in each of this many rows."""
-        self._total_R = torch.zeros(rows, dtype=torch.float64, device=self._device)
-        self._discounted_R, self.total_J = torch.zeros_like(self._total_R), torch.zeros_like(self._total_R)
-        self._watch()
-
-    def add(self, reward_R: Tensor, running_R: Tensor) -> None:
-        """Counts a step.
-
-        Args:
-            reward_R: The rewards, float64; 0 for rows that do not run.
-            running_R: Which rows run.
-        """
-        self._total_R += self._scoring.score(reward_R, torch)
-        if self._sums is not None:
-            self._discounted_R.mul_(self._scoring.settings.gamma).add_(reward_R)
-            self._sums.add(self._discounted_R.unsqueeze(1), running_R)
-
-    def keep(self, rows: Tensor) -> None:
-        """Keeps only these rows, int64, in this order."""
-        self._total_R, self._discounted_R = self._total_R[rows], self._discounted_R[rows]
-        self._watch()
-
-    def settle(self, job_R: Tensor) -> None:
-        """Writes the scores of all rows into `total_J`, of row r at place job_R[r]."""
-        self.total_J[job_R] = self._total_R
-
-    def moments(self) -> Moments | None:
-        """The moments of discounted returns, or None where they are not counted."""
-        return None if self._sums is None else self._sums.moments()
-
-    def _watch(self) -> None:
-        if self._sums is not None:
-            self._sums.watch(np.ones(len(self._total_R), np.bool_))

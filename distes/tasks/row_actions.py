@@ -1,7 +1,7 @@
 """The actions of rows in training: a policy's numbers, with what draws and what masks actions, and Gaussian noise.
 
-Two classes: for rows of which each starts and ends episodes at its own time, in NumPy, and for rows that all start
-together, in torch. Axes: R rows (one episode each), A action numbers.
+Two classes: for environments that are stepped one by one, in NumPy, and for the rows of a batched simulator, in torch.
+Axes: R rows (one episode each), A action numbers.
 """
 
 from collections.abc import Mapping
@@ -108,22 +108,28 @@ class TensorActions:
         """
         self._action, self._deviation = action, deviation
 
-    def start(self, seeds_R: list[int], device: torch.device, *, training: bool) -> None:
+    def start(self, seeds_R: Tensor, *, training: bool, together: bool = True) -> None:
         """Starts an episode in each row.
 
         Args:
-            seeds_R: The episodes' seeds.
-            device: The policy's device.
+            seeds_R: The episodes' seeds, int64, on the policy's device.
             training: Whether members are evaluated, and not the centre.
+            together: Whether no row starts another episode later.
         """
         self._noise: TensorNoise | None = None
         if training and self._deviation > 0 and self._action.noisy:
-            self._noise = TensorNoise(seeds_R, self._action.noise_size, self._deviation, device)
+            self._noise = TensorNoise(seeds_R, self._action.noise_size, self._deviation, together=together)
         self._draws: TensorNoise | None = None
         if self._action.law is not None and self._action.samples(training=training):
-            self._draws = TensorNoise(seeds_R, self._action.size, 1.0, device, self._action.law)
+            self._draws = TensorNoise(seeds_R, self._action.size, 1.0, self._action.law, together=together)
         self._mask_RA: Tensor | None = None  # which actions the next step allows
-        self._device = device
+        self._device = seeds_R.device
+
+    def renew(self, new_R: Tensor, seeds_R: Tensor) -> None:
+        """Starts other episodes in some rows, a mask, by the seeds of all rows."""
+        for noise in (self._noise, self._draws):
+            if noise is not None:
+                noise.renew(new_R, seeds_R)
 
     def keep(self, rows: Tensor) -> None:
         """Keeps only these rows, int64, in this order."""
@@ -142,12 +148,13 @@ class TensorActions:
         if (key := self._action.mask_key) is not None and bool(running_R.any()):
             self._mask_RA = masks_of(info, key, len(running_R), self._action.size, self._device)
 
-    def read(self, numbers_RA: Tensor, step: int, running_R: Tensor, out: Tensor) -> None:
+    def read(self, numbers_RA: Tensor, step: int, age_R: Tensor, running_R: Tensor, out: Tensor) -> None:
         """Writes the actions of all rows.
 
         Args:
             numbers_RA: The policy's numbers.
-            step: The step of the episodes, from 0.
+            step: The step of the evaluation, from 0.
+            age_R: The steps that each row's episode has run, int64.
             running_R: Which rows run.
             out: From `Action.empty`.
 
@@ -155,10 +162,11 @@ class TensorActions:
             NoActionError: A mask allows a running row none.
         """
         if self._draws is not None:
-            numbers_RA = numbers_RA + self._draws.at(step)
+            numbers_RA = numbers_RA + self._draws.at(step, age_R)
         if self._mask_RA is not None:
             stuck_R = running_R & ~self._mask_RA.any(1).to(running_R.device)
             if bool(stuck_R.any()):
                 raise NoActionError(self._action.mask_key, int(stuck_R.nonzero()[0]))
             numbers_RA = numbers_RA.masked_fill(~self._mask_RA, -torch.inf)
-        self._action.read_batch(numbers_RA, out, None if self._noise is None else self._noise.at(step))
+        noise_RA = None if self._noise is None else self._noise.at(step, age_R)
+        self._action.read_batch(numbers_RA, out, noise_RA)

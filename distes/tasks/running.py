@@ -30,6 +30,7 @@ class Runner:
         behaviour: Behaviour | None,
         retries: int,
         scalars: InfoScalars | None = None,
+        num_worlds: int | None = None,
     ) -> None:
         """Makes nothing yet.
 
@@ -40,7 +41,9 @@ class Runner:
             behaviour: Reads what a member did, or None.
             retries: How often a member's episodes are run again after its environment raised.
             scalars: Reads numbers of infos, or None.
+            num_worlds: Rows of a batched simulator, at most; None for its own choice.
         """
+        self._num_worlds = num_worlds
         self._environments, self._prepare, self._slots = environments, prepare, slots
         self._behaviour, self._retries, self._scalars = behaviour, retries, scalars
         self._lockstep: LockstepEpisodes | None = None
@@ -105,7 +108,14 @@ class Runner:
             simulation, (action, settings) = environments.simulation(device), self._prepare()
             drop_share = DROP_CHEAP if environments.on_device else DROP_DEAR
             self._batched[device] = BatchedEpisodes(
-                simulation, environments.observation, action, settings, drop_share, self._behaviour, self._scalars
+                simulation,
+                environments.observation,
+                action,
+                settings,
+                drop_share,
+                self._behaviour,
+                self._scalars,
+                self._num_worlds,
             )
         try:
             return self._batched[device].run(members, request, forgiven)

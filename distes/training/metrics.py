@@ -103,6 +103,7 @@ def of_time(evaluation: Evaluation, status: Status, phases: Sequence[float]) -> 
         "workers/place": status.place,
         "workers/alive": status.alive,
         "workers/restarted": status.restarted,
+        **({"rows/utilisation": float(evaluation.steps_N2.sum() / evaluation.stepped)} if evaluation.stepped else {}),
         "workers/utilisation": min(1.0, evaluation.busy_seconds / (evaluating * max(status.alive, 1))),
         "chunks/retried": evaluation.retried,
         "chunks/reissued": status.reissued,

@@ -26,7 +26,7 @@ from distes.population import Evaluation, Moments
 from distes.strategies.gans import GANS
 from distes.strategies.novelty_es import NSES, NSRES
 from distes.strategies.update.novelty import NoveltyArchive
-from distes.tasks import batched, one_episode
+from distes.tasks import batched_policy, one_episode
 from distes.tasks.base import Outcome, Request, Task
 from distes.tasks.gym import Gym
 from distes.tasks.normalization import RunningStat
@@ -138,7 +138,7 @@ class TestAMember:
         """As on a GPU, where a look would wait; finite numbers, however large, are left as they are."""
         of = sick(stepping, kwargs={"value": value, "actions": "Unbounded"})
         expected = outcome(of, refuses_non_finite=False)
-        monkeypatch.setattr(batched, "all_finite", lambda numbers: False)
+        monkeypatch.setattr(batched_policy, "all_finite", lambda numbers: False)
         np.testing.assert_array_equal(outcome(of, refuses_non_finite=False).fitness_B, expected.fitness_B)
         huge = outcome(sick(stepping, kwargs={"value": 3e38}), refuses_non_finite=False)
         assert np.isfinite(huge.fitness_B).all() and np.isnan(expected.fitness_B).any() == (value in BAD)

@@ -72,8 +72,8 @@ class TestSampling:
         array = ArrayNoise(1, 3, law=law)
         array.start(0, 7)
         one_RA = numbers_A + np.concatenate([array.at(np.array([step])) for step in range(count)])
-        tensor = TensorNoise(list(range(count)), 3, 1.0, torch.device("cpu"), law)
-        for noisy_RA in (one_RA, numbers_A + tensor.at(0).numpy()):
+        tensor = TensorNoise(torch.arange(count), 3, 1.0, law)
+        for noisy_RA in (one_RA, numbers_A + tensor.at(0, torch.zeros(count, dtype=torch.int64)).numpy()):
             if law == "gumbel":
                 got = np.bincount(noisy_RA.argmax(1), minlength=3) / count
                 expected = np.exp(numbers_A) / np.exp(numbers_A).sum()

@@ -21,7 +21,6 @@ from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
 from distes.pools.serial import SerialPool
 from distes.population import Normalization
-from distes.tasks import batched
 from distes.tasks.base import Outcome, Request
 from distes.tasks.gym import Gym
 from tests.reference import episode_seed
@@ -161,7 +160,8 @@ def test_looking_seldom_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU, where each look waits for it."""
     of, terms = made(DRIFTS, action_noise=0.3, episodes_per_member=2), {"observed_B": np.ones(B, np.bool_)}
     expected = run(of, **terms)
-    monkeypatch.setattr(batched, "LOOK_EVERY", {"cpu": 16, "cuda": 16})
+    monkeypatch.setattr(Drifts, "look_every", 16)
+    of = made(DRIFTS, action_noise=0.3, episodes_per_member=2)
     got = run(of, **terms)
     assert bits(got) == bits(expected)
     assert got.moments is not None and expected.moments is not None and got.moments.count == expected.moments.count

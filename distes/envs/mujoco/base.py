@@ -47,6 +47,7 @@ class MujocoEnv(BatchedEnv):
     """
 
     contact_forces: ClassVar = False  # whether the task needs cfrc_ext
+    look_every = 1  # a step takes longer than a look at a GPU
     gaussian_velocity: ClassVar = False  # whether initial velocities are Gaussian; else uniform, as positions are
 
     def __init__(

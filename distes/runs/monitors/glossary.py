@@ -131,6 +131,12 @@ OF_SYSTEM = [
         "Share of the evaluation in which workers were evaluating. Much below 1, they wait for the slowest chunk, or "
         "for the driver: try a smaller `--chunk_size`, a larger population, or fewer workers.",
     ),
+    _system(
+        "rows/utilisation",
+        "Share of the rows stepped in batched simulators that ran an episode. Much below 1, rows wait for the longest "
+        "episode of their chunk: where rows cannot be dropped, try a smaller `--task.num_worlds` or a larger "
+        "`--chunk_size`, four times as large as it.",
+    ),
     _system("workers/alive", "Workers ready to evaluate."),
     _system("workers/restarted", "Workers that died and were replaced.", counts_faults=True),
     _system("chunks/retried", "Chunks begun again since an environment raised, this generation.", counts_faults=True),

@@ -48,6 +48,7 @@ LAYOUT: dict[str, dict[str, Band | list[str]]] = {
     },
     "Is the machine busy?": {
         "share of time in which workers evaluate": ["system/workers/utilisation"],
+        "share of a simulator's rows that run an episode": ["system/rows/utilisation"],
         "seconds of a generation": ["system/time/.+"],
         "timesteps per second": ["system/rate/timesteps"],
         "workers": ["system/workers/(alive|restarted)"],
