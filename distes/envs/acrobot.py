@@ -44,6 +44,7 @@ class Acrobot(ColumnEnv):
     """R pairs of links; both angles are zero where the links hang."""
 
     # Angles: of both links together, of the first, of the second against the first; their speeds, accelerations; clock.
+    table: Tensor
     fused = "acrobot"
     columns, state_columns, clock_column = 8, (1, 2, 3, 4), 7
 

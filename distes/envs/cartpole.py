@@ -29,6 +29,7 @@ class CartPole(ColumnEnv):
     """R carts with poles."""
 
     # Place, speed, angle, angular speed; and the steps of the episode as a third place, whose speed is one per step.
+    table: Tensor
     fused = "cartpole"
     columns, state_columns, clock_column = 6, (0, 1, 2, 3), 4
 

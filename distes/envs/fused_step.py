@@ -80,7 +80,7 @@ class FusedStep:
         if len(self._calls) == WIDTHS:
             self._calls.clear()
         self._calls[rows] = [one.again() for one in recorder.operations if one.name in BY_TORCH]
-        return recorder.signature == self._signature
+        return bool(recorder.signature == self._signature)
 
     def _try(self, rows: int, actions: Tensor) -> bool:
         """Takes a step both ways; returns whether the results have the same bits."""

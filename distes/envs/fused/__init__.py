@@ -1,1 +1,1 @@
-"""The steps of the classic tasks in compiled code for a CPU, generated from their definitions in torch; see `fusion`."""
+"""Steps of the classic tasks in compiled code for a CPU, generated from their definitions; see `fusion`."""
