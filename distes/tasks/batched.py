@@ -27,6 +27,7 @@ from distes.tasks.behaviour import Behaviour
 from distes.tasks.columns import Columns
 from distes.tasks.episodes import EpisodeSettings, all_finite, step_limit
 from distes.tasks.faults import fault_of_observation
+from distes.tasks.goes import members_at_once
 from distes.tasks.info_scalars import InfoScalars, Scalars, means_of_episodes
 from distes.tasks.normalization import Normalizer, TensorSums
 from distes.tasks.observations import Observation
@@ -38,9 +39,6 @@ LOOK_EVERY = {"cpu": 1, "cuda": 16}  # steps between two looks at which rows run
 # The share of members that must be over before the others are moved together. That costs about half a millisecond, and
 # saves each row that is over its time in a step: little in the classic simulators, some 50 microseconds in MuJoCo.
 DROP_CHEAP, DROP_DEAR = 1 / 3, 1 / 16
-
-# Bytes of members' rows that stay in a core's own cache beside all else, and the least members that are worth a go.
-CACHED_BYTES, WORTH_GOING = 5 * 2**18, 32
 
 MARKS = (NON_FINITE_OBSERVATION, NON_FINITE_ANSWER)
 
@@ -94,7 +92,9 @@ class BatchedEpisodes:
         """
         per_member, most = self._settings.episodes_per_member, self._simulation.most_rows
         self._members, self._request = members, request
-        at_once = 1 if forgiven else self._at_once(members) if most is None else most // per_member
+        cheap = self._drop_share == DROP_CHEAP
+        free = members_at_once(members, request, self._simulation, cheap=cheap)
+        at_once = 1 if forgiven else free if most is None else most // per_member
         seeds_BK = episode_seeds(request.seeds_B, per_member)
         self._sums: TensorSums | None = None
         self._scores: TensorScores | None = None
@@ -139,19 +139,6 @@ class BatchedEpisodes:
             scalars_BV=self._scalar_means(),
             missing=missing_in_all(self._missing),
         )
-
-    def _at_once(self, members: Members) -> int:
-        """How many members run together in a simulator of any number of rows; it changes no member's result.
-
-        On a CPU, members whose weights stay in its cache for whole episodes are some times faster than more at once,
-        whose weights come from main memory in each step. Fewer than `WORTH_GOING` would not be: a step has a fixed
-        cost. Moments of observations are summed over all that run together, so these are left as they are.
-        """
-        count, fit = len(members), CACHED_BYTES // members.bytes_each
-        on_cpu = self._simulation.device.type == members.device.type == "cpu"
-        if not on_cpu or fit < WORTH_GOING or self._request.observed_B is not None:
-            return count
-        return -(-count // -(-count // fit))  # goes of the same size
 
     def _scored(self, return_J: NDArray[np.float64]) -> NDArray[np.float64]:
         """What the returns of the episodes that were just run count."""
