@@ -25,6 +25,7 @@ from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberE
 from distes.tasks.batched_behaviour import BatchedBehaviour, UnreadableError
 from distes.tasks.behaviour import Behaviour
 from distes.tasks.columns import Columns
+from distes.tasks.counter import Counter
 from distes.tasks.episodes import EpisodeSettings, all_finite, step_limit
 from distes.tasks.faults import fault_of_observation
 from distes.tasks.goes import members_at_once
@@ -74,6 +75,7 @@ class BatchedEpisodes:
         simulation.surplus_follow = action.mask_key is not None
         self._looks_at_observations = not (observation.always_finite or simulation.always_finite)
         self._columns: Columns | None = None
+        self._counter = Counter()
         self._row_actions = TensorActions(action, settings.action_noise)
 
     def run(self, members: Members, request: Request, forgiven: Collection[int] = ()) -> Outcome:
@@ -203,12 +205,13 @@ class BatchedEpisodes:
             except BaseException as error:
                 raise self._step_raised(error, member_B, seeds_J) from error
             self._take(observation, "step", seeds_J)
-            torch.where(columns.running_R, reward_R.double(), self._zero, out=columns.reward_R)
-            columns.return_R.add_(columns.reward_R)
+            if not self._counter.count(columns, reward_R, terminated_R, truncated_R):
+                torch.where(columns.running_R, reward_R.double(), self._zero, out=columns.reward_R)
+                columns.return_R.add_(columns.reward_R)
+                columns.steps_R.add_(columns.running_R)
+                torch.logical_or(terminated_R, truncated_R, out=columns.ended_R)
             if self._scores is not None:
                 self._scores.add(columns.reward_R, columns.running_R)
-            columns.steps_R.add_(columns.running_R)
-            torch.logical_or(terminated_R, truncated_R, out=columns.ended_R)
             if self._wanted is not None:
                 self._watch_scalars(columns, member_B, seeds_J)
             if self._behaviour is not None:
