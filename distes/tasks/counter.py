@@ -13,11 +13,13 @@ from distes.tasks.row_loops import KERNELS, MANY
 
 
 class Counter:
-    """Counts steps in `Columns`; keeps the arrays of the last step, since simulators write to the same tensors."""
+    """Counts steps in `Columns`; keeps the arrays of the last step, since most tensors are the same in each."""
 
     def __init__(self) -> None:
-        self._given: tuple[Tensor, ...] = ()
-        self._arrays: list[Any] = []
+        self._columns: tuple[Tensor, ...] = ()
+        self._counted: list[Any] = []  # their arrays
+        self._given: list[Tensor | None] = [None, None, None]
+        self._arrays: list[Any] = [None, None, None]
 
     def count(self, columns: Columns, reward_R: Tensor, terminated_R: Tensor, truncated_R: Tensor) -> bool:
         """Adds rewards and steps of the rows that run, and notes which episodes ended.
@@ -31,15 +33,18 @@ class Counter:
         Returns:
             Whether it did; otherwise nothing is written: on a GPU, for many rows, or before a loop is worth compiling.
         """
-        given = (columns.running_R, reward_R, terminated_R, truncated_R)
-        if len(self._given) != len(given) or any(a is not b for a, b in zip(given, self._given, strict=True)):
-            flags = terminated_R.dtype == truncated_R.dtype == torch.bool and reward_R.dtype == torch.float64
-            if len(reward_R) >= MANY or not flags or any(tensor.device.type != "cpu" for tensor in given):
-                return False
-            counted = (columns.reward_R, columns.return_R, columns.steps_R, columns.ended_R)
-            self._given, self._arrays = given, [tensor.numpy() for tensor in (*given, *counted)]
         kernels = KERNELS.loaded()
         if kernels is None:
             return False
-        kernels.count(*self._arrays)
+        if not self._columns or self._columns[0] is not columns.running_R:
+            if len(reward_R) >= MANY or columns.running_R.device.type != "cpu":
+                return False
+            counted = columns.running_R, columns.reward_R, columns.return_R, columns.steps_R, columns.ended_R
+            self._columns, self._counted = counted, [tensor.numpy() for tensor in counted]
+        for place, tensor in enumerate((reward_R, terminated_R, truncated_R)):
+            if tensor is not self._given[place]:
+                if tensor.dtype != (torch.bool if place else torch.float64) or tensor.device.type != "cpu":
+                    return False
+                self._given[place], self._arrays[place] = tensor, tensor.numpy()
+        kernels.count(*self._arrays, *self._counted)
         return True

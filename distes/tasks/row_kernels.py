@@ -7,10 +7,10 @@ from distes.noise.numba_operations import compiled
 
 @compiled
 def count(
-    running_R: Any,
     given_R: Any,
     terminated_R: Any,
     truncated_R: Any,
+    running_R: Any,
     reward_R: Any,
     return_R: Any,
     steps_R: Any,
