@@ -96,6 +96,16 @@ def peer(python: Path, name: str, devices: int, seconds: float, before: int) -> 
     return float(found["steps_per_second"]), float(found["steps_per_cpu_second"])
 
 
+def middle(values: list[float]) -> float | None:
+    """The median, or None where nothing was measured."""
+    return statistics.median(values) if values else None
+
+
+def spread(values: list[float]) -> tuple[float | None, float | None, float | None]:
+    """Median, lowest and highest."""
+    return middle(values), min(values, default=None), max(values, default=None)
+
+
 def main() -> None:
     """Prints a row per environment."""
     parser = command_line(__doc__)
@@ -105,6 +115,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each turn of a side")
     parser.add_argument("--before", type=int, default=15, help="generations that are not counted")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--core", action="store_true", help="processor time only, for a machine that others use")
     options = parser.parse_args()
     if options.peer is None:
         print(f"Nothing was measured: --peer is the interpreter of an environment that has gymnax; {PEER} says how.")
@@ -125,21 +136,22 @@ def main() -> None:
         each = options.seconds, options.before
         turns: dict[str, list[float]] = {side: [] for side in ("distes", "one", "two", "core", "peer_core")}
         for _ in range(options.repeats):
-            by_clock, of_core = peer(options.peer, name, 1, *each)
-            turns["one"].append(by_clock)
-            turns["peer_core"].append(of_core)
-            turns["distes"].append(trainer(name, options.workers, *each))
-            turns["two"].append(peer(options.peer, name, 2, *each)[0])
+            by_clock, by_core = peer(options.peer, name, 1, *each)
+            turns["peer_core"].append(by_core)
+            if not options.core:
+                turns["one"].append(by_clock)
+            if not options.core:
+                turns["distes"].append(trainer(name, options.workers, *each))
+                turns["two"].append(peer(options.peer, name, 2, *each)[0])
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 turns["core"].append(pool.map(alone, [(name, *each)])[0])
         row: dict[str, Any] = {"env": name, "turns": turns}
         for key, ours, theirs in (("one", "distes", "one"), ("two", "distes", "two"), ("core", "core", "peer_core")):
             row[f"over_{key}"] = [a / b for a, b in zip(turns[ours], turns[theirs], strict=True)]
         rows.append(row)
-        middle = {side: statistics.median(values) for side, values in turns.items()}
-        spread = {key: (statistics.median(row[key]), min(row[key]), max(row[key])) for key in ("over_one", "over_core")}
-        clock = middle["distes"], middle["one"], middle["two"], *spread["over_one"], statistics.median(row["over_two"])
-        table.row(name, *clock, middle["core"], middle["peer_core"], *spread["over_core"])
+        clock = (*(middle(turns[side]) for side in ("distes", "one", "two")), *spread(row["over_one"]))
+        of_core = middle(turns["core"]), middle(turns["peer_core"]), *spread(row["over_core"])
+        table.row(name, *clock, middle(row["over_two"]), *of_core)
     keep(options.json, rows)
 
 

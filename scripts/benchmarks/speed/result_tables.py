@@ -56,8 +56,11 @@ def compiled(figures: list[dict[str, Any]]) -> Shown:
     rows = []
     for row in figures:
         turns = row["turns"]
-        cells = [row["env"], *(f"{median(turns[side]):,.0f}" for side in ("distes", "one", "two"))]
-        cells += [f"{median(row[key]):.2f}" for key in ("over_one", "over_two")]
+        cells = [
+            row["env"],
+            *(f"{median(turns[side]):,.0f}" if turns[side] else "-" for side in ("distes", "one", "two")),
+        ]
+        cells += [f"{median(row[key]):.2f}" if row[key] else "-" for key in ("over_one", "over_two")]
         cells += [f"{median(turns[side]):,.0f}" for side in ("core", "peer_core")]
         ratios = row["over_core"]
         rows.append([*cells, f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"])
