@@ -39,7 +39,7 @@ HOMES = {
     "pandas": ["api.history"],
     "onnxruntime": ["api.export"],
     "safetensors": ["runs.state_encoding"],
-    "numba": ["noise.numba_kernel"],
+    "numba": ["noise.numba_kernel", "noise.numba_operations"],
     "triton": ["noise.triton_kernel"],
     "matplotlib": ["runs.plots"],
     "sklearn": ["tasks.datasets"],

@@ -44,6 +44,8 @@ class Acrobot(ColumnEnv):
     """R pairs of links; both angles are zero where the links hang."""
 
     # Angles: of both links together, of the first, of the second against the first; their speeds, accelerations; clock.
+    table: Tensor
+    fused = "acrobot"
     columns, state_columns, clock_column = 8, (1, 2, 3, 4), 7
 
     def __init__(self, num_envs: int, max_episode_steps: int | None = None, device: str | torch.device = "cpu") -> None:
@@ -54,7 +56,7 @@ class Acrobot(ColumnEnv):
             max_episode_steps: Steps after which an episode is truncated; None for never.
             device: The device of all tensors.
         """
-        self._torques = torch.tensor([1, 0, -1], dtype=torch.float64).to(device) / SCALE
+        self.table = torch.tensor([1, 0, -1], dtype=torch.float64).to(device) / SCALE
         high = np.array([1, 1, 1, 1, FASTEST_1, FASTEST_2], dtype=np.float32)
         box = spaces.Box(-high, high, dtype=np.float32)
         super().__init__(num_envs, box, spaces.Discrete(3), max_episode_steps, device)
@@ -94,12 +96,10 @@ class Acrobot(ColumnEnv):
             seen_R.copy_(values_R)
         return self.observations_RO
 
-    def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
+    def advance(self, actions: Tensor) -> None:
         """Turns the motor back (0), off (1) or forth (2) for one step of Runge and Kutta's; see the base class."""
-        if actions.shape != self._accepted:
-            raise self._refusal(actions)
         now = stage = self._now
-        torch.index_select(self._torques, 0, actions, out=self._torque_R)
+        torch.index_select(self.table, 0, actions, out=self._torque_R)
         self._accelerate(now)
         for later, seconds in zip(self._later, (SECONDS / 2, SECONDS / 2, SECONDS), strict=True):
             torch.add(now.state_4R, stage.change_4R, alpha=seconds, out=later.state_4R)
@@ -123,7 +123,6 @@ class Acrobot(ColumnEnv):
         torch.lt(self._torque_R, self._target_R, out=self.terminated_R)
         torch.ge(self._clock_R, self._limit_R, out=self.truncated_R)
         self.rewards_R.copy_(self.terminated_R).sub_(self._one_R)
-        return self.observations_RO, self.rewards_R, self.terminated_R, self.truncated_R, {}
 
     def _accelerate(self, stage: Stage) -> None:
         """Solves for the accelerations a1 and a2, with w the speeds, T the torque and s12 the sine of both angles.

@@ -29,6 +29,8 @@ class CartPole(ColumnEnv):
     """R carts with poles."""
 
     # Place, speed, angle, angular speed; and the steps of the episode as a third place, whose speed is one per step.
+    table: Tensor
+    fused = "cartpole"
     columns, state_columns, clock_column = 6, (0, 1, 2, 3), 4
 
     def __init__(
@@ -48,7 +50,7 @@ class CartPole(ColumnEnv):
             sutton_barto_reward: Whether the reward is 0 per step and -1 for falling, instead of 1 per step.
         """
         self.sutton_barto_reward = sutton_barto_reward
-        self._pushes = torch.tensor([-PUSH, PUSH], dtype=torch.float64, device=device) * (SECONDS / TOTAL_MASS)
+        self.table = torch.tensor([-PUSH, PUSH], dtype=torch.float64, device=device) * (SECONDS / TOTAL_MASS)
         high = np.array([2 * FARTHEST, np.inf, 2 * STEEPEST, np.inf], dtype=np.float32)
         box = spaces.Box(-high, high, dtype=np.float32)
         super().__init__(num_envs, box, spaces.Discrete(2), max_episode_steps, device)
@@ -76,19 +78,17 @@ class CartPole(ColumnEnv):
     def _observe(self) -> Tensor:
         return self.observations_RO.copy_(self._state_R4)
 
-    def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
+    def advance(self, actions: Tensor) -> None:
         """Pushes each cart to the left (0) or to the right (1) for one step; see the base class.
 
         With F the push, M the total mass, m and l the pole's mass and half its length, and
         f = (F + m l turning^2 sin) / M: the pole gains (g sin - f cos) / (l (4/3 - m cos^2 / M)) of angular speed per
         second, and the cart f - m l cos / M times that.
         """
-        if actions.shape != self._accepted:
-            raise self._refusal(actions)
         sin_R, cos_R, push_R, turn_R, a_R = self._sin_R, self._cos_R, self._push_R, self._turn_R, self._a_R
         torch.sin(self._angle_R, out=sin_R)
         torch.cos(self._angle_R, out=cos_R)
-        torch.index_select(self._pushes, 0, actions, out=push_R)
+        torch.index_select(self.table, 0, actions, out=push_R)
         torch.mul(self._turning_R, sin_R, out=a_R)
         push_R.addcmul_(self._turning_R, a_R, value=SECONDS * LEVER)  # f, per step as all that is in `change`
         torch.mul(push_R, cos_R, out=a_R)
@@ -103,4 +103,4 @@ class CartPole(ColumnEnv):
         torch.logical_or(self._far_R, self._steep_R, out=self.terminated_R)
         if self.sutton_barto_reward:
             self.rewards_R.copy_(self.terminated_R).neg_()
-        return self._observe(), self.rewards_R, self.terminated_R, self.truncated_R, {}
+        self._observe()

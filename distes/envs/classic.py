@@ -4,7 +4,7 @@ Axes: R rows, one environment each; C columns of the state with its clock; S num
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,8 +12,11 @@ from gymnasium import error, spaces
 from torch import Tensor
 
 from distes.envs.base import BatchedEnv
+from distes.envs.fused_step import FusedStep
 from distes.errors import ConfigurationError
 from distes.noise.splitmix import uniform
+
+WORTH_COMPILING = 10_000  # steps, about a second's, before Numba is loaded, which takes as long
 
 
 class ColumnEnv(BatchedEnv):
@@ -29,6 +32,8 @@ class ColumnEnv(BatchedEnv):
     """
 
     always_finite = True
+    fused: str | None = None  # the module of `distes.envs.fused` with the compiled form of `advance`
+    table: Tensor | None = None  # what actions are looked up in
     state_columns: tuple[int, ...]  # the columns that hold Gymnasium's `state`, in its order
     clock_column: int
     columns: int  # C
@@ -42,6 +47,7 @@ class ColumnEnv(BatchedEnv):
     _origin_R: Tensor  # each row's number before any was dropped
     _action_shape: torch.Size
     _accepted: torch.Size | None  # the shape of actions that `step` takes; None before a reset
+    _fused_step: Callable[[Tensor], None] | None  # in place of `advance`, once that is worth its while
 
     def __init__(
         self,
@@ -71,6 +77,7 @@ class ColumnEnv(BatchedEnv):
         # For all rows, dropped ones included: the key of a row's random numbers, and how many of these it has drawn.
         self._keys_R, self._drawn_R = torch.zeros(2, num_envs, dtype=torch.int64, device=self.device)
         self._seeded = False
+        self._steps, self._fused_step = 0, None
         self._resize(num_envs)
 
     @property
@@ -110,6 +117,24 @@ class ColumnEnv(BatchedEnv):
         self._accepted = self._action_shape
         return self._observe(), {}
 
+    @property
+    def memories(self) -> dict[str, Tensor]:
+        """All tensors that a step reads and writes, each whole, as one row of numbers."""
+        return self._memory if self.table is None else {**self._memory, "table": self.table}
+
+    def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
+        """Steps all rows; see the base class, and `advance`."""
+        if actions.shape != self._accepted:
+            raise self._refusal(actions)
+        if self._fused_step is not None and actions.dtype == self._action_dtype and actions.is_contiguous():
+            self._fused_step(actions)
+        else:
+            self.advance(actions)
+            self._steps += 1
+            if self._steps == WORTH_COMPILING and self.fused is not None and self.device.type == "cpu":
+                self._fused_step = FusedStep(self.fused, self.advance, self._results, self.memories)
+        return self.observations_RO, self.rewards_R, self.terminated_R, self.truncated_R, {}
+
     def narrow(self, rows: Tensor) -> None:
         """Keeps only these rows, in this order; see the base class."""
         block_CR, accepted = self.block_CR.index_select(1, rows), self._accepted
@@ -123,6 +148,7 @@ class ColumnEnv(BatchedEnv):
     def _resize(self, rows: int) -> None:
         self._set_width(rows)
         self._origin_R = torch.arange(rows, device=self.device)
+        self._action_dtype = torch.int64 if isinstance(self.single_action_space, spaces.Discrete) else torch.float32
         self._action_shape = torch.Size((rows, *(self.single_action_space.shape or ())))
         self._accepted = None
         shape = self.single_observation_space.shape
@@ -162,6 +188,9 @@ class ColumnEnv(BatchedEnv):
             self._keys_R.copy_(torch.from_numpy(keys))
         self._seeded = True
 
+    def _results(self) -> tuple[Tensor, ...]:
+        return self.block_CR, self.observations_RO, self.rewards_R, self.terminated_R, self.truncated_R
+
     def _uniform(self, count: int, mask_R: Tensor | None) -> Tensor:
         """Draws `count` numbers in [0, 1) for each row, (R, count); with a mask, other rows draw them again later."""
         if mask_R is None:
@@ -193,6 +222,16 @@ class ColumnEnv(BatchedEnv):
     def _admit(self, state_RS: Tensor) -> Tensor:
         """Converts a start, (R, S), to the form that this class keeps."""
         return state_RS
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_steps": 0, "_fused_step": None}  # it holds the addresses of this process
+
+    @abstractmethod
+    def advance(self, actions: Tensor) -> None:
+        """Writes the state after a step and what follows from it; the actions have the right shape.
+
+        It calls torch with `out=` or in place, and nothing that depends on values: `fusion` makes loops of it.
+        """
 
     @abstractmethod
     def _bind(self) -> None:

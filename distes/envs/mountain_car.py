@@ -75,13 +75,11 @@ class MountainCarContinuous(ColumnEnv):
     def _observe(self) -> Tensor:
         return self.observations_RO.copy_(self._seen_R2)
 
-    def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
+    def advance(self, actions: Tensor) -> None:
         """Drives for one step with these forces, (R, 1), clipped to [-1, 1]; see the base class.
 
         The reward is -force^2 / 10 with the force as it was given, and 100 more at the goal.
         """
-        if actions.shape != self._accepted:
-            raise self._refusal(actions)
         place_R, speed_R, force_R, slope_R = self._place_R, self._speed_R, self._force_R, self._slope_R
         torch.clamp(actions, -1, 1, out=self._force_R1)
         force_R.mul_(POWER)
@@ -102,4 +100,4 @@ class MountainCarContinuous(ColumnEnv):
         self._action_R1.copy_(actions)
         torch.where(self.terminated_R, self._prize, self._nothing, out=self.rewards_R)
         self.rewards_R.addcmul_(self._action_R, self._action_R, value=-0.1)
-        return self._observe(), self.rewards_R, self.terminated_R, self.truncated_R, {}
+        self._observe()

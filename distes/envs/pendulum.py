@@ -23,6 +23,7 @@ class Pendulum(ColumnEnv):
     """
 
     # Angle, steps of the episode; cosine, sine, angular speed; and the speed of the clock, one per step.
+    fused = "pendulum"
     columns, state_columns, clock_column = 6, (0, 4), 1
 
     def __init__(
@@ -73,14 +74,12 @@ class Pendulum(ColumnEnv):
         torch.sin(self._angle_R, out=self._sin_R)
         return self.observations_RO.copy_(self._seen_R3)
 
-    def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
+    def advance(self, actions: Tensor) -> None:
         """Turns the motor on, (R, 1) N m, for one step; see the base class.
 
         The reward is -(angle^2 + turning^2 / 10 + force^2 / 1000) of the state before; then the rod gains
         3/2 g sin + 3 force of angular speed per second, and moves at its new speed.
         """
-        if actions.shape != self._accepted:
-            raise self._refusal(actions)
         angle_R, turning_R, gain_R, turns_R = self._angle_R, self._turning_R, self._gain_R, self._turns_R
         torch.clamp(actions, -STRONGEST, STRONGEST, out=self._force_R1)
         self._force_R1.mul_(3)  # in single precision, as Gymnasium's
@@ -96,4 +95,4 @@ class Pendulum(ColumnEnv):
         turns_R.round_()
         angle_R.sub_(turns_R, alpha=TURN)
         torch.ge(self._clock_R, self._limit_R, out=self.truncated_R)
-        return self._observe(), self.rewards_R, self.terminated_R, self.truncated_R, {}
+        self._observe()

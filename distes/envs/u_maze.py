@@ -95,15 +95,17 @@ class UMaze(ColumnEnv):
         return self._write()
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
+        """Steps all rows; the info has the `position`, (R, 2)."""
+        return *super().step(actions)[:4], {"position": self._position_RD}
+
+    def advance(self, actions: Tensor) -> None:
         """Moves each point by `STEP` times its action, (R, 2), clipped to [-1, 1]; see the base class.
 
         It moves along x and then along y, and stops at walls, so that it slides along them; no step is long enough to
         pass through one, since what counts is where the way ends. The reward is the decrease of the distance
         from the goal; the first reward also subtracts the distance at the start. So the return, after any number of
-        steps, is minus the distance from the goal. The episode ends at the goal. `info` has the `position`, (R, 2).
+        steps, is minus the distance from the goal. The episode ends at the goal.
         """
-        if actions.shape != self._accepted:
-            raise self._refusal(actions)
         move_RD, before_R = self._move_RD, self._before_R
         move_RD.copy_(actions).clamp_(-1, 1).mul_(STEP)
         torch.clamp(self._clock_R, max=1, out=before_R)  # 0 at the start: no distance has been paid for
@@ -117,8 +119,6 @@ class UMaze(ColumnEnv):
         torch.sub(before_R, self._distance_R, out=self.rewards_R)
         torch.lt(self._distance_R, REACHED, out=self.terminated_R)
         torch.ge(self._clock_R, self.limit, out=self.truncated_R)
-        infos = {"position": self._position_RD}
-        return self.observations_RO, self.rewards_R, self.terminated_R, self.truncated_R, infos
 
     def _go(self, axis: int) -> None:
         place_R, (low_R, high_R) = self._place_DR[axis], self._free_2DR[:, axis]

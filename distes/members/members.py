@@ -69,6 +69,11 @@ class Members:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def bytes_each(self) -> int:
+        """Bytes of a member's own row, which a call reads."""
+        return 4 * self._perturbation.member_size
+
     def select(self, indices: ArrayLike) -> None:
         """Selects the members that run: entry r of a later call's first axis belongs to member indices[r].
 

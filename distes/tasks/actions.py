@@ -19,6 +19,7 @@ from distes.population import Floats
 from distes.tasks import complete
 from distes.tasks.action_mask import mask_of, masked, masks_of
 from distes.tasks.action_noise import Law
+from distes.tasks.row_loops import largest
 
 Sampling = Literal["never", "training", "always"]
 
@@ -122,9 +123,7 @@ class DiscreteAction(Action):
 
     def read_batch(self, numbers_RA: Tensor, out: Tensor, noise_RD: Tensor | None = None) -> None:
         """Writes int64, (R,)."""
-        torch.argmax(numbers_RA, 1, out=out)
-        if self._start:
-            out.add_(self._start)
+        largest(numbers_RA, self._start, out)
 
 
 class MultiDiscreteAction(Action):

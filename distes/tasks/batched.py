@@ -31,6 +31,7 @@ from distes.tasks.behaviour import Behaviour
 from distes.tasks.columns import Columns
 from distes.tasks.episodes import EpisodeSettings, step_limit
 from distes.tasks.faults import fault_of_observation
+from distes.tasks.goes import members_at_once
 from distes.tasks.info_scalars import InfoScalars
 from distes.tasks.moments import ObservedMoments
 from distes.tasks.observations import Observation
@@ -132,7 +133,10 @@ class BatchedEpisodes:
     def _members_at_once(self) -> int:
         """The members whose episodes begin or wait at the same time."""
         most = self._most_rows
-        if most is None or self._simulation.renews:
+        if most is None:
+            cheap = self._drop_share == DROP_CHEAP
+            return members_at_once(self._members, self._request, self._simulation, cheap=cheap)
+        if self._simulation.renews:
             return len(self._members)
         return max(1, most // self._settings.episodes_per_member)
 

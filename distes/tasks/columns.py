@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from distes.tasks.actions import Action
+from distes.tasks.counter import Counter
 
 
 class Columns:
@@ -52,7 +53,7 @@ class Columns:
             here: The simulator's device.
             there: The policy's device.
         """
-        self.room, self.devices = rows, (here, there)
+        self.room, self.devices, self._counter = rows, (here, there), Counter()
         self._zero = torch.zeros((), dtype=torch.float64, device=here)
         seen_RO = torch.zeros(rows, *shape, dtype=torch.float32, device=here)
         input_RO = torch.zeros_like(seen_RO)
@@ -95,10 +96,11 @@ class Columns:
             limit: Steps after which an episode ends, or None.
             together: Whether all rows started together.
         """
-        torch.where(self.running_R, reward_R.double(), self._zero, out=self.reward_R)
-        self.return_R.add_(self.reward_R)
-        self.steps_R.add_(self.running_R)
-        torch.logical_or(terminated_R, truncated_R, out=self.ended_R)
+        if not self._counter.count(self, reward_R, terminated_R, truncated_R):
+            torch.where(self.running_R, reward_R.double(), self._zero, out=self.reward_R)
+            self.return_R.add_(self.reward_R)
+            self.steps_R.add_(self.running_R)
+            torch.logical_or(terminated_R, truncated_R, out=self.ended_R)
         if together:
             self._age += 1
             self.at_limit = self._age == limit

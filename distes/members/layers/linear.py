@@ -3,12 +3,13 @@
 Axes: B members, K rows per member, I numbers in, O numbers out, r rank.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from distes.members.layers.base import LowRankWeight, MemberLayer, MemberWeights
+from distes.members.layers.few_inputs import SumOfRows
 from distes.policies.layout import Slot
 
 Map = Callable[[Tensor], Tensor]
@@ -76,7 +77,7 @@ def _dense_product(weight_BIO: Tensor, bias_B1O: Tensor | None, members: int) ->
     baddbmm, bmm = torch.baddbmm, torch.bmm
     _, inputs, outputs = weight_BIO.shape
     few = weight_BIO.device.type == "cpu" and outputs >= LONG and inputs * outputs < SMALL
-    rows_B1O = weight_BIO.split(1, dim=1) if few else ()
+    sum_of_rows = SumOfRows(weight_BIO, bias_B1O) if few and bias_B1O is not None else None
     column_B1I = weight_BIO.transpose(1, 2) if outputs == 1 and weight_BIO.device.type in DOTS else None
 
     def product(x: Tensor) -> Tensor:
@@ -85,20 +86,11 @@ def _dense_product(weight_BIO: Tensor, bias_B1O: Tensor | None, members: int) ->
             return y_B11 if bias_B1O is None else y_B11.add_(bias_B1O)
         if bias_B1O is None:
             return bmm(x, weight_BIO)
-        if few and x.size(1) * inputs * outputs < SMALL:
-            return _sum_of_rows(bias_B1O, x, rows_B1O)
+        if sum_of_rows is not None and x.size(1) * inputs * outputs < SMALL:
+            return sum_of_rows(x)
         return baddbmm(bias_B1O, x, weight_BIO)
 
     return _by_member(product, members)
-
-
-def _sum_of_rows(bias_B1O: Tensor, x_BKI: Tensor, rows_B1O: Sequence[Tensor]) -> Tensor:
-    """Makes x W + b as b + sum_i x_i W_i, which is fast where there are few numbers in and many out."""
-    first, *rest = zip(x_BKI.unsqueeze(3).unbind(2), rows_B1O, strict=True)
-    y_BKO = torch.addcmul(bias_B1O, *first)
-    for x_BK1, row_B1O in rest:
-        y_BKO.addcmul_(x_BK1, row_B1O)
-    return y_BKO
 
 
 def _low_rank_product(weight: LowRankWeight, bias_B1O: Tensor | None, members: int) -> Map:

@@ -1,5 +1,6 @@
 """The tables of docs/results/ whose figures the scripts of this folder measure: a heading, and rows of cells."""
 
+from statistics import median
 from typing import Any
 
 from scripts.benchmarks.speed.ratios import RATIOS
@@ -50,9 +51,27 @@ def integrators(figures: list[dict[str, Any]]) -> Shown:
     return ["task", "us a step with RK4", "with implicitfast", "ratio", "rank correlation of members' returns"], rows
 
 
+def compiled(figures: list[dict[str, Any]]) -> Shown:
+    """The trainer beside ES as one compiled JAX program."""
+    rows = []
+    for row in figures:
+        turns = row["turns"]
+        cells = [
+            row["env"],
+            *(f"{median(turns[side]):,.0f}" if turns[side] else "-" for side in ("distes", "one", "two")),
+        ]
+        cells += [f"{median(row[key]):.2f}" if row[key] else "-" for key in ("over_one", "over_two")]
+        cells += [f"{median(turns[side]):,.0f}" for side in ("core", "peer_core")]
+        ratios = row["over_core"]
+        rows.append([*cells, f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"])
+    head = ["task", "distes, steps/s", "compiled program", "on two devices", "ratio", "over two devices"]
+    return [*head, "distes, steps per second of a core", "compiled program", "ratio"], rows
+
+
 SPEED: dict[str, tuple[tuple[str, ...], Any]] = {
     **{name: ((name,), ratios(name)) for name in ("rollouts", "physics", "envs", "forward", "gradient")},
     "noise_memory": (("noise_memory",), noise_memory),
     "integrators": (("integrators",), integrators),
+    "compiled": (("compiled",), compiled),
     "virtual_batch_norm_speed": (("virtual_batch_norm_speed",), virtual_batch_norm),
 }
