@@ -86,7 +86,7 @@ def by_adam(flags: Sequence[str], split: int) -> dict[str, Any]:
     task = experiment.task
     assert isinstance(task, Supervised)
     network = build_policy(configuration["policy"], task.observation_shape, task.action_size, split).train()
-    inputs, classes = task.tensors(Purpose.TRAIN)
+    inputs, classes = task.parts.tensors(Purpose.TRAIN)
     generator, started = torch.Generator().manual_seed(split), time.perf_counter()
     steps = EPOCHS * math.ceil(len(inputs) / BATCH)
     optimizer = torch.optim.Adam(network.parameters(), RATE)
@@ -98,7 +98,7 @@ def by_adam(flags: Sequence[str], split: int) -> dict[str, Any]:
             optimizer.step()
             schedule.step()
     seconds = time.perf_counter() - started
-    inputs, classes = task.tensors(Purpose.TEST)
+    inputs, classes = task.parts.tensors(Purpose.TEST)
     with torch.no_grad():
         right = network.eval()(inputs).argmax(1) == classes
     return {"test": round(100 * float(right.float().mean()), 2), "seconds": round(seconds, 1)}
