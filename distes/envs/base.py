@@ -102,6 +102,14 @@ class BatchedEnv(VectorEnv[Tensor, Tensor, Tensor], ABC):
             rows: int64, (R',), distinct numbers below R.
         """
 
+    def check(self) -> None:
+        """Raises where the steps since the last call cannot be trusted; it may wait for the device.
+
+        Raises:
+            ConfigurationError: They cannot, and a setting mends it.
+        """
+        return
+
     def _keys(self, seed: int | Sequence[int] | Tensor, rows: int) -> Tensor:
         """Returns the seed that `reset` was given as one number per row, int64, (R,), on this environment's device."""
         if isinstance(seed, Tensor):

@@ -217,6 +217,7 @@ class BatchedEpisodes:
             self._take_masks(columns, seeds_J)
             if (step + 1) % look_every == 0 and not self._look(columns):
                 break
+        self._simulation.check()
         self._settle(columns)
         self._return_J.masked_fill_(~self._marks_2J.isfinite().all(0), torch.nan)
         if self._scalars is not None:

@@ -82,6 +82,10 @@ class Simulation(ABC):
         """
         return None
 
+    def check(self) -> None:
+        """Raises where the episodes that are over cannot be trusted; it may wait for the device."""
+        return
+
     def close(self) -> None:
         """Closes the environments."""
         getattr(self.env, "close", lambda: None)()
@@ -120,6 +124,10 @@ class TwinSimulation(Simulation):
         """Steps the simulator."""
         observation, reward_R, terminated_R, truncated_R, self.info = self.env.step(actions)
         return observation, reward_R, terminated_R, truncated_R
+
+    def check(self) -> None:
+        """See the base class."""
+        self.env.check()
 
     def narrow(self, rows: Tensor) -> bool:
         """Keeps only these rows, which this simulator can always do."""

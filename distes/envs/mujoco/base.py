@@ -232,6 +232,6 @@ class MujocoEnv(BatchedEnv):
             actions: (R, A).
 
         Returns:
-            Rewards (R,), float64 or of the physics' type; terminated (R,), bool, or None where no row terminated; and Gymnasium's `info` if
-            `info_terms`. None of them is a view on the physics.
+            Rewards (R,), float64 or the physics' type; terminated (R,), bool, or None where no row terminated; and
+            Gymnasium's `info` if `info_terms`. None of them is a view on the physics.
         """

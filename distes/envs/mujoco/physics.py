@@ -1,7 +1,7 @@
 """MuJoCo's simulations: controls in, states and named fields out, as tensors over MuJoCo's own memory.
 
-Tasks see nothing of MuJoCo but the interface `Physics`: `distes.envs.warp` has it on a GPU. Here it is on the CPU, where a
-simulation is its row of mjSTATE_INTEGRATION, the solver's warm start included: it moves bit for bit as an MjData of its
+Tasks see nothing of MuJoCo but the interface `Physics`, which `distes.envs.warp` has on a GPU. Here it is on the CPU: a
+simulation is its row of mjSTATE_INTEGRATION, the solver's warm start included; it moves bit for bit as an MjData of its
 own.
 Axes: R rows, one simulation each, S numbers of a state.
 """

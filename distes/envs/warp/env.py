@@ -1,4 +1,4 @@
-"""What a MuJoCo task on Warp does otherwise than one on the CPU: where its physics comes from, and how episodes start."""
+"""What a MuJoCo task on Warp does otherwise than on the CPU: where its physics comes from, and how episodes start."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,9 +16,9 @@ class WarpEnv(MujocoEnv):
     """One of Gymnasium's MuJoCo tasks for R rows, simulated by MuJoCo Warp in float32, on a GPU if the device is one.
 
     Starts, observations, rewards and ends are the task's own. A row with seed s starts where Gymnasium's environment
-    does after `reset(seed=s)`. Contacts between planes and capsules have MuJoCo's frames; where a model names the solver
-    PGS, Newton's takes its place. On Warp's CPU device a row's bits depend on its seed and actions alone; on a GPU they
-    do not repeat.
+    does after `reset(seed=s)`. Contacts between planes and capsules have MuJoCo's frames; where a model names the
+    solver PGS, Newton's takes its place. On Warp's CPU device a row's bits depend on its seed and actions alone; on a
+    GPU they do not repeat.
 
     Nothing in `step` and `reset` waits for the GPU. A row whose state is not finite, or whose constraints do not fit,
     ends with a reward of NaN. `check` raises where contacts did not fit.

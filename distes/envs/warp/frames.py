@@ -1,11 +1,11 @@
 """The kernel that gives contacts between a plane and a capsule the frame that MuJoCo gives them.
 
-MuJoCo's first tangent is the capsule's axis, projected on the plane. MuJoCo Warp 4.0 takes an axis of the world where the
-projection is shorter than 0.5 (google-deepmind/mujoco issue 2774). With a pyramidal friction cone the frame decides over
-the forces: Ant's accelerations are then off by up to 80 per cent.
+MuJoCo's first tangent is the capsule's axis, projected on the plane. MuJoCo Warp 4.0 takes an axis of the world where
+the projection is shorter than 0.5 (google-deepmind/mujoco issue 2774). With a pyramidal friction cone the frame decides
+over the forces: Ant's accelerations are then off by up to 80 per cent.
 """
 
-# mypy: disable-error-code="misc, valid-type, no-untyped-def"
+# mypy: ignore-errors
 
 from typing import Any
 

@@ -3,10 +3,10 @@
 A seed becomes a state by `SeedSequence` (M. E. O'Neill's seed_seq_fe), the state draws 64 bits by PCG64 (O'Neill 2014,
 "PCG: A family of simple fast space-efficient statistically good algorithms for random number generation", XSL-RR with
 128 bits of state), and these become uniform numbers, or normal ones by the ziggurat method with 256 layers (Marsaglia
-and Tsang 2000, "The ziggurat method for generating random variables"). All in float64, rounded at the end by the caller.
+and Tsang 2000, "The ziggurat method for generating random variables"). All numbers are float64.
 """
 
-# mypy: disable-error-code="misc, valid-type, no-any-return, no-untyped-def"
+# mypy: ignore-errors
 
 import math
 
@@ -76,6 +76,7 @@ def scrambled(word: wp.uint32, constant: wp.uint32, factor: wp.uint32) -> wp.uin
 
 @wp.func
 def mixed(word: wp.uint32, other: wp.uint32) -> wp.uint32:
+    """Mixes one word with another."""
     word = MIX_LEFT * word - MIX_RIGHT * other
     return word ^ (word >> HALF)
 
@@ -94,7 +95,7 @@ def high_product(a: wp.uint64, b: wp.uint64) -> wp.uint64:
 
 @wp.func
 def stepped(state: Generator) -> Generator:
-    """state * factor + step, modulo 2^128."""
+    """Returns state * factor + step, modulo 2^128."""
     low = state.low * FACTOR_LOW
     high = high_product(state.low, FACTOR_LOW) + state.high * FACTOR_LOW + state.low * FACTOR_HIGH
     made = Generator()
@@ -178,7 +179,7 @@ def normal(
     """`Generator.standard_normal()`, by the layers that `ziggurat` gives."""
     made = Draw()
     made.state = state
-    found = bool(False)
+    found = bool(False)  # noqa: UP018, a variable of Warp, where False alone is a constant
     while not found:
         made.state = stepped(made.state)
         drawn = bits(made.state)

@@ -1,9 +1,12 @@
 """Imports Warp and MuJoCo Warp, and says how to get them where they are missing."""
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -35,8 +38,11 @@ def require() -> None:
         )
 
 
-def load() -> tuple[Any, Any]:
+def load(device: torch.device) -> tuple[Any, Any]:
     """Returns the modules `warp` and `mujoco_warp`; Warp prints warnings and errors only.
+
+    Args:
+        device: Where it is going to work.
 
     Raises:
         ConfigurationError: One is missing, or too old.
@@ -44,7 +50,8 @@ def load() -> tuple[Any, Any]:
     require()
     wp = importlib.import_module("warp")
     wp.config.log_level = wp.LOG_WARNING
-    wp.init()
+    with no_stderr() if device.type == "cpu" else contextlib.nullcontext():
+        wp.init()
     mjw = importlib.import_module("mujoco_warp")
     if wp.config.deterministic != wp.config.DeterministicMode.NOT_GUARANTEED:
         warnings.warn(
@@ -54,6 +61,19 @@ def load() -> tuple[Any, Any]:
             stacklevel=2,
         )
     return wp, mjw
+
+
+@contextlib.contextmanager
+def no_stderr() -> Iterator[None]:
+    """Discards what a library writes past Python: who simulates on the CPU knows that there is no GPU."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def device_of(wp: Any, device: torch.device) -> Any:

@@ -1,16 +1,15 @@
 """From MuJoCo's model to MuJoCo Warp's, and what has to change on the way."""
 
 import copy
+import importlib
 from typing import Any
-
-import mujoco
 
 from distes.errors import ConfigurationError, described
 
 
 def substituted(model: Any) -> bool:
     """Whether another solver takes the place of the model's: MuJoCo Warp has no PGS, and Newton's takes over."""
-    return int(model.opt.solver) == int(mujoco.mjtSolver.mjSOL_PGS)
+    return int(model.opt.solver) == int(importlib.import_module("mujoco").mjtSolver.mjSOL_PGS)
 
 
 def put_model(model: Any, mjw: Any, contact_filter: Any) -> Any:
@@ -26,7 +25,7 @@ def put_model(model: Any, mjw: Any, contact_filter: Any) -> Any:
     """
     if substituted(model):
         model = copy.deepcopy(model)
-        model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+        model.opt.solver = importlib.import_module("mujoco").mjtSolver.mjSOL_NEWTON
     try:
         made = mjw.put_model(model)
     except (NotImplementedError, ValueError) as error:

@@ -59,7 +59,7 @@ class WarpPhysics(Physics):
         Raises:
             ConfigurationError: MuJoCo Warp is missing, or has not what the model has.
         """
-        self._wp, self._mjw = wp, mjw = library.load()
+        self._wp, self._mjw = wp, mjw = library.load(device)
         # These have kernels, which Warp compiles: they are imported where there is a Warp.
         from distes.envs.warp import faults, frames, generator, starts
 
@@ -91,8 +91,11 @@ class WarpPhysics(Physics):
         wp, rows, device = self._wp, self._width, self.device
         names = tuple(dict.fromkeys((*MOVED, *fields)))
         self._full = {name: wp.to_torch(getattr(self._d, name)) for name in names}
+
+        def flat(d: Any, name: str) -> Any:
+            return wp.from_torch(wp.to_torch(getattr(d, name)).flatten(1))
+
         # Of each field its numbers at a start, and where they go; of the controls nothing but zeros.
-        flat = lambda d, name: wp.from_torch(wp.to_torch(getattr(d, name)).flatten(1))  # noqa: E731
         self._copies = [(flat(self._start_d, name), flat(self._d, name)) for name in names if name != "ctrl"]
         self._ctrl = flat(self._d, "ctrl")
         width = self._full["qpos"].shape[1] + self._full["qvel"].shape[1]
@@ -114,13 +117,15 @@ class WarpPhysics(Physics):
 
     def __getitem__(self, name: str) -> Tensor:
         """A field; see the base class."""
-        return self._fields[name]
+        field: Tensor = self._fields[name]
+        return field
 
     def step(self) -> Tensor:
-        """Steps all worlds; returns which of them failed, and are back at the model's state or have lost constraints."""
+        """Steps all worlds; returns which failed: their states were not finite, or a buffer of their own too small."""
         self._step()
         self._join()
-        return self._failed[: self.rows]
+        failed: Tensor = self._failed[: self.rows]
+        return failed
 
     def start(self, mask: Tensor, seeds: Tensor | None) -> None:
         """Starts episodes where Gymnasium's environments start them, and computes the fields (mj_forward).
@@ -166,8 +171,8 @@ class WarpPhysics(Physics):
         if new[self._faults.CONTACTS]:
             raise ConfigurationError(
                 f"physics: contacts did not fit into MuJoCo Warp's buffer, which has room for "
-                f"{self._settings.nconmax} per world (nconmax), and which of the {self._width} worlds went wrong is not "
-                f"known: set --task.physics {self._settings.with_more('nconmax')}.",
+                f"{self._settings.nconmax} per world (nconmax), and which of the {self._width} worlds went wrong is "
+                f"not known: set --task.physics {self._settings.with_more('nconmax')}.",
                 argument="physics",
             )
 
@@ -231,4 +236,3 @@ class WarpPhysics(Physics):
         for source, target in self._copies:
             wp.launch(self._starts.copy_rows, dim=source.shape, inputs=[mask, source], outputs=[target])
         wp.launch(self._starts.clear_rows, dim=self._ctrl.shape, inputs=[mask], outputs=[self._ctrl])
-

@@ -1,6 +1,6 @@
 """The kernels that start episodes: in the worlds of a mask, at the states that Gymnasium's environments draw."""
 
-# mypy: disable-error-code="misc, valid-type, no-untyped-def"
+# mypy: ignore-errors
 
 import warp as wp
 
