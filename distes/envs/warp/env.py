@@ -24,6 +24,9 @@ class WarpEnv(MujocoEnv):
     ends with a reward of NaN. `check` raises where contacts did not fit.
     """
 
+    fixed_num_envs = True  # a graph is recorded for its number of worlds
+    usual_num_envs = 8192  # beyond it a step takes longer in proportion
+    look_every = 4  # a step takes milliseconds
     physics: WarpPhysics
 
     def __init__(self, *args: Any, settings: WarpSettings | None = None, **kwargs: Any) -> None:
@@ -37,6 +40,7 @@ class WarpEnv(MujocoEnv):
         self._settings = settings or WarpSettings()
         device = args[2] if len(args) > 2 else kwargs.get("device", "cpu")
         self._there = torch.device(device)
+        self._seeded = False
         super().__init__(*args, **kwargs)
 
     def _simulations(self, model: Any, rows: int) -> Physics:
@@ -68,8 +72,6 @@ class WarpEnv(MujocoEnv):
         self._seeded = True
         self.physics.start(mask, None if seed is None else self._keys(seed, self.num_envs))
         return self._observe(), {}
-
-    _seeded = False
 
     def check(self) -> None:
         """Waits for the device, and raises where contacts did not fit; see `WarpPhysics.check`."""
