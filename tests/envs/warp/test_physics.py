@@ -99,7 +99,7 @@ def assert_same(one: list[tuple[Tensor, ...]], other: list[tuple[Tensor, ...]], 
 def test_a_row_depends_on_its_seed_and_actions_alone(name: str, pairs: Pairs) -> None:
     """The same bits twice, alone, and in another order."""
     env, _ = pairs(name)
-    seeds, actions, order = list(range(100, 100 + ROWS)), actions_of(env, 25), torch.arange(ROWS).flip(0)
+    seeds, actions, order = list(range(100, 100 + ROWS)), actions_of(env, 12), torch.arange(ROWS).flip(0)
     first = run(env, seeds, actions)
     assert_same(run(env, seeds, actions), first, slice(None))
     assert_same(run(env, seeds[::-1], actions[:, order]), first, order)
@@ -110,24 +110,24 @@ def test_a_row_depends_on_its_seed_and_actions_alone(name: str, pairs: Pairs) ->
 def test_a_masked_reset_leaves_the_others_as_they_were(pairs: Pairs) -> None:
     """To the last bit, and for as long as they go on; the row that starts does as one that starts first."""
     env, _ = pairs("Humanoid-v5")
-    seeds, actions = list(range(ROWS)), actions_of(env, 20)
+    seeds, actions = list(range(ROWS)), actions_of(env, 10)
     undisturbed = run(env, seeds, actions)
     begun = torch.zeros(ROWS, dtype=torch.bool)
     begun[[2, 6]] = True
-    run(env, seeds, actions[:10])
+    run(env, seeds, actions[:5])
     fresh, _ = env.reset(seed=torch.arange(ROWS) + 50, options={"reset_mask": begun})
     fresh = fresh.clone()
-    torch.testing.assert_close(fresh[~begun], undisturbed[10][0][~begun], rtol=0, atol=0)
-    for number, actions_RA in enumerate(actions[10:]):
+    torch.testing.assert_close(fresh[~begun], undisturbed[5][0][~begun], rtol=0, atol=0)
+    for number, actions_RA in enumerate(actions[5:]):
         answer = env.step(actions_RA)
-        for mine, yours in zip(answer[:4], undisturbed[11 + number], strict=True):
+        for mine, yours in zip(answer[:4], undisturbed[6 + number], strict=True):
             torch.testing.assert_close(mine[~begun], yours[~begun], rtol=0, atol=0)
         # Its own time limit begins anew.
         assert not answer[3].any()
-    late = run(env, [50 + row for row in range(ROWS)], actions[10:])
+    late = run(env, [50 + row for row in range(ROWS)], actions[5:])
     env.reset(seed=seeds)
     env.reset(seed=torch.arange(ROWS) + 50, options={"reset_mask": begun})
-    for number, actions_RA in enumerate(actions[10:]):
+    for number, actions_RA in enumerate(actions[5:]):
         torch.testing.assert_close(env.step(actions_RA)[0][begun], late[1 + number][0][begun], rtol=0, atol=0)
 
 
@@ -156,32 +156,40 @@ def test_time_limit() -> None:
     assert truncated[1].equal(~begun) and truncated[2].all()
 
 
+def lay_down(env: Any, rows: list[int]) -> None:
+    """Humanoids on their backs just above the ground: they need far more contacts than those that begin to fall."""
+    env.physics.qpos[rows, 2] = 0.3
+    env.physics.qpos[rows, 3:7] = torch.tensor([0.5**0.5, 0.0, 0.5**0.5, 0.0])
+
+
 class TestTooLittleRoom:
     def test_too_few_rows_of_constraints_fail_that_world_alone(self, pairs: Pairs) -> None:
-        """Humanoids that lie on the ground need more rows than one that still falls."""
         env, _ = pairs("Humanoid-v5")
-        tight = made("Humanoid-v5", ROWS, warp=True, settings=WarpSettings(njmax=8))
-        actions = torch.zeros(15, ROWS, 17)
-        roomy = run(env, list(range(ROWS)), actions)
-        tight.reset(seed=list(range(ROWS)))
-        sound = torch.ones(ROWS, dtype=torch.bool)
-        for number, actions_RA in enumerate(actions):
-            observation, reward, terminated, *_ = tight.step(actions_RA)
-            failed = reward.isnan()
-            assert terminated[failed].all()
-            sound &= ~failed
-            torch.testing.assert_close(observation[sound], roomy[1 + number][0][sound], rtol=0, atol=0)
-            if number == 2:
-                assert sound.all()
+        tight = made("Humanoid-v5", ROWS, warp=True, settings=WarpSettings(njmax=16))
+        failed, answers = torch.zeros(ROWS, dtype=torch.bool), {}
+        for way in (tight, env):
+            way.reset(seed=0)
+            lay_down(way, [2, 5])
+            answers[way] = []
+            for actions_RA in torch.zeros(6, ROWS, 17):
+                observation, reward, terminated, *_ = way.step(actions_RA)
+                answers[way].append(observation.clone())
+                if way is tight:
+                    assert terminated[reward.isnan()].all()
+                    failed |= reward.isnan()
+        assert failed.nonzero().flatten().tolist() == [2, 5]
+        for mine, roomy in zip(answers[tight], answers[env], strict=True):
+            torch.testing.assert_close(mine[~failed], roomy[~failed], rtol=0, atol=0)
         tight.check()  # which is for contacts
-        assert not sound.all() and tight.physics.totals[3] >= int((~sound).sum())
+        assert tight.physics.totals[3] >= 2
 
     @pytest.mark.parametrize("nconmax", [1, 2])
     def test_too_few_contacts_raise_and_name_the_number(self, nconmax: int) -> None:
         """They share one buffer, so nobody knows whose were lost; the bits do not outlast the check."""
         tight = made("Humanoid-v5", ROWS, warp=True, settings=WarpSettings(nconmax=nconmax))
         tight.reset(seed=0)
-        for actions_RA in torch.zeros(25, ROWS, 17):
+        lay_down(tight, list(range(ROWS)))
+        for actions_RA in torch.zeros(6, ROWS, 17):
             tight.step(actions_RA)
         said = rf"room for {nconmax} per world \(nconmax\).*set --task.physics warp:nconmax={2 * nconmax}\."
         with pytest.raises(ConfigurationError, match=said):
@@ -191,7 +199,8 @@ class TestTooLittleRoom:
     def test_the_defaults_are_enough_after_a_fall(self, pairs: Pairs) -> None:
         env, _ = pairs("Humanoid-v5")
         env.reset(seed=0)
-        for actions_RA in actions_of(env, 50, seed=9):
+        lay_down(env, list(range(ROWS)))
+        for actions_RA in actions_of(env, 20, seed=9):
             assert env.step(actions_RA)[1].isfinite().all()
         env.check()
         assert env.physics.totals[:1] == [0]
@@ -209,8 +218,8 @@ def test_a_world_that_is_not_finite_ends_and_spoils_no_other(name: str, number: 
         if step == 2:
             env.physics.qvel[3] = number
         answer = env.step(actions_RA)
-        assert bool(answer[1][3].isnan()) == (step == 2)
-        assert answer[2][3] or step != 2
+        if step <= 2:
+            assert bool(answer[1][3].isnan()) == bool(answer[2][3]) == (step == 2)
         for mine, yours in zip(answer[:4], sound[1 + step], strict=True):
             torch.testing.assert_close(mine[others], yours[others], rtol=0, atol=0)
     assert env.physics.qpos.isfinite().all() and env.physics.qvel.isfinite().all()
@@ -235,23 +244,27 @@ def test_another_integrator(pairs: Pairs) -> None:
     assert (mine - exact).abs().max() > 1e-3
 
 
-def test_returns_have_the_same_distribution(pairs: Pairs) -> None:
-    """Of one policy, over episodes from the same starts: means within two standard errors of their difference."""
-    ours, theirs = pairs("Hopper-v5")
-    weights = torch.randn(11, 3, generator=torch.Generator().manual_seed(4)).double() * 0.3
+def test_returns_have_the_same_distribution() -> None:
+    """Of one policy, over episodes from the same starts: by their means, and by their whole distribution."""
+    weights = torch.randn(11, 3, generator=torch.Generator().manual_seed(3)).double() * 0.3
     returns = []
-    for env in (ours, theirs):
-        totals = []
-        for batch in range(4):
-            seen, running = env.reset(seed=100 * batch)[0], torch.ones(ROWS, dtype=torch.bool)
-            total = torch.zeros(ROWS, dtype=torch.float64)
-            for _ in range(50):
-                seen, reward, terminated, *_ = env.step(torch.tanh(seen.double() @ weights).float())
-                total += reward * running
-                running = running & ~terminated
-            totals.append(total)
-        returns.append(torch.cat(totals))
+    for warp in (True, False):
+        env = made("Hopper-v5", 48, warp=warp)
+        seen, running = env.reset(seed=0)[0], torch.ones(48, dtype=torch.bool)
+        total = torch.zeros(48, dtype=torch.float64)
+        for _ in range(45):
+            seen, reward, terminated, *_ = env.step(torch.tanh(seen.double() @ weights).float())
+            total += reward * running
+            running = running & ~terminated
+            if not running.any():
+                break
+        assert not running.any()
+        returns.append(total)
     mine, yours = returns
     error = (mine.var() / len(mine) + yours.var() / len(yours)).sqrt()
     assert yours.std() > 1 and (mine.mean() - yours.mean()).abs() < 2 * error
     assert abs(mine.mean() / yours.mean() - 1) < 0.05
+    everywhere = torch.cat(returns).unsqueeze(
+        1
+    )  # Kolmogorov and Smirnov's distance; its 5 % level for 48 and 48 is 0.28
+    assert ((mine < everywhere).double().mean(1) - (yours < everywhere).double().mean(1)).abs().max() < 0.28

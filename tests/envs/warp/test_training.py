@@ -15,8 +15,27 @@ from distes.tasks.gym import Gym
 from tests.support.small import parts
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-FLAGS = """train --task.env HalfCheetah-v5 --task.physics warp --task.max_steps 10 --workers 0 --noise.size 10000
-    --policy.hidden_sizes [4] --strategy.population_size 8 --eval_episodes 1 --final_episodes 2""".split()
+FLAGS = [
+    "train",
+    "--task.env",
+    "HalfCheetah-v5",
+    "--task.physics",
+    "warp",
+    "--task.max_steps",
+    "10",
+    "--workers",
+    "0",
+    "--noise.size",
+    "10000",
+    "--policy.hidden_sizes",
+    "[4]",
+    "--strategy.population_size",
+    "8",
+    "--eval_episodes",
+    "1",
+    "--final_episodes",
+    "2",
+]
 SEEDS = np.array([3, 4], np.uint64)
 
 
@@ -64,4 +83,4 @@ def test_too_little_room_for_constraints_fails_a_member() -> None:
 def _lying(room: str) -> Gym:
     """Humanoids whose episodes go on when they have fallen."""
     kwargs = {"terminate_when_unhealthy": False}
-    return Gym("Humanoid-v5", physics=f"warp:{room}", env_kwargs=kwargs, max_steps=25)
+    return Gym("Humanoid-v5", physics=f"warp:{room}", env_kwargs=kwargs, max_steps=60)
