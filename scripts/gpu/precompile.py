@@ -3,8 +3,8 @@
 
     python scripts/gpu/precompile.py OUT [--env Humanoid-v5 ...] [--integrator implicitfast] [--arch 90]
 
-Needs the extra [warp], in the versions that the GPU's machine has, and no GPU: each task takes a start and a step on the
-processor, by which it is known which kernels are launched, and in blocks of which size; those are compiled for the
+Needs the extra [warp], in the versions that the GPU's machine has, and no GPU: each task takes a start and a step on
+the processor, by which it is known which kernels are launched, and in blocks of which size; those are compiled for the
 GPU's architecture. Some minutes. Then, there: WARP_CACHE_PATH=OUT distes train --task.physics warp ...
 """
 

@@ -1,6 +1,7 @@
 """Members on MuJoCo Warp, from the command to the checkpoint."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +16,8 @@ from distes.tasks.gym import Gym
 from tests.support.small import parts
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-FLAGS = [
-    "train",
-    "--task.env",
-    "HalfCheetah-v5",
-    "--task.physics",
-    "warp",
-    "--task.max_steps",
-    "10",
-    "--workers",
-    "0",
-    "--noise.size",
-    "10000",
-    "--policy.hidden_sizes",
-    "[4]",
-    "--strategy.population_size",
-    "8",
-    "--eval_episodes",
-    "1",
-    "--final_episodes",
-    "2",
-]
+SHORT = """train --task.env HalfCheetah-v5 --task.physics warp --task.max_steps 10 --workers 0 --noise.size 10000
+    --policy.hidden_sizes [4] --strategy.population_size 8 --eval_episodes 1 --final_episodes 2"""
 SEEDS = np.array([3, 4], np.uint64)
 
 
@@ -46,7 +28,7 @@ def digests(run: Path) -> list[str]:
 def test_a_run_and_its_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On the CPU device a resumed run has the bits of one that was not interrupted."""
     for folder, generations in (("parted", 1), ("whole", 2)):
-        assert main([*FLAGS, "--run_dir", str(tmp_path / folder), "--generations", str(generations)]) == 0
+        assert main([*shlex.split(SHORT), "--run_dir", str(tmp_path / folder), "--generations", str(generations)]) == 0
         said = capsys.readouterr()
         assert "Members are simulated by MuJoCo Warp in float32; evaluations" in said.out + said.err
     assert main(["resume", str(tmp_path / "parted"), "--generations", "2", "--workers", "0"]) == 0
@@ -71,7 +53,7 @@ def test_members_are_warps_and_evaluations_mujocos() -> None:
 
 
 def test_too_little_room_for_contacts_ends_the_run() -> None:
-    with pytest.raises(ConfigurationError, match="set --task.physics warp:nconmax=2"):
+    with pytest.raises(ConfigurationError, match=r"set --task\.physics warp:nconmax=2"):
         returns(_lying("nconmax=1"))
 
 
