@@ -23,15 +23,17 @@ def test_our_kernels_compile_for_a_gpu(name: str, tmp_path: Path) -> None:
     assert file.suffix == ".cubin" and file.stat().st_size > 1000
 
 
-def test_the_modules_of_a_whole_step_compile_for_a_gpu(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a task with a contact-free model: its modules are those that all tasks share."""
+def test_modules_of_a_step_compile_for_a_gpu(pairs: Pairs) -> None:
+    """Some of them, as `scripts/gpu/precompile.py` does with all; the CPU's kernels stay as they were."""
     env, _ = pairs("InvertedPendulum-v5")
     with noting() as seen:
         env.reset(seed=0)
         env.step(actions_of(env, 1)[0])
-    modules: list[Any] = [pair for pair in seen if not pair[0].name.startswith("distes.")]
+    modules: list[Any] = sorted(
+        (pair for pair in seen if not pair[0].name.startswith("distes.")), key=lambda pair: pair[0].name
+    )
     assert len(modules) > 20 and len(modules) < len(seen)
-    for module, block in modules:
+    for module, block in modules[::15]:
         (file,) = compile_for(module, block, ARCH)
         assert file.suffix == ".cubin" and f"sm{ARCH}" in file.name
-    assert env.step(torch.zeros(env.num_envs, 1))[0].isfinite().all()  # compiling for a GPU leaves the CPU's as it was
+    assert env.step(torch.zeros(env.num_envs, 1))[0].isfinite().all()

@@ -78,6 +78,7 @@ def test_an_old_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         library.require()
 
 
+@pytest.mark.slow
 def test_a_deterministic_warp_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     wp = pytest.importorskip("warp")
     library.load(torch.device("cpu"))

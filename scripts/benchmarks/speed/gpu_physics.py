@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Environment steps per second on MuJoCo Warp, by the number of worlds.
 
-    python scripts/benchmarks/speed/warp.py [--env Humanoid-v5 ...] [--worlds 256 1024 ...] [--device cpu] [--json FILE]
+    python scripts/benchmarks/speed/gpu_physics.py [--env Humanoid-v5 ...] [--worlds 256 1024 ...] [--device cpu] [--json FILE]
 
 Beside the tasks, with observations and rewards and a hundredth of the worlds started anew after each step, stand:
 - physics: the steps of MuJoCo Warp alone, as one CUDA graph; and the share of its speed that the tasks reach;
@@ -125,7 +125,7 @@ def main() -> None:
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else "Warp's CPU device"
     print(f"environment steps per second on {card}, and of MuJoCo on {len(os.sched_getaffinity(0))} cores")
     table = Table(
-        *(("task", "<15"), ("integrator", "<14"), ("worlds", ">7,"), ("steps/s", ">11,.0f"), ("physics", ">11,.0f")),
+        *(("task", "<26"), ("integrator", "<14"), ("worlds", ">7,"), ("steps/s", ">11,.0f"), ("physics", ">11,.0f")),
         *(("share", ">7.2f"), ("MuJoCo", ">10,.0f"), ("twice", ">10.1e"), ("solver", ">8,")),
     )
     rows = []
