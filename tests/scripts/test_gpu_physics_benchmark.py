@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_the_benchmark_prints_and_keeps_a_row_for_each_number_of_worlds(tmp_path: Path) -> None:
-    flags = "--env InvertedPendulum-v5 --worlds 2 4 --steps 2 --seconds 0.1 --device cpu --json figures.json".split()
+    flags = shlex.split(
+        "--env InvertedPendulum-v5 --worlds 2 4 --steps 2 --seconds 0.1 --json figures.json --device cpu"
+    )
     command = [sys.executable, str(ROOT / "scripts/benchmarks/speed/gpu_physics.py"), *flags]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Environment steps per second on MuJoCo Warp, by the number of worlds.
 
-    python scripts/benchmarks/speed/gpu_physics.py [--env Humanoid-v5 ...] [--worlds 256 1024 ...] [--device cpu] [--json FILE]
+    python scripts/benchmarks/speed/gpu_physics.py [--env Humanoid-v5 ...] [--worlds 256 1024 ...] [--json FILE]
 
 Beside the tasks, with observations and rewards and a hundredth of the worlds started anew after each step, stand:
 - physics: the steps of MuJoCo Warp alone, as one CUDA graph; and the share of its speed that the tasks reach;
