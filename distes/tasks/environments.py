@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
@@ -13,7 +14,7 @@ from gymnasium.envs.registration import load_env_creator
 
 from distes.envs import TWINS
 from distes.envs.mujoco.integrator import set_integrator
-from distes.errors import ConfigurationError, described
+from distes.errors import ConfigurationError, DistesWarning, described
 from distes.tasks.action_of import action_of
 from distes.tasks.actions import Action, ActionSettings
 from distes.tasks.arguments import built, callable_of, takes
@@ -37,6 +38,10 @@ from distes.tasks.reset_options import with_options
 from distes.tasks.simulation import EnvPool, Simulation, TwinSimulation, VectorEnvSimulation
 
 KWARGS = "task.env_kwargs"
+SLOW = (
+    "MuJoCo Warp simulates on the CPU, some hundred times slower than MuJoCo: that is for tests. Use --task.physics c "
+    "there, or a GPU."
+)
 
 
 class Environments:
@@ -229,6 +234,8 @@ class Environments:
         """
         if self.kind == "batched" and (device.type != "cpu" or self.description.warp is not None):
             make = self._make_batched if self.description.warp is None else self._make_on_warp
+            if device.type == "cpu":
+                warnings.warn(SLOW, DistesWarning, stacklevel=2)
             with making(self.env, self.spec):
                 there: Simulation = self._opened.keep(TwinSimulation(make, device=device))
                 return there

@@ -103,9 +103,9 @@ class WarpPhysics(Physics):
         self._mask, self._failed = torch.zeros(2, rows, dtype=torch.bool, device=device)
         self._seeds = torch.zeros(rows, dtype=torch.int64, device=device)
         self._origin = torch.arange(rows, dtype=torch.int32, device=device)
-        self._reseed, self._some = torch.zeros(2, 1, dtype=torch.int32, device=device)
+        self._reseed = torch.zeros(1, dtype=torch.int32, device=device)
         self.counts = torch.zeros(self._faults.COUNTS, dtype=torch.int64, device=device)
-        inputs = ("_mask", "_failed", "_seeds", "_origin", "_reseed", "_some")
+        inputs = ("_mask", "_failed", "_seeds", "_origin", "_reseed")
         self._arrays = {name: wp.from_torch(getattr(self, name)) for name in inputs}
         self._counts = wp.from_torch(self.counts)
 
@@ -212,7 +212,6 @@ class WarpPhysics(Physics):
 
     def _launch_start(self) -> None:
         wp, d, arrays = self._wp, self._start_d, self._arrays
-        arrays["_some"].zero_()
         wp.launch(
             self._starts.draw_starts,
             dim=self._width,
@@ -224,15 +223,12 @@ class WarpPhysics(Physics):
                 *self._tables,
                 self._generators,
             ],
-            outputs=[d.qpos, d.qvel, arrays["_some"]],
+            outputs=[d.qpos, d.qvel],
         )
-        wp.capture_if(arrays["_some"], on_true=self._launch_forward)
-
-    def _launch_forward(self) -> None:
-        wp, mask = self._wp, self._arrays["_mask"]
-        # Of all worlds, since MuJoCo Warp has no mask: those that do not start are computed again, and not copied.
-        self._start_d.qacc_warmstart.zero_()
-        self._mjw.forward(self._m, self._start_d)
+        # Of all worlds, since MuJoCo Warp has no mask: those that do not start are computed again, and not copied. It
+        # cannot be left out where none starts: what is conditional in a CUDA graph must not allocate, as this does.
+        d.qacc_warmstart.zero_()
+        self._mjw.forward(self._m, d)
         for source, target in self._copies:
-            wp.launch(self._starts.copy_rows, dim=source.shape, inputs=[mask, source], outputs=[target])
-        wp.launch(self._starts.clear_rows, dim=self._ctrl.shape, inputs=[mask], outputs=[self._ctrl])
+            wp.launch(self._starts.copy_rows, dim=source.shape, inputs=[arrays["_mask"], source], outputs=[target])
+        wp.launch(self._starts.clear_rows, dim=self._ctrl.shape, inputs=[arrays["_mask"]], outputs=[self._ctrl])

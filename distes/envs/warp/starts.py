@@ -24,7 +24,6 @@ def draw_starts(
     generators: wp.array[Generator],
     qpos: wp.array2d[wp.float32],
     qvel: wp.array2d[wp.float32],
-    some: wp.array[wp.int32],
 ):
     """Draws positions, then velocities, of each masked world, in the order in which Gymnasium does.
 
@@ -42,12 +41,10 @@ def draw_starts(
         generators: Read and written.
         qpos: Written.
         qvel: Written.
-        some: One number, which becomes 1 if any world starts.
     """
     world = wp.tid()
     if not mask[world]:
         return
-    some[0] = 1
     state = generators[origin[world]]
     if reseed[0] != 0:
         state = seeded(wp.uint64(seeds[world]))
