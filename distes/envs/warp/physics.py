@@ -4,6 +4,7 @@ The tensors are views on Warp's arrays. A step and a start are a CUDA graph each
 but `check`. Axes: R rows, one world each; worlds whose rows are dropped are simulated on.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,8 +16,9 @@ from distes.envs.warp import library
 from distes.envs.warp.model import put_model
 from distes.envs.warp.recorded import Recorded
 from distes.envs.warp.settings import WarpSettings
-from distes.errors import ConfigurationError
+from distes.errors import ConfigurationError, DistesWarning
 
+MANY = 0.01  # of the worlds' steps: more of them without success of the solver are worth a warning
 MOVED = ("qpos", "qvel", "qacc_warmstart", "ctrl")  # what moves with a row, beside the fields that a task reads
 
 
@@ -83,7 +85,7 @@ class WarpPhysics(Physics):
             wp.synchronize_device(self._warp_device)
         self._step = Recorded(wp, device, self._launch_step, self._saving)
         self._begin = Recorded(wp, device, self._launch_start, self._saving)
-        self.totals = [0] * faults.COUNTS
+        self.totals, self._stepped, self._warned = [0] * faults.COUNTS, 0, False
         self.widen()
 
     def _make_tensors(self, fields: Sequence[str]) -> None:
@@ -124,6 +126,7 @@ class WarpPhysics(Physics):
         """Steps all worlds; returns which failed: their states were not finite, or a buffer of their own too small."""
         self._step()
         self._join()
+        self._stepped += self._width
         failed: Tensor = self._failed[: self.rows]
         return failed
 
@@ -160,13 +163,14 @@ class WarpPhysics(Physics):
         self._set_rows(self._width)
 
     def check(self) -> None:
-        """Reads how many worlds had too little room, which waits for the device.
+        """Reads how many worlds had too little room, which waits for the device; warns of a solver without success.
 
         Raises:
             ConfigurationError: Contacts did not fit into the buffer that all worlds share.
         """
-        new = self.counts.tolist()
+        new, steps = self.counts.tolist(), self._stepped
         self.counts.zero_()
+        self._stepped = 0
         self.totals = [total + count for total, count in zip(self.totals, new, strict=True)]
         if new[self._faults.CONTACTS]:
             raise ConfigurationError(
@@ -174,6 +178,14 @@ class WarpPhysics(Physics):
                 f"{self._settings.nconmax} per world (nconmax), and which of the {self._width} worlds went wrong is "
                 f"not known: set --task.physics {self._settings.with_more('nconmax')}.",
                 argument="physics",
+            )
+        if (unsolved := new[self._faults.UNCONVERGED]) > MANY * steps and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"MuJoCo Warp's solver reached its limit of {self.model.opt.iterations} iterations in {unsolved:,} of "
+                f"{steps:,} steps: contacts are less exact there than MuJoCo's.",
+                DistesWarning,
+                stacklevel=2,
             )
 
     def close(self) -> None:

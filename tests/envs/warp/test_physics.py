@@ -3,6 +3,7 @@
 Axes: R rows, A action.
 """
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from distes.envs.warp.settings import WarpSettings
-from distes.errors import ConfigurationError
+from distes.errors import ConfigurationError, DistesWarning
 from tests.envs.warp.conftest import NAMES, ROWS, Pairs, actions_of, made
 
 # The first run compiles: a minute where nothing else runs, several where much does.
@@ -204,6 +205,23 @@ class TestTooLittleRoom:
             assert env.step(actions_RA)[1].isfinite().all()
         env.check()
         assert env.physics.totals[:1] == [0]
+
+
+def test_a_solver_without_success_is_counted_and_warned_of_once() -> None:
+    """With one iteration in place of 50, and bodies on the ground; that the steps count is seen by the share."""
+    env = made("Humanoid-v5", ROWS, warp=True)
+    env.physics._m.opt.iterations = 1
+    env.reset(seed=0)
+    lay_down(env, list(range(ROWS)))
+    for actions_RA in torch.zeros(3, ROWS, 17):
+        env.step(actions_RA)
+    with pytest.warns(DistesWarning, match=rf"limit of 50 iterations in [1-9]\d* of {3 * ROWS} steps"):
+        env.check()
+    assert 0 < env.physics.totals[1] <= 3 * ROWS
+    env.physics.counts[1] = 100
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env.check()
 
 
 @pytest.mark.parametrize("name", ["HalfCheetah-v5", "Humanoid-v5"])
