@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def main() -> int:
     parser.add_argument("--integrator", nargs="+", default=["none"], help="as train_integrator; none: the model's")
     parser.add_argument("--arch", type=int, default=90, help="of the GPU, times ten (default: 90, Hopper)")
     options = parser.parse_args()
+    warnings.simplefilter("ignore")  # that the CPU is slow
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as cache:
         os.environ["WARP_CACHE_PATH"] = cache
