@@ -41,6 +41,7 @@ HOMES = {
     "safetensors": ["runs.state_encoding"],
     "numba": ["noise.numba_kernel", "noise.numba_operations"],
     "triton": ["noise.triton_kernel"],
+    "warp": [f"envs.warp.{name}" for name in ("generator", "starts", "frames", "faults")],  # the kernels
     "matplotlib": ["runs.plots"],
     "sklearn": ["tasks.datasets"],
     "PIL": ["tasks.film"],
@@ -128,6 +129,7 @@ def test_nobody_imports_what_is_not_declared(package: str) -> None:
         "mlflow",
         "IPython",
         "triton",  # comes with torch's CUDA builds
+        "warp",  # an extra: envs/warp/library says so where it is missing
         "matplotlib",  # an extra: runs/plots says so where it is missing
         "PIL",  # an extra: tasks/film says so where it is missing
         "sklearn",  # an extra: tasks/datasets says so where it is missing

@@ -30,6 +30,7 @@ REQUIRED = (
 )
 EXTRAS = {  # the modules that show that an extra is there
     "mujoco": ("mujoco",),
+    "warp": ("warp", "mujoco_warp"),
     "box2d": ("Box2D",),
     "atari": ("ale_py", "cv2"),
     "render": ("pygame",),

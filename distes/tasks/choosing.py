@@ -12,6 +12,8 @@ import gymnasium
 from distes.envs import TWINS
 from distes.envs.base import BatchedEnv
 from distes.envs.mujoco.integrator import Integrator
+from distes.envs.warp import library
+from distes.envs.warp.settings import WarpSettings
 from distes.errors import ConfigurationError, did_you_mean
 from distes.errors.imports import torch_as_it_was
 from distes.errors.installation import install
@@ -20,6 +22,7 @@ from distes.tasks.arguments import Wrapper, callable_of, name_of, takes, wrapper
 from distes.tasks.making import cannot_make, quiet
 
 OURS, POOL = "distes/", "envpool:"
+MUJOCO = [name for name, path in TWINS.items() if ".mujoco." in path]
 # Arguments of a twin that its original does not have; `Environments` sets them.
 TWIN_ONLY = {"num_envs", "device", "max_episode_steps", "info_terms"}
 
@@ -41,6 +44,7 @@ class Description:
         wants_info: Whether the info of a step is read; filling it takes time.
         reset_options: Options of each reset.
         integrator: The numerical integrator of a MuJoCo environment; None for its model's own.
+        warp: How much room MuJoCo Warp has, if it steps the physics; None for MuJoCo.
     """
 
     env: str | Callable[..., Any]
@@ -52,6 +56,7 @@ class Description:
     wants_info: bool = False
     reset_options: Mapping[str, Any] = field(default_factory=dict)
     integrator: Integrator | None = None
+    warp: WarpSettings | None = None
 
     @property
     def name(self) -> str:
@@ -79,6 +84,40 @@ def twin_of(name: str) -> Callable[..., Any]:
     """
     module, _, attribute = TWINS[name.removeprefix(OURS)].partition(":")
     return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+
+
+def on_warp(name: str) -> Callable[..., Any]:
+    """Imports the task on MuJoCo Warp.
+
+    Args:
+        name: One of `MUJOCO`, with or without `distes/`.
+    """
+    attribute = TWINS[name.removeprefix(OURS)].rpartition(":")[2]
+    return getattr(importlib.import_module("distes.envs.warp.tasks"), attribute)  # type: ignore[no-any-return]
+
+
+def require_warp(name: str, kind: Kind, reason: str | None) -> None:
+    """Checks that MuJoCo Warp can step an environment.
+
+    Args:
+        name: The environment.
+        kind: How it is stepped; see `choose`.
+        reason: Why it is not stepped as a batched twin, or None.
+
+    Raises:
+        ConfigurationError: It is none of those tasks, is not batched, or there is no MuJoCo Warp.
+    """
+    if name.removeprefix(OURS) not in MUJOCO:
+        raise ConfigurationError(
+            f"physics 'warp' is for {', '.join(MUJOCO)}; got {name!r}. Use 'c'.", argument="physics"
+        )
+    if kind != "batched":
+        raise ConfigurationError(
+            f"physics 'warp' steps many rows at once, and {name!r} is stepped one by one: "
+            f"{reason or 'stepping is one_by_one'}. Use 'c', or stepping 'auto'.",
+            argument="physics",
+        )
+    library.require()
 
 
 def untaken_arguments(twin: Callable[..., Any], kwargs: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,8 @@
 """Makes the environments that a configuration describes: one by one with Gymnasium, or many rows as one simulator."""
 
+import functools
 import importlib
+import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
@@ -12,11 +14,23 @@ from gymnasium.envs.registration import load_env_creator
 
 from distes.envs import TWINS
 from distes.envs.mujoco.integrator import set_integrator
-from distes.errors import ConfigurationError, described
+from distes.errors import ConfigurationError, DistesWarning, described
 from distes.tasks.action_of import action_of
 from distes.tasks.actions import Action, ActionSettings
 from distes.tasks.arguments import built, callable_of, takes
-from distes.tasks.choosing import OURS, POOL, Description, Kind, choose, registry_entry, twin_of, untaken_arguments
+from distes.tasks.choosing import (
+    MUJOCO,
+    OURS,
+    POOL,
+    Description,
+    Kind,
+    choose,
+    on_warp,
+    registry_entry,
+    require_warp,
+    twin_of,
+    untaken_arguments,
+)
 from distes.tasks.envpool import EnvPool
 from distes.tasks.making import making, no_warnings, require_environment, wrapped
 from distes.tasks.observations import Observation, observation_of
@@ -26,6 +40,10 @@ from distes.tasks.simulation import Simulation, TwinSimulation
 from distes.tasks.vector_env import VectorEnvSimulation
 
 KWARGS = "task.env_kwargs"
+SLOW = (
+    "MuJoCo Warp simulates on the CPU, some hundred times slower than MuJoCo: that is for tests. Use --task.physics c "
+    "there, or a GPU."
+)
 
 
 class Environments:
@@ -66,7 +84,10 @@ class Environments:
 
     @cached_property
     def _chosen(self) -> tuple[Kind, str | None]:
-        return choose(self.description, self.spec, self._why_no_twin)
+        chosen = choose(self.description, self.spec, self._why_no_twin)
+        if self.description.warp is not None:
+            require_warp(self.env, *chosen)
+        return chosen
 
     @property
     def kind(self) -> Kind:
@@ -81,6 +102,8 @@ class Environments:
     def notice(self) -> str | None:
         """A sentence on how they are stepped; None where the user would expect it."""
         kind, reason = self._chosen
+        if self.description.warp is not None:
+            return importlib.import_module("distes.envs.warp.notice").notice(self.trial.env)  # type: ignore[no-any-return]
         if kind == "batched" and self.env in TWINS:
             return f"{self.env} runs batched, as distes/{self.env}; stepping: one_by_one takes single ones."
         return f"{self.env} is stepped one by one: {reason}." if reason else None
@@ -112,7 +135,7 @@ class Environments:
     def on_device(self) -> bool:
         """Whether they can live on a GPU."""
         if self.kind == "batched":
-            return "mujoco" not in TWINS.get(self.env.removeprefix(OURS), "")
+            return self.description.warp is not None or self.env.removeprefix(OURS) not in MUJOCO
         if self.kind == "foreign":
             device = getattr(self._simulation.env, "device", "cpu")
             return torch.device(device).type != "cpu"
@@ -206,15 +229,27 @@ class Environments:
         )
 
     def simulation(self, device: torch.device) -> Simulation:
-        """Makes a simulator of many rows; that of the CPU is kept, and so is one that is not distes' own.
+        """Makes a simulator of many rows for episodes; `trial` is that of the CPU, and one that is not distes' own.
 
         Raises:
             ConfigurationError: It cannot be made.
         """
-        if self.kind == "batched" and device.type != "cpu":
+        if self.kind == "batched" and (device.type != "cpu" or self.description.warp is not None):
+            make = self._make_batched if self.description.warp is None else self._make_on_warp
+            if device.type == "cpu":
+                warnings.warn(SLOW, DistesWarning, stacklevel=2)
             with making(self.env, self.spec):
-                there: Simulation = self._opened.keep(TwinSimulation(self._make_batched, device=device))
+                there: Simulation = self._opened.keep(TwinSimulation(make, device=device))
                 return there
+        return self.trial
+
+    @property
+    def trial(self) -> Simulation:
+        """A simulator of many rows on the CPU, for spaces and for first steps; by MuJoCo itself if there is a choice.
+
+        Raises:
+            ConfigurationError: It cannot be made.
+        """
         return self._simulation
 
     @cached_property
@@ -266,12 +301,16 @@ class Environments:
     def _batched_class(self) -> Callable[..., Any]:
         return self.description.maker if self.spec is None else twin_of(self.env)
 
-    def _make_batched(self, num_envs: int, device: torch.device) -> Any:
-        make = self._batched_class
+    def _make_on_warp(self, num_envs: int, device: torch.device) -> Any:
+        make = functools.partial(on_warp(self.env), settings=self.description.warp)
+        return self._make_batched(num_envs, device, make)
+
+    def _make_batched(self, num_envs: int, device: torch.device, make: Callable[..., Any] | None = None) -> Any:
+        twin, make = self._batched_class, make or self._batched_class
         given = {} if self.spec is None else self.spec.kwargs
-        wants_info = self.description.wants_info and self.spec and takes(make, "info_terms")
+        wants_info = self.description.wants_info and self.spec and takes(twin, "info_terms")
         info = {"info_terms": True} if wants_info else {}
-        arguments = {**given, **info, **built(make, self.description.kwargs, KWARGS)}
+        arguments = {**given, **info, **built(twin, self.description.kwargs, KWARGS)}
         made = make(num_envs=num_envs, device=device, **arguments)
         return with_options(self._integrated(made), self.description.reset_options)
 

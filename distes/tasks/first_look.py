@@ -69,7 +69,7 @@ def _difference_of(environments: Environments, action: Action) -> str | None:
         return difference
     if not environments.is_users:
         return None
-    return look_at_many(environments.simulation(torch.device("cpu")), environments.observation, action)
+    return look_at_many(environments.trial, environments.observation, action)
 
 
 def look_at(environment: Any, action: Action) -> str | None:

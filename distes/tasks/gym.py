@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from distes.envs.mujoco.integrator import INTEGRATORS, Integrator
+from distes.envs.warp.settings import WarpSettings
 from distes.errors import ConfigurationError, DistesWarning, described
 from distes.members.members import Members
 from distes.population import Floats
@@ -60,6 +61,7 @@ class Gym(Task):
         episodes_per_member: int = 1,
         max_steps: int | None = None,
         train_integrator: Integrator | None = None,
+        physics: str = "c",
         episode_cap: str | None = None,
         action_mode: Literal["clip", "rescale"] = "clip",
         action_bins: str | None = None,
@@ -99,6 +101,9 @@ class Gym(Task):
             max_steps: Steps after which an episode ends; null takes the environment's own limit.
             train_integrator: For MuJoCo: which integrator steps the members' physics, such as `implicitfast`, which is
                 several times cheaper than RK4; null takes the model's own, and evaluations always do.
+            physics: For MuJoCo's eight tasks: what simulates the members: `c`, MuJoCo; or `warp`, MuJoCo Warp, on a
+                GPU, while evaluations are MuJoCo's. `warp:nconmax=48,njmax=96` makes room for that many contacts and
+                rows of constraints per world, in place of 24 and 48.
             episode_cap: A cap on the members' episodes that follows their length, in training only. `adaptive:START`:
                 twice the mean length in the generation before. `adaptive:START,FRACTION,RATIO[,MOST]`: times RATIO
                 once FRACTION of the episodes were as long as it.
@@ -162,8 +167,9 @@ class Gym(Task):
             self._shown = Environments(changed)
         if train_integrator is not None:
             require_choice("train_integrator", train_integrator, INTEGRATORS)
-            cheaper = dataclasses.replace(description, integrator=train_integrator)
-            self._environments = Environments(cheaper)
+        warp = WarpSettings.read(physics)
+        if train_integrator is not None or warp is not None:
+            self._environments = Environments(dataclasses.replace(description, integrator=train_integrator, warp=warp))
         self._integrator = train_integrator
         self.env = self._environments.env
         changes = {
@@ -337,7 +343,7 @@ class Gym(Task):
             )
         _ = self.observation_shape, self.action_size
         if self._environments.kind != "one_by_one":
-            most = self._environments.simulation(torch.device("cpu")).most_rows
+            most = self._environments.trial.most_rows
             if most is not None and most < self._settings.episodes_per_member:
                 raise ConfigurationError(
                     f"slots must be at least episodes_per_member ({self._settings.episodes_per_member}), since a "

@@ -88,7 +88,7 @@ def _of_a_simulator(
     environments: Environments, action: Action, act: Act, seeds: list[int], max_steps: int | None
 ) -> Generator[Any]:
     """Yields what the first row of a simulator shows before each action."""
-    simulation, out = environments.simulation(torch.device("cpu")), action.empty(1, torch.device("cpu"))
+    simulation, out = environments.trial, action.empty(1, torch.device("cpu"))
     simulation.surplus_follow = action.mask_key is not None
     for seed in seeds:
         observation = simulation.reset([seed])

@@ -15,7 +15,7 @@ from gymnasium.utils.seeding import np_random
 from torch import Tensor
 
 from distes.envs.base import BatchedEnv
-from distes.envs.mujoco.physics import BatchPhysics, ContactPhysics, Physics, load_model
+from distes.envs.mujoco.physics import BatchPhysics, ContactPhysics, Physics, ProcessorPhysics, load_model
 from distes.errors import ConfigurationError
 
 # A view (R, n) on the physics, and what writes it into its part of the observation: `write(view, out=part)`.
@@ -85,10 +85,10 @@ class MujocoEnv(BatchedEnv):
             if number is not None and number < 1:
                 raise ConfigurationError(f"{name} is {number}: give at least 1.")
         model = load_model(xml_file)
-        self._frame_skip, self._fields = frame_skip, fields
+        self._frame_skip, self._fields, self._noise_scale = frame_skip, fields, reset_noise_scale
         self.physics = self._simulations(model, num_envs)
         self.dt = float(model.opt.timestep) * frame_skip  # seconds per step
-        self.info_terms, self._max_episode_steps, self._noise_scale = info_terms, max_episode_steps, reset_noise_scale
+        self.info_terms, self._max_episode_steps = info_terms, max_episode_steps
         self._init_qpos = np.array(model.qpos0)
         low, high = model.actuator_ctrlrange.astype(np.float32).T
         size = sum(view.shape[1] for view, _ in self._look())
@@ -96,11 +96,11 @@ class MujocoEnv(BatchedEnv):
             num_envs, spaces.Box(-np.inf, np.inf, (size,), np.float64), spaces.Box(low, high, dtype=np.float32), device
         )
         with torch.inference_mode(False):  # a tensor made in that mode could not be written to outside it
-            self._observations = torch.zeros(num_envs, size, dtype=torch.float64)
-        self._never = torch.zeros(num_envs, dtype=torch.bool)  # never written to
+            self._observations = torch.zeros(num_envs, size, dtype=self.physics.dtype, device=self.physics.device)
+            self._never = torch.zeros(num_envs, dtype=torch.bool, device=self.physics.device)  # never written to
         self._generators: list[np.random.Generator | None] = [None] * num_envs  # of all rows, dropped ones included
         self._clock = 0  # steps of this object
-        self._set_rows(torch.arange(num_envs), torch.zeros(num_envs, dtype=torch.int64))
+        self._all_rows()
 
     def _simulations(self, model: Any, rows: int) -> Physics:
         engine = ContactPhysics if self.contact_forces else BatchPhysics
@@ -112,10 +112,19 @@ class MujocoEnv(BatchedEnv):
         Args:
             integrator: One of MuJoCo's `mjtIntegrator`.
         """
-        model, rows = self.physics.model, self.full_num_envs
+        model = self.physics.model
         model.opt.integrator = integrator
-        self.physics = self._simulations(model, rows)  # which may hold a copy of the model
-        self._set_rows(torch.arange(rows), torch.zeros(rows, dtype=torch.int64))
+        self.physics = self._simulations(model, self.full_num_envs)  # which may hold a copy of the model
+        self._all_rows()
+
+    def _constant(self, numbers: Any) -> Tensor:
+        """Returns numbers as a tensor, float64, where the physics is."""
+        return torch.as_tensor(numbers, dtype=torch.float64).to(self.physics.device)
+
+    def _all_rows(self) -> None:
+        """Brings all rows back; their episodes begin now."""
+        rows, there = self.full_num_envs, self.physics.device
+        self._set_rows(torch.arange(rows, device=there), torch.full((rows,), self._clock, device=there))
 
     def _set_rows(self, origin: Tensor, started: Tensor) -> None:
         """Sets the rows in use, and makes the views on them.
@@ -138,7 +147,7 @@ class MujocoEnv(BatchedEnv):
         if mask is None:
             self.physics.widen()
             rows = list(range(self.full_num_envs))
-            self._set_rows(torch.arange(len(rows)), torch.full((len(rows),), self._clock))
+            self._all_rows()
         else:
             mask = mask.cpu()
             rows = mask.nonzero().squeeze(1).tolist()
@@ -146,6 +155,7 @@ class MujocoEnv(BatchedEnv):
         seeds = [None] * self.num_envs if seed is None else self._keys(seed, self.num_envs).tolist()
         if rows:
             starts = [self._start(int(self._origin[row]), seeds[row]) for row in rows]
+            assert isinstance(self.physics, ProcessorPhysics)
             self.physics.start(rows, np.stack([qpos for qpos, _ in starts]), np.stack([qvel for _, qvel in starts]))
         return self._observe().to(self.device), {}
 
@@ -163,7 +173,7 @@ class MujocoEnv(BatchedEnv):
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Steps all rows; costs of actions are computed in the actions' own dtype, as in Gymnasium."""
         physics = self.physics
-        actions = actions.detach().cpu()
+        actions = actions.detach().to(physics.device)
         if actions.shape != physics.ctrl.shape:
             raise ConfigurationError(
                 f"The actions have shape {tuple(actions.shape)}: {self.num_envs} rows take {tuple(physics.ctrl.shape)}."
@@ -175,7 +185,9 @@ class MujocoEnv(BatchedEnv):
         failed = physics.step()
         rewards, ended, info = self._outcome(actions)
         terminated = self._never[: self.num_envs] if ended is None else ended
-        if failed:
+        if isinstance(failed, Tensor):
+            rewards, terminated = rewards.double().masked_fill(failed, torch.nan), terminated | failed
+        elif failed:
             terminated = terminated.clone()
             rewards[failed], terminated[failed] = torch.nan, True
         self._clock += 1
@@ -184,7 +196,7 @@ class MujocoEnv(BatchedEnv):
         else:
             truncated = self._started <= self._clock - self._max_episode_steps
         observations = self._observe()
-        if self.device.type == "cpu":
+        if self.device.type == physics.device.type:
             return observations, rewards, terminated, truncated, info
         info = {name: term.to(self.device) for name, term in info.items()}
         there = (tensor.to(self.device) for tensor in (observations, rewards, terminated, truncated))
@@ -192,7 +204,7 @@ class MujocoEnv(BatchedEnv):
 
     def narrow(self, rows: Tensor) -> None:
         """Keeps only these rows, whose states move to the front; a step then takes the time of these rows alone."""
-        rows = rows.cpu()
+        rows = rows.to(self.physics.device)
         self.physics.narrow(rows)
         self._set_rows(self._origin[rows], self._started[rows])
 
@@ -221,6 +233,6 @@ class MujocoEnv(BatchedEnv):
             actions: (R, A).
 
         Returns:
-            Rewards (R,), float64; terminated (R,), bool, or None where no row terminated; and Gymnasium's `info` if
-            `info_terms`. None of them is a view on the physics.
+            Rewards (R,), float64 or the physics' type; terminated (R,), bool, or None where no row terminated; and
+            Gymnasium's `info` if `info_terms`. None of them is a view on the physics.
         """

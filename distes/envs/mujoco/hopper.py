@@ -52,7 +52,7 @@ class Hopper(MujocoEnv):
         (low, high), (angle_low, angle_high) = self._state_range, self._angle_range
         ranges = [self._z_range, (max(low, angle_low), min(high, angle_high))]
         ranges += [self._state_range] * (self._limited.shape[1] - 2)
-        self._low, self._high = torch.tensor(ranges, dtype=torch.float64).unbind(1)
+        self._low, self._high = self._constant(ranges).unbind(1)
         return [(qpos[:, self._hidden :], copied), (qvel, clipped(-10, 10))]
 
     def _remember(self) -> None:

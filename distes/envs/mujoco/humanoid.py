@@ -64,7 +64,7 @@ class Humanoid(MujocoEnv):
 
     def _look(self) -> list[Part]:
         physics = self.physics
-        self._masses = torch.from_numpy(physics.model.body_mass[:, None].copy())
+        self._masses = self._constant(physics.model.body_mass[:, None].copy())
         self._mass = float(physics.model.body_mass.sum())
         self._z, self._controls, self._centres = physics.qpos[:, 2], physics.ctrl, physics["xipos"][:, :, :2]
         self._forces = physics["cfrc_ext"].flatten(1)

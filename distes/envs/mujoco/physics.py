@@ -1,7 +1,8 @@
-"""MuJoCo's simulations on the CPU: controls in, states and named fields out, as tensors over MuJoCo's own memory.
+"""MuJoCo's simulations: controls in, states and named fields out, as tensors over MuJoCo's own memory.
 
-A simulation is its row of mjSTATE_INTEGRATION, the solver's warm start included: it moves bit for bit as an MjData of
-its own. Tasks see nothing of MuJoCo but this interface, so that an engine on a GPU can take its place.
+Tasks see nothing of MuJoCo but the interface `Physics`, which `distes.envs.warp` has on a GPU. Here it is on the CPU: a
+simulation is its row of mjSTATE_INTEGRATION, the solver's warm start included; it moves bit for bit as an MjData of its
+own.
 Axes: R rows, one simulation each, S numbers of a state.
 """
 
@@ -63,11 +64,51 @@ class Physics(ABC):
 
     Attributes:
         model: The MjModel.
-        state: (R, S), mjSTATE_INTEGRATION; a write to it is the simulation's state at its next step.
-        qpos: (R, nq), a view of `state`.
-        qvel: (R, nv), a view of `state`.
-        qpos_qvel: (R, nq + nv), a view of `state` on both.
-        ctrl: (R, nu), a view of `state`.
+        device: Where all tensors are.
+        dtype: Their type.
+        rows: R.
+        qpos: (R, nq).
+        qvel: (R, nv).
+        qpos_qvel: (R, nq + nv), both.
+        ctrl: (R, nu), to be written before a step.
+    """
+
+    model: Any
+    device = torch.device("cpu")
+    dtype = torch.float64
+    rows: int
+    qpos: Tensor
+    qvel: Tensor
+    qpos_qvel: Tensor
+    ctrl: Tensor
+
+    @abstractmethod
+    def __getitem__(self, name: str) -> Tensor:
+        """A field of MjData, (R, ...), as the last step left it: positions lag one substep behind `qpos`."""
+
+    @abstractmethod
+    def step(self) -> Sequence[int] | Tensor:
+        """Steps all rows `frame_skip` times with their `ctrl`.
+
+        Returns:
+            The rows in which it failed: their numbers or, where these are not known on the host, a mask, bool (R,).
+        """
+
+    @abstractmethod
+    def narrow(self, rows: Tensor) -> None:
+        """Keeps only these rows, int64, in this order."""
+
+    @abstractmethod
+    def widen(self) -> None:
+        """Brings the dropped rows back, in arbitrary states."""
+
+
+class ProcessorPhysics(Physics):
+    """MuJoCo itself, on the CPU.
+
+    Attributes:
+        state: (R, S), mjSTATE_INTEGRATION, of which `qpos`, `qvel` and `ctrl` are views; a write to it is the
+            simulation's state at its next step.
     """
 
     def __init__(self, model: Any, frame_skip: int, state: np.ndarray, fields: dict[str, np.ndarray]) -> None:
@@ -96,7 +137,7 @@ class Physics(ABC):
         return int(self._mujoco.mjtState.mjSTATE_INTEGRATION)
 
     def __getitem__(self, name: str) -> Tensor:
-        """A field of MjData, (R, ...), as the last step left it: positions lag one substep behind `qpos`."""
+        """A field of MjData; see the base class."""
         return self._fields[name]
 
     @abstractmethod
@@ -134,7 +175,7 @@ class Physics(ABC):
         self._set_rows(self._width)
 
 
-class BatchPhysics(Physics):
+class BatchPhysics(ProcessorPhysics):
     """All rows in one call of `mujoco.batch`, on the thread of the caller."""
 
     def __init__(self, model: Any, rows: int, frame_skip: int, fields: Sequence[str]) -> None:
@@ -176,7 +217,7 @@ class BatchPhysics(Physics):
         self.state[:] = state
 
 
-class ContactPhysics(Physics):
+class ContactPhysics(ProcessorPhysics):
     """Steps one row after the other and calls mj_rnePostConstraint after each step, as Gymnasium does.
 
     That gives `cfrc_ext`, which tasks with contact forces observe; it needs the contacts of the last substep, which

@@ -33,7 +33,7 @@ class Walker2d(MujocoEnv):
         self._healthy_reward = torch.tensor(healthy_reward, dtype=torch.float64)
         self._terminate = terminate_when_unhealthy
         # Open intervals of z and of the torso's angle.
-        self._low, self._high = torch.tensor([healthy_z_range, healthy_angle_range], dtype=torch.float64).unbind(1)
+        self._ranges = [healthy_z_range, healthy_angle_range]
         self._hidden = 1 if exclude_current_positions_from_observation else 0
         super().__init__(
             num_envs,
@@ -48,6 +48,7 @@ class Walker2d(MujocoEnv):
     def _look(self) -> list[Part]:
         qpos, qvel = self.physics.qpos, self.physics.qvel
         self._x, self._z_and_angle = qpos[:, 0], qpos[:, 1:3]
+        self._low, self._high = self._constant(self._ranges).unbind(1)
         return [(qpos[:, self._hidden :], copied), (qvel, clipped(-10, 10))]
 
     def _remember(self) -> None:
