@@ -290,8 +290,7 @@ def _answers(members: Members, x_bKO: Tensor) -> Tensor:
     """The members' answers, (B, K, A), to rows of their own, or to rows (1, K, ...) that all of them see."""
     count = len(members)
     state = members.initial_state()
-    if state is None and len(x_bKO) == 1 and (shared := getattr(members, "shared", None)) is not None:
-        answers_BKA: Tensor = shared(x_bKO[0])
-        return answers_BKA
+    if state is None and len(x_bKO) == 1:
+        return members.shared(x_bKO[0])
     x_BKO = x_bKO.expand(count, *x_bKO.shape[1:])
     return members(x_BKO) if state is None else members.step(x_BKO, state.expand(count, x_BKO.shape[1], -1))[0]
