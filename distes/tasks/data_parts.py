@@ -19,6 +19,9 @@ from distes.population import Purpose
 from distes.tasks.datasets import DATA_SETS, Dataset, Labelled, read
 from distes.tasks.mini_batches import permutation
 from distes.tasks.observations import FlatObservation, ImageObservation, Observation
+from distes.tasks.standardized import StandardizedObservation
+
+BLOCK = 4096  # rows that are measured at once
 
 
 class Part(NamedTuple):
@@ -49,6 +52,7 @@ class DataParts:
         validation: float,
         test: float,
         split: int,
+        standardize: bool = False,
     ) -> None:
         """Reads nothing yet.
 
@@ -60,7 +64,9 @@ class DataParts:
             validation: Share of the training data that validates; 0 for all of it, which then trains as well.
             test: Share of all data that tests, where they have no test part of their own.
             split: Seed of both.
+            standardize: Whether inputs are standardised by the training part.
         """
+        self._standardize = standardize
         self._source = name, folder, arguments, test_arguments
         self._validation, self._test, self._split = validation, test, split
         self._given: Dataset | None = None
@@ -92,7 +98,10 @@ class DataParts:
         if "observation" not in self._read:
             shape = tuple(self.data.train.x_nO.shape[1:])
             images = len(shape) in (2, 3)
-            made = ImageObservation(shape, self.data.brightest) if images else FlatObservation(shape)
+            made: Observation = ImageObservation(shape, self.data.brightest) if images else FlatObservation(shape)
+            if self._standardize:
+                blocks = torch.from_numpy(self.part(Purpose.TRAIN).rows_n.copy()).split(BLOCK)
+                made = StandardizedObservation(made, (self._written(made, Purpose.TRAIN, rows) for rows in blocks))
             self._read["observation"] = made
         found: Observation = self._read["observation"]
         return found
@@ -144,8 +153,10 @@ class DataParts:
 
     def inputs(self, purpose: Purpose, rows_R: Tensor) -> Tensor:
         """The inputs of rows as a policy takes them, (R, *shape) float32, on the device of `rows_R`."""
+        return self._written(self.observation, purpose, rows_R)
+
+    def _written(self, observation: Observation, purpose: Purpose, rows_R: Tensor) -> Tensor:
         chosen = self._resident(purpose, rows_R.device)[0].index_select(0, rows_R)
-        observation = self.observation
         x_RO = torch.empty(len(rows_R), *observation.shape, device=rows_R.device)
         observation.write_batch(chosen, x_RO)
         return x_RO

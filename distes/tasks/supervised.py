@@ -51,6 +51,7 @@ class Supervised(Task):
         validation: float = 0.1,
         test: float = 0.2,
         split: int = 0,
+        standardize: bool = False,
     ) -> None:
         """Reads no data yet.
 
@@ -69,6 +70,8 @@ class Supervised(Task):
                 stop by; 0 uses the training data.
             test: Share of all data that is held out for testing, where the data have no test part of their own.
             split: Seed of these shares.
+            standardize: Whether each number of the inputs is standardised by its mean and deviation over the training
+                part. Images are scaled to [0, 1] in any case.
         """
         self._objective = objective_of(fitness)
         if batch_size is not None and batch_size < 1:
@@ -85,7 +88,16 @@ class Supervised(Task):
         if data in DATA_SETS and (data_args or test_args):
             raise ConfigurationError(f"data_args is for data by import path; data is {data}.", argument="data_args")
         self._data, self._fitness, self._batch_size, self._batches = data, fitness, batch_size, batches
-        self.parts = DataParts(data, folder, data_args or {}, test_args, validation=validation, test=test, split=split)
+        self.parts = DataParts(
+            data,
+            folder,
+            data_args or {},
+            test_args,
+            validation=validation,
+            test=test,
+            split=split,
+            standardize=standardize,
+        )
 
     @property
     def data(self) -> Dataset:

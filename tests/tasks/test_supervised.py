@@ -17,6 +17,8 @@ from distes.api.replayed import Member
 from distes.errors import ConfigurationError
 from distes.population import Purpose
 from distes.tasks.base import Outcome, Request
+from distes.tasks.observations import FlatObservation, ImageObservation
+from distes.tasks.standardized import StandardizedObservation
 from distes.tasks.supervised import Supervised
 from tests.support import labelled
 from tests.support.small import Parts, parts
@@ -325,3 +327,37 @@ def test_virtual_batches_and_sensitivity_take_training_rows() -> None:
     assert set(rows_KO[:, 0].astype(int).tolist()) <= rows_of(task, Purpose.TRAIN)
     (episode,) = task.reference_episodes(labelled.Blind(3, 3), [5])
     assert (episode == rows_KO[:7]).all()
+
+
+class TestStandardize:
+    def test_training_rows_have_mean_0_and_deviation_1_and_others_are_treated_alike(self) -> None:
+        task, plain = Supervised(NUMBERED, standardize=True), Supervised(NUMBERED)
+        x_nO, raw_nO = (one.parts.tensors(Purpose.TRAIN)[0].double() for one in (task, plain))
+        torch.testing.assert_close(x_nO.mean(0), torch.zeros(3, dtype=torch.float64), atol=1e-5, rtol=0)
+        least = 0.1 * raw_nO.std(correction=0)
+        expected_O = raw_nO.std(0, correction=0)
+        torch.testing.assert_close(
+            x_nO.std(0, correction=0), expected_O / expected_O.clamp(min=least), rtol=1e-4, atol=0
+        )
+        test_nO, raw_test_nO = (one.parts.tensors(Purpose.TEST)[0].double() for one in (task, plain))
+        by_hand_nO = (raw_test_nO - raw_nO.mean(0)) / expected_O.clamp(min=least)
+        torch.testing.assert_close(test_nO, by_hand_nO, rtol=1e-4, atol=1e-4)
+
+    def test_numbers_that_never_vary_become_0(self) -> None:
+        constant = StandardizedObservation(FlatObservation((2,)), [torch.full((5, 2), 3.0)])
+        row = np.empty(2, np.float32)
+        constant.write(np.array([3.0, 3.0]), row)
+        assert row.tolist() == [0, 0]
+
+    def test_one_row_a_batch_and_the_module_agree(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randint(0, 256, (20, 9, 10), generator=generator, dtype=torch.uint8)
+        of = ImageObservation((9, 10))
+        rows = torch.empty(20, 1, 9, 10)
+        of.write_batch(images, rows)
+        made = StandardizedObservation(of, rows.split(6))
+        batch, single = torch.empty(20, 1, 9, 10), np.empty((1, 9, 10), np.float32)
+        made.write_batch(images, batch)
+        made.write(images[3].numpy(), single)
+        assert (single == batch[3].numpy()).all() and made.count(images.numpy()) == 20
+        torch.testing.assert_close(made.module()(images), batch, rtol=1e-6, atol=1e-6)
