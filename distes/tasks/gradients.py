@@ -43,7 +43,10 @@ def gradient(policy: nn.Module, centre_P: Floats, blocks: Iterable[tuple[Tensor,
     parameters, rows = dict(module.named_parameters()), 0
     with torch.enable_grad():
         for x_KO, targets in blocks:
-            answers = module(x_KO, module.initial_state(len(x_KO)))[0] if _stateful(module) else module(x_KO)
+            if isinstance(module, StatefulPolicy):
+                answers = module(x_KO, module.initial_state(len(x_KO)))[0]
+            else:
+                answers = module(x_KO)
             fitness = total(answers, targets)
             if not fitness.requires_grad:
                 raise ConfigurationError(
@@ -60,6 +63,3 @@ def gradient(policy: nn.Module, centre_P: Floats, blocks: Iterable[tuple[Tensor,
     gradient_P: Floats = torch.cat(parts).numpy()
     return gradient_P
 
-
-def _stateful(module: nn.Module) -> bool:
-    return isinstance(module, StatefulPolicy)
