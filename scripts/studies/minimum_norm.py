@@ -25,7 +25,7 @@ from distes.strategies.update.optimizer import FlatOptimizer
 from distes.tasks.base import Request
 from distes.tasks.supervised import Supervised
 from scripts.benchmarks.report import Table, keep
-from scripts.studies.common import Lab, colour, drawing, legend, options
+from scripts.studies.common import Lab, colour, drawing, options
 
 PAIRS, SIGMA = 20, 0.1
 Doubles = NDArray[np.float64]
