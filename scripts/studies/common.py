@@ -114,7 +114,7 @@ class Lab:
         chunk: int | None = None,
         **arguments: Any,
     ) -> float:
-        """Trains in this process, and returns the seconds that it took.
+        """Trains in this process, and returns the processor's seconds, which others on the machine do not change.
 
         Args:
             strategy: The strategy, which learns.
@@ -141,12 +141,12 @@ class Lab:
             policy=self.policy,
             **{"eval_episodes": 0, "final_episodes": 0, **arguments},
         )
-        started = time.perf_counter()
+        started = time.process_time()
         try:
             trainer.run()
         finally:
             pool.close()
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     def loaded(self, centre_P: Floats) -> nn.Module:
         """The network with these parameters, (P,)."""
@@ -177,7 +177,7 @@ def by_sgd(
     anneal: bool = True,
     enough: Callable[[], bool] | None = None,
 ) -> tuple[int, float]:
-    """Trains a network by back-propagation on mini-batches, in place; returns steps and seconds.
+    """Trains a network by back-propagation on mini-batches, in place; returns steps and the processor's seconds.
 
     Args:
         network: The network.
@@ -194,13 +194,13 @@ def by_sgd(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total) if anneal else None
     for _ in range(epochs):
         for rows in torch.randperm(len(inputs), generator=generator).split(batch):
-            started = time.perf_counter()
+            started = time.process_time()
             optimizer.zero_grad()
             nn.functional.cross_entropy(network(inputs[rows]), classes[rows]).backward()
             optimizer.step()
             if schedule is not None:
                 schedule.step()
-            seconds += time.perf_counter() - started
+            seconds += time.process_time() - started
             done += 1
             if enough is not None and done % 10 == 0 and enough():
                 return done, seconds
