@@ -87,7 +87,7 @@ def sampled(lab: Lab, members: int, split: int, start: str) -> tuple[float, floa
 
 
 def task_of(split: int, batch: int) -> Any:
-    """Accuracy on the same batch for all members: what is left of the training part is validated on, which nobody asks."""
+    """Accuracy on one batch for all members: the rest of the training part validates, which nobody asks for."""
     whole = digits(split)
     rows = len(whole.part(Purpose.TRAIN).rows_n)
     held = min(1 - 1e-6, 1 - batch / rows)
