@@ -154,7 +154,8 @@ class Population(ReadOnly):
         signs: (1, -1) for antithetic pairs, (1,) without pairs.
         eval_seeds_E: A 64-bit draw per episode of the unperturbed centre, evaluated along with the members.
         eval_purpose_E: The `Purpose` of each episode of the centre, uint8; None if all of them validate.
-        common_seed: A 64-bit draw that all members of the generation share, such as for a mini-batch.
+        common_seed: A 64-bit draw that all members of the generation share, such as for a mini-batch; None where the
+            trainer is to fill it in.
         observed_N: Which pairs report the moments of their observations; None if none does.
         normalization: Normalisation of observations, or None.
         first_pair: Number of the first pair; 0 except in further rounds and when a member is replayed alone.
@@ -189,7 +190,7 @@ class Population(ReadOnly):
     reward_sign: bool = False
     reward_scale: float | None = None
     rows_NP: Floats | None = None
-    common_seed: int = 0
+    common_seed: int | None = None
     eval_purpose_E: NDArray[np.uint8] | None = None
 
     def purpose(self, episode: int) -> Purpose:
@@ -204,7 +205,7 @@ class Population(ReadOnly):
         rows_NP: Floats,
         seeds_N: NDArray[np.uint64],
         first_pair: int = 0,
-        common_seed: int = 0,
+        common_seed: int | None = None,
     ) -> Self:
         """Makes a population of members that are arbitrary vectors, without pairs.
 

@@ -13,6 +13,7 @@ from distes.pools.chunks import chunks
 from distes.pools.experiment import Experiment
 from distes.pools.search_distribution import SearchDistribution
 from distes.population import Population
+from distes.tasks.base import Task
 from distes.training.budget import Budget
 from distes.training.centre import target_of
 
@@ -60,7 +61,7 @@ def _rows(configuration: Configuration, experiment: Experiment) -> list[tuple[st
         ("strategy", f"{type(strategy).__name__}, {members:,} members a generation"),
         ("chunks", f"{len(cut):,}, of {' or '.join(map(str, sizes))} members"),
         ("workers", _workers(configuration, experiment, len(cut))),
-        ("episodes", _episodes(configuration, members)),
+        (task.units.episodes, _episodes(configuration, task, members)),
         ("noise table", f"{_bytes(table)} once per node, {noise['dtype']}"),
         ("worker's memory", f"{_bytes(4 * max(sizes) * rows)} for the members of a chunk"),
         ("bytes down", _bytes_down(population)),
@@ -85,10 +86,11 @@ def _workers(configuration: Configuration, experiment: Experiment, count: int) -
     return f"{first}{asked} on Ray, on this machine with {cores()} cores ({experiment.device}){idle}"
 
 
-def _episodes(configuration: Configuration, members: int) -> str:
+def _episodes(configuration: Configuration, task: Task, members: int) -> str:
     arguments: dict[str, Any] = configuration["task"]["init_args"]
-    each = arguments.get("episodes_per_member", 1)
-    text = f"{members * each:,} a generation, and {configuration['eval_episodes']:,} of the centre"
+    each, of_centre = arguments.get("episodes_per_member", 1), configuration["eval_episodes"]
+    of_centre = of_centre if task.evaluations is None else min(of_centre, task.evaluations)
+    text = f"{members * each:,} a generation, and {of_centre:,} of the centre"
     every = configuration["eval_every"]
     text += "" if every == 1 else f" every {every} generations"
     steps = arguments.get("max_steps")

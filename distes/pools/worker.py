@@ -163,7 +163,7 @@ class Worker:
             reward_sign=population.reward_sign,
             reward_scale=population.reward_scale,
             purpose=population.purpose(chunk.start) if chunk.of_centre else Purpose.TRAIN,
-            common_seed=population.common_seed,
+            common_seed=population.common_seed or 0,
             pairs_B=pairs_B,
         )
         try:

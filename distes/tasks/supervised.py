@@ -19,7 +19,7 @@ from distes.population import Floats, Purpose
 from distes.runs.monitors.wording import Units
 from distes.tasks import gradients, mini_batches
 from distes.tasks.actions import Action, BoxAction, DiscreteAction
-from distes.tasks.base import Outcome, Request, Stopped, Task
+from distes.tasks.base import ChunkPairs, Outcome, Request, Stopped, Task
 from distes.tasks.datasets import DATA_SETS, Dataset, Labelled, read
 from distes.tasks.mini_batches import Batches
 from distes.tasks.objectives import OF_CLASSES, Objective, accuracy, cross_entropy, objective_of
@@ -282,6 +282,11 @@ class Supervised(Task):
         return np.array(part.data.x_nO[part.rows_n[:count]])
 
     @property
+    def pairs_per_chunk(self) -> ChunkPairs:
+        """More than usual in large populations: members that share a batch share much of its work."""
+        return ChunkPairs(4, 32)
+
+    @property
     def on_device(self) -> bool:
         """True: the data stay in the device's memory."""
         return True
@@ -294,11 +299,14 @@ class Supervised(Task):
 
     @property
     def _observation(self) -> Observation:
-        train = self.data.train
-        shape = tuple(train.x_nO.shape[1:])
-        if len(shape) in (2, 3):
-            return ImageObservation(shape, self.data.brightest)
-        return FlatObservation(shape)
+        if "observation" not in self._read:
+            shape = tuple(self.data.train.x_nO.shape[1:])
+            images = len(shape) in (2, 3)
+            self._read["observation"] = (
+                ImageObservation(shape, self.data.brightest) if images else FlatObservation(shape)
+            )
+        found: Observation = self._read["observation"]
+        return found
 
     def evaluate(self, members: Members, request: Request) -> Outcome:
         """Runs members on their batches, or centres on all rows of the part that the purpose names."""
@@ -382,8 +390,9 @@ class Supervised(Task):
     def _inputs(self, purpose: Purpose, rows_R: Tensor) -> Tensor:
         """The inputs of rows as a policy takes them, (R, *shape) float32, on the device of `rows_R`."""
         chosen = self._resident(purpose, rows_R.device)[0].index_select(0, rows_R)
-        x_RO = torch.empty(len(rows_R), *self.observation_shape, device=rows_R.device)
-        self._observation.write_batch(chosen, x_RO)
+        observation = self._observation
+        x_RO = torch.empty(len(rows_R), *observation.shape, device=rows_R.device)
+        observation.write_batch(chosen, x_RO)
         return x_RO
 
     def _resident(self, purpose: Purpose, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -406,7 +415,7 @@ def _answers(members: Members, x_bKO: Tensor) -> Tensor:
     count = len(members)
     state = members.initial_state()
     if state is None and len(x_bKO) == 1 and (shared := getattr(members, "shared", None)) is not None:
-        answers_BKA: Tensor = shared(x_bKO)
+        answers_BKA: Tensor = shared(x_bKO[0])
         return answers_BKA
     x_BKO = x_bKO.expand(count, *x_bKO.shape[1:])
     return members(x_BKO) if state is None else members.step(x_BKO, state.expand(count, x_BKO.shape[1], -1))[0]

@@ -14,12 +14,13 @@ from distes.errors import CheckpointError
 from distes.population import Evaluation, Normalization
 from distes.runs.best import Best, standard_error
 from distes.runs.population_record import Recorded
-from distes.runs.state_check import below, misfit
+from distes.runs.state_check import below, misfit, require
 from distes.tasks.episode_cap import EpisodeCap
 from distes.tasks.normalization import RunningStat
 from distes.tasks.rewards import scale_of
 from distes.training.budget import Result
 
+ERRORS = ("eval_std_error", "best_std_error")  # NaN where there was a single episode
 # What a stored result must hold; later versions of distes may add fields.
 REQUIRED_OF_RESULT = ("reason", "generation", "timesteps", "seconds", "eval_mean")
 
@@ -205,5 +206,10 @@ class Progress:
             like = dataclasses.asdict(Result("", 0, 0, 0.0, 0.0, 0.0))
             given = reached if isinstance(reached, Mapping) else {}
             like = {key: value for key, value in like.items() if key in given or key in REQUIRED_OF_RESULT}
-            if problem := misfit(reached, like, ("test",), "/reached"):
+            if problem := misfit(reached, like, ("test", *ERRORS), "/reached"):
                 raise CheckpointError(f"{problem}.")
+            for name in ERRORS:
+                require(isinstance(reached.get(name, 0.0), float), f"/reached/{name}", "a number")
+            test = reached.get("test", {})
+            numbers = isinstance(test, Mapping) and all(type(value) is float for value in test.values())
+            require(numbers, "/reached/test", "a mapping to numbers")

@@ -369,6 +369,7 @@ class Trainer:
             reward_sign=self._strategy.ranks_signs,
             reward_scale=self._progress.reward_scale,
             max_steps=None if self._progress.episode_cap is None else self._progress.episode_cap.limit,
+            common_seed=self._strategy.common_seed if population.common_seed is None else population.common_seed,
         )
 
     def _keep_best(self, population: Population, best: Best) -> None:

@@ -10,13 +10,17 @@ import pytest
 from distes.cli import main
 from distes.cli.flags import configure, read_flags
 from distes.cli.play import play
+from tests.support.dataset_files import write_mnist
 
 CONFIGS = sorted(Path(__file__).resolve().parents[2].glob("configs/*.yaml"))
 NOISE = 2**19  # numbers: more than any of the policies without a CNN has parameters
 NEEDS = {"(extra: mujoco)": "mujoco", "(extra: box2d)": "Box2D", "(extra: atari)": "ale_py"}
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+LABELLED = [path for path in CONFIGS if "class_path: Supervised" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path not in LABELLED], ids=lambda path: path.stem)
 def test_one_tiny_generation(path: Path, tmp_path: Path) -> None:
     text = path.read_text()
     for extra, module in NEEDS.items():
@@ -49,6 +53,27 @@ def test_one_tiny_generation(path: Path, tmp_path: Path) -> None:
     assert 4 <= rows[0]["timesteps"] <= 20
     lengths = [length for _, length in play(str(tmp_path / "run"), policy="last", episodes=1)]
     assert 1 <= lengths[0] <= 5
+    assert main(["--resume", str(tmp_path / "run"), "--generations", "2"]) == 0
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("path", LABELLED, ids=lambda path: path.stem)
+def test_one_tiny_generation_of_labelled_data(path: Path, tmp_path: Path) -> None:
+    write_mnist(tmp_path / "files")
+    tiny = {
+        "workers": 0,
+        "run_dir": tmp_path / "run",
+        "generations": 1,
+        "strategy.population_size": 4,
+        "noise.size": NOISE,
+        "task.batch_size": 5,
+        **({"task.folder": tmp_path / "files"} if "data: mnist" in path.read_text() else {}),
+    }
+    flags = [str(part) for key, value in tiny.items() for part in (f"--{key}", value)]
+    assert main(["--config", str(path), *flags]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["timesteps"] for row in rows] == [20] and "eval/info/accuracy" in rows[0]
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
     assert main(["--resume", str(tmp_path / "run"), "--generations", "2"]) == 0
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
 
