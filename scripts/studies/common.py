@@ -143,9 +143,11 @@ class Lab:
         )
         started = time.process_time()
         try:
-            trainer.run()
+            result = trainer.run()
         finally:
             pool.close()
+        if result.reason == "interrupted":  # Ctrl-C and SIGTERM end a run in order; here they end the study
+            raise KeyboardInterrupt
         return time.process_time() - started
 
     def loaded(self, centre_P: Floats) -> nn.Module:
@@ -239,5 +241,6 @@ def colour(number: int) -> str:
 
 
 def legend(axes: Axes, **arguments: Any) -> None:
-    """A small legend."""
-    axes.legend(fontsize=7.5, handlelength=1.8, labelspacing=0.3, **arguments)
+    """A small legend, if there are lines."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=7.5, handlelength=1.8, labelspacing=0.3, **arguments)
