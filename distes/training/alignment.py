@@ -53,7 +53,7 @@ class Alignment:
             population.seeds_N,
             normalization=population.normalization,
             purpose=Purpose.TRAIN,
-            common_seed=population.common_seed,
+            common_seed=population.common_seed or 0,
         )
         centre_P = centre_of(self._strategy, population).copy()
         return centre_P, self._task.gradient(self._policy, centre_P, request)

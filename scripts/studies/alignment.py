@@ -237,7 +237,7 @@ def draw(found: dict[str, Rows], chosen: Any) -> None:
         other.plot([row["sigma"] for row in rows], [row["reached"] for row in rows], **line)
         other.set_ylabel("test accuracy that ES reaches (%)", color=colour(2))
         other.grid(visible=False)
-        right.set_title("the best aligned sigma is not the best", fontweight="bold")
+        right.set_title("alignment over sigma, and what ES reaches", fontweight="bold")
         legend(right, loc="lower left")
 
 

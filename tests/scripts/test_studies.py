@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import re
 import runpy
+import signal
 import sys
 from pathlib import Path
 
@@ -147,6 +149,17 @@ def test_training_by_sgd_stops_where_it_is_told_to() -> None:
     steps, seconds = by_sgd(network, train, optimizer, 3, anneal=False, enough=lambda: loss(network, train) < before)
     assert steps == 10 and seconds > 0
     assert by_sgd(network, train, optimizer, 2, batch=500)[0] == 6
+
+
+def test_an_interruption_ends_a_study() -> None:
+    lab = Lab.of(digits(batch_size=8), mlp(4))
+
+    def loop(done: int, centre_P: object) -> bool:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        lab.train(lab.es(population_size=4), 3, loop=loop)
 
 
 @pytest.mark.parametrize("name", STUDIES)
