@@ -36,6 +36,7 @@ def drawn(files: dict[str, Path]) -> str:
     return files["--figure"].read_text()
 
 
+@pytest.mark.slow
 def test_alignment(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(alignment, "NETWORKS", ((), (4,)))
     monkeypatch.setattr(alignment, "SIGMAS", (0.01, 0.4))
@@ -54,6 +55,7 @@ def test_alignment(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, caps
     assert len(capsys.readouterr().out.splitlines()) == 1 + 8 + 1 + 1 + 6 + 1 + 1 + 9 + 1 + 1 + 2
 
 
+@pytest.mark.slow
 def test_minimum_norm(files: dict[str, Path]) -> None:
     rows = minimum_norm.main(words(files, "--steps 240 --seeds 0 1 --rows 5 --unknowns 20"))
     of = {(row["method"], row["steps"]): row for row in rows}
