@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distes.api.compare import compare as compare
+    from distes.api.evaluate import evaluate as evaluate
     from distes.api.run import Run as Run
     from distes.api.saved import Policy as Policy
     from distes.api.saved import load as load

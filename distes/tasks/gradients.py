@@ -62,4 +62,3 @@ def gradient(policy: nn.Module, centre_P: Floats, blocks: Iterable[tuple[Tensor,
         parts.append((found.T if slot.transposed else found).reshape(-1).float() / rows)
     gradient_P: Floats = torch.cat(parts).numpy()
     return gradient_P
-

@@ -3,10 +3,8 @@
 Axes: B members evaluated together, K rows of a batch, n rows of data, O observation, A numbers of an answer, V scalars.
 """
 
-import math
-import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,25 +18,14 @@ from distes.runs.monitors.wording import Units
 from distes.tasks import gradients, mini_batches
 from distes.tasks.actions import Action, BoxAction, DiscreteAction
 from distes.tasks.base import ChunkPairs, Outcome, Request, Stopped, Task
-from distes.tasks.datasets import DATA_SETS, Dataset, Labelled, read
+from distes.tasks.data_parts import DataParts, tensor_of
+from distes.tasks.datasets import DATA_SETS, Dataset
 from distes.tasks.mini_batches import Batches
 from distes.tasks.objectives import OF_CLASSES, Objective, accuracy, cross_entropy, objective_of
-from distes.tasks.observations import FlatObservation, ImageObservation, Observation
+from distes.tasks.observations import Observation
 
 GPU_ROWS = 2**18  # of all members
 BLOCK = 256  # rows per member that are run at once; fixed, since the last bits of a product depend on its size
-
-
-class Part(NamedTuple):
-    """Rows of the data for one purpose.
-
-    Attributes:
-        data: The data that they are rows of.
-        rows_n: Their numbers, int64.
-    """
-
-    data: Labelled
-    rows_n: NDArray[np.int64]
 
 
 class Supervised(Task):
@@ -46,6 +33,9 @@ class Supervised(Task):
 
     Members are evaluated on batches of the training part; the centre, without noise, on all of the validation part; and
     the last centre on all of the test part, which decides nothing.
+
+    Attributes:
+        parts: The data in these three parts.
     """
 
     def __init__(
@@ -94,16 +84,8 @@ class Supervised(Task):
                 raise ConfigurationError(f"{name} must be a share from 0 to below 1; got {share}.", argument=name)
         if data in DATA_SETS and (data_args or test_args):
             raise ConfigurationError(f"data_args is for data by import path; data is {data}.", argument="data_args")
-        self._data, self._folder = data, folder
-        self._data_args, self._test_args = data_args or {}, test_args
-        self._fitness, self._batch_size, self._batches = fitness, batch_size, batches
-        self._validation, self._test, self._split = validation, test, split
-        self._given: Dataset | None = None  # data by import path: read by the driver, and shared by a node's workers
-        self._read: dict[Any, Any] = {}  # what this process has read, by purpose or device
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leaves out what each process reads for itself; the arrays of data by import path travel."""
-        return {**self.__dict__, "_read": {}}
+        self._data, self._fitness, self._batch_size, self._batches = data, fitness, batch_size, batches
+        self.parts = DataParts(data, folder, data_args or {}, test_args, validation=validation, test=test, split=split)
 
     @property
     def data(self) -> Dataset:
@@ -112,55 +94,7 @@ class Supervised(Task):
         Raises:
             ConfigurationError: It cannot be read.
         """
-        if self._given is not None:
-            return self._given
-        if "data" not in self._read:
-            found = read(self._data, self._folder, self._data_args, self._test_args)
-            if self._data not in DATA_SETS:
-                self._given = found
-            self._read["data"] = found
-        made: Dataset = self._read["data"]
-        return made
-
-    def part(self, purpose: Purpose) -> Part:
-        """The rows for a purpose. Without a validation part, the training part validates.
-
-        Raises:
-            ConfigurationError: The data cannot be read, or a part is empty.
-        """
-        if "parts" not in self._read:
-            self._read["parts"] = self._parts()
-        found: Part = self._read["parts"][purpose]
-        return found
-
-    def _parts(self) -> dict[Purpose, Part]:
-        data = self.data
-        order_n = mini_batches.permutation(self._split, len(data.train.x_nO))
-        if data.test is None:
-            held = math.ceil(self._test * len(order_n))
-            test, order_n = Part(data.train, order_n[:held]), order_n[held:]
-        else:
-            test = Part(data.test, np.arange(len(data.test.x_nO)))
-        held = math.ceil(self._validation * len(order_n))
-        train = Part(data.train, order_n[held:])
-        validate = Part(data.train, order_n[:held]) if held else train
-        for name, part in (("training", train), ("test", test)):
-            if not len(part.rows_n):
-                raise ConfigurationError(
-                    f"The data {self._data!r} have no row left for the {name} part: choose other shares for validation "
-                    "and test."
-                )
-        return {Purpose.TRAIN: train, Purpose.VALIDATE: validate, Purpose.TEST: test}
-
-    def tensors(self, purpose: Purpose, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """All inputs for a purpose as a policy takes them, (n, *shape) float32, and their targets.
-
-        Raises:
-            ConfigurationError: The data cannot be read, or a part is empty.
-        """
-        rows_n = torch.from_numpy(self.part(purpose).rows_n.copy()).to(device)
-        x_1nO, y_1n = self._batch(purpose, rows_n[None])
-        return x_1nO[0], y_1n[0]
+        return self.parts.data
 
     def check(self) -> None:
         """Reads the data, and checks that they fit the fitness.
@@ -169,7 +103,7 @@ class Supervised(Task):
             ConfigurationError: They cannot be read, or do not.
         """
         train = self.data.train
-        _ = self.part(Purpose.TRAIN)
+        _ = self.parts.part(Purpose.TRAIN)
         classes = train.y_n.ndim == 1
         if self._fitness in OF_CLASSES and not classes:
             raise ConfigurationError(
@@ -198,7 +132,7 @@ class Supervised(Task):
     @property
     def observation_shape(self) -> tuple[int, ...]:
         """(C, H, W) for images, else (O,)."""
-        return self._observation.shape
+        return self.parts.observation.shape
 
     @property
     def action_size(self) -> int:
@@ -242,9 +176,9 @@ class Supervised(Task):
 
     def reference_observations(self, count: int, seed: int) -> NDArray[np.float32]:
         """Returns inputs of the training part, drawn at random."""
-        rows_n = self.part(Purpose.TRAIN).rows_n
+        rows_n = self.parts.part(Purpose.TRAIN).rows_n
         drawn = mini_batches.own(np.array([seed], np.uint64), len(rows_n), count)[0].numpy()
-        return self._inputs(Purpose.TRAIN, torch.from_numpy(rows_n[drawn])).numpy()
+        return self.parts.inputs(Purpose.TRAIN, torch.from_numpy(rows_n[drawn])).numpy()
 
     def reference_episodes(self, policy: nn.Module, seeds: Sequence[int]) -> list[NDArray[np.float32]]:
         """Returns a batch of the training part for each seed."""
@@ -255,18 +189,18 @@ class Supervised(Task):
         """Returns what makes a policy's numbers of inputs, and classes or numbers of its answers."""
         count = self.action_size
         if self.data.train.y_n.ndim == 1:
-            return self._observation, DiscreteAction(count, 0)
+            return self.parts.observation, DiscreteAction(count, 0)
         bound_A = np.full(count, np.inf, np.float32)
-        return self._observation, BoxAction(-bound_A, bound_A, (count,), rescale=False)
+        return self.parts.observation, BoxAction(-bound_A, bound_A, (count,), rescale=False)
 
     def confusion(self, policy: nn.Module) -> NDArray[np.int64] | None:
         """Counts the classes that a policy gives to the test part's rows."""
         if self.data.train.y_n.ndim != 1:
             return None
-        count, rows_n = self.action_size, torch.from_numpy(self.part(Purpose.TEST).rows_n.copy())
+        count, rows_n = self.action_size, tensor_of(self.parts.part(Purpose.TEST).rows_n)
         counts_CC = np.zeros((count, count), np.int64)
         for block_K in rows_n.split(BLOCK):
-            x_1KO, y_1K = self._batch(Purpose.TEST, block_K[None])
+            x_1KO, y_1K = self.parts.batch(Purpose.TEST, block_K[None])
             answers_KA = policy(x_1KO[0])
             np.add.at(counts_CC, (y_1K[0].numpy(), answers_KA.argmax(1).numpy()), 1)
         return counts_CC
@@ -278,7 +212,7 @@ class Supervised(Task):
 
     def inputs(self, count: int) -> NDArray[Any]:
         """Returns the first inputs of the test part, as the data set has them."""
-        part = self.part(Purpose.TEST)
+        part = self.parts.part(Purpose.TEST)
         return np.array(part.data.x_nO[part.rows_n[:count]])
 
     @property
@@ -297,17 +231,6 @@ class Supervised(Task):
             "measures it on the test part."
         )
 
-    @property
-    def _observation(self) -> Observation:
-        if "observation" not in self._read:
-            shape = tuple(self.data.train.x_nO.shape[1:])
-            images = len(shape) in (2, 3)
-            self._read["observation"] = (
-                ImageObservation(shape, self.data.brightest) if images else FlatObservation(shape)
-            )
-        found: Observation = self._read["observation"]
-        return found
-
     def evaluate(self, members: Members, request: Request) -> Outcome:
         """Runs members on their batches, or centres on all rows of the part that the purpose names."""
         count = len(members)
@@ -321,7 +244,7 @@ class Supervised(Task):
             for block_bK in rows_bK.split(_block(count, members.device), dim=1):
                 if request.stop():
                     raise Stopped
-                x_bKO, y_bK = self._batch(request.purpose, block_bK)
+                x_bKO, y_bK = self.parts.batch(request.purpose, block_bK)
                 answers_BKA = _answers(members, x_bKO)
                 y_BK = y_bK.expand(count, *y_bK.shape[1:])
                 for objective, sum_B in sums.items():
@@ -348,8 +271,8 @@ class Supervised(Task):
         if self._batches == "shared":
             rows_K = self._rows(request, cpu)[0]
         else:
-            rows_K = torch.from_numpy(self.part(Purpose.TRAIN).rows_n.copy())
-        blocks = (self._batch(Purpose.TRAIN, block_K[None]) for block_K in rows_K.split(BLOCK))
+            rows_K = torch.from_numpy(self.parts.part(Purpose.TRAIN).rows_n.copy())
+        blocks = (self.parts.batch(Purpose.TRAIN, block_K[None]) for block_K in rows_K.split(BLOCK))
         rows = ((x_1KO[0], y_1K[0]) for x_1KO, y_1K in blocks)
         return gradients.gradient(policy, centre_P, rows, self._total)
 
@@ -366,13 +289,13 @@ class Supervised(Task):
 
     def _rows(self, request: Request, device: torch.device) -> Tensor:
         """The rows of the data that each member is evaluated on, (B, K) int64; (1, K) where all see the same."""
-        rows_n = self.part(request.purpose).rows_n
+        rows_n = self.parts.part(request.purpose).rows_n
         count, size = len(rows_n), self._batch_size
         if request.purpose is not Purpose.TRAIN or size is None or size >= count:
             drawn_bK: NDArray[np.int64] = np.arange(count)[None]
         elif not request.training or self._batches == "own":  # candidates of a strategy have batches by their seeds
             drawn = mini_batches.own(request.seeds_B, count, size, device)
-            return _tensor(rows_n).to(device)[drawn]
+            return tensor_of(rows_n).to(device)[drawn]
         elif self._batches == "shared":
             drawn_bK = mini_batches.shared(request.common_seed, count, size)[None]
         else:
@@ -380,29 +303,6 @@ class Supervised(Task):
                 raise ValueError("batches no_mini_batch needs the numbers of pairs, Request.pairs_B.")
             drawn_bK = mini_batches.part_of_pass(request.common_seed, request.pairs_B, count, size)
         return torch.from_numpy(rows_n[drawn_bK]).to(device)
-
-    def _batch(self, purpose: Purpose, rows_bK: Tensor) -> tuple[Tensor, Tensor]:
-        """The inputs (b, K, *shape) and targets (b, K) or (b, K, A) of rows."""
-        x_nO = self._inputs(purpose, rows_bK.reshape(-1))
-        y_n = self._resident(purpose, rows_bK.device)[1][rows_bK]
-        return x_nO.view(*rows_bK.shape, *x_nO.shape[1:]), y_n
-
-    def _inputs(self, purpose: Purpose, rows_R: Tensor) -> Tensor:
-        """The inputs of rows as a policy takes them, (R, *shape) float32, on the device of `rows_R`."""
-        chosen = self._resident(purpose, rows_R.device)[0].index_select(0, rows_R)
-        observation = self._observation
-        x_RO = torch.empty(len(rows_R), *observation.shape, device=rows_R.device)
-        observation.write_batch(chosen, x_RO)
-        return x_RO
-
-    def _resident(self, purpose: Purpose, device: torch.device) -> tuple[Tensor, Tensor]:
-        """All inputs and targets of the data that a purpose's rows belong to, on a device."""
-        data = self.part(purpose).data
-        key = id(data), device
-        if key not in self._read:
-            self._read[key] = tuple(_tensor(one).to(device) for one in (data.x_nO, data.y_n))
-        found: tuple[Tensor, Tensor] = self._read[key]
-        return found
 
 
 def _block(count: int, device: torch.device) -> int:
@@ -419,12 +319,3 @@ def _answers(members: Members, x_bKO: Tensor) -> Tensor:
         return answers_BKA
     x_BKO = x_bKO.expand(count, *x_bKO.shape[1:])
     return members(x_BKO) if state is None else members.step(x_BKO, state.expand(count, x_BKO.shape[1], -1))[0]
-
-
-def _tensor(array: NDArray[Any]) -> Tensor:
-    """A tensor that shares an array's memory. It is never written to, though torch does not know that."""
-    if array.flags.writeable:
-        return torch.from_numpy(array)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return torch.from_numpy(array)

@@ -83,7 +83,7 @@ def by_size(members: Sequence[int], noise: NoiseTable, repeats: int) -> Rows:
 
 def trained_enough(network: nn.Module, wanted: float) -> nn.Module:
     """The network after as many steps of Adam as this training accuracy takes, in percent."""
-    train = digits().tensors(Purpose.TRAIN)
+    train = digits().parts.tensors(Purpose.TRAIN)
     optimizer = torch.optim.Adam(network.parameters(), 2e-3)
     by_sgd(network, train, optimizer, 60, anneal=False, enough=lambda: accuracy(network, train) >= wanted)
     return network
@@ -98,7 +98,7 @@ def reached(sigma: float, generations: int, splits: Sequence[int], noise: NoiseT
         rate = {"schedule": "cosine", "start": 0.03, "end": 0.002, "generations": generations}
         strategy = lab.es(split, population_size=256, sigma=sigma, learning_rate=rate)
         lab.train(strategy, generations)
-        found.append(accuracy(lab.loaded(strategy.centre_P), task.tensors(Purpose.TEST)))
+        found.append(accuracy(lab.loaded(strategy.centre_P), task.parts.tensors(Purpose.TEST)))
     return float(np.mean(found))
 
 

@@ -32,7 +32,7 @@ FAR = 1_000_000  # parameters
 def by_es(hidden: int, members: int, wanted: float, noise: NoiseTable, most: int) -> dict[str, Any] | None:
     """Generations and seconds until the loss is reached; None if it is not."""
     lab = Lab.of(digits(batch_size=128), mlp(hidden), noise=noise)
-    train, reached = digits().tensors(Purpose.TRAIN), []
+    train, reached = digits().parts.tensors(Purpose.TRAIN), []
 
     def loop(done: int, centre_P: Floats) -> bool:
         if done % EVERY == 0 and loss(lab.loaded(centre_P), train) <= wanted:
@@ -47,7 +47,7 @@ def by_es(hidden: int, members: int, wanted: float, noise: NoiseTable, most: int
 
 def by_adam(hidden: int, wanted: float) -> tuple[int, float]:
     """Steps and seconds until the loss is reached."""
-    network, train = mlp(hidden), digits().tensors(Purpose.TRAIN)
+    network, train = mlp(hidden), digits().parts.tensors(Purpose.TRAIN)
     optimizer = torch.optim.Adam(network.parameters(), 2e-3)
     return by_sgd(network, train, optimizer, 100, anneal=False, enough=lambda: loss(network, train) <= wanted)
 

@@ -9,12 +9,10 @@ from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -28,12 +26,14 @@ from distes.pools.experiment import Experiment
 from distes.pools.serial import SerialPool
 from distes.population import Floats, Purpose
 from distes.runs.monitors.base import Metrics
-from distes.runs.plots.style import COLOURS, Picture, save, styled
 from distes.strategies.base import Strategy
 from distes.strategies.openai_es import OpenAIES
 from distes.tasks.base import Task
 from distes.tasks.supervised import Supervised
 from distes.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 NOISE = 2**22  # numbers of the noise table
 INPUTS, CLASSES = 64, 10  # of digits
@@ -211,7 +211,7 @@ def by_sgd(
 
 def by_adam(split: int, network: nn.Module, epochs: int = 40) -> nn.Module:
     """Trains a network on digits by Adam with a rate from 0.002 to 0, in place, and returns it."""
-    train = digits(split).tensors(Purpose.TRAIN)
+    train = digits(split).parts.tensors(Purpose.TRAIN)
     by_sgd(network, train, torch.optim.Adam(network.parameters(), 2e-3), epochs)
     return network
 
@@ -225,8 +225,10 @@ def drawing(path: Path | None, panels: int = 2, height: float = 3.4) -> Any:
         panels: Systems of axes, beside each other.
         height: In inches.
     """
+    from distes.runs.plots.style import Picture, save, styled
+
     with styled():
-        figure: Figure = Picture(figsize=(4.2 * panels if panels > 1 else 6.4, height), dpi=120)
+        figure = Picture(figsize=(4.2 * panels if panels > 1 else 6.4, height), dpi=120)
         figure.set_layout_engine("constrained")
         axes = [figure.add_subplot(1, panels, place + 1) for place in range(panels)]
         yield axes
@@ -237,10 +239,12 @@ def drawing(path: Path | None, panels: int = 2, height: float = 3.4) -> Any:
 
 def colour(number: int) -> str:
     """The colour of a line by its number."""
+    from distes.runs.plots.style import COLOURS
+
     return COLOURS[number % len(COLOURS)]
 
 
-def legend(axes: Axes, **arguments: Any) -> None:
+def legend(axes: "Axes", **arguments: Any) -> None:
     """A small legend, if there are lines."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=7.5, handlelength=1.8, labelspacing=0.3, **arguments)

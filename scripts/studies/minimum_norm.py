@@ -61,7 +61,7 @@ class Problem:
             validation=0.0,
         )
         self.lab = Lab.of(self.task, Linear(unknowns, 1, bias=False, initial_scale=0.0))
-        x_md, y_m1 = (tensor.numpy().astype(np.float64) for tensor in self.task.tensors(Purpose.TRAIN))
+        x_md, y_m1 = (tensor.numpy().astype(np.float64) for tensor in self.task.parts.tensors(Purpose.TRAIN))
         self.least_P: Doubles = np.linalg.pinv(x_md) @ y_m1[:, 0]
         self.steepest = 2 / len(x_md) * float(np.linalg.eigvalsh(x_md @ x_md.T)[-1])  # of the Hessian
 
@@ -71,7 +71,7 @@ class Problem:
 
     def error(self, w_P: Floats, purpose: Purpose) -> float:
         """The mean squared error on a part."""
-        x_nd, y_n1 = (tensor.numpy().astype(np.float64) for tensor in self.task.tensors(purpose))
+        x_nd, y_n1 = (tensor.numpy().astype(np.float64) for tensor in self.task.parts.tensors(purpose))
         return float(np.mean((x_nd @ w_P - y_n1[:, 0]) ** 2))
 
 

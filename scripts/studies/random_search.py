@@ -80,7 +80,7 @@ def sampled(lab: Lab, members: int, split: int, start: str) -> tuple[float, floa
         validation_episodes=0,
         initialization=start,  # type: ignore[arg-type]
     )
-    test = digits(split).tensors(Purpose.TEST)
+    test = digits(split).parts.tensors(Purpose.TEST)
     one = accuracy(lab.loaded(strategy.centre_P), test)
     lab.train(strategy, max(1, members // size), chunk=50)
     return accuracy(lab.loaded(strategy.centre_P), test), one
@@ -89,7 +89,7 @@ def sampled(lab: Lab, members: int, split: int, start: str) -> tuple[float, floa
 def task_of(split: int, batch: int) -> Any:
     """Accuracy on one batch for all members: the rest of the training part validates, which nobody asks for."""
     whole = digits(split)
-    rows = len(whole.part(Purpose.TRAIN).rows_n)
+    rows = len(whole.parts.part(Purpose.TRAIN).rows_n)
     held = min(1 - 1e-6, 1 - batch / rows)
     return digits(split, fitness="accuracy", batch_size=None, validation=held)
 
@@ -132,7 +132,7 @@ def searched(width: int, split: int, generations: int, noise: NoiseTable) -> flo
     rate = {"schedule": "cosine", "start": 0.3, "end": 0.03, "generations": generations}
     strategy = lab.es(split, population_size=256, sigma=1.0, learning_rate=rate)
     lab.train(strategy, generations)
-    return accuracy(lab.loaded(strategy.centre_P), digits(split).tensors(Purpose.TEST))
+    return accuracy(lab.loaded(strategy.centre_P), digits(split).parts.tensors(Purpose.TEST))
 
 
 def masks(chosen: Any, noise: NoiseTable) -> Rows:

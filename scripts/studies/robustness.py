@@ -37,7 +37,7 @@ def lab_of(split: int, noise: NoiseTable) -> Lab:
 def sgd(make: Callable[..., torch.optim.Optimizer], split: int, noise: NoiseTable, chosen: Any) -> tuple[Lab, Floats]:
     """By back-propagation."""
     lab = lab_of(split, noise)
-    by_sgd(lab.policy, digits(split).tensors(Purpose.TRAIN), make(lab.policy.parameters()), chosen.epochs)
+    by_sgd(lab.policy, digits(split).parts.tensors(Purpose.TRAIN), make(lab.policy.parameters()), chosen.epochs)
     return lab, lab.centre_P
 
 
@@ -69,7 +69,7 @@ METHODS: dict[str, Method] = {
 
 def under_noise(lab: Lab, centre_P: Floats, split: int, draws: int) -> list[float]:
     """The mean accuracy for each deviation of the noise; the draws are the same for all methods."""
-    test, found = digits(split).tensors(Purpose.TEST), []
+    test, found = digits(split).parts.tensors(Purpose.TEST), []
     for deviation in NOISES:
         generator = np.random.default_rng(split)
         accuracies = []

@@ -35,7 +35,7 @@ def test_a_classifier_is_measured_on_its_test_part(digits: distes.Run) -> None:
 
 def test_the_confusion_matrix_is_that_of_predict(digits: distes.Run) -> None:
     found, task = distes.evaluate(digits.directory), Supervised("digits")
-    part = task.part(Purpose.TEST)
+    part = task.parts.part(Purpose.TEST)
     images, classes = part.data.x_nO[part.rows_n], part.data.y_n[part.rows_n]
     answers, _ = digits.policy.predict(images)
     by_hand_CC = np.zeros((10, 10), np.int64)

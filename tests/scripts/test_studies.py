@@ -135,9 +135,9 @@ def test_a_masked_network_uses_its_frozen_weights_alone() -> None:
 
 def test_the_best_of_many_is_no_worse_on_what_it_is_chosen_by() -> None:
     task = random_search.task_of(0, 64)
-    train = task.tensors(Purpose.TRAIN)
+    train = task.parts.tensors(Purpose.TRAIN)
     assert 60 <= len(train[1]) <= 66
-    assert len(task.tensors(Purpose.TEST)[1]) == len(digits().tensors(Purpose.TEST)[1])
+    assert len(task.parts.tensors(Purpose.TEST)[1]) == len(digits().parts.tensors(Purpose.TEST)[1])
     lab = Lab.of(task, mlp(8))
     one = accuracy(lab.loaded(lab.centre_P), train)
     random_search.sampled(lab, 64, 0, "he")
@@ -145,7 +145,7 @@ def test_the_best_of_many_is_no_worse_on_what_it_is_chosen_by() -> None:
 
 
 def test_training_by_sgd_stops_where_it_is_told_to() -> None:
-    network, train = mlp(8), digits().tensors(Purpose.TRAIN)
+    network, train = mlp(8), digits().parts.tensors(Purpose.TRAIN)
     before = loss(network, train)
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
     steps, seconds = by_sgd(network, train, optimizer, 3, anneal=False, enough=lambda: loss(network, train) < before)

@@ -42,10 +42,10 @@ def test_a_task_of_them(tmp_path: Path) -> None:
         task.check()
         assert task.observation_shape == (1, 28, 28) and task.action_size == 10
         assert task.data.train.x_nO.dtype == np.uint8
-        x_nO, y_n = task.tensors(Purpose.TEST)
+        x_nO, y_n = task.parts.tensors(Purpose.TEST)
         assert (x_nO[:, 0].numpy() == made["t10k-images-idx3-ubyte"] * np.float32(1 / 255)).all()
         assert (y_n.numpy() == made["t10k-labels-idx1-ubyte"]).all()
-        assert [len(task.part(purpose).rows_n) for purpose in Purpose] == [180, 20, 50]
+        assert [len(task.parts.part(purpose).rows_n) for purpose in Purpose] == [180, 20, 50]
     write_cifar10(tmp_path)
     task = Supervised("cifar10", folder=str(tmp_path))
     task.check()

@@ -50,7 +50,7 @@ def by_hand(policy: nn.Module, centre_P: NDArray[np.float32], x_KO: Tensor, y_K:
 def test_it_equals_autograd_by_hand(batches: Any) -> None:
     task, policy = Supervised(batch_size=300, batches=batches), mlp()  # more rows than are run at once
     centre_P = Layout(policy).flatten(policy) * np.float32(1.5)
-    x_nO, y_n = task.tensors(Purpose.TRAIN)
+    x_nO, y_n = task.parts.tensors(Purpose.TRAIN)
     if batches == "shared":
         rows_K = torch.from_numpy(mini_batches.shared(7, len(x_nO), 300).copy())
         x_nO, y_n = x_nO[rows_K], y_n[rows_K]
@@ -81,7 +81,7 @@ def test_it_is_the_slope_of_fitness(kind: str) -> None:
     centre_P = layout.flatten(policy)
     gradient_P = task.gradient(policy, centre_P, request())
     along_P = gradient_P / np.float32(np.linalg.norm(gradient_P))
-    x_nO, y_n = task.tensors(Purpose.TRAIN)
+    x_nO, y_n = task.parts.tensors(Purpose.TRAIN)
     rows_K = torch.from_numpy(mini_batches.shared(7, len(x_nO), 32).copy())
 
     def fitness(point_P: NDArray[np.float32]) -> float:

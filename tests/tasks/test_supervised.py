@@ -41,7 +41,7 @@ def seen() -> Iterator[list[tuple[Purpose, bool, tuple[int, ...]]]]:
 
 def rows_of(task: Supervised, purpose: Purpose) -> set[int]:
     """The numbers that the inputs of a part carry."""
-    return set(task.tensors(purpose)[0][:, 0].int().tolist())
+    return set(task.parts.tensors(purpose)[0][:, 0].int().tolist())
 
 
 def run(tmp_path: Path, strategy: str = "OpenAIES", task: Any = WATCHED, **keys: Any) -> distes.Run:
@@ -96,7 +96,8 @@ def test_a_target_is_reached_on_the_validation_part_and_tested_then(
 def test_without_a_validation_part_all_training_rows_validate(tmp_path: Path) -> None:
     task = Supervised(NUMBERED, validation=0)
     assert (
-        rows_of(task, Purpose.VALIDATE) == rows_of(task, Purpose.TRAIN) and len(task.part(Purpose.TRAIN).rows_n) == 160
+        rows_of(task, Purpose.VALIDATE) == rows_of(task, Purpose.TRAIN)
+        and len(task.parts.part(Purpose.TRAIN).rows_n) == 160
     )
 
 
@@ -193,9 +194,9 @@ class TestFitness:
     def test_is_the_mean_over_all_rows_by_hand(self, fitness: str) -> None:
         task = Supervised(NUMBERED, data_args={"rows": 700}, fitness=fitness)  # more rows than are run at once
         case = parts(task, labelled.Blind(3, 3))
-        x_nO, y_n = task.tensors(Purpose.TRAIN)
+        x_nO, y_n = task.parts.tensors(Purpose.TRAIN)
         outcome = evaluate(case, [1, 1], training=False, purpose=Purpose.VALIDATE)
-        validate, y_n = task.tensors(Purpose.VALIDATE)
+        validate, y_n = task.parts.tensors(Purpose.VALIDATE)
         for member, centre in enumerate(case.members([1, 1], [1, -1]).parameters()):
             weight, bias = torch.from_numpy(centre[:6]).reshape(2, 3), torch.from_numpy(centre[6:])
             x = validate[:, 1:] @ weight + bias
@@ -249,7 +250,7 @@ class TestFitness:
 class TestData:
     def test_a_dataset_and_a_pair_of_arrays_are_the_same(self) -> None:
         given = [Supervised(data) for data in (NUMBERED, "tests.support.labelled.PAIR", "tests.support.labelled.Rows")]
-        tensors = [one.tensors(Purpose.TRAIN) for one in given]
+        tensors = [one.parts.tensors(Purpose.TRAIN) for one in given]
         assert all((x == tensors[0][0]).all() and (y == tensors[0][1]).all() for x, y in tensors[1:])
 
     def test_data_by_import_path_travel_with_the_task(self) -> None:
@@ -257,17 +258,19 @@ class TestData:
         assert len(pickle.dumps(task)) < 2000
         task.check()
         arrived = pickle.loads(pickle.dumps(task))
-        labelled_x = arrived._given.train.x_nO
+        labelled_x = arrived.parts._given.train.x_nO
         assert (labelled_x == task.data.train.x_nO).all()
 
     def test_digits_keep_eight_bits_until_they_are_used(self) -> None:
         task = Supervised()
         task.check()
         assert task.data.train.x_nO.dtype == np.uint8 and task.data.train.x_nO.shape == (1797, 8, 8)
-        x_nO, y_n = task.tensors(Purpose.TEST)
+        x_nO, y_n = task.parts.tensors(Purpose.TEST)
         assert x_nO.shape == (360, 1, 8, 8) and x_nO.dtype == torch.float32 and float(x_nO.min()) >= 0
         assert float(x_nO.max()) == 1.0 and set(y_n.tolist()) == set(range(10))
-        assert len(task.part(Purpose.TRAIN).rows_n) == 1293 and len(task.part(Purpose.VALIDATE).rows_n) == 144
+        assert (
+            len(task.parts.part(Purpose.TRAIN).rows_n) == 1293 and len(task.parts.part(Purpose.VALIDATE).rows_n) == 144
+        )
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
