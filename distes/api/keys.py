@@ -105,7 +105,7 @@ BUDGET_AND_PLACE = {
     *("eval_episodes", "eval_every", "final_episodes"),
     *("device", "address", "oversubscribe", "run_dir", "checkpoint_seconds", "keep_checkpoints", "debug", "quiet"),
     *("keep_checkpoints_every", "record_population", "record_population_max_bytes", "monitors", "tensorboard_axis"),
-    "film_every",
+    *("film_every", "alignment_every"),
     "task.log_info",  # recorded, and never learnt from
 }
 # Minimum and maximum of top-level keys.
@@ -128,6 +128,7 @@ RANGES = {
     "keep_checkpoints_every": (1, math.inf),
     "record_population_max_bytes": (0, math.inf),
     "film_every": (1, math.inf),
+    "alignment_every": (1, math.inf),
 }
 
 

@@ -28,6 +28,7 @@ from distes.runs.directory import RunDirectory
 from distes.runs.monitors.base import Monitor
 from distes.runs.store import RunStore
 from distes.tasks.base import Task
+from distes.training.alignment import require_gradient
 from distes.training.budget import Budget
 from distes.training.callbacks import Callback
 from distes.training.centre import target_of
@@ -126,6 +127,8 @@ def prepare(
     budget.require_end(target if options["eval_episodes"] else None)
     if options["film_every"] is not None and not only_replays:
         with_films(experiment.task)
+    if options["alignment_every"] is not None:
+        require_gradient(experiment.task)
     experiment = decide_device(configuration, experiment)
     configuration = {**configuration, "device": experiment.device}
     determined_by = {**settings(configuration), **identity(experiment, policy)}
@@ -164,6 +167,7 @@ def prepare(
             callbacks=callbacks,
             archive=archive,
             waiting=console.waiting,
+            policy=policy,
             **options,
         )
         if isinstance(pool, AutoPool):

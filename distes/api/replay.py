@@ -233,7 +233,7 @@ def stored_run(
         sum_on(experiment.perturbation, pool.device, say)
         options = {name: configuration[name] for name in own_arguments(Trainer)}
         options |= {"generations": 1}  # nothing is trained, so any end will do
-        trainer = Trainer(task=task, strategy=strategy, noise=experiment.noise, pool=pool, **options)
+        trainer = Trainer(task=task, strategy=strategy, noise=experiment.noise, pool=pool, policy=policy, **options)
         yield StoredRun(directory, experiment, trainer, archive, pool)
 
 

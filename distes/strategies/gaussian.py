@@ -70,6 +70,11 @@ class GaussianSearch(Strategy):
     def _sigma(self) -> float | Floats:
         """Returns the standard deviation for this generation: a number, or one per parameter, (P,) float32."""
 
+    @property
+    def perturbation(self) -> Perturbation:
+        """The numbered directions that members are made of."""
+        return self._perturbation
+
     def _around(self) -> Floats:
         """Returns the centre of this generation's members, (P,) float32."""
         return self.centre_P

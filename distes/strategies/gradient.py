@@ -26,9 +26,13 @@ class GradientES(GaussianSearch):
 
         g = sum_i weights_i T eps_i / divisor
         centre <- optimizer(centre, g - l2_coeff centre)
+
+    Attributes:
+        estimate_P: The last g, (P,) float32; None before the first step of this process. It is no part of the state.
     """
 
     varying: tuple[str, ...] = MEMORY
+    estimate_P: Floats | None = None
 
     def __init__(
         self,
@@ -101,6 +105,7 @@ class GradientES(GaussianSearch):
             **estimate.metrics,
         }
         self._generation += 1
+        self.estimate_P = gradient_P
         self._learned(gradient_P)
         return metrics
 

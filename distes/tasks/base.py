@@ -239,6 +239,24 @@ class Task(ABC):
         """Inputs for a policy as its user has them, at most `count`, where no episode need be played; else None."""
         return None
 
+    @property
+    def differentiable(self) -> bool:
+        """Whether the task has a `gradient`."""
+        return False
+
+    def gradient(self, policy: nn.Module, centre_P: Floats, request: Request) -> Floats:
+        """Returns the gradient of fitness with regard to the parameters, (P,) float32, to compare estimates with.
+
+        Args:
+            policy: The policy; it is not changed.
+            centre_P: The parameters at which the gradient is taken, (P,).
+            request: That of the generation's members, whose data it is the gradient on.
+
+        Raises:
+            ConfigurationError: There is none.
+        """
+        raise ConfigurationError(f"The task {self.name} has no gradient.")
+
     def _nothing_to_play(self) -> ConfigurationError:
         kind = type(self)
         name = kind.__name__ if kind.__module__.startswith("distes.") else f"{kind.__module__}.{kind.__qualname__}"

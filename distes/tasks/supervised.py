@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from distes.errors import ConfigurationError
 from distes.members.members import Members
-from distes.population import Purpose
+from distes.population import Floats, Purpose
 from distes.runs.monitors.wording import Units
-from distes.tasks import mini_batches
+from distes.tasks import gradients, mini_batches
 from distes.tasks.actions import Action, BoxAction, DiscreteAction
 from distes.tasks.base import ChunkPairs, Outcome, Request, Stopped, Task
 from distes.tasks.data_parts import DataParts, tensor_of
@@ -269,6 +269,30 @@ class Supervised(Task):
             of_name = {"loss": -means.get(cross_entropy, unknown_B), "accuracy": means.get(accuracy, unknown_B)}
             scalars_BV = np.stack([of_name[name] for name in self.scalars], axis=1).astype(np.float32)
         return Outcome(means[self._objective], np.full(count, size, np.int64), count, scalars_BV=scalars_BV)
+
+    @property
+    def differentiable(self) -> bool:
+        """Unless fitness is accuracy."""
+        return self._fitness != "accuracy"
+
+    def gradient(self, policy: nn.Module, centre_P: Floats, request: Request) -> Floats:
+        """Returns the gradient on a generation's mini-batch; where pairs have their own, on the whole training part."""
+        if not self.differentiable:
+            return super().gradient(policy, centre_P, request)
+        cpu = torch.device("cpu")
+        if self._batches == "shared":
+            rows_K = self._rows(request, cpu)[0]
+        else:
+            rows_K = torch.from_numpy(self.parts.part(Purpose.TRAIN).rows_n.copy())
+        blocks = (self.parts.batch(Purpose.TRAIN, block_K[None]) for block_K in rows_K.split(BLOCK))
+        rows = ((x_1KO[0], y_1K[0]) for x_1KO, y_1K in blocks)
+        return gradients.gradient(policy, centre_P, rows, self._total)
+
+    def _total(self, answers_KA: Tensor, targets: Tensor) -> Tensor:
+        """The sum of the rows' fitness, in a form that autograd knows."""
+        if self._fitness == "cross_entropy":
+            return -nn.functional.cross_entropy(answers_KA, targets, reduction="sum")
+        return self._objective(answers_KA[None], targets[None]).sum()
 
     def _measured(self, request: Request) -> dict[Objective, None]:
         """What is measured of each row, in order: of members no more than their fitness."""

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from distes.errors import CheckpointError, EvaluationError, require_instance
 from distes.noise.one_thread import one_thread
@@ -27,6 +28,7 @@ from distes.runs.store import RunStore
 from distes.strategies.base import Strategy, require_population
 from distes.tasks.base import Task
 from distes.tasks.normalization import RunningStat, every_fraction
+from distes.training.alignment import Alignment
 from distes.training.budget import Budget, Result
 from distes.training.callbacks import Callback, Callbacks
 from distes.training.centre import CentreEvaluation, centre_alone, centre_of
@@ -63,6 +65,8 @@ class Trainer:
         final_episodes: int = 100,
         non_finite: Literal["refuse", "worst"] = "refuse",
         film_every: int | None = None,
+        alignment_every: int | None = None,
+        policy: nn.Module | None = None,
     ) -> None:
         """Puts the parts together; starts nothing.
 
@@ -89,6 +93,9 @@ class Trainer:
                 it in `fitness/non_finite`. With `worst`, an evaluation of the centre that meets one is NaN.
             film_every: Film an episode of the centre every this many generations, beginning with the first, and at the
                 end, for TensorBoard's page Images; null for no films. A worker draws it.
+            alignment_every: Compare the strategy's estimate, and the step, with the gradient of back-propagation every
+                this many generations; null for never. Only for tasks that have one, such as Supervised.
+            policy: The module that gradients are taken of; needed with `alignment_every`.
         """
         require_instance("task", task, Task)
         require_instance("strategy", strategy, Strategy)
@@ -106,6 +113,7 @@ class Trainer:
             task, strategy, pool, target=target_fitness, episodes=eval_episodes, every=eval_every, final=final_episodes
         )
         self._budget.require_end(self._centre.target if eval_episodes else None)
+        self._alignment = Alignment(task, strategy, policy, alignment_every)
         self._films = Films(strategy, pool, self._monitors, film_every)
         normalizes = task.observation_fraction > 0
         self._progress = Progress(
@@ -262,6 +270,7 @@ class Trainer:
         phases.end_phase()
         self._keep_best(population, best)
         to_be_filmed_P = self._films.wanted(population)
+        before = self._alignment.before(population)
         self._announce_first_update()
         told = evaluation.to_learn_from()
         if not self._refuses_non_finite:
@@ -270,6 +279,7 @@ class Trainer:
         learnt = self._tell(told, self._progress.after(evaluation, best), fitness_E if reached else None, test)
         phases.end_phase()
         reported = {**of_cap(told, population.max_steps), **self._scalars.metrics(evaluation, scalars_EV)}
+        reported |= self._alignment.after(population, len(told.fitness_N2), before)
         metrics = self._metrics(told, fitness_E, reported, learnt)
         self._monitors.record(metrics, told.fitness_N2)
         self._films.after(population, metrics, to_be_filmed_P)

@@ -89,6 +89,17 @@ OF_STRATEGY = [
     _strategy("sigma/max", "The largest sigma of a parameter."),
     _strategy("learning_rate", "The optimiser's learning rate."),
     _strategy("norm/gradient", "Euclidean norm of the gradient estimate."),
+    _strategy(
+        "alignment/estimate",
+        "Cosine of the estimate with the gradient of back-propagation (`--alignment_every N`): on the generation's "
+        "mini-batch, or on all training data where pairs have batches of their own.",
+    ),
+    _strategy(
+        "alignment/theory",
+        "What this cosine would be on average if fitness were linear within sigma: sqrt(n / (n + P + 1)) for n pairs "
+        "and P parameters, less for low-rank noise.",
+    ),
+    _strategy("alignment/step", "Cosine of the step that the centre took with the same gradient."),
     _strategy("norm/centre", "Euclidean norm of the centre's parameters, after the step."),
     _strategy("norm/step", "Euclidean norm of the step that the centre took."),
     _strategy(
