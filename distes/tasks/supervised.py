@@ -85,6 +85,8 @@ class Supervised(Task):
         for name, share in (("validation", validation), ("test", test)):
             if not 0 <= share < 1:
                 raise ConfigurationError(f"{name} must be a share from 0 to below 1; got {share}.", argument=name)
+        if not 0 <= split < 2**64:
+            raise ConfigurationError(f"split must be from 0 to 2**64 - 1; got {split}.", argument="split")
         if data in DATA_SETS and (data_args or test_args):
             raise ConfigurationError(f"data_args is for data by import path; data is {data}.", argument="data_args")
         self._data, self._fitness, self._batch_size, self._batches = data, fitness, batch_size, batches

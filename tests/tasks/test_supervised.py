@@ -299,6 +299,7 @@ class TestData:
         [
             ({"batch_size": 0}, "batch_size must be at least 1"),
             ({"batches": "pass"}, "batches must be shared, own or no_mini_batch; got 'pass'"),
+            ({"split": -1}, "split must be from 0 to 2**64 - 1; got -1"),
             ({"validation": 1.0}, "validation must be a share from 0 to below 1; got 1.0"),
             ({"data_args": {"rows": 3}}, "data_args is for data by import path"),
             ({"fitness": "f1"}, "fitness must be one of"),
