@@ -96,7 +96,8 @@ class Columns:
             limit: Steps after which an episode ends, or None.
             together: Whether all rows started together.
         """
-        if not self._counter.count(self, reward_R, terminated_R, truncated_R):
+        counted = self.running_R, self.reward_R, self.return_R, self.steps_R, self.ended_R
+        if not self._counter.count(counted, reward_R, terminated_R, truncated_R):
             torch.where(self.running_R, reward_R.double(), self._zero, out=self.reward_R)
             self.return_R.add_(self.reward_R)
             self.steps_R.add_(self.running_R)

@@ -3,19 +3,16 @@
 Axes: R rows.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from distes.tasks.row_loops import KERNELS, MANY
 
-if TYPE_CHECKING:
-    from distes.tasks.columns import Columns
-
 
 class Counter:
-    """Counts steps in `Columns`; keeps the arrays of the last step, since most tensors are the same in each."""
+    """Counts steps; keeps the arrays of the last step, since most tensors are the same in each."""
 
     def __init__(self) -> None:
         self._columns: tuple[Tensor, ...] = ()
@@ -23,11 +20,11 @@ class Counter:
         self._given: list[Tensor | None] = [None, None, None]
         self._arrays: list[Any] = [None, None, None]
 
-    def count(self, columns: "Columns", reward_R: Tensor, terminated_R: Tensor, truncated_R: Tensor) -> bool:
+    def count(self, counted: tuple[Tensor, ...], reward_R: Tensor, terminated_R: Tensor, truncated_R: Tensor) -> bool:
         """Adds rewards and steps of the rows that run, and notes which episodes ended.
 
         Args:
-            columns: `reward_R`, `return_R`, `steps_R` and `ended_R` are written.
+            counted: `running_R`, and `reward_R`, `return_R`, `steps_R` and `ended_R` of `Columns`, which are written.
             reward_R: Rewards; those of rows that do not run mean nothing.
             terminated_R: Where an episode terminated.
             truncated_R: Where the simulator truncated it.
@@ -38,10 +35,9 @@ class Counter:
         kernels = KERNELS.loaded()
         if kernels is None:
             return False
-        if not self._columns or self._columns[0] is not columns.running_R:
-            if len(reward_R) >= MANY or columns.running_R.device.type != "cpu":
+        if not self._columns or self._columns[0] is not counted[0]:
+            if len(reward_R) >= MANY or counted[0].device.type != "cpu":
                 return False
-            counted = columns.running_R, columns.reward_R, columns.return_R, columns.steps_R, columns.ended_R
             self._columns, self._counted = counted, [tensor.numpy() for tensor in counted]
         for place, tensor in enumerate((reward_R, terminated_R, truncated_R)):
             if tensor is not self._given[place]:

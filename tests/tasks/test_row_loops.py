@@ -14,6 +14,10 @@ from tests.tasks.test_goes import evaluated
 CPU = torch.device("cpu")
 
 
+def counted_in(columns: Columns) -> tuple[torch.Tensor, ...]:
+    return columns.running_R, columns.reward_R, columns.return_R, columns.steps_R, columns.ended_R
+
+
 @pytest.fixture
 def from_the_first_call_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_loops, "WORTH_COMPILING", 0)
@@ -23,20 +27,20 @@ def from_the_first_call_on(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("from_the_first_call_on")
 def test_a_step_is_counted_for_the_rows_that_run() -> None:
     columns = Columns(4, (3,), DiscreteAction(2, 0), CPU, CPU)
-    columns.start(4)
+    columns.start(torch.arange(4), idle=0)
     columns.running_R.copy_(torch.tensor([True, False, True, True]))
     reward_R = torch.tensor([1.5, torch.nan, -2.0, torch.inf], dtype=torch.float64)
     terminated_R, truncated_R = torch.tensor([[True, False, False, False], [False, False, True, False]])
     counter = Counter()
     for _ in range(2):
-        assert counter.count(columns, reward_R, terminated_R, truncated_R)
+        assert counter.count(counted_in(columns), reward_R, terminated_R, truncated_R)
     assert columns.return_R.tolist() == [3.0, 0.0, -4.0, torch.inf]
     assert columns.steps_R.tolist() == [2, 0, 2, 2]
     assert columns.ended_R.tolist() == [True, False, True, False]
     columns.narrow(2)  # other tensors: nothing of the last step is taken for theirs
-    assert counter.count(columns, reward_R[2:], terminated_R[2:], truncated_R[2:])
+    assert counter.count(counted_in(columns), reward_R[2:], terminated_R[2:], truncated_R[2:])
     assert columns.return_R.tolist() == [1.0, 0.0] and columns.steps_R.tolist() == [3, 0]
-    assert not counter.count(columns, reward_R[:2].float(), terminated_R[:2], truncated_R[:2])
+    assert not counter.count(counted_in(columns), reward_R[:2].float(), terminated_R[:2], truncated_R[:2])
 
 
 @pytest.mark.usefixtures("from_the_first_call_on")
@@ -69,6 +73,6 @@ def test_before_they_are_worth_compiling_torch_does_it(monkeypatch: pytest.Monke
     monkeypatch.setattr(KERNELS, "_module", None)
     assert KERNELS.loaded() is None
     columns = Columns(2, (3,), DiscreteAction(2, 0), CPU, CPU)
-    columns.start(2)
+    columns.start(torch.arange(2), idle=0)
     flags = torch.zeros(2, dtype=torch.bool)
-    assert not Counter().count(columns, torch.zeros(2, dtype=torch.float64), flags, flags)
+    assert not Counter().count(counted_in(columns), torch.zeros(2, dtype=torch.float64), flags, flags)
