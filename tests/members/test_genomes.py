@@ -120,7 +120,7 @@ print(len(vector_P), hashlib.sha256(vector_P.numpy().tobytes()).hexdigest())
                 evaluation = replace(strategy._evaluation(np.arange(50.0)), eval_fitness_E=fitness_E)
                 strategy.tell(evaluation)
             sizes.add(array_bytes(strategy.ask()))
-        assert len(sizes) == 1 and sizes.pop() < 50 * (8 + 8 + 4) + 3 * 30 * (8 + 4) + 8 * 4 * 5
+        assert len(sizes) == 1 and sizes.pop() < 50 * (8 + 8 + 4) + 3 * 30 * (8 + 4 + 1) + 8 * 4 * 5
 
 
 class TestDecoder:

@@ -22,7 +22,8 @@ from distes.cli import main as launch
 from distes.cli.play import main as play
 from tests.support.small import ROOT
 
-NAMES = sorted([*CLASSES["strategy"], "LowRank", "Function"])
+NEWER = {"BernoulliES"}  # strategies that the commit did not have
+NAMES = sorted([*(set(CLASSES["strategy"]) - NEWER), "LowRank", "Function"])
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ def steps_cartpole(task: Gym) -> str:
     stepped: list[str] = []
 
     def trace(frame: Any, event: str, argument: Any) -> None:
-        if event == "call" and frame.f_code.co_name == "step":
+        if event == "call" and frame.f_code.co_name in ("step", "advance"):
             stepped.append(frame.f_globals["__name__"])
 
     members = of.members([0, 0], [1, -1])
