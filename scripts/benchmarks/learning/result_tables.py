@@ -145,9 +145,21 @@ def virtual_batch_norm(*files: Rows) -> Shown:
     return [*head, "other actions, members at first", "members at last", "the last centre"], found
 
 
+def humanoid(rows: Rows) -> Shown:
+    """Humanoid-v5 to 6,000: timesteps to some scores, minutes of one core, and the score."""
+    found = []
+    for row in rows:
+        scores = [f"{row[key]:,.0f} +- {row[error]:,.0f}" for key, error in SCORES]
+        found.append([str(row["seed"]), *map(cell, row["timesteps_to"]), f"{row['core_minutes']:.0f}", *scores])
+    head = ["seed", "to 1,000", "2,000", "4,000", "6,000", "minutes of one core"]
+    return [*head, "score, 100 episodes", "100 further ones"], found
+
+
+SCORES = (("score", "standard_error"), ("again", "again_standard_error"))
 ORDER = ("SepCMAES", "cmaes", "SNES")
 LEARNING: dict[str, tuple[tuple[str, ...], Any]] = {
     "levels": (("learning_mujoco",), levels),
+    "humanoid": (("humanoid",), humanoid),
     "seeds": (("learning",), seeds),
     "low_rank": (("low_rank_learning",), low_rank),
     "guidance": (("guidance",), guidance),
