@@ -76,7 +76,7 @@ PARTS = [(section, name) for section, names in CLASSES.items() for name in names
 @pytest.mark.parametrize(("section", "name"), PARTS)
 def test_objects_or_a_sentence(section: str, name: str) -> None:
     chosen = [f"--{section}", name] if section in CLASSES else []
-    chosen += ["--task.env", PICTURES] if name == "CNN" else []
+    chosen += {"CNN": ["--task.env", PICTURES], "BernoulliES": ["--policy", "Subnetwork"]}.get(name, [])
     around = [*AROUND[section], *chosen, *([] if section == "noise" else ["--noise.size", "500000"])]
     build(configure(read_flags(around)))[0].strategy.ask()  # what is at home there works
     for argument in numeric(section, name):
