@@ -13,7 +13,7 @@ from distes.errors import ConfigurationError, DistesError, did_you_mean, raised
 from distes.errors.imports import import_class
 from distes.errors.installation import install
 from distes.runs.monitors.base import Metrics, Monitor
-from distes.runs.monitors.wording import UNITS, Units
+from distes.runs.units import UNITS, Units
 
 EXTRAS = {"wandb": "wandb", "mlflow": "mlflow"}  # the package that a monitor needs, and the extra that brings it
 

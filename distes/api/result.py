@@ -11,7 +11,8 @@ from distes.api import objects
 from distes.errors import RunDirectoryError, installation
 from distes.runs import atomic_files
 from distes.runs.directory import RunDirectory
-from distes.runs.monitors.wording import UNITS, Units, duration, number
+from distes.runs.monitors.wording import duration, number
+from distes.runs.units import UNITS, Units
 from distes.training.budget import Result
 
 

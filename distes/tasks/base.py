@@ -16,7 +16,7 @@ from torch import nn
 from distes.errors import ConfigurationError
 from distes.members.members import Members
 from distes.population import Floats, Moments, Normalization, Purpose, ReadOnly
-from distes.runs.monitors.wording import UNITS, Units
+from distes.runs.units import UNITS, Units
 
 if TYPE_CHECKING:
     import gymnasium

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from distes.errors import ConfigurationError
 from distes.members.members import Members
 from distes.population import Floats, Purpose
-from distes.runs.monitors.wording import Units
+from distes.runs.units import Units
 from distes.tasks import gradients, mini_batches
 from distes.tasks.actions import Action, BoxAction, DiscreteAction
 from distes.tasks.base import ChunkPairs, Outcome, Request, Stopped, Task

@@ -18,8 +18,9 @@ from distes.errors.messages import Level, level_of
 from distes.runs.monitors import wording
 from distes.runs.monitors.base import Metrics, Monitor
 from distes.runs.monitors.sparkline import sparkline
-from distes.runs.monitors.wording import UNITS, Units, duration, number
+from distes.runs.monitors.wording import duration, number
 from distes.runs.terminal import UNWRITABLE, write
+from distes.runs.units import UNITS, Units
 
 REFRESH_SECONDS = 0.125  # between two updates of the table; more than 8 a second are not noticed
 NARROWEST = 20  # columns; the table is unreadable in a narrower terminal

@@ -9,7 +9,8 @@ from IPython.display import HTML, display
 from numpy.typing import NDArray
 
 from distes.runs.monitors.base import Metrics, Monitor
-from distes.runs.monitors.wording import UNITS, duration, number
+from distes.runs.monitors.wording import duration, number
+from distes.runs.units import UNITS
 
 REFRESH_SECONDS = 0.5
 

@@ -25,7 +25,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
 from distes.runs.monitors.glossary import FINAL
-from distes.runs.monitors.wording import UNITS, Units
+from distes.runs.units import UNITS, Units
 
 # The charts of TensorBoard's page "Custom Scalars": a value with the lower and upper edge of its band, or regular
 # expressions of tags, each of which matches the whole tag.

@@ -15,7 +15,7 @@ from distes.runs.monitors.event_file import EventFile, set_aside_other_axes
 from distes.runs.monitors.glossary import DESCRIPTIONS, FILM, TEST, entry_of
 from distes.runs.monitors.histogram import histogram
 from distes.runs.monitors.summaries import animation, described, finished, hyperparameters, layout, scalar, yaml_text
-from distes.runs.monitors.wording import UNITS, Units
+from distes.runs.units import UNITS, Units
 
 Axis = Literal["timesteps", "generations"]
 COUNTED_BY = {"timesteps": "timesteps", "generations": "generation"}  # axis to metric

@@ -1,46 +1,13 @@
 """Metrics in words, for the terminal."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+from distes.runs.units import UNITS, Units
 
 WIDTHS = (6, 11, 7, 16, 9, 17, 8)  # of the columns of plain lines, together within 80 characters
 PHASES = ("time/evaluate", "time/update", "time/ask", "time/record")
-
-
-class Units(NamedTuple):
-    """What the steps and the episodes of a task are called: singular, and plural."""
-
-    step: str = "timestep"
-    episode: str = "episode"
-    steps: str = "timesteps"
-    episodes: str = "episodes"
-
-    @property
-    def rate(self) -> str:
-        """The unit of speed, such as `steps/s`."""
-        return f"{self.steps.removeprefix('time')}/s"
-
-    def say(self, text: str) -> str:
-        """Puts these words in place of timesteps and episodes in a text."""
-        if self == Units():
-            return text
-        words = {
-            "environment steps": self.steps,
-            "timesteps": self.steps,
-            "episodes": self.episodes,
-            "episode": self.episode,
-            "returns": "fitness",
-            "return": "fitness",
-        }
-        for word, own in words.items():
-            text = re.sub(rf"(?<![`_/.\-\w]){word}(?![`_\w])", own, text)
-            text = re.sub(rf"(?<![`_/.\-\w]){word.capitalize()}(?![`_\w])", own.capitalize(), text)
-        return text
-
-
-UNITS = Units()
 
 
 def duration(seconds: float) -> str:

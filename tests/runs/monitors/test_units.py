@@ -1,7 +1,8 @@
 """Steps and episodes are called what the task calls them."""
 
 from distes.runs.monitors.glossary import GLOSSARY
-from distes.runs.monitors.wording import UNITS, Units, header
+from distes.runs.monitors.wording import header
+from distes.runs.units import UNITS, Units
 
 IMAGES = Units("image", "batch", "images", "batches")
 
