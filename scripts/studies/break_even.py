@@ -23,7 +23,7 @@ from scripts.benchmarks.report import Table, keep
 from scripts.studies.common import NOISE, Lab, by_sgd, colour, digits, drawing, legend, loss, mlp, options
 
 MEMBERS = (64, 256, 1024)
-RATES = ((1000, 0.05), (200, 0.03), (0, 0.02))  # Adam's learning rate for so many members: fewer give noisier estimates
+RATES = ((1000, 0.05), (200, 0.03), (0, 0.02))  # Adam's learning rate by members: fewer give noisier estimates
 TOO_LARGE = 1024 * 10_000  # members times parameters, from which on a run takes too long here
 EVERY = 5  # generations from one look at the loss to the next
 FAR = 1_000_000  # parameters

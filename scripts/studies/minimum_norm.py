@@ -115,7 +115,7 @@ def es(shaping: str, optimizer: str, rate: float, steps: Sequence[int], problem:
 
 
 def random_search(steps: Sequence[int], problem: Problem) -> Points:
-    """The best of as many vectors from N(0, I / d) as an ES of so many steps evaluates."""
+    """The best vector from N(0, I / d), of the number that an ES evaluates in the same steps."""
     torch_like = Linear(problem.lab.layout.size, 1, bias=False)
     lab = Lab.of(problem.task, torch_like, noise=problem.lab.noise)
     size, found = 1000, [(0, problem.lab.centre_P)]

@@ -10,7 +10,7 @@ class WarpSettings:
     """How much room MuJoCo Warp has. The defaults are enough for all eight tasks, after falls, too.
 
     Attributes:
-        nconmax: Contacts per world on average: all worlds share one buffer of so many for each.
+        nconmax: Contacts per world on average: all worlds share one buffer, whose size is this number times theirs.
         njmax: Rows of constraints of a world, at most.
     """
 

@@ -26,7 +26,7 @@ from scripts.benchmarks.report import Table, command_line, keep
 
 TASKS = ("Humanoid-v5", "Ant-v5", "HalfCheetah-v5")
 ROWS = 32  # of each process on the CPU
-SHARE = 100  # one in so many worlds starts anew after a step
+SHARE = 100  # one world in this number starts anew after a step
 
 
 def made(name: str, integrator: Any, rows: int, device: torch.device) -> Any:

@@ -57,7 +57,7 @@ CASES: dict[str, tuple[str, int, nn.Module]] = {
 
 
 def fewest(variants: dict[str, Callable[[], None]], seconds: float) -> dict[str, float]:
-    """CPU microseconds of one call of each: of the best of as many turns as fit into so many seconds for each."""
+    """CPU microseconds of one call of each: the best of the turns that fit into the seconds for each."""
     best: dict[str, float] = {}
     ends = time.perf_counter() + seconds * len(variants)
     while len(best) < len(variants) or time.perf_counter() < ends:
