@@ -47,6 +47,15 @@ torch.set_num_threads(1)  # as in every worker; the serial pool does the same to
 
 
 @pytest.fixture(autouse=True)
+def _modes_of_torch() -> Iterator[None]:
+    """A test that leaves gradients off, or another dtype, would fail those that come later; it fails itself."""
+    yield
+    found = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype()
+    torch.set_grad_enabled(True)
+    assert found == (True, False, torch.float32), f"gradients, inference mode, dtype: {found}"
+
+
+@pytest.fixture(autouse=True)
 def _sigterm() -> Iterator[None]:
     """Ray, where a test starts it by itself, listens to SIGTERM for as long as the process lives."""
     before = signal.getsignal(signal.SIGTERM)

@@ -58,6 +58,7 @@ def test_an_error_anywhere_within_a_call_changes_nothing(name: str, parts: Parts
             else:  # a line that fills a memory is reached in the first call alone
                 assert call != "tell" or "genomes" in place[0] or "initialization" in place[0], place
                 strategy.load_state_dict(before)
+            torch.set_grad_enabled(True)  # an error at the end of a `with` comes before torch.no_grad's own end
             if (found := change(strategy.state_dict(), before)) is not None:
                 raise AssertionError(f"{call}, interrupted at {place}: {found}")
             assert [centre_P.tobytes() for centre_P in strategy.all_centres()] == centres, (call, place)
