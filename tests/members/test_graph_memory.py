@@ -18,6 +18,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 import distes.members.layers
 from distes.members.cuda_graph import WARM_UP, WIDTHS, CudaGraphs, _Reads, padded
 from distes.members.forward import Forward
+from distes.members.layers import few_inputs
 from distes.members.layers.base import MemberLayer
 from distes.members.layers.cells import Cell
 from distes.members.members import Members, population_forward
@@ -35,6 +36,12 @@ ALL = {**OF_KNOWN_LAYERS, **THROUGH_VMAP}
 Make = Callable[[NoiseTable, Layout], Perturbation]
 
 pytestmark = pytest.mark.filterwarnings("ignore::distes.errors.DistesWarning")
+
+
+@pytest.fixture(autouse=True)
+def _through_torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: a recorder sees torch's operations, and not a loop that a busy process has compiled meanwhile."""
+    monkeypatch.setattr(few_inputs, "WORTH_COMPILING", 10**12)
 
 
 def made(name: str, make: Make) -> tuple[Forward, Callable[[int], Members], Callable[[Members], Tensor]]:
