@@ -38,6 +38,7 @@ from distes.members.torch_internals import has_hooks
 from distes.perturbations.row_layout import RowLayout
 from distes.policies import virtual_batch_norm
 from distes.policies.base import StatefulPolicy
+from distes.policies.language.causal_lm import CausalLM
 from distes.policies.layout import Layout
 from distes.policies.parametrized import ParametrizedPolicy
 
@@ -71,6 +72,7 @@ class Forward:
         writes_input: Whether the module changes its input in place, so that it is given a copy.
         draws: Whether the module draws random numbers of its own.
         shares: Whether the module takes rows that all members share, until a layer makes them differ; see `shared`.
+        dtype: What the layers compute in. Rows and centre are float32 all the same.
         statistics: Where a member's statistics on the reference batch lie in its row of them; empty if it needs none.
         tenant: The `Members` whose rows are in the memory, or None.
     """
@@ -87,7 +89,7 @@ class Forward:
         """
         try:
             with torch.no_grad():  # so that copied parameters in a module of torch.jit have no history
-                self.module = copy.deepcopy(module)
+                self.module = module.skeleton() if isinstance(module, CausalLM) else copy.deepcopy(module)
             self.module.eval()
             for parameter in self.module.parameters():  # nn.Module's own method refuses modules of torch.jit
                 parameter.requires_grad_(False)
@@ -98,6 +100,7 @@ class Forward:
             ) from error
         self.layout = self.weights = layout
         self.runs = self.module
+        self.dtype: torch.dtype = getattr(torch, module.dtype) if isinstance(module, CausalLM) else torch.float32
         if isinstance(self.module, ParametrizedPolicy):
             self.runs, self.weights = self.module.inner, self.module.weights
         self.stateful = isinstance(module, StatefulPolicy)
@@ -151,6 +154,13 @@ class Forward:
         if form is not Form.LAYERS and "_call" in self.__dict__:
             del self._call, self._layers, self._enter
 
+    @property
+    def bound(self) -> nn.Module:
+        """The module with its layers replaced, which takes the rows of one bound member after the other."""
+        if self.materialises:
+            raise TypeError(f"{type(self.module).__name__} runs {self.form.value}, and has no layers to bind.")
+        return self._call
+
     def forget(self) -> None:
         """Drops the bound members' tensors; `bind` must be called before the next call."""
         self._parameters, self._single, self._one_by_one, self._alone = {}, None, None, None
@@ -164,11 +174,14 @@ class Forward:
 
     def to(self, device: str | torch.device) -> Self:
         """Moves the module to a device; members must be on it, too."""
-        self.module.to(device)
+        generates = isinstance(self.module, CausalLM)
+        if not generates:  # whose module has no numbers
+            self.module.to(device)
         self._single = None
         if not self.materialises:
             self._call.to(device)
         recordable = torch.device(device).type == "cuda" and self.form not in (Form.MEMBERS, Form.ROWS)
+        recordable = recordable and not generates
         self._graphs = self.graphs() if recordable and not self.draws else None
         return self
 
@@ -229,13 +242,15 @@ class Forward:
         Args:
             rows_BQ: A row per member, float32; in all forms but `LAYERS` it holds all parameters, (B, P).
             row_layout: What a row holds.
-            centre_P: The centre's parameters; needed where rows hold low-rank factors.
+            centre_P: The centre's parameters, of `dtype`; needed where rows hold low-rank factors.
             statistics_BS: What `measured` returned for these members; needed if `statistics` is not empty.
         """
         self._centre = () if centre_P is None else (centre_P,)
         self._small, self._members = rows_BQ.numel() < LAUNCH_BOUND, len(rows_BQ)
         self._moves += 1
         if not self.materialises:
+            if self.dtype is not torch.float32:
+                rows_BQ = rows_BQ.to(self.dtype)
             weights = MemberWeights(rows_BQ, row_layout, centre_P, statistics_BS, keeps_axes=self.keeps_axes)
             for layer in self._layers:
                 layer.bind(weights)

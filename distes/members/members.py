@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from distes.members.forward import Forward
 from distes.members.statistics import Statistics
@@ -105,11 +105,12 @@ class Members:
             self._held[changed] = indices[changed]
             if self._statistics is not None:
                 self._normalize(self._statistics, changed, indices[changed])
-        if moved_in or count != self._bound:
+        # Layers of another dtype read a copy of the rows, which is made when they are bound.
+        if moved_in or count != self._bound or (len(changed) and forward.dtype is not torch.float32):
             rows_B = self._rows_BQ if self._full_BP is None else self._full_BP
             width = forward.width(count, rows_B)
             statistics_BS = None if self._statistics is None else self._statistics_BS[:width]
-            forward.bind(rows_B[:width], self._row_layout, self._centre, statistics_BS)
+            forward.bind(rows_B[:width], self._row_layout, self._computed, statistics_BS)
             self._bound = count
 
     @property
@@ -134,7 +135,7 @@ class Members:
 
     def free(self) -> None:
         """Frees all memory, that of the forward included. No member is selected afterwards."""
-        for name in ("_rows_BQ", "_full_BP", "_centre", "_statistics_BS", "_block_bQ"):
+        for name in ("_rows_BQ", "_full_BP", "_centre", "_computed", "_statistics_BS", "_block_bQ"):
             self.__dict__.pop(name, None)
         self._statistics = None
         self._held = self._selected = np.empty(0, np.int64)
@@ -149,6 +150,7 @@ class Members:
         else:
             self._centre = forward.memory("centre", 1, len(self._centre_P), self.device)[0]
             self._centre.copy_(to_device(self._centre_P, self.device))
+        self._computed = self._centre if forward.dtype is torch.float32 else self._centre.to(forward.dtype)
         self._rows_BQ = forward.memory("rows", rows, row_layout.size, self.device)
         materialised = forward.parametrized or (forward.materialises and bool(row_layout.factors))
         self._full_BP = forward.memory("members", rows, forward.weights.size, self.device) if materialised else None
@@ -248,6 +250,23 @@ class Members:
                 f"{tuple(x_BK.shape)}."
             )
         self._bind()
+
+    def module(self) -> nn.Module:
+        """Returns the policy's module, bound to the selected members: it takes the rows of one after the other.
+
+        It is for policies that are called in a way of their own, as language models are, and holds until the next
+        `select`.
+
+        Raises:
+            TypeError: The policy has parameters outside the layers that have a form for many members.
+        """
+        self._bind()
+        return self._forward.bound
+
+    @property
+    def policy(self) -> nn.Module:
+        """The policy, with its initial parameters; a language model has none."""
+        return self._forward.module
 
     def initial_state(self) -> Tensor | None:
         """Returns the policy's memory at the start of an episode, (S,), or None for a policy without memory."""

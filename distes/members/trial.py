@@ -22,9 +22,11 @@ from torch.overrides import TorchFunctionMode
 
 from distes.errors import ConfigurationError, DistesWarning, raised
 from distes.members.forward import Form, Forward
+from distes.members.language_trial import require_agreement
 from distes.noise.global_randomness import fingerprint, seeded
 from distes.perturbations.row_layout import RowLayout
 from distes.policies.base import StatefulPolicy
+from distes.policies.language.causal_lm import CausalLM
 from distes.policies.layout import Layout
 from distes.policies.virtual_batch_norm import layers_of, reference_of
 
@@ -78,6 +80,9 @@ def population_forward(module: nn.Module, layout: Layout, observation_shape: tup
             "Task.reference_observations."
         )
     forward = Forward(module, layout)
+    if isinstance(module, CausalLM):
+        require_agreement(module, forward)
+        return forward
     with torch.inference_mode(), seeded(0):
         sentences = _Trial(forward, observation_shape).choose()
     for sentence in sentences:

@@ -124,6 +124,11 @@ class Layout:
         virtual_batch_norm.measure(module)
 
 
+def is_conv1d(layer: nn.Module) -> bool:
+    """Whether a layer is the Conv1D of transformers: a linear layer whose weight lies as (in, out), as in GPT-2."""
+    return type(layer).__name__ == "Conv1D" and type(layer).__module__.startswith("transformers.")
+
+
 def _weights(module: nn.Module) -> tuple[set[str], set[str]]:
     """Returns the names of weights that lie transposed, and of other matrices."""
     turned, as_it_lies = set(), set()
@@ -133,6 +138,6 @@ def _weights(module: nn.Module) -> tuple[set[str], set[str]]:
             turned.add(f"{start}weight")
         elif type(layer) in CELLS:
             turned |= {f"{start}weight_ih", f"{start}weight_hh"}
-        elif type(layer) in AS_IT_LIES:
+        elif type(layer) in AS_IT_LIES or is_conv1d(layer):
             as_it_lies.add(f"{start}weight")
     return turned, as_it_lies

@@ -16,15 +16,24 @@ from distes.policies.layout import Slot
 class Norm(MemberLayer):
     """LayerNorm and RMSNorm: x (B*K, ..., *shape) or (B, K, ..., *shape) -> the same. GroupNorm: x (B*K, C, ...)."""
 
-    def __init__(self, weight: Slot, bias: Slot | None, norm: nn.LayerNorm | nn.RMSNorm | nn.GroupNorm) -> None:
+    def __init__(
+        self,
+        weight: Slot,
+        bias: Slot | None,
+        norm: nn.LayerNorm | nn.RMSNorm | nn.GroupNorm,
+        *,
+        plus_one: bool = False,
+    ) -> None:
         """Keeps the slots, and what to normalise over.
 
         Args:
             weight: Slot of the scale.
             bias: Slot of the shift, or None.
             norm: The torch layer.
+            plus_one: Whether it scales by 1 + weight.
         """
         super().__init__()
+        self._plus_one = plus_one
         self._slots, self._eps = (weight, bias), norm.eps
         self._is_rms = isinstance(norm, nn.RMSNorm)
         self._groups = norm.num_groups if isinstance(norm, nn.GroupNorm) else None
@@ -35,6 +44,7 @@ class Norm(MemberLayer):
         weight, bias = self._slots
         scale, shift = weights.dense(weight).unsqueeze(1), None if bias is None else weights.dense(bias).unsqueeze(1)
         members, normalized, over_groups = weights.members, self._normalized, self._groups is not None
+        plus_one = self._plus_one
         if over_groups:
             scale, shift = scale.unsqueeze(-1), None if shift is None else shift.unsqueeze(-1)
 
@@ -43,7 +53,10 @@ class Norm(MemberLayer):
                 rows = normalized(x).reshape(members, len(x) // members, x.shape[1], -1)  # (B, K, C, ...)
             else:
                 rows = normalized(x).reshape(members, -1, *scale.shape[2:])
-            y = rows * scale if shift is None else torch.addcmul(shift, rows, scale)
+            if plus_one:
+                y = torch.addcmul(rows, rows, scale)
+            else:
+                y = rows * scale if shift is None else torch.addcmul(shift, rows, scale)
             return y.view(x.shape)
 
         return run

@@ -1,0 +1,166 @@
+"""Language models on disk: folders as `save_pretrained` of transformers writes them, and single GGUF files.
+
+Nothing here looks anything up in the network.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import json
+import os
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distes.errors import ConfigurationError, raised
+from distes.errors.imports import import_object
+from distes.errors.installation import install
+from distes.errors.trust import foreign
+
+CACHE = "XDG_CACHE_HOME"
+OWN = "distes.tasks.language."  # functions there make models, and need no trust
+
+
+def transformers() -> Any:
+    """Returns the library.
+
+    Raises:
+        ConfigurationError: It is not installed.
+    """
+    try:
+        return importlib.import_module("transformers")
+    except ImportError as error:
+        raise ConfigurationError(
+            f"policy CausalLM needs transformers, which cannot be imported ({error}): {install('llm')}."
+        ) from error
+
+
+def cache_folder(name: str) -> Path:
+    """Returns where distes keeps what it has made of other files: below $XDG_CACHE_HOME or ~/.cache."""
+    return Path(os.environ.get(CACHE) or Path.home() / ".cache") / "distes" / name
+
+
+@lru_cache(maxsize=8)
+def folder_of(path: str) -> Path:
+    """Returns the folder of a model: `path` itself, that of a converted GGUF file, or what a function returns.
+
+    Args:
+        path: A folder, a GGUF file, or the import path of a function without arguments that returns a folder, which it
+            makes where it is missing.
+
+    Raises:
+        ConfigurationError: There is no such folder, file or function, or the file cannot be converted.
+    """
+    found = Path(path).expanduser()
+    if found.is_dir():
+        if not (found / "config.json").is_file():
+            raise ConfigurationError(
+                f"path {path} is a folder without config.json: give the folder that save_pretrained of transformers "
+                "has written.",
+                argument="path",
+            )
+        return found
+    if found.is_file():
+        if found.suffix != ".gguf":
+            raise ConfigurationError(
+                f"path must be a folder of save_pretrained, or a file .gguf; got the file {path}.", argument="path"
+            )
+        return _converted(found)
+    module, _, name = path.rpartition(".")
+    if os.sep in path or not module or not all(part.isidentifier() for part in path.split(".")):
+        raise ConfigurationError(f"path: there is no folder or GGUF file {path}.", argument="path")
+    if not path.startswith(OWN):
+        foreign(path, "policy.path")
+    make = import_object("policy.path", path)
+    try:
+        made = Path(make())
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(f"path: {path}() {raised(error)}.", argument="path") from error
+    if not (made / "config.json").is_file():
+        raise ConfigurationError(f"path: {path}() returned {made}, which is no folder of a model.", argument="path")
+    return made
+
+
+def model(path: str, attention: str) -> Any:
+    """Loads a model with its weights, float32, on the CPU.
+
+    Args:
+        path: As `folder_of` takes it.
+        attention: The implementation of attention, `sdpa` or `eager`.
+
+    Raises:
+        ConfigurationError: transformers cannot load it.
+    """
+    library, folder = transformers(), folder_of(path)
+    try:
+        loaded = library.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation=attention, local_files_only=True
+        )
+    except Exception as error:
+        raise ConfigurationError(
+            f"path {path}: transformers {library.__version__} cannot load a causal language model from {folder}: it "
+            f"{raised(error)}.",
+            argument="path",
+        ) from error
+    loaded.eval()
+    return loaded
+
+
+@lru_cache(maxsize=2)
+def tokenizer(path: str) -> Any:
+    """Loads a model's tokenizer. Prompts are padded on the left, so that answers begin at one place.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    library, folder = transformers(), folder_of(path)
+    try:
+        loaded = library.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise ConfigurationError(
+            f"path {path}: the folder {folder} has no tokenizer that transformers can load: it {raised(error)}.",
+            argument="path",
+        ) from error
+    return loaded
+
+
+def _converted(file: Path) -> Path:
+    """Converts a GGUF file once, to float32, and returns the folder; the name tells the file's bytes apart."""
+    status = file.stat()
+    key = json.dumps([str(file.resolve()), status.st_size, status.st_mtime_ns])
+    target = cache_folder(f"{file.stem}-{hashlib.sha256(key.encode()).hexdigest()[:12]}")
+    if (target / "config.json").is_file():
+        return target
+    library = transformers()
+    for package in ("gguf", "accelerate"):  # transformers refuses the file without them, with a longer message
+        if importlib.util.find_spec(package) is None:
+            raise ConfigurationError(
+                f"path {file}: to read a GGUF file transformers needs {package}: pip install gguf accelerate.",
+                argument="path",
+            )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as made:
+        try:
+            read = library.AutoModelForCausalLM.from_pretrained(
+                file.parent, gguf_file=file.name, dtype=torch.float32, local_files_only=True
+            )
+            words = library.AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+            plain = type(read)(read.config)  # as loaded, it refuses to be saved
+            plain.load_state_dict(read.state_dict())
+            words.save_pretrained(made)
+            plain.save_pretrained(made)
+        except Exception as error:
+            raise ConfigurationError(
+                f"path {file}: transformers cannot convert this GGUF file: it {raised(error)}.", argument="path"
+            ) from error
+        try:
+            Path(made).rename(target)
+        except OSError:
+            if not (target / "config.json").is_file():  # another process was faster
+                raise
+    return target
