@@ -7,7 +7,6 @@ import copy
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from distes.policies.language import pretrained
@@ -53,7 +52,7 @@ class CausalLM(nn.Module):
 
     @property
     def config(self) -> Any:
-        """transformers' configuration of the model."""
+        """Transformers' configuration of the model."""
         return self.model.config
 
     def forward(self, tokens_RT: Tensor) -> Tensor:

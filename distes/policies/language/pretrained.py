@@ -69,7 +69,7 @@ def folder_of(path: str) -> Path:
                 f"path must be a folder of save_pretrained, or a file .gguf; got the file {path}.", argument="path"
             )
         return _converted(found)
-    module, _, name = path.rpartition(".")
+    module = path.rpartition(".")[0]
     if os.sep in path or not module or not all(part.isidentifier() for part in path.split(".")):
         raise ConfigurationError(f"path: there is no folder or GGUF file {path}.", argument="path")
     if not path.startswith(OWN):

@@ -1,0 +1,1 @@
+"""Prompts, answers and rewards for language models."""
