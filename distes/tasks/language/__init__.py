@@ -1,0 +1,1 @@
+"""Language models as a task: prompts, answers and rewards."""
