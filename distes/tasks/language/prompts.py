@@ -69,10 +69,8 @@ class Prompts:
         for name, source, arguments in (("prompts", prompts, given), ("test_prompts", test_prompts, test_given)):
             if source is not None:
                 announce(name, source, arguments)
-        self._sources: list[tuple[str, Source | None, dict[str, Any]]] = [
-            ("prompts", prompts, given),
-            ("test_prompts", test_prompts, test_given),
-        ]
+        self._source: tuple[Source, dict[str, Any]] | None = prompts, given
+        self._test_source = None if test_prompts is None else (test_prompts, test_given)
         self._shown = shown(prompts)
         self._shares, self._split, self._most = (validation, test), split, eval_prompts
         self._read: tuple[list[Row], list[Row] | None] | None = None
@@ -80,7 +78,11 @@ class Prompts:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out the parts, which follow from the rows; and what these were read from, such as a lambda."""
-        return {**self.__dict__, "_parts": {}, **({} if self._read is None else {"_sources": []})}
+        return {
+            **self.__dict__,
+            "_parts": {},
+            **({} if self._read is None else {"_source": None, "_test_source": None}),
+        }
 
     def __len__(self) -> int:
         """The number of prompts in all parts."""
@@ -110,9 +112,10 @@ class Prompts:
     def _rows(self) -> tuple[list[Row], list[Row] | None]:
         """The rows of the data, and those of their own test part."""
         if self._read is None:
-            train, test = (None if source[1] is None else rows_of(*source) for source in self._sources)
-            assert train is not None
-            if test is not None:
+            assert self._source is not None  # it is forgotten once there are rows
+            train, test = rows_of("prompts", *self._source), None
+            if self._test_source is not None:
+                test = rows_of("test_prompts", *self._test_source)
                 _require_apart(train, test)
             self._read = train, test
         return self._read
@@ -153,7 +156,8 @@ def draw(common_seed: int, count: int, size: int) -> NDArray[np.int64]:
         count: n, the prompts to draw from.
         size: K.
     """
-    return mini_batches.part_of_pass(common_seed, np.zeros(1, np.int64), count, size)[0]
+    rows_K: NDArray[np.int64] = mini_batches.part_of_pass(common_seed, np.zeros(1, np.int64), count, size)[0]
+    return rows_K
 
 
 def draw_own(seeds_B: NDArray[np.uint64], count: int, size: int) -> NDArray[np.int64]:

@@ -215,7 +215,7 @@ class TestRefusals:
     def test_code_of_a_configuration_that_is_not_trusted(self, arguments: dict[str, str]) -> None:
         with (
             only_own("config.yaml"),
-            pytest.raises(ConfigurationError, match=r"names 'tests\.support\.prompts\.sums' as"),
+            pytest.raises(ConfigurationError, match=r"prompts\.sums' as its task"),
         ):
             Prompts(**arguments)
 
