@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from distes.perturbations.low_rank import LowRank as LowRank
     from distes.policies.base import StatefulPolicy as StatefulPolicy
     from distes.policies.cnn import CNN as CNN
+    from distes.policies.language.causal_lm import CausalLM as CausalLM
     from distes.policies.layout import Layout as Layout
     from distes.policies.linear import Linear as Linear
     from distes.policies.mlp import MLP as MLP
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from distes.tasks.base import Task as Task
     from distes.tasks.functions import Function as Function
     from distes.tasks.gym import Gym as Gym
+    from distes.tasks.language.language import Language as Language
     from distes.tasks.supervised import Supervised as Supervised
     from distes.training.trainer import Trainer as Trainer
 
@@ -81,6 +83,7 @@ HOMES = {
     "Linear": "distes.policies.linear",
     "CNN": "distes.policies.cnn",
     "Recurrent": "distes.policies.recurrent",
+    "CausalLM": "distes.policies.language.causal_lm",
     "Subnetwork": "distes.policies.subnetwork",
     "VirtualBatchNorm": "distes.policies.virtual_batch_norm",
     "Pool": "distes.pools.base",
@@ -107,6 +110,7 @@ HOMES = {
     "Gym": "distes.tasks.gym",
     "Function": "distes.tasks.functions",
     "Supervised": "distes.tasks.supervised",
+    "Language": "distes.tasks.language.language",
     "Trainer": "distes.training.trainer",
     "compare": "distes.api.compare",
     "plot_curves": "distes.runs.plots.curves",

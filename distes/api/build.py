@@ -25,6 +25,7 @@ from distes.noise.table import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.policies import virtual_batch_norm
 from distes.policies.base import StatefulPolicy
+from distes.policies.language.causal_lm import CausalLM
 from distes.policies.layout import Layout
 from distes.policies.subnetwork import Subnetwork
 from distes.pools.experiment import Experiment
@@ -84,6 +85,8 @@ def _build_around(task: Task, configuration: Configuration) -> tuple[Experiment,
         shape, size = task.observation_shape, task.action_size
         _check_sizes(shape, size)
     policy = build_policy(configuration["policy"], shape, size, seed)
+    with _blame("task", type(task)):
+        task.check_policy(policy)
     if virtual_batch_norm.layers_of(policy):
         with _blame("task", type(task)):
             _set_reference(policy, task, seed)
@@ -187,6 +190,8 @@ def build_policy(
             action_size=action_size,
         )
         policy.eval()  # nothing here trains by backpropagation: no dropout, no batch statistics
+        if isinstance(policy, CausalLM):  # it answers prompts, see `Task.check_policy`
+            return policy
         name, row = type(policy).__name__, torch.zeros(1, *observation_shape)
         if row.dtype is not torch.float32:
             raise ConfigurationError(

@@ -15,6 +15,7 @@ from torch import nn
 
 from distes.errors import ConfigurationError
 from distes.members.members import Members
+from distes.policies.language.causal_lm import CausalLM
 from distes.population import Floats, Moments, Normalization, Purpose, ReadOnly
 from distes.runs.units import UNITS, Units
 
@@ -201,6 +202,17 @@ class Task(ABC):
             ConfigurationError: Something is wrong with it, such as an environment that cannot be made.
         """
         return
+
+    def check_policy(self, policy: nn.Module) -> None:
+        """Checks the policy before a run starts, where its answers to zeros do not show whether it fits.
+
+        Raises:
+            ConfigurationError: It does not fit.
+        """
+        if isinstance(policy, CausalLM):
+            raise ConfigurationError(
+                f"policy CausalLM answers prompts, and the task {self.name} has none: use --task Language."
+            )
 
     def make(self, render_mode: str | None = None) -> "gymnasium.Env[Any, Any]":
         """Makes a single environment, to play a policy in or to record it; the caller closes it.

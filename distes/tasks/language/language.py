@@ -145,11 +145,6 @@ class Language(Task):
                 )
 
     @property
-    def answers_prompts(self) -> bool:
-        """True."""
-        return True
-
-    @property
     def name(self) -> str:
         """The prompts' name."""
         named = self._source if isinstance(self._source, str) else getattr(self._source, "__name__", "language")

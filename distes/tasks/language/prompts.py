@@ -1,0 +1,200 @@
+"""Prompts for a language model: read from a file or made by a function, cut into parts, and drawn for a generation.
+
+Axes: n rows, B members evaluated together, K prompts of a generation.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distes.errors import ConfigurationError
+from distes.population import Purpose
+from distes.tasks import mini_batches
+from distes.tasks.language.prompt_rows import Row, Source, announce, excerpt, rows_of, shown, text_of
+
+
+class Prompts:
+    """Prompts that are read when they are first needed, and then travel with the instance.
+
+    Rows with the same text always belong to the same part, so that no prompt is both trained on and held out.
+    """
+
+    def __init__(
+        self,
+        prompts: Source,
+        prompts_args: Mapping[str, Any] | None = None,
+        test_prompts: Source | None = None,
+        test_args: Mapping[str, Any] | None = None,
+        *,
+        validation: float = 0.1,
+        test: float = 0.2,
+        split: int = 0,
+        eval_prompts: int | None = None,
+    ) -> None:
+        """Reads nothing yet.
+
+        Args:
+            prompts: A `.jsonl` file with a prompt per line; or a function that returns a sequence of prompts, or its
+                import path. A prompt is a mapping with a `prompt` or with chat `messages`, and any further fields.
+            prompts_args: Arguments of the function.
+            test_prompts: A file or a function of the test part; None splits it off.
+            test_args: Arguments of the test part's function. Without test_prompts, that of prompts is called again,
+                with these beside prompts_args.
+            validation: Share of the training prompts that validates; 0 for all of them, which then train as well.
+            test: Share of all prompts that tests, where they have no test part of their own.
+            split: Seed of both.
+            eval_prompts: The most prompts of a held-out part that are used, always the same ones; None for all.
+
+        Raises:
+            ConfigurationError: An argument is out of its range, or the configuration is not trusted.
+        """
+        for name, share in (("validation", validation), ("test", test)):
+            if not 0 <= share < 1:
+                raise ConfigurationError(f"{name} must be a share from 0 to below 1; got {share}.", argument=name)
+        if not 0 <= split < 2**64:
+            raise ConfigurationError(f"split must be from 0 to 2**64 - 1; got {split}.", argument="split")
+        if eval_prompts is not None and eval_prompts < 1:
+            raise ConfigurationError(
+                f"eval_prompts must be at least 1, or null for all; got {eval_prompts}.", argument="eval_prompts"
+            )
+        given = dict(prompts_args or {})
+        test_given = dict(test_args or {})
+        if test_prompts is None and test_args is not None:
+            test_prompts, test_given = prompts, {**given, **test_given}
+        for name, source, arguments in (("prompts", prompts, given), ("test_prompts", test_prompts, test_given)):
+            if source is not None:
+                announce(name, source, arguments)
+        self._source: tuple[Source, dict[str, Any]] | None = prompts, given
+        self._test_source = None if test_prompts is None else (test_prompts, test_given)
+        self._shown = shown(prompts)
+        self._shares, self._split, self._most = (validation, test), split, eval_prompts
+        self._read: tuple[list[Row], list[Row] | None] | None = None
+        self._parts: dict[Purpose, list[Row]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves out the parts, which follow from the rows; and what these were read from, such as a lambda."""
+        return {
+            **self.__dict__,
+            "_parts": {},
+            **({} if self._read is None else {"_source": None, "_test_source": None}),
+        }
+
+    def __len__(self) -> int:
+        """The number of prompts in all parts."""
+        train, test = self._rows()
+        return len(train) + len(test or ())
+
+    def part(self, purpose: Purpose) -> Sequence[Row]:
+        """The prompts for a purpose.
+
+        Raises:
+            ConfigurationError: They cannot be read, or a part is empty.
+        """
+        if not self._parts:
+            self._parts = self._cut()
+        return self._parts[purpose]
+
+    @property
+    def digest(self) -> str:
+        """A digest of all rows, in their order; 16 hexadecimal digits.
+
+        Raises:
+            ConfigurationError: They cannot be read.
+        """
+        text = json.dumps(self._rows(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _rows(self) -> tuple[list[Row], list[Row] | None]:
+        """The rows of the data, and those of their own test part."""
+        if self._read is None:
+            assert self._source is not None  # it is forgotten once there are rows
+            train, test = rows_of("prompts", *self._source), None
+            if self._test_source is not None:
+                test = rows_of("test_prompts", *self._test_source)
+                _require_apart(train, test)
+            self._read = train, test
+        return self._read
+
+    def _cut(self) -> dict[Purpose, list[Row]]:
+        (train, test), (validation_share, test_share) = self._rows(), self._shares
+        groups = _groups(train)
+        order_n = mini_batches.permutation(self._split, len(groups))
+        if test is None:
+            held = math.ceil(test_share * len(order_n))
+            test, order_n = _joined(groups, order_n[:held]), order_n[held:]
+        else:
+            test = _joined([[row] for row in test], mini_batches.permutation(self._split, len(test)))
+        held = math.ceil(validation_share * len(order_n))
+        trained = _joined(groups, order_n[held:])
+        validated = _joined(groups, order_n[:held]) if held else trained
+        for name, part in (("training", trained), ("test", test)):
+            if not part:
+                raise ConfigurationError(
+                    f"prompts {self._shown} has {len(groups)} different prompts, of which none is left for the {name} "
+                    "part: choose other shares for validation and test, or give test_prompts.",
+                    argument="prompts",
+                )
+        return {
+            Purpose.TRAIN: trained,
+            Purpose.VALIDATE: validated[: self._most],
+            Purpose.TEST: test[: self._most],
+        }
+
+
+def draw(common_seed: int, count: int, size: int) -> NDArray[np.int64]:
+    """Returns the prompts that all members of a generation answer, (K,): each once, if there are as many.
+
+    Where K is above n, each is drawn as often as any other, or once more.
+
+    Args:
+        common_seed: The generation's draw, `Request.common_seed`.
+        count: n, the prompts to draw from.
+        size: K.
+    """
+    rows_K: NDArray[np.int64] = mini_batches.part_of_pass(common_seed, np.zeros(1, np.int64), count, size)[0]
+    return rows_K
+
+
+def draw_own(seeds_B: NDArray[np.uint64], count: int, size: int) -> NDArray[np.int64]:
+    """Returns prompts of each pair's own, (B, K): K independent draws, with replacement.
+
+    Args:
+        seeds_B: `Request.seeds_B`, equal for both members of a pair.
+        count: n, the prompts to draw from.
+        size: K.
+    """
+    rows_BK: NDArray[np.int64] = mini_batches.own(seeds_B, count, size).numpy()
+    return rows_BK
+
+
+def _groups(rows: Iterable[Row]) -> list[list[Row]]:
+    """The rows with the same text, in the order of their first."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(text_of(row), []).append(row)
+    return list(groups.values())
+
+
+def _joined(groups: Sequence[Sequence[Row]], order: NDArray[np.int64]) -> list[Row]:
+    return [row for place in order.tolist() for row in groups[place]]
+
+
+def _require_apart(train: Sequence[Row], test: Sequence[Row]) -> None:
+    """Checks that no prompt is in both.
+
+    Raises:
+        ConfigurationError: Some are.
+    """
+    known = {text_of(row) for row in train}
+    both = [row for row in test if text_of(row) in known]
+    if both:
+        raise ConfigurationError(
+            f"test_prompts: {len(both)} of {len(test)} prompts are among the training prompts, too, and would not be "
+            f"held out; the first is {excerpt(both[0])}. Remove them from one of both.",
+            argument="test_prompts",
+        )
