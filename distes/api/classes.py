@@ -11,7 +11,7 @@ CLASSES = {
     section: [
         name
         for name, home in HOMES.items()
-        if re.fullmatch(rf"distes\.{folder}\.(?!base$|layout$|virtual_batch_norm$|ask_tell$)\w+", home)
+        if re.fullmatch(rf"distes\.{folder}\.(?:language\.)?(?!base$|layout$|virtual_batch_norm$|ask_tell$)\w+", home)
     ]
     for section, folder in FOLDERS.items()
 }
