@@ -283,7 +283,7 @@ class TestProcess:
     )
     def test_dies_or_hangs_and_the_others_go_on(self, how: str, message: str, made: Any) -> None:
         reward = made("dies", seconds=0.3, worst=-1.0)
-        for answers in (["abc", how, "de", "f"], [how], ["a", how]):
+        for answers in (["abc", how, "de"], ["a", how]):
             scored = rated(reward, *answers)
             assert scored.reward_n.tolist() == [-1 if one == how else len(one) for one in answers]
             assert scored.failed == 1 and scored.first_failure.startswith(f"The reward {HERE}.dies {message}")
