@@ -172,7 +172,12 @@ class Child:
 
 def _started(connection: int, lifeline: int, board: int) -> subprocess.Popen[bytes]:
     """The process, in a session of its own, safe from Ctrl-C, and in a group that can be killed whole."""
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    environment = {
+        "OMP_NUM_THREADS": "1",  # there are as many workers as cores
+        "PYTHONHASHSEED": "0",  # a reward that goes through a set answers the same in all workers
+        **os.environ,
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     path = json.dumps([one for one in sys.path if isinstance(one, str)])
     places = [str(one) for one in (connection, lifeline, board, os.getpid())]
     return subprocess.Popen(

@@ -264,6 +264,11 @@ class TestProcess:
         names = ["alarm", "torch", "ignores", "gpus_hidden", "own_group", "argv", "stdin"]
         assert rated(made("surroundings", scores=names), "").scores_nV.tolist() == [[1, 0, 1, 1, 1, 1, 1]]
 
+    def test_order_of_sets_is_the_same_in_all(self, made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+        one, other = (rated(made(lambda prompt, answer: float(hash(answer))), "a", "b") for _ in range(2))
+        assert (one.reward_n == other.reward_n).all() and one.reward_n[0] != one.reward_n[1]
+
     @pytest.mark.parametrize(
         ("how", "message"),
         [
@@ -282,7 +287,7 @@ class TestProcess:
         ],
     )
     def test_dies_or_hangs_and_the_others_go_on(self, how: str, message: str, made: Any) -> None:
-        reward = made("dies", seconds=0.3, worst=-1.0)
+        reward = made("dies", seconds=0.3 if message.startswith("took") else 30.0, worst=-1.0)
         for answers in (["abc", how, "de"], ["a", how]):
             scored = rated(reward, *answers)
             assert scored.reward_n.tolist() == [-1 if one == how else len(one) for one in answers]
@@ -300,7 +305,7 @@ class TestProcess:
         assert "raised SystemExit: 4" in scored.first_failure
 
     def test_time_is_for_each_answer(self, made: Any) -> None:
-        reward = made(lambda prompt, answer: __import__("time").sleep(0.1) or 1.0, seconds=0.5)
+        reward = made(lambda prompt, answer: __import__("time").sleep(0.15) or 1.0, seconds=1.0)
         assert rated(reward, *"abcdefgh").failed == 0
 
     def test_one_that_died_between_two_batches_is_started_again(self, made: Any) -> None:
@@ -369,7 +374,7 @@ class TestEndOfTheWorker:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         return subprocess.Popen([sys.executable, "-c", WORKER, how, str(folder), answer], env=environment, cwd=ROOT)
 
-    @pytest.mark.parametrize("answer", ["sleep", "loop", "lock"])
+    @pytest.mark.parametrize("answer", [pytest.param("sleep", marks=pytest.mark.slow), "lock"])
     def test_by_sigkill(self, answer: str, tmp_path: Path) -> None:
         worker = self.start("kill", tmp_path, answer)
         noted = _noted(tmp_path)
@@ -378,12 +383,14 @@ class TestEndOfTheWorker:
         worker.wait()
         assert ends(*noted)
 
+    @pytest.mark.slow
     def test_by_its_end(self, tmp_path: Path) -> None:
         worker = self.start("exit", tmp_path)
         assert worker.wait(30) == 0
         noted = _noted(tmp_path)
         assert len(noted) == 2 and ends(*noted)
 
+    @pytest.mark.slow
     def test_by_ctrl_c(self, tmp_path: Path) -> None:
         worker = self.start("interrupt", tmp_path, "sleep")
         noted = _noted(tmp_path)
