@@ -53,7 +53,6 @@ class Rewards:
         self,
         reward: str | Callable[..., Any],
         reward_args: Mapping[str, Any] | None = None,
-        *,
         scores: Sequence[str] = (),
         seconds: float | None = 10.0,
         worst: float = 0.0,
