@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -70,10 +71,10 @@ def torch_as_it_was() -> Iterator[None]:
 
     Some modules change it when they are imported, and all later computations would then use their dtype.
     """
-    import torch
-
-    before = torch.get_default_dtype()
+    torch = sys.modules.get("torch")
+    before = torch.get_default_dtype() if torch else None
     try:
         yield
     finally:
-        torch.set_default_dtype(before)
+        if torch := sys.modules.get("torch"):  # the block may have imported it
+            torch.set_default_dtype(before or torch.float32)

@@ -3,13 +3,13 @@
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
-from distes.errors import ConfigurationError, did_you_mean, raised
+from distes.errors import ConfigurationError, raised
 from distes.errors.imports import import_object
 from distes.errors.trust import foreign
 from distes.tasks.arguments import name_of
+from distes.tasks.language.files import read_bytes
 
 Row = dict[str, Any]
 Source = str | Callable[..., Any] | Sequence[Mapping[str, Any]]
@@ -81,20 +81,9 @@ def shown(source: Source) -> str:
 
 
 def _read(name: str, source: str) -> Iterator[Row]:
-    path = Path(source).expanduser()
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        hint = ""
-        if isinstance(error, FileNotFoundError):
-            there = [one.name for one in path.parent.glob("*.jsonl")] if path.parent.is_dir() else []
-            hint = f" in {Path.cwd()}" if not path.is_absolute() else ""
-            hint += "." + did_you_mean(path.name, there)
-            if "/" not in source and "." not in source:
-                hint += " A function is named by its import path, such as my_module.prompts."
-        raise ConfigurationError(
-            f"{name} {source!r} cannot be read: {error.strerror or error}{hint or '.'}", argument=name
-        ) from error
+    named = "/" in source or "." in source
+    hint = "" if named else "A function is named by its import path, such as my_module.prompts."
+    content = read_bytes(source, name, hint)
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if line.strip():
             where = f"{source}, line {number}"
