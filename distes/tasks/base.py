@@ -16,7 +16,7 @@ from torch import nn
 from distes.errors import ConfigurationError
 from distes.members.members import Members
 from distes.policies.language.causal_lm import CausalLM
-from distes.population import Floats, Moments, Normalization, Purpose, ReadOnly
+from distes.population import Evaluation, Floats, Moments, Normalization, Purpose, ReadOnly
 from distes.runs.units import UNITS, Units
 
 if TYPE_CHECKING:
@@ -339,6 +339,14 @@ class Task(ABC):
     def describes_behaviour(self) -> bool:
         """Whether outcomes have a `behaviour_BD`, which novelty search needs."""
         return False
+
+    def learnt_from(self, evaluation: Evaluation) -> Evaluation:
+        """Returns what the strategy is told of a generation, on the driver; by default the evaluation itself.
+
+        A task overrides it if a member's fitness depends on that of others, of which it knows nothing where it is
+        evaluated. The result is a function of the evaluation alone.
+        """
+        return evaluation
 
     @property
     def scalars(self) -> tuple[str, ...]:

@@ -272,7 +272,7 @@ class Trainer:
         to_be_filmed_P = self._films.wanted(population)
         before = self._alignment.before(population)
         self._announce_first_update()
-        told = evaluation.to_learn_from()
+        told = self._task.learnt_from(evaluation).to_learn_from()
         if not self._refuses_non_finite:
             told = told.ranked_last()
         self._pool.told(population.generation, told)  # workers that follow take their step while this process does

@@ -182,7 +182,8 @@ class _Batch:
     def run(self, stop: Callable[[], bool]) -> None:
         """Prefills, then decodes until all answers have ended."""
         self._members.select(self._running)
-        decoder = Decoder(self._members.module().model)
+        bound: Any = self._members.module()
+        decoder = Decoder(bound.model)
         steps, look = self._decoding.max_new_tokens, LOOK.get(self._members.device.type, SELDOM)
         places_T = torch.arange(self._width + steps, device=self._members.device)
         start_R1 = (self._width - self._lengths_R).unsqueeze(1)
@@ -220,7 +221,6 @@ class _Batch:
         if left:
             self._running = self._running[going_b]
             self._members.select(self._running)
-            self._members.module()
         return rows[torch.from_numpy(going_b)].flatten()
 
     def _chosen(self, logits_RV: Tensor, step: int) -> Tensor:

@@ -3,28 +3,33 @@
 Axes: B members evaluated together, K prompts, T tokens of a prompt, V scalars.
 """
 
+import dataclasses
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from distes.errors import ConfigurationError
+from distes.errors import ConfigurationError, DistesWarning
 from distes.members.members import Members
 from distes.policies.language.causal_lm import CausalLM
-from distes.population import Purpose
+from distes.population import Evaluation, Purpose
 from distes.runs.units import Units
 from distes.tasks.base import ChunkPairs, Outcome, Request, Task
 from distes.tasks.language.cache_size import at_once
 from distes.tasks.language.generation import Answers, Decoding, Padded, generate
+from distes.tasks.language.normalization import normalized_per_prompt
+from distes.tasks.language.perplexity import perplexity
 from distes.tasks.language.prompts import Prompts, draw, draw_own
 from distes.tasks.language.rewards import Rewards
+from distes.tasks.language.texts import read_texts, text_of_prompt
 from distes.tasks.language.tokens import Tokens
 
 ROWS = 256  # prompts of a held-out part that are answered at once; fixed, since last bits depend on a batch's size
-LENGTH, ENDED, FAILED = "answer_length", "ended", "failed_rewards"
+LENGTH, ENDED, FAILED, PERPLEXITY = "answer_length", "ended", "failed_rewards", "perplexity"
 
 
 class Language(Task):
@@ -54,6 +59,7 @@ class Language(Task):
         max_new_tokens: int = 128,
         prompts_per_generation: int | None = 32,
         draws: Literal["shared", "own"] = "shared",
+        normalize_per_prompt: bool = False,
         temperature: float = 0.0,
         chat_template: bool = False,
         system: str | None = None,
@@ -61,6 +67,7 @@ class Language(Task):
         test: float = 0.2,
         split: int = 0,
         eval_prompts: int | None = None,
+        perplexity_text: str | None = None,
     ) -> None:
         """Reads nothing yet.
 
@@ -80,6 +87,8 @@ class Language(Task):
             max_new_tokens: Tokens after which an answer is cut.
             prompts_per_generation: Prompts that each member answers; null for all of the training part.
             draws: shared prompts for all members of a generation, or own ones for each pair.
+            normalize_per_prompt: Whether fitness is the mean of the z-scores of the rewards, which are taken for each prompt
+                over all members (arXiv:2511.16652). Then easy and hard prompts count alike, and four bytes per answer travel.
             temperature: 0 takes the most probable token; above it, tokens are drawn, alike for both members of a pair.
             chat_template: Whether a `prompt` is put into the model's chat template; `messages` always are.
             system: A system message before each chat.
@@ -88,6 +97,8 @@ class Language(Task):
             test: Share of all prompts that is held out for testing, where they have no test part of their own.
             split: Seed of these shares.
             eval_prompts: The most prompts of a held-out part that are used, always the same; null for all.
+            perplexity_text: A text, or a .jsonl file with a `text` per line, whose perplexity is measured with each
+                evaluation of the centre, to see what training costs elsewhere; null takes the held-out prompts.
         """
         for name, number in (("max_new_tokens", max_new_tokens), ("prompts_per_generation", prompts_per_generation)):
             if number is not None and number < 1:
@@ -96,6 +107,11 @@ class Language(Task):
             raise ConfigurationError(f"temperature must be 0 or more; got {temperature}.", argument="temperature")
         if draws not in ("shared", "own"):
             raise ConfigurationError(f"draws must be shared or own; got {draws!r}.", argument="draws")
+        if normalize_per_prompt and draws == "own":
+            raise ConfigurationError(
+                "normalize_per_prompt compares members on the same prompts; with draws own they have different ones.",
+                argument="normalize_per_prompt",
+            )
         self.prompts = Prompts(
             prompts,
             prompts_args,
@@ -109,8 +125,10 @@ class Language(Task):
         self.rewards = Rewards(reward, reward_args, scores or (), reward_seconds, worst_reward)
         self.max_new_tokens, self._temperature, self._draws = max_new_tokens, temperature, draws
         self._per_generation, self._chat_template, self._system = prompts_per_generation, chat_template, system
-        self._source, self._scores = prompts, tuple(scores or ())
+        self._source, self._scores, self._per_prompt = prompts, tuple(scores or ()), normalize_per_prompt
+        self._text = None if perplexity_text is None else read_texts(perplexity_text)
         self._tokens: Tokens | None = None  # each process loads the tokenizer for itself
+        self._warned = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_tokens": None}
@@ -178,8 +196,32 @@ class Language(Task):
 
     @property
     def scalars(self) -> tuple[str, ...]:
-        """The reward's scores, and what is known of the answers' form."""
-        return (*self._scores, LENGTH, ENDED, FAILED)
+        """The reward's scores, what is known of the answers' form, and of a centre its perplexity."""
+        return (*self._scores, LENGTH, ENDED, FAILED, PERPLEXITY)
+
+    @property
+    def centre_scalars(self) -> tuple[str, ...]:
+        """The perplexity."""
+        return (PERPLEXITY,)
+
+    @property
+    def describes_behaviour(self) -> bool:
+        """Where fitness is normalised per prompt: then the reward of each prompt."""
+        return self._per_prompt
+
+    def learnt_from(self, evaluation: Evaluation) -> Evaluation:
+        """Normalises rewards per prompt, if that is asked for; the mean reward becomes the return."""
+        rewards_N2K = evaluation.behaviour_N2D
+        if not self._per_prompt or rewards_N2K is None:
+            return evaluation
+        fitness_N2 = normalized_per_prompt(rewards_N2K)
+        return dataclasses.replace(
+            evaluation,
+            fitness_N2=fitness_N2,
+            return_N2=evaluation.fitness_N2,
+            behaviour_N2D=None,
+            eval_behaviour_ED=None,
+        )
 
     def meaning(self, scalar: str) -> str:
         """What a scalar means."""
@@ -187,6 +229,7 @@ class Language(Task):
             LENGTH: "tokens of an answer, its end included",
             ENDED: "share of answers that ended before `max_new_tokens`",
             FAILED: "share of answers whose reward raised or took too long, and counted `worst_reward`",
+            PERPLEXITY: "perplexity of the held-out text; it grows as training makes the model forget",
         }
         return known.get(scalar, f"mean `{scalar}` of the answers, as the reward reports it")
 
@@ -216,26 +259,38 @@ class Language(Task):
         assert isinstance(policy, CausalLM)
         tokens, rows = self._translator(policy), self.prompts.part(request.purpose)
         drawn_bK = self._drawn(request, len(rows))
-        sums_BV, length_B = np.zeros((count, 1 + len(self.scalars))), np.zeros(count, np.int64)
+        rewards_BK, sums_BV = np.zeros((count, drawn_bK.shape[1])), np.zeros((count, len(self.scalars)))
         for first in range(0, drawn_bK.shape[1], ROWS):
-            some_bK = [[rows[i] for i in drawn_K[first : first + ROWS]] for drawn_K in drawn_bK]
-            found = self._answers(members, some_bK, tokens, request)
-            for b in range(count):
-                asked_K = some_bK[b % len(some_bK)]
-                texts = tokens.answers(found.tokens_BKN[b], found.lengths_BK[b])
-                scored = self.rewards(asked_K, texts)
-                ended_K = np.isin(found.tokens_BKN[b], tokens.ends).any(1)
-                sums_BV[b] += [
-                    scored.reward_n.sum(),
-                    *scored.scores_nV.sum(0),
-                    found.lengths_BK[b].sum(),
-                    ended_K.sum(),
-                    scored.failed,
-                ]
-                length_B[b] += found.lengths_BK[b].sum()
+            some = slice(first, first + ROWS)
+            asked_bK = [[rows[i] for i in drawn_K[some]] for drawn_K in drawn_bK]
+            found = self._answers(members, asked_bK, tokens, request)
+            asked_BK = asked_bK * (count // len(asked_bK))
+            texts = [tokens.answers(*answers) for answers in zip(found.tokens_BKN, found.lengths_BK, strict=True)]
+            scored = self.rewards(list(chain(*asked_BK)), list(chain(*texts)), request.stop)
+            self._warn(scored.first_failure)
+            rewards_BK[:, some] = scored.reward_n.reshape(count, -1)
+            sums_BV[:, : len(self._scores)] += scored.scores_nV.reshape(count, -1, len(self._scores)).sum(1)
+            sums_BV[:, -4] += found.lengths_BK.sum(1)
+            sums_BV[:, -3] += np.isin(found.tokens_BKN, tokens.ends).any(2).sum(1)
+            sums_BV[:, -2] += scored.failed_n.reshape(count, -1).sum(1)
         size = drawn_bK.shape[1]
-        means_BV = sums_BV / size
-        return Outcome(means_BV[:, 0].copy(), length_B, count * size, scalars_BV=means_BV[:, 1:].astype(np.float32))
+        steps_B, scalars_BV = sums_BV[:, -4].astype(np.int64), (sums_BV / size).astype(np.float32)
+        scalars_BV[:, -1] = np.nan if request.training else self._perplexity(members, tokens)
+        behaviour_BK = rewards_BK.astype(np.float32) if self._per_prompt else None
+        fitness_B = rewards_BK.mean(1)
+        return Outcome(fitness_B, steps_B, count * size, behaviour_BD=behaviour_BK, scalars_BV=scalars_BV)
+
+    def _perplexity(self, members: Members, tokens: Tokens) -> NDArray[np.float64]:
+        texts = self._text
+        if texts is None:
+            texts = [text_of_prompt(row) for row in self.prompts.part(Purpose.TEST)]
+        return perplexity(members, tokens.pieces(texts))
+
+    def _warn(self, failure: str) -> None:
+        """Says once in each process why a reward failed; their number is recorded."""
+        if failure and not self._warned:
+            self._warned = True
+            warnings.warn(f"{failure} It counts worst_reward, as all that fail.", DistesWarning, stacklevel=2)
 
     def _answers(
         self, members: Members, asked_bK: Sequence[Sequence[Mapping[str, Any]]], tokens: Tokens, request: Request

@@ -32,14 +32,19 @@ class Scored(NamedTuple):
     Attributes:
         reward_n: float64.
         scores_nV: float64, in the order of the names.
-        failed: Number of answers whose reward raised, took too long, or returned something else than is allowed.
+        failed_n: Whether an answer's reward raised, took too long, or returned something else than is allowed.
         first_failure: A sentence about the first of them; empty if there is none.
     """
 
     reward_n: NDArray[np.float64]
     scores_nV: NDArray[np.float64]
-    failed: int
+    failed_n: NDArray[np.bool_]
     first_failure: str
+
+    @property
+    def failed(self) -> int:
+        """The number of these answers."""
+        return int(self.failed_n.sum())
 
 
 class Rewards:
@@ -137,7 +142,7 @@ class Rewards:
             Stopped: `stop` returned True.
         """
         values_nC, failure = self._values(prompts, answers, stop)
-        failed_n = np.isnan(values_nC).any(1)
+        failed_n: NDArray[np.bool_] = np.asarray(np.isnan(values_nC).any(axis=1))
         values_nC[failed_n] = [self._worst, *(0.0 for _ in self.scores)]
         sentence = ""
         if failure is not None:
@@ -146,7 +151,7 @@ class Rewards:
                 f"The reward {self.name} {failure}, for the answer {excerpt(answers[place])} to the prompt "
                 f"{prompt_rows.excerpt(prompts[place])}."
             )
-        return Scored(values_nC[:, 0].copy(), values_nC[:, 1:].copy(), int(failed_n.sum()), sentence)
+        return Scored(values_nC[:, 0].copy(), values_nC[:, 1:].copy(), failed_n, sentence)
 
     def close(self) -> None:
         """Ends the process; it is started again when it is needed."""

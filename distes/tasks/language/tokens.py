@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, raised
 from distes.policies.language.causal_lm import CausalLM
+from distes.tasks.language.texts import pieces
+
+PIECE, PIECES = 128, 32  # tokens of a piece of text, and the most pieces whose perplexity is measured
 
 
 class Tokens:
@@ -61,6 +64,14 @@ class Tokens:
                 "a model with a chat template, or prompts as plain text and --task.chat_template false.",
                 argument="prompts",
             ) from error
+
+    def pieces(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """Returns texts as pieces of tokens, each of which the model reads by itself."""
+
+        def tokenize(text: str) -> list[int]:
+            return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+        return pieces(texts, tokenize, PIECE, most=PIECES * PIECE, start=self._tokenizer.bos_token_id)
 
     def answers(self, tokens_KN: NDArray[np.int64], lengths_K: NDArray[np.int64]) -> list[str]:
         """Returns answers as texts, without special tokens."""
