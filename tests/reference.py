@@ -15,6 +15,7 @@ adam, momentum         Kingma and Ba 2015, algorithm 1; Sutskever et al. 2013 wi
 clip_up                Toklu et al. 2020, arXiv:2008.02387, algorithm 2
 genetic_algorithm      Such et al. 2017, arXiv:1712.06567, algorithm 1, with the elite known one generation late
 episode_seed           SplitMix64's finaliser, Steele et al. 2014, doi:10.1145/2714064.2660195
+tensor_offsets         ours: SplitMix64 of the direction's number, per group of neighbouring tensors
 low_rank               EGGROLL, arXiv:2511.16652, section 4: E = A B^T / sqrt(r), columns a_1 ... a_r and b_1 ... b_r
 virtual_batch_norm     Salimans et al. 2016, arXiv:1606.03498, section 3.4, with the statistics of the reference batch
                        alone, and a scale and a shift, as in Uber's ESAtariPolicy
@@ -475,13 +476,36 @@ def lifetimes(
     return lives
 
 
-def episode_seed(member_seed: int, episode: int) -> int:
-    """In Python's integers, which know no overflow."""
+def splitmix64(seed: int, number: int) -> int:
+    """Output of that number, from 0, in Python's integers, which know no overflow."""
     mask = (1 << 64) - 1
-    z = (int(member_seed) + (episode + 1) * 0x9E3779B97F4A7C15) & mask
+    z = (int(seed) + (number + 1) * 0x9E3779B97F4A7C15) & mask
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
-    return (z ^ (z >> 31)) >> 33
+    return z ^ (z >> 31)
+
+
+def episode_seed(member_seed: int, episode: int) -> int:
+    return splitmix64(member_seed, episode) >> 33
+
+
+def tensor_offsets(direction: int, sizes: Sequence[int], table: int) -> list[int]:
+    """Where the slice of each tensor begins in a table of so many numbers."""
+    groups: list[list[int]] = [[]]
+    for size in sizes:
+        if sum(groups[-1]) + size > table // 2:
+            groups.append([])
+        groups[-1].append(size)
+    hashed, offsets = 0, [0, 0]
+    while len(set(offsets)) < len(offsets) or hashed == 0:
+        offsets = []
+        for group in groups:
+            at = splitmix64(splitmix64(direction, 0), hashed) % (table - sum(group) + 1)
+            hashed += 1
+            for size in group:
+                offsets.append(at)
+                at += size
+    return offsets
 
 
 def sensitivities(

@@ -15,6 +15,7 @@ from distes.members.sensitivity import Sensitivity
 from distes.noise.table import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.perturbations.dense import Dense
+from distes.perturbations.dense_by_tensor import DenseByTensor
 from distes.perturbations.low_rank import LowRank
 from distes.policies.cnn import CNN
 from distes.policies.layout import Layout
@@ -46,6 +47,7 @@ from tests.support.small import DRIFT
 
 PERTURBATIONS: Mapping[str, Callable[[NoiseTable, Layout], Perturbation]] = {
     "Dense": Dense,
+    "DenseByTensor": DenseByTensor,
     "LowRank": LowRank,
     "LowRank, rank 2": partial(LowRank, rank=2),
 }
