@@ -30,7 +30,7 @@ class Dense(Perturbation):
             raise ConfigurationError(
                 f"A noise table of {noise.size:,} numbers is too small for a policy of {layout.size:,} parameters, "
                 f"since directions are slices of it: set --noise.size to at least {2 * layout.size:,}, better to "
-                f"{10 * layout.size:,}."
+                f"{10 * layout.size:,}; or use --perturbation DenseByTensor, which needs twice the largest tensor."
             )
         self.noise, self.layout, self.size = noise, layout, layout.size
         self._row_layout = RowLayout.written_out(layout)

@@ -51,14 +51,12 @@ class DenseByTensor(Perturbation):
             ConfigurationError: If the table has fewer than twice the numbers of the largest tensor, or, for many tiny
                 tensors, too few places where slices can begin.
         """
-        largest, tensors = max(slot.size for slot in layout.slots), len(layout.slots)
-        # With K tensors and at least T / 2 places for each slice, two begin at the same one with a probability below
-        # K**2 / T; a hash in two must do.
-        needed = max(2 * largest, min(2 * layout.size, 2 * tensors**2))
+        needed = smallest_table(layout)
         if noise.size < needed:
+            largest = max(slot.size for slot in layout.slots)
             raise ConfigurationError(
-                f"A noise table of {noise.size:,} numbers is too small for a policy of {tensors:,} tensors, the "
-                f"largest of which has {largest:,} parameters, since each tensor gets a slice of it: set --noise.size "
+                f"A noise table of {noise.size:,} numbers is too small for a policy of {len(layout.slots):,} tensors, "
+                f"the largest of which has {largest:,} parameters, since each tensor gets a slice of it: set --noise.size "
                 f"to at least {needed:,}, better to {5 * needed:,}."
             )
         self.noise, self.layout, self.size = noise, layout, layout.size
@@ -166,6 +164,19 @@ class DenseByTensor(Perturbation):
         offsets_NK = np.sort(starts_NG[:, self._group_K] + self._place_K, axis=1)
         coincide_N: NDArray[np.bool_] = (offsets_NK[:, 1:] == offsets_NK[:, :-1]).any(axis=1)
         return coincide_N
+
+
+def smallest_table(layout: Layout) -> int:
+    """Returns how many numbers a table must have: twice those of the largest tensor, or more for many tiny tensors.
+
+    With K tensors and at least T / 2 places for each slice, two begin at the same number with a probability below
+    K^2 / T. A hash in two must do, unless all tensors are one slice.
+
+    Args:
+        layout: The layout of the policy's parameters.
+    """
+    largest, tensors = max(slot.size for slot in layout.slots), len(layout.slots)
+    return max(2 * largest, min(2 * layout.size, 2 * tensors**2))
 
 
 def _groups(slots: Sequence[Slot], most: int) -> Iterator[list[Slot]]:
