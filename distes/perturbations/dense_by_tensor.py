@@ -56,8 +56,8 @@ class DenseByTensor(Perturbation):
             largest = max(slot.size for slot in layout.slots)
             raise ConfigurationError(
                 f"A noise table of {noise.size:,} numbers is too small for a policy of {len(layout.slots):,} tensors, "
-                f"the largest of which has {largest:,} parameters, since each tensor gets a slice of it: set --noise.size "
-                f"to at least {needed:,}, better to {5 * needed:,}."
+                f"the largest of which has {largest:,} parameters, since each tensor gets a slice of it: set "
+                f"--noise.size to at least {needed:,}, better to {5 * needed:,}."
             )
         self.noise, self.layout, self.size = noise, layout, layout.size
         self._row_layout = RowLayout.written_out(layout)

@@ -18,7 +18,8 @@ from torch import nn
 from distes.cli import main
 from distes.errors import ConfigurationError
 from distes.noise.table import NoiseTable
-from distes.perturbations.dense import Dense
+from distes.perturbations import dense_by_tensor
+from distes.perturbations.dense import Dense, perturb_on
 from distes.perturbations.dense_by_tensor import DIRECTIONS, DenseByTensor
 from distes.policies.layout import Layout
 from distes.policies.linear import Linear
@@ -45,6 +46,7 @@ DECODER = Layout(Decoder())
 LARGEST = 500 * 32
 NOISE = NoiseTable(size=2 * LARGEST, seed=31)  # less than the policy's 58,752 parameters
 HALF = NoiseTable(size=2 * LARGEST, seed=31, dtype="float16")
+CPU = torch.device("cpu")
 SIZES = [slot.size for slot in DECODER.slots]
 assert DECODER.size == 58_752
 
@@ -203,6 +205,21 @@ def test_nothing_is_read_before_it_is_needed() -> None:
     perturbation = DenseByTensor(NoiseTable(size=2**40), DECODER)
     assert perturbation.number_of_directions == 2**53
     assert len(pickle.dumps(perturbation)) < 20_000
+
+
+@pytest.mark.parametrize("noise", [NOISE, HALF], ids=["float32", "float16"])
+def test_the_form_for_gpus_does_the_same(noise: NoiseTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On tensors; here it runs on the CPU's, into rows with gaps between them."""
+    perturbation, ids_B, centre_P = DenseByTensor(noise, DECODER), some_ids(3), torch.randn(DECODER.size)
+    for scale_B in (torch.tensor([0.3, -0.3, 0.0]), torch.rand(3, DECODER.size)):
+        expected_BP, got_BP = torch.zeros(2, 3, DECODER.size + 3)[..., 1:-2]
+        perturbation.perturb(centre_P, scale_B, ids_B, expected_BP)
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                dense_by_tensor, "perturb_by_slices", lambda noise, *rest: perturb_on(noise.tensor(CPU), *rest)
+            )
+            perturbation.perturb(centre_P, scale_B, ids_B, got_BP)
+        assert torch.equal(got_BP, expected_BP)
 
 
 @pytest.mark.gpu
