@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from distes.noise.table import NoiseTable as NoiseTable
     from distes.perturbations.base import Perturbation as Perturbation
     from distes.perturbations.dense import Dense as Dense
+    from distes.perturbations.dense_by_tensor import DenseByTensor as DenseByTensor
     from distes.perturbations.low_rank import LowRank as LowRank
     from distes.policies.base import StatefulPolicy as StatefulPolicy
     from distes.policies.cnn import CNN as CNN
@@ -77,6 +78,7 @@ HOMES = {
     "NoiseTable": "distes.noise.table",
     "Perturbation": "distes.perturbations.base",
     "Dense": "distes.perturbations.dense",
+    "DenseByTensor": "distes.perturbations.dense_by_tensor",
     "LowRank": "distes.perturbations.low_rank",
     "StatefulPolicy": "distes.policies.base",
     "MLP": "distes.policies.mlp",

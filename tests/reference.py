@@ -11,10 +11,12 @@ lm_ma_es               Loshchilov et al. 2017, arXiv:1705.06693, algorithm 1, li
 guided_covariance      Maheswaranathan et al. 2019, arXiv:1806.10230, section 3.1, with sigma = 1
 ars                    Mania et al. 2018, arXiv:1803.07055, algorithm 2, lines 6 and 7, without the step size
 pgpe                   EvoTorch 0.6's symmetric separable Gaussian, after Sehnke et al. 2010, Neural Networks 23(4)
+decay                  the gradient of l2 / 2 |theta - origin|^2; towards the start: arXiv:2605.30148
 adam, momentum         Kingma and Ba 2015, algorithm 1; Sutskever et al. 2013 without the factor on the gradient
 clip_up                Toklu et al. 2020, arXiv:2008.02387, algorithm 2
 genetic_algorithm      Such et al. 2017, arXiv:1712.06567, algorithm 1, with the elite known one generation late
 episode_seed           SplitMix64's finaliser, Steele et al. 2014, doi:10.1145/2714064.2660195
+tensor_offsets         ours: SplitMix64 of the direction's number, per group of neighbouring tensors
 low_rank               EGGROLL, arXiv:2511.16652, section 4: E = A B^T / sqrt(r), columns a_1 ... a_r and b_1 ... b_r
 virtual_batch_norm     Salimans et al. 2016, arXiv:1606.03498, section 3.4, with the statistics of the reference batch
                        alone, and a scale and a shift, as in Uber's ESAtariPolicy
@@ -269,19 +271,32 @@ def pgpe(
     return for_centre, for_sigma
 
 
+def decay(l2: float, anchored: bool) -> Callable[[Vector], Vector]:
+    """Returns the pull on a centre, away from the origin: 0, or the first centre that it is shown."""
+    origin: Vector = []
+
+    def pull(centre: Vector) -> Vector:
+        if not origin:
+            origin.extend(centre if anchored else [0.0] * len(centre))
+        return [l2 * (theta - start) for theta, start in zip(centre, origin, strict=True)]
+
+    return pull
+
+
 def adam(
-    learning_rate: float, l2: float, beta1: float = 0.9, beta2: float = 0.999
+    learning_rate: float, l2: float, beta1: float = 0.9, beta2: float = 0.999, anchored: bool = False
 ) -> Callable[[Vector, Vector], Vector]:
     """Returns a function of (centre, estimated gradient) that returns the next centre; it climbs."""
     moments: dict[str, Any] = {"t": 0}
+    decayed = decay(l2, anchored)
 
     def step(centre: Vector, g: Vector) -> Vector:
         moments["t"] += 1
         t = moments["t"]
         m, v = moments.setdefault("m", [0.0] * len(centre)), moments.setdefault("v", [0.0] * len(centre))
-        after = []
+        pull, after = decayed(centre), []
         for i, theta in enumerate(centre):
-            descent = -g[i] + l2 * theta
+            descent = -g[i] + pull[i]
             m[i] = beta1 * m[i] + (1 - beta1) * descent
             v[i] = beta2 * v[i] + (1 - beta2) * descent**2
             m_hat, v_hat = m[i] / (1 - beta1**t), v[i] / (1 - beta2**t)
@@ -291,28 +306,34 @@ def adam(
     return step
 
 
-def momentum(learning_rate: float, l2: float, beta: float = 0.9) -> Callable[[Vector, Vector], Vector]:
+def momentum(
+    learning_rate: float, l2: float, beta: float = 0.9, anchored: bool = False
+) -> Callable[[Vector, Vector], Vector]:
     """Returns a function of (centre, estimated gradient) that returns the next centre; it climbs."""
     velocity: Vector = []
+    decayed = decay(l2, anchored)
 
     def step(centre: Vector, g: Vector) -> Vector:
         velocity.extend([0.0] * (len(centre) - len(velocity)))
-        after = []
+        pull, after = decayed(centre), []
         for i, theta in enumerate(centre):
-            velocity[i] = beta * velocity[i] + (-g[i] + l2 * theta)
+            velocity[i] = beta * velocity[i] + (-g[i] + pull[i])
             after.append(theta - learning_rate * velocity[i])
         return after
 
     return step
 
 
-def clip_up(rate: float, max_speed: float, beta: float = 0.9, l2: float = 0.0) -> Callable[[Vector, Vector], Vector]:
+def clip_up(
+    rate: float, max_speed: float, beta: float = 0.9, l2: float = 0.0, anchored: bool = False
+) -> Callable[[Vector, Vector], Vector]:
     """Returns a function of (centre, estimated gradient) that returns the next centre; it climbs."""
     velocity: Vector = []
+    decayed = decay(l2, anchored)
 
     def step(centre: Vector, g: Vector) -> Vector:
         velocity.extend([0.0] * (len(centre) - len(velocity)))
-        ascent = [number - l2 * theta for number, theta in zip(g, centre, strict=True)]
+        ascent = [number - pull for number, pull in zip(g, decayed(centre), strict=True)]
         length = math.sqrt(sum(number**2 for number in ascent))
         for i, number in enumerate(ascent):
             velocity[i] = beta * velocity[i] + (rate * number / length if length > 0 else 0.0)
@@ -475,13 +496,36 @@ def lifetimes(
     return lives
 
 
-def episode_seed(member_seed: int, episode: int) -> int:
-    """In Python's integers, which know no overflow."""
+def splitmix64(seed: int, number: int) -> int:
+    """Output of that number, from 0, in Python's integers, which know no overflow."""
     mask = (1 << 64) - 1
-    z = (int(member_seed) + (episode + 1) * 0x9E3779B97F4A7C15) & mask
+    z = (int(seed) + (number + 1) * 0x9E3779B97F4A7C15) & mask
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
-    return (z ^ (z >> 31)) >> 33
+    return z ^ (z >> 31)
+
+
+def episode_seed(member_seed: int, episode: int) -> int:
+    return splitmix64(member_seed, episode) >> 33
+
+
+def tensor_offsets(direction: int, sizes: Sequence[int], table: int) -> list[int]:
+    """Where the slice of each tensor begins in a table of so many numbers."""
+    groups: list[list[int]] = [[]]
+    for size in sizes:
+        if sum(groups[-1]) + size > table // 2:
+            groups.append([])
+        groups[-1].append(size)
+    hashed, offsets = 0, [0, 0]
+    while len(set(offsets)) < len(offsets) or hashed == 0:
+        offsets = []
+        for group in groups:
+            at = splitmix64(splitmix64(direction, 0), hashed) % (table - sum(group) + 1)
+            hashed += 1
+            for size in group:
+                offsets.append(at)
+                at += size
+    return offsets
 
 
 def sensitivities(

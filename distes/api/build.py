@@ -59,7 +59,8 @@ def identity(experiment: Experiment, policy: nn.Module) -> dict[str, str]:
     """Returns what a run's results depend on besides its configuration, as text by name. Makes the noise table."""
     names = ", ".join(f"{name} {tuple(one.shape)}" for name, one in policy.named_parameters())
     found = {"noise/fingerprint": experiment.noise.fingerprint, "policy/parameters": names}
-    if experiment.strategy is not None and experiment.strategy.ask().genomes is not None:
+    strategy = experiment.strategy
+    if strategy is not None and (strategy.needs_initial or strategy.ask().genomes is not None):
         initial_P = experiment.forward.layout.flatten(policy)  # genomes are decoded from it in every generation
         found["policy/initial"] = hashlib.sha256(initial_P.tobytes()).hexdigest()[:16]
     if (reference := virtual_batch_norm.reference_of(policy)) is not None:

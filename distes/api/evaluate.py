@@ -24,7 +24,7 @@ from distes.members.members import Members, population_forward
 from distes.noise.draws import MAX_EPISODES, Stream, draw
 from distes.noise.one_thread import one_thread
 from distes.noise.table import NoiseTable
-from distes.perturbations.dense import Dense
+from distes.perturbations.dense_by_tensor import DenseByTensor, smallest_table
 from distes.policies.layout import Layout
 from distes.population import Purpose
 from distes.runs.monitors.wording import number
@@ -150,7 +150,8 @@ def _evaluated(saved: SavedPolicy, task: Task, episodes: int, seed: int) -> Eval
         raise CheckpointError(f"The saved parameters do not fit the policy: {what}") from error
     layout = Layout(policy)
     forward = population_forward(policy, layout, task.observation_shape)
-    centre_P, perturbation = layout.flatten(policy), Dense(NoiseTable(size=2 * layout.size), layout)
+    # No noise is added; still, a large policy should not cost a table of twice its size.
+    centre_P, perturbation = layout.flatten(policy), DenseByTensor(NoiseTable(size=smallest_table(layout)), layout)
     outcomes = []
     with one_thread():
         for first in range(0, episodes, TOGETHER):

@@ -4,7 +4,7 @@ distes keeps no stateful random generator. So no generator state has to be saved
 the order of their answers can change a draw. Philox is a counter-based generator (Salmon et al. 2011, "Parallel random
 numbers: as easy as 1, 2, 3", doi:10.1145/2063384.2063405): its i-th output is a function of its key and i.
 
-Axes: B members, K episodes of a member, M weights.
+Axes: B members or seeds, K episodes of a member or outputs of a seed, M weights.
 """
 
 from enum import IntEnum
@@ -46,19 +46,32 @@ def draw(seed: int, generation: int, stream: Stream, count: int) -> NDArray[np.u
 def episode_seeds(draws_B: NDArray[np.uint64], episodes: int) -> NDArray[np.int64]:
     """Returns the seeds of the members' episodes, (B, K) int64. Seeds have 31 bits, the most that old simulators take.
 
-    They are the upper bits of the outputs of SplitMix64 (Steele et al. 2014, doi:10.1145/2714064.2660195), seeded with
-    the member's draw.
+    They are the upper bits of the outputs of `splitmix64`, seeded with the member's draw.
 
     Args:
         draws_B: One 64-bit draw per member, (B,) uint64; both members of a pair have the same draw.
         episodes: K, the number of episodes per member.
     """
-    step_K = np.arange(1, episodes + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    z_BK = draws_B[:, None] + step_K  # unsigned integers in arrays wrap around
+    seeds_BK: NDArray[np.int64] = (splitmix64(draws_B, episodes) >> np.uint64(33)).astype(np.int64)
+    return seeds_BK
+
+
+def splitmix64(seeds_B: NDArray[np.uint64], count: int, first: int = 0) -> NDArray[np.uint64]:
+    """Returns outputs number `first` to `first + count - 1` of SplitMix64 for each seed, (B, count) uint64.
+
+    Steele et al. 2014, doi:10.1145/2714064.2660195.
+
+    Args:
+        seeds_B: The seeds, (B,) uint64.
+        count: Outputs per seed.
+        first: Number of the first output, from 0.
+    """
+    step_K = np.arange(first + 1, first + count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z_BK = seeds_B[:, None] + step_K  # unsigned integers in arrays wrap around
     z_BK = (z_BK ^ (z_BK >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z_BK = (z_BK ^ (z_BK >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    seeds_BK: NDArray[np.int64] = ((z_BK ^ (z_BK >> np.uint64(31))) >> np.uint64(33)).astype(np.int64)
-    return seeds_BK
+    mixed_BK: NDArray[np.uint64] = z_BK ^ (z_BK >> np.uint64(31))
+    return mixed_BK
 
 
 def in_proportion(weight_M: NDArray[np.float64], drawn: int) -> int:

@@ -30,7 +30,7 @@ class Dense(Perturbation):
             raise ConfigurationError(
                 f"A noise table of {noise.size:,} numbers is too small for a policy of {layout.size:,} parameters, "
                 f"since directions are slices of it: set --noise.size to at least {2 * layout.size:,}, better to "
-                f"{10 * layout.size:,}."
+                f"{10 * layout.size:,}; or use --perturbation DenseByTensor, which needs twice the largest tensor."
             )
         self.noise, self.layout, self.size = noise, layout, layout.size
         self._row_layout = RowLayout.written_out(layout)
@@ -53,13 +53,7 @@ class Dense(Perturbation):
 
     def perturb(self, centre_P: Tensor, scale_B: Tensor, ids_B: NDArray[np.int64], out_BQ: Tensor) -> None:
         """Writes members from the table in shared memory, without a temporary, or from its copy on the GPU."""
-        if out_BQ.device.type == "cpu":
-            table, centre, scales = self.noise.numbers, centre_P.numpy(), scale_B.numpy()
-            for id, scale, out_P in zip(ids_B.tolist(), scales, out_BQ.numpy(), strict=True):
-                np.multiply(table[id : id + self.size], scale, out=out_P)
-                np.add(out_P, centre, out=out_P)
-        else:
-            perturb_on(self.noise.tensor(out_BQ.device), centre_P, scale_B, ids_B, out_BQ)
+        perturb_by_slices(self.noise, centre_P, scale_B, ids_B, out_BQ)
 
     def parameters(self, centre_P: Tensor, rows_BQ: Tensor) -> Tensor:
         """Returns the rows themselves: they are the parameters."""
@@ -97,7 +91,28 @@ class Dense(Perturbation):
         return total_P.cpu().numpy()
 
 
+def perturb_by_slices(
+    noise: NoiseTable, centre_P: Tensor, scale_B: Tensor, starts_B: NDArray[np.int64], out_BP: Tensor
+) -> None:
+    """Writes centre_P + scale_B[b] * table[starts_B[b] : starts_B[b] + P] to out_BP[b], on the device of `out_BP`.
+
+    Args:
+        noise: The table; on a CPU it is read in shared memory, without a temporary.
+        centre_P: float32, (P,).
+        scale_B: float32, (B,) or (B, P).
+        starts_B: Index of each slice's first number, (B,), on the host.
+        out_BP: float32, (B, P); rows may have gaps between them.
+    """
+    if out_BP.device.type != "cpu":
+        perturb_on(noise.tensor(out_BP.device), centre_P, scale_B, starts_B, out_BP)
+        return
+    table, centre, size = noise.numbers, centre_P.numpy(), len(centre_P)
+    for start, scale, out_P in zip(starts_B.tolist(), scale_B.numpy(), out_BP.numpy(), strict=True):
+        np.multiply(table[start : start + size], scale, out=out_P)
+        np.add(out_P, centre, out=out_P)
+
+
 def perturb_on(table: Tensor, centre_P: Tensor, scale_B: Tensor, ids_B: NDArray[np.int64], out_BP: Tensor) -> None:
-    """Does what `Dense.perturb` does, with tensors of one device. Product and sum are rounded separately, as there."""
+    """Does what `perturb_by_slices` does, with tensors of one device; it rounds product and sum separately, too."""
     gather(table, ids_B, out_BP)
     out_BP.mul_(scale_B.unsqueeze(1) if scale_B.dim() == 1 else scale_B).add_(centre_P)

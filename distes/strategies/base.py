@@ -44,6 +44,8 @@ class Strategy(ABC):
         ranks_signs: Whether the fitness that it is told is to be made of the signs of rewards.
         asks_for_rows: Whether its populations have rows, members that are arbitrary vectors.
         searches_bits: Whether only the signs of a member's numbers may count, as with a `Subnetwork`.
+        needs_initial: Whether it needs the initial parameters as long as it runs. They are no part of its state: who
+            resumes it makes it with the same ones.
         sensitivity: The policy's sensitivity where the strategy measures it, else None. Workers need it, too.
         varying: The keys of `state_dict`, at any depth, whose values may change shape or appear later. `restore`
             requires all other values to have the shape they have at the start. A class that extends `state_dict`
@@ -54,6 +56,7 @@ class Strategy(ABC):
     ranks_signs: bool = False
     asks_for_rows: bool = False
     searches_bits: bool = False
+    needs_initial: bool = False
     sensitivity: Sensitivity | None = None
     varying: Collection[str] | None = None
     _seed: int = 0  # of the run; a subclass sets it

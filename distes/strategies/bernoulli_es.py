@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from distes.noise.one_thread import one_thread
 from distes.perturbations.base import Perturbation
 from distes.population import Floats
-from distes.strategies.arguments import require_dense, require_finite
+from distes.strategies.arguments import require_dense
 from distes.strategies.gradient import GradientES
 from distes.strategies.update.estimate import Estimate
 from distes.strategies.update.optimizer import FlatOptimizer
@@ -57,6 +57,7 @@ class BernoulliES(GradientES):
         population_size: int = 256,
         learning_rate: float | dict[str, Any] = 0.1,
         l2_coeff: float = 0.0,
+        decay_towards: Literal["zero", "initial"] = "zero",
         fitness_shaping: Literal["centered_rank", "zscore", "sign", "raw", "centered_sign_rank"] = "centered_rank",
         optimizer: str = "Adam",
         optimizer_args: dict[str, Any] | None = None,
@@ -73,6 +74,7 @@ class BernoulliES(GradientES):
             learning_rate: Learning rate of the optimiser, in units of scores: a number or a schedule such as {schedule:
                 cosine, start: 0.3, end: 0.03, generations: 400}.
             l2_coeff: Weight decay of the scores, which pulls probabilities towards 1/2.
+            decay_towards: Where weight decay pulls to: zero, or the initial scores.
             fitness_shaping: How utilities are made from fitness. `centered_sign_rank` ranks the sums of the signs of
                 rewards, in place of returns.
             optimizer: Name of a class in torch.optim, ClipUp, or an import path.
@@ -83,7 +85,6 @@ class BernoulliES(GradientES):
         """
         require_dense(perturbation, type(self).__name__)
         rate = schedule_of("learning_rate", learning_rate)
-        require_finite("l2_coeff", l2_coeff, at_least=0)
         self._shape, self.ranks_signs = shaping(fitness_shaping), fitness_shaping == "centered_sign_rank"
         super().__init__(
             perturbation,
@@ -93,6 +94,7 @@ class BernoulliES(GradientES):
             sigma=schedule_of("sigma", 1.0),
             learning_rate=rate,
             l2_coeff=l2_coeff,
+            decay_towards=decay_towards,
             timesteps_per_generation=timesteps_per_generation,
             max_population=max_population,
         )

@@ -14,7 +14,9 @@ from distes.perturbations.base import Perturbation
 from distes.population import Evaluation, Floats
 from distes.strategies.base import Part
 from distes.strategies.gaussian import GaussianSearch
-from distes.strategies.update.estimate import Estimate, ascend
+from distes.strategies.update.ascend import ascend
+from distes.strategies.update.decay import Decay, Towards
+from distes.strategies.update.estimate import Estimate
 from distes.strategies.update.optimizer import MEMORY, FlatOptimizer
 from distes.strategies.update.schedules import Schedule
 
@@ -25,7 +27,7 @@ class GradientES(GaussianSearch):
     A subclass implements `_estimate`, which gives each pair's direction a weight:
 
         g = sum_i weights_i T eps_i / divisor
-        centre <- optimizer(centre, g - l2_coeff centre)
+        centre <- optimizer(centre, g - l2_coeff (centre - origin))
 
     Attributes:
         estimate_P: The last g, (P,) float32; None before the first step of this process. It is no part of the state.
@@ -44,6 +46,7 @@ class GradientES(GaussianSearch):
         sigma: Schedule,
         learning_rate: Schedule,
         l2_coeff: float = 0.0,
+        decay_towards: Towards = "zero",
         timesteps_per_generation: int | None = None,
         max_population: int | None = None,
     ) -> None:
@@ -57,8 +60,13 @@ class GradientES(GaussianSearch):
             sigma: Standard deviation of the perturbation, by generation.
             learning_rate: Learning rate of the optimiser, by generation.
             l2_coeff: Weight decay, added to the gradient before the optimiser sees it (not decoupled).
+            decay_towards: Where weight decay pulls to: zero, or the initial parameters, as fine-tuning needs it.
             timesteps_per_generation: See `GaussianSearch`.
             max_population: See `GaussianSearch`.
+
+        Raises:
+            ConfigurationError: A number is out of range, or the optimiser has a weight decay of its own that is not
+                towards the same place.
         """
         super().__init__(
             perturbation,
@@ -67,7 +75,8 @@ class GradientES(GaussianSearch):
             timesteps_per_generation=timesteps_per_generation,
             max_population=max_population,
         )
-        self._optimizer, self._l2_coeff = optimizer, l2_coeff
+        self._optimizer, self._decay = optimizer, Decay(l2_coeff, decay_towards, optimizer)
+        self.needs_initial = self._decay.initial_P is not None
         self._sigma_schedule, self._rate_schedule = sigma, learning_rate
 
     @abstractmethod
@@ -100,7 +109,7 @@ class GradientES(GaussianSearch):
         gradient_P = self._gradient(ids_N, estimate)
         self._optimizer.learning_rate = self._rate_schedule(self._generation)
         metrics = {
-            **ascend(self._optimizer, gradient_P, self._l2_coeff, self._generation),
+            **ascend(self._optimizer, gradient_P, self._decay, self._generation),
             "sigma": float(np.mean(self._sigma(), dtype=np.float64)),
             **estimate.metrics,
         }
@@ -113,14 +122,17 @@ class GradientES(GaussianSearch):
         return (self._optimizer,)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the generation, the centre, and the optimiser's memory."""
-        return {"generation": self._generation, **self._optimizer.state_dict()}
+        """Returns the generation, the centre, the optimiser's memory, and a digest of where decay pulls to."""
+        return {"generation": self._generation, **self._optimizer.state_dict(), **self._decay.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Loads a state from `state_dict`.
 
         Raises:
             ConfigurationError: The stored centre has another size.
+            CheckpointError: The memory does not fit the optimiser, or the initial parameters were others and are
+                needed.
         """
+        self._decay.check(state)
         self._optimizer.load_state_dict(state)
         self._generation = int(state["generation"])

@@ -33,10 +33,11 @@ from distes.perturbations.base import Perturbation
 from distes.population import Evaluation, Floats, Population, Purpose
 from distes.runs.state_check import below
 from distes.strategies.agents import Turn, initial_centres, stored_turn
-from distes.strategies.arguments import require_finite
 from distes.strategies.base import Part
 from distes.strategies.gaussian import GaussianSearch
-from distes.strategies.update.estimate import Estimate, ascend
+from distes.strategies.update.ascend import ascend
+from distes.strategies.update.decay import Decay
+from distes.strategies.update.estimate import Estimate
 from distes.strategies.update.novelty import NoveltyArchive
 from distes.strategies.update.optimizer import MEMORY, FlatOptimizer
 from distes.strategies.update.schedules import schedule_of
@@ -85,6 +86,7 @@ class NoveltySearch(GaussianSearch):
         sigma: float | dict[str, Any] = 0.1,
         learning_rate: float | dict[str, Any] = 0.1,
         l2_coeff: float = 0.0,
+        decay_towards: Literal["zero", "initial"] = "zero",
         agents: int = 3,
         neighbours: int = 10,
         rollouts: int = 10,
@@ -104,6 +106,7 @@ class NoveltySearch(GaussianSearch):
             sigma: Standard deviation of the perturbation: a number or a schedule.
             learning_rate: Learning rate of each agent's optimiser: a number or a schedule.
             l2_coeff: Weight decay, added to the gradient before the optimiser sees it (not decoupled).
+            decay_towards: Where weight decay pulls to: zero, or the agent's own initial parameters.
             agents: Number of agents that take turns.
             neighbours: Novelty is the mean distance to this many nearest behaviours in the archive.
             rollouts: Episodes of an agent's centre per generation; their mean behaviour enters the archive.
@@ -123,7 +126,6 @@ class NoveltySearch(GaussianSearch):
             raise ConfigurationError(
                 f"selection must be one of {', '.join(SELECTIONS)}; got {selection!r}.", argument="selection"
             )
-        require_finite("l2_coeff", l2_coeff, at_least=0)
         super().__init__(
             perturbation,
             seed,
@@ -133,12 +135,14 @@ class NoveltySearch(GaussianSearch):
         )
         self._sigma_schedule = schedule_of("sigma", sigma)
         self._rate_schedule = schedule_of("learning_rate", learning_rate)
-        self._l2_coeff, self._rollouts, self._in_turn = l2_coeff, rollouts, selection == "round_robin"
+        self._rollouts, self._in_turn = rollouts, selection == "round_robin"
         rate = self._rate_schedule.start
         self._optimizers = [
             FlatOptimizer(optimizer, start_P, rate, optimizer_args or {})
             for start_P in initial_centres(centre_P, perturbation, seed, agents)
         ]
+        self._decays = [Decay(l2_coeff, decay_towards, optimizer) for optimizer in self._optimizers]
+        self.needs_initial = decay_towards == "initial"
         self._state = NoveltyState((Turn(),) * agents, NoveltyArchive(neighbours))
 
     @abstractmethod
@@ -196,7 +200,7 @@ class NoveltySearch(GaussianSearch):
         optimizer.learning_rate = self._rate_schedule(self._generation)
         gradient_P = estimate.gradient(self._perturbation, self._ids(pairs))
         metrics = {
-            **ascend(optimizer, gradient_P, self._l2_coeff, self._generation),
+            **ascend(optimizer, gradient_P, self._decays[asked], self._generation),
             "sigma": self._sigma_schedule(self._generation),
             "agent": float(asked),
             "archive/size": float(len(archive)),
@@ -242,10 +246,11 @@ class NoveltySearch(GaussianSearch):
             "agents": [
                 {
                     **optimizer.state_dict(),
+                    **decay.state_dict(),
                     "behaviour_D": None if turn.behaviour_D is None else turn.behaviour_D.copy(),
                     "fitness": turn.fitness,
                 }
-                for optimizer, turn in zip(self._optimizers, self._state.turns, strict=True)
+                for optimizer, decay, turn in zip(self._optimizers, self._decays, self._state.turns, strict=True)
             ],
             "archive": self._state.archive.state_dict(),
         }
@@ -267,6 +272,7 @@ class NoveltySearch(GaussianSearch):
         size = archive.behaviour_AD.shape[1]
         for number, (optimizer, agent) in enumerate(zip(self._optimizers, state["agents"], strict=True)):
             with below(f"/agents/{number}"):
+                self._decays[number].check(agent)
                 # In the first generations each agent has its first turn.
                 turns.append(stored_turn(agent, size if number < generation else None))
                 optimizer.load_state_dict(agent)

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.perturbations.base import Perturbation
-from distes.strategies.arguments import require_finite
 from distes.strategies.gradient import GradientES
 from distes.strategies.update.estimate import Estimate
 from distes.strategies.update.optimizer import FlatOptimizer
@@ -31,6 +30,8 @@ class OpenAIES(GradientES):
         g = 1 / 2N sum_i (u_i+ - u_i-) eps_i
         theta <- optimizer(theta, g - l2_coeff theta)
 
+    With `decay_towards: initial`, the last term is l2_coeff (theta - theta_0), with theta_0 the initial centre.
+
     All parameters share one sigma, which follows a schedule and does not adapt; `PGPE` and `SNES` adapt a sigma per
     parameter. `ARS` weights pairs by raw returns in place of ranks.
 
@@ -47,6 +48,7 @@ class OpenAIES(GradientES):
         sigma: float | dict[str, Any] = 0.1,
         learning_rate: float | dict[str, Any] = 0.1,
         l2_coeff: float = 0.0,
+        decay_towards: Literal["zero", "initial"] = "zero",
         fitness_shaping: Literal["centered_rank", "zscore", "sign", "raw", "centered_sign_rank"] = "centered_rank",
         optimizer: str = "Adam",
         optimizer_args: dict[str, Any] | None = None,
@@ -64,6 +66,7 @@ class OpenAIES(GradientES):
                 end: 0.1, generations: 300} (or linear, exponential; `restarts: true` starts again at the end).
             learning_rate: Learning rate of the optimiser: a number or a schedule.
             l2_coeff: Weight decay, added to the gradient before the optimiser sees it (not decoupled).
+            decay_towards: Where weight decay pulls to: zero, or the initial parameters, as fine-tuning needs it.
             fitness_shaping: How utilities are made from fitness. `centered_sign_rank` ranks the sums of the signs of
                 rewards, in place of returns.
             optimizer: Name of a class in torch.optim: Adam, or SGD (with `optimizer_args: {momentum: 0.9}`); ClipUp; or
@@ -74,7 +77,6 @@ class OpenAIES(GradientES):
             max_population: Start no round that would exceed this many members; null for no limit.
         """
         rate = schedule_of("learning_rate", learning_rate)
-        require_finite("l2_coeff", l2_coeff, at_least=0)
         self._shape, self.ranks_signs = shaping(fitness_shaping), fitness_shaping == "centered_sign_rank"
         super().__init__(
             perturbation,
@@ -84,6 +86,7 @@ class OpenAIES(GradientES):
             sigma=schedule_of("sigma", sigma),
             learning_rate=rate,
             l2_coeff=l2_coeff,
+            decay_towards=decay_towards,
             timesteps_per_generation=timesteps_per_generation,
             max_population=max_population,
         )

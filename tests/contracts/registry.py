@@ -15,6 +15,7 @@ from distes.members.sensitivity import Sensitivity
 from distes.noise.table import NoiseTable
 from distes.perturbations.base import Perturbation
 from distes.perturbations.dense import Dense
+from distes.perturbations.dense_by_tensor import DenseByTensor
 from distes.perturbations.low_rank import LowRank
 from distes.policies.cnn import CNN
 from distes.policies.layout import Layout
@@ -46,6 +47,7 @@ from tests.support.small import DRIFT
 
 PERTURBATIONS: Mapping[str, Callable[[NoiseTable, Layout], Perturbation]] = {
     "Dense": Dense,
+    "DenseByTensor": DenseByTensor,
     "LowRank": LowRank,
     "LowRank, rank 2": partial(LowRank, rank=2),
 }
@@ -69,6 +71,9 @@ STRATEGIES: Mapping[str, Callable[[NDArray[Any], Perturbation, int], Strategy]] 
         l2_coeff=0.01,
     ),
     "OpenAIES, SGD": lambda centre_P, noise, seed: OpenAIES(centre_P, noise, seed, optimizer="SGD", learning_rate=1.0),
+    "OpenAIES, decay towards the start": lambda centre_P, noise, seed: OpenAIES(
+        centre_P, noise, seed, learning_rate=0.05, l2_coeff=0.01, decay_towards="initial"
+    ),
     "OpenAIES, z-scores": lambda centre_P, noise, seed: OpenAIES(
         centre_P, noise, seed, fitness_shaping="zscore", learning_rate=0.05
     ),
@@ -153,6 +158,15 @@ STRATEGIES: Mapping[str, Callable[[NDArray[Any], Perturbation, int], Strategy]] 
     ),
     "NSRAES": lambda centre_P, noise, seed: NSRAES(centre_P, noise, seed, learning_rate=0.05),
     "GuidedES": lambda centre_P, noise, seed: GuidedES(centre_P, noise, seed, subspace=3, learning_rate=0.05),
+    "GuidedES, decay towards the start": lambda centre_P, noise, seed: GuidedES(
+        centre_P, noise, seed, subspace=3, learning_rate=0.05, l2_coeff=0.01, decay_towards="initial"
+    ),
+    "NSRES, decay towards the start": lambda centre_P, noise, seed: NSRES(
+        centre_P, noise, seed, learning_rate=0.05, l2_coeff=0.01, decay_towards="initial", agents=2, rollouts=2
+    ),
+    "BernoulliES, decay towards the start": lambda centre_P, noise, seed: BernoulliES(
+        centre_P, noise, seed, population_size=32, learning_rate=0.05, l2_coeff=0.001, decay_towards="initial"
+    ),
     "GuidedES, little everywhere": lambda centre_P, noise, seed: GuidedES(
         centre_P, noise, seed, alpha=0.1, subspace=5, optimizer="SGD", learning_rate=1.0
     ),

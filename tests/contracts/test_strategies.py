@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from distes.api.keys import SUPPLIED
 from distes.api.signature import arguments
-from distes.errors import ConfigurationError, EvaluationError
+from distes.errors import CheckpointError, ConfigurationError, EvaluationError
 from distes.pools.replica import PopulationOutline, Replica, TellMessage, digest
 from distes.pools.serial import SerialPool
 from distes.population import Evaluation, Population
+from distes.runs.state_check import change
 from distes.runs.state_encoding import decode, encode, pack, unpack
 from distes.strategies.base import Strategy
 from tests.contracts.registry import FOR_MOST, LEFT_ON_A_SPHERE, STRATEGIES
@@ -138,9 +139,23 @@ def test_resumes_bit_for_bit(name: str, parts: Parts, after: int) -> None:
     stored = through_a_file(state)
     expected = go_on(original, after)
     for source in (stored, state, state):
-        resumed = make(name, parts, start=-3.0)
+        resumed = make(name, parts, start=1.0 if original.needs_initial else -3.0)
         resumed.load_state_dict(source)
         assert go_on(resumed, after) == expected
+
+
+def test_other_initial_parameters_are_refused_where_they_are_needed(name: str, parts: Parts) -> None:
+    """By a state that is given, and by one that comes from a file."""
+    original, other = make(name, parts), make(name, parts, start=-3.0)
+    original.tell(answer(original.ask(), 0))
+    state, before = original.state_dict(), other.state_dict()
+    if not original.needs_initial:
+        other.restore(through_a_file(state))
+        return
+    for load in (other.load_state_dict, other.restore):
+        with pytest.raises(CheckpointError, match=r"/initial is not '\w{16}', the digest of the initial param"):
+            load(through_a_file(state))
+    assert change(other.state_dict(), before) is None
 
 
 def go_on(strategy: Strategy, after: int) -> list[Any]:

@@ -55,7 +55,7 @@ def test_a_table_too_small_for_the_policy_is_refused() -> None:
     with pytest.raises(
         ConfigurationError,
         match=r"table of 2,019 numbers is too small for a policy of 1,010 parameters.*--noise\.size to at least 2,020,"
-        r" better to 10,100",
+        r" better to 10,100; or use --perturbation DenseByTensor",
     ):
         Dense(NoiseTable(size=2_019), layout)
     assert Dense(NoiseTable(size=2_020), layout).number_of_directions == 1_011

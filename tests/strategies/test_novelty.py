@@ -5,6 +5,7 @@ Axes: P parameters, N pairs, 2 the signs (+, -), E episodes of the centre, D num
 
 import dataclasses
 import itertools
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -71,12 +72,15 @@ def unchanged(before: Any, after: Any) -> bool:
     return bool(before == after)
 
 
+@pytest.mark.parametrize("decay_towards", ["zero", "initial"])
 @pytest.mark.parametrize("selection", ["novelty", "round_robin"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_equals_the_reference(parts: Parts, kind: str, selection: Any) -> None:
+def test_equals_the_reference(parts: Parts, kind: str, selection: Any, decay_towards: Any) -> None:
     """40 generations: whose they were, and where the centres went."""
     l2, rate, k = 0.005, 0.05, 4
-    strategy = made(parts, kind, selection=selection, learning_rate=rate, l2_coeff=l2, neighbours=k)
+    strategy = made(
+        parts, kind, selection=selection, learning_rate=rate, l2_coeff=l2, neighbours=k, decay_towards=decay_towards
+    )
     starts = [centre_P.tolist() for centre_P in strategy.all_centres()]
     table, told, before = parts.noise.numbers.astype(np.float64), [], []
     for number, weight in enumerate(WEIGHTS[kind]):
@@ -97,9 +101,8 @@ def test_equals_the_reference(parts: Parts, kind: str, selection: Any) -> None:
         metrics = strategy.tell(evaluation)
         before.append((int(metrics["agent"]), asked.centre_P))
         assert metrics.get("novelty/fitness_weight", weight) == pytest.approx(weight)
-    *expected, (_, last) = reference.novelty_search(
-        told, starts, lambda: reference.adam(rate, l2), k, selection == "round_robin"
-    )
+    step = partial(reference.adam, rate, l2, anchored=decay_towards == "initial")
+    *expected, (_, last) = reference.novelty_search(told, starts, step, k, selection == "round_robin")
     assert [agent for agent, _ in before] == [agent for agent, _ in expected]
     for number, ((_, mine_P), (_, theirs)) in enumerate(zip(before, expected, strict=True)):
         np.testing.assert_allclose(mine_P, theirs, atol=2e-5, err_msg=f"before generation {number}")

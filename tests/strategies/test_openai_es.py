@@ -1,5 +1,7 @@
 """OpenAI-ES against the slow twin, step by step. Axes: P parameters, N antithetic pairs, 2 the signs (+, -)."""
 
+import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,25 +33,33 @@ def told(strategy: OpenAIES, fitness_N2: NDArray[np.float64]) -> dict[str, float
     return strategy.tell(Evaluation(fitness_N2, ones_N2, fitness_N2.size, none, none.astype(np.int64), (), 0.0))
 
 
-@pytest.mark.parametrize("l2_coeff", [0.0, 0.005])
+@pytest.mark.parametrize(("l2_coeff", "decay_towards"), [(0.0, "zero"), (0.005, "zero"), (0.02, "initial")])
 @pytest.mark.parametrize(
     ("arguments", "step"),
     [
         ({"optimizer": "Adam", "learning_rate": 0.05}, reference.adam),
         ({"optimizer": "SGD", "learning_rate": 0.5, "optimizer_args": {"momentum": 0.9}}, reference.momentum),
-        ({"optimizer": "SGD", "learning_rate": 2.0}, lambda rate, l2: reference.momentum(rate, l2, beta=0.0)),
-        ({"optimizer": "ClipUp", "learning_rate": 0.15}, lambda rate, l2: reference.clip_up(rate, 2 * rate, l2=l2)),
+        ({"optimizer": "SGD", "learning_rate": 2.0}, partial(reference.momentum, beta=0.0)),
+        (
+            {"optimizer": "ClipUp", "learning_rate": 0.15},
+            lambda rate, l2, anchored: reference.clip_up(rate, 2 * rate, l2=l2, anchored=anchored),
+        ),
     ],
     ids=["Adam", "momentum", "SGD", "ClipUp"],
 )
-def test_equals_the_reference_on_the_sphere(parts: Parts, arguments: Any, step: Any, l2_coeff: float) -> None:
+def test_equals_the_reference_on_the_sphere(
+    parts: Parts, arguments: Any, step: Any, l2_coeff: float, decay_towards: str
+) -> None:
     """30 generations through task, policy, perturbation and pool, against loops in float64 over the same noise.
 
     The twin goes its own way: it starts at the same point, and never hears of our fitness or our steps.
     """
-    strategy = parts.strategy(population_size=20, sigma=0.1, l2_coeff=l2_coeff, **arguments)
+    strategy = parts.strategy(
+        population_size=20, sigma=0.1, l2_coeff=l2_coeff, decay_towards=decay_towards, **arguments
+    )
     pool, table = SerialPool(parts.experiment), parts.noise.numbers.astype(np.float64)
-    climb, centre = step(arguments["learning_rate"], l2_coeff), [float(x) for x in parts.centre_P]
+    climb = step(arguments["learning_rate"], l2_coeff, anchored=decay_towards == "initial")
+    centre = [float(x) for x in parts.centre_P]
     start = list(centre)
     for generation in range(30):
         population = strategy.ask()
@@ -100,6 +110,58 @@ def test_weight_decay_pulls_towards_zero(parts: Parts) -> None:
     strategy = OpenAIES(centre_P, parts.perturbation, population_size=4, l2_coeff=0.25, **SGD)
     told(strategy, np.zeros((2, 2)))  # all equal: no gradient
     np.testing.assert_allclose(strategy.centre_P, 0.75 * centre_P)
+
+
+def test_weight_decay_pulls_towards_the_start(parts: Parts) -> None:
+    """Once the centre is elsewhere; and the metrics say how far it is."""
+    centre_P = np.arange(10, dtype=np.float32)
+    strategy = OpenAIES(
+        centre_P, parts.perturbation, population_size=4, l2_coeff=0.25, decay_towards="initial", sigma=0.1, **SGD
+    )
+    assert told(strategy, np.zeros((2, 2)))["norm/from_initial"] == 0
+    np.testing.assert_array_equal(strategy.centre_P, centre_P)
+    metrics = told(strategy, np.array([[1.0, 2.0], [3.0, 4.0]]))
+    away_P = strategy.centre_P - centre_P
+    assert metrics["norm/from_initial"] == pytest.approx(float(np.linalg.norm(away_P))) and away_P.any()
+    told(strategy, np.zeros((2, 2)))
+    np.testing.assert_allclose(strategy.centre_P, centre_P + 0.75 * away_P, rtol=1e-6)
+
+
+def test_without_a_coefficient_the_origin_changes_no_bit(parts: Parts) -> None:
+    strategies = [parts.strategy(decay_towards=towards) for towards in ("zero", "initial")]
+    for generation in range(5):
+        fitness_N2 = np.random.default_rng(generation).standard_normal((16, 2))
+        for strategy in strategies:
+            told(strategy, fitness_N2)
+    np.testing.assert_array_equal(strategies[0].centre_P, strategies[1].centre_P)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "optimizer_args", "said"),
+    [
+        ("AdamW", {}, r"weight_decay 0\.01 of torch\.optim\.AdamW decays towards zero: set optimizer_args"),
+        ("SGD", {"weight_decay": 0.5}, r"weight_decay 0\.5 of torch\.optim\.SGD .*\{weight_decay: 0\}, and l2_coeff"),
+        ("ASGD", {}, r"lambd 0\.0001 of torch\.optim\.ASGD .*\{lambd: 0\}"),
+    ],
+)
+def test_an_optimiser_must_not_pull_elsewhere(parts: Parts, optimizer: str, optimizer_args: Any, said: str) -> None:
+    arguments: Any = {"optimizer": optimizer, "l2_coeff": 0.1, "decay_towards": "initial"}
+    with pytest.raises(ConfigurationError, match=f"decay_towards initial, and {said}"):
+        parts.strategy(**arguments, optimizer_args=optimizer_args)
+    name = "lambd" if optimizer == "ASGD" else "weight_decay"
+    parts.strategy(**arguments, optimizer_args={name: 0})
+    parts.strategy(**{**arguments, "decay_towards": "zero"}, optimizer_args=optimizer_args)
+
+
+def test_the_state_holds_no_second_vector(parts: Parts) -> None:
+    """And a worker's copy of the strategy shares the initial centre."""
+    zero, initial = (parts.strategy(l2_coeff=0.1, decay_towards=towards) for towards in ("zero", "initial"))
+    for strategy in (zero, initial):
+        told(strategy, np.random.default_rng(0).standard_normal((16, 2)))
+    stored = initial.state_dict()
+    digest = stored.pop("initial")
+    assert stored.keys() == zero.state_dict().keys() and len(digest) == 16
+    assert copy.deepcopy(initial)._decay is initial._decay
 
 
 def test_metrics_tell_what_happened(parts: Parts) -> None:
@@ -181,6 +243,7 @@ def test_torch_s_optimisers_climb_and_resume(parts: Parts, name: str) -> None:
         ({"learning_rate": 0.0}, "learning_rate must be a finite number above 0; got 0.0"),
         ({"learning_rate": float("nan")}, "learning_rate must be a finite number above 0; got nan"),
         ({"l2_coeff": -1e-9}, "l2_coeff must be a finite number at least 0; got -1e-09"),
+        ({"decay_towards": "start"}, "decay_towards must be one of zero, initial; got 'start'"),
         ({"fitness_shaping": "centred_rank"}, "fitness_shaping must be one of .*Did you mean 'centered_rank'"),
         ({"optimizer": "adam"}, "optimizer must be one of .*got 'adam'. Did you mean 'Adam'?"),
         ({"optimizer": "LBFGS"}, "optimizer must be one of .*got 'LBFGS'"),

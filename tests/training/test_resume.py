@@ -178,6 +178,26 @@ class TestTheExperiment:
         assert resume(tmp_path / "run") == 2
         assert "policy/initial" in capsys.readouterr().err
 
+    def test_so_are_those_that_weight_decay_pulls_to(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A resume goes on bit for bit from the same ones, and is refused from others."""
+        flags = [*FLAGS, "--strategy.l2_coeff", "0.1", "--strategy.decay_towards", "initial"]
+        digests = []
+        for name, parts in (("whole", ("4",)), ("parts", ("2", "4"))):
+            run = tmp_path / name
+            assert main([*flags, "--generations", parts[0], "--run_dir", str(run)]) == 0
+            for generations in parts[1:]:
+                assert resume(run, "--generations", generations) == 0
+            rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+            digests.append([row["params/sha256"] for row in rows])
+            assert all(row["norm/from_initial"] > 0 for row in rows)
+        assert digests[0] == digests[1] and len(digests[0]) == 4
+        monkeypatch.setattr("torch.nn.init.calculate_gain", lambda *_: 1.0)
+        monkeypatch.setattr("torch.manual_seed", lambda _: None)
+        assert resume(run, "--generations", "5") == 2
+        assert "policy/initial" in capsys.readouterr().err
+
 
 class TestCheckpointsThatAreGone:
     @pytest.mark.parametrize("how", ["folder", "content", "metrics alone are left", "a policy alone is left"])

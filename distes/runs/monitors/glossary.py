@@ -101,6 +101,10 @@ OF_STRATEGY = [
     ),
     _strategy("alignment/step", "Cosine of the step that the centre took with the same gradient."),
     _strategy("norm/centre", "Euclidean norm of the centre's parameters, after the step."),
+    _strategy(
+        "norm/from_initial",
+        "Euclidean distance of the centre from the initial one (`strategy.decay_towards: initial`).",
+    ),
     _strategy("norm/step", "Euclidean norm of the step that the centre took."),
     _strategy(
         "norm/step_over_centre",

@@ -1,6 +1,6 @@
-"""A gradient estimate from weighted directions, and the optimiser's step along it.
+"""A gradient estimate from weighted directions, and the norms of a step.
 
-Salimans et al. 2017, arXiv:1703.03864, algorithm 2, lines 10 and 11. Axes: P parameters, N antithetic pairs.
+Salimans et al. 2017, arXiv:1703.03864, algorithm 2, line 10. Axes: P parameters, N antithetic pairs.
 """
 
 import math
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from distes.errors import ConfigurationError, EvaluationError
 from distes.perturbations.base import Perturbation
 from distes.population import Floats
-from distes.strategies.update.optimizer import FlatOptimizer
 
 
 class Estimate(NamedTuple):
@@ -55,31 +54,6 @@ class Estimate(NamedTuple):
                 "The fitness of some members is so large that no step follows from it in single precision: scale "
                 "rewards down, or use a strategy or a fitness_shaping that goes by ranks."
             )
-
-
-def ascend(optimizer: FlatOptimizer, gradient_P: Floats, l2_coeff: float, generation: int) -> dict[str, float]:
-    """Takes an optimiser's step along a gradient of fitness, and returns its metrics.
-
-    Args:
-        optimizer: Holds the centre, and the learning rate of this step.
-        gradient_P: The gradient of fitness, which is maximised.
-        l2_coeff: Weight decay, added to the gradient before the optimiser sees it (not decoupled).
-        generation: The generation, from 0, for messages.
-
-    Raises:
-        ConfigurationError: The centre or the optimiser's memory is no longer finite; the step has been taken.
-    """
-    before_P = optimizer.centre_P
-    # The one minus sign: torch's optimisers minimise, and fitness is maximised.
-    optimizer.step(-gradient_P + np.float32(l2_coeff) * before_P)
-    after_P = optimizer.centre_P
-    if not optimizer.is_finite():
-        raise not_finite(generation)
-    return {
-        "norm/gradient": norm(gradient_P),
-        **of_step(before_P, after_P),
-        "learning_rate": optimizer.learning_rate,
-    }
 
 
 def not_finite(generation: int) -> ConfigurationError:

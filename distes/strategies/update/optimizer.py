@@ -26,6 +26,9 @@ class FlatOptimizer:
     An optimiser named by its import path may keep tensors of any shape and dtype, numbers, None, and lists and dicts of
     these in its `state` and in its parameter group. An optimiser with two modes, `train` and `eval`, as schedule-free
     ones have, stays in `train`: the centre is where it wants gradients.
+
+    Attributes:
+        title: What messages call it.
     """
 
     def __init__(
@@ -47,17 +50,17 @@ class FlatOptimizer:
         if "lr" in arguments:
             raise ConfigurationError("optimizer_args must not hold lr: set learning_rate.", argument="optimizer_args")
         spare_the_compiler()
-        self._title = name if name == "ClipUp" or "." in name else f"torch.optim.{name}"
+        self.title = name if name == "ClipUp" or "." in name else f"torch.optim.{name}"
         # A part, not a function of its own, since strategies are sent to workers.
         self._make = partial(_OnOneVector, build, dict(arguments), learning_rate)
         try:
             self._make(np.zeros(1, np.float32)).step(np.ones(1, np.float32))
         except Exception as error:
             raise ConfigurationError(
-                f"optimizer_args: {self._title} refuses {dict(arguments)}: {error}.", argument="optimizer_args"
+                f"optimizer_args: {self.title} refuses {dict(arguments)}: {error}.", argument="optimizer_args"
             ) from error
         if "." in name:
-            _require_resumable(self._make, self._title)
+            _require_resumable(self._make, self.title)
         self._optimizer = self._make(centre_P)
 
     @property
@@ -74,6 +77,10 @@ class FlatOptimizer:
     def learning_rate(self, value: float) -> None:
         self._optimizer.group["lr"] = value
 
+    def argument(self, name: str) -> Any:
+        """Returns an entry of its parameter group, such as `weight_decay`; None if there is no such entry."""
+        return self._optimizer.group.get(name)
+
     def step(self, gradient_P: NDArray[np.float32]) -> None:
         """Takes one step against a gradient, (P,).
 
@@ -87,7 +94,7 @@ class FlatOptimizer:
             self._optimizer.step(gradient_P)
         except Exception as error:
             raise ConfigurationError(
-                f"optimizer: a step of {self._title} raised {type(error).__name__}: {error}.", argument="optimizer"
+                f"optimizer: a step of {self.title} raised {type(error).__name__}: {error}.", argument="optimizer"
             ) from error
 
     def is_finite(self) -> bool:
