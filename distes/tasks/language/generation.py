@@ -7,8 +7,6 @@ Axes: B members, b those that run, K prompts of a member, R rows, T tokens of a 
 of the vocabulary.
 """
 
-import importlib
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,14 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from distes.members.members import Members
 from distes.noise.splitmix import uniform
 from distes.tasks.base import Stopped, never
+from distes.tasks.language.decoders import Decoder, StaticDecoder
 
-LOOK = {"cpu": 1}  # steps between two looks for ended answers; a GPU would have to be waited for
-SELDOM = 16
+SELDOM = 16  # steps between two looks for ended answers on a GPU, which has to be waited for
 FULL = 0.75  # share of members below which those that have ended leave the batch
 
 
@@ -130,32 +128,6 @@ def generate(
     return Answers(tokens_BKN, lengths_BK)
 
 
-class Decoder:
-    """Calls a model of transformers step by step, with a cache of its own.
-
-    The name of the cache's argument changed in transformers 5.x.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
-        known = inspect.signature(model.forward).parameters
-        self._name = "cache" if "cache" in known else "past_key_values"
-        self.cache: Any = importlib.import_module("transformers").DynamicCache(config=model.config)
-
-    def __call__(self, tokens_RT: Tensor, positions_RT: Tensor, mask_RT: Tensor | None) -> Tensor:
-        """Returns the logits after the last of the tokens, (R, V)."""
-        answer = self._model(
-            input_ids=tokens_RT,
-            position_ids=positions_RT,
-            attention_mask=mask_RT,
-            use_cache=True,
-            logits_to_keep=1,
-            **{self._name: self.cache},
-        )
-        logits_RV: Tensor = answer.logits[:, -1]
-        return logits_RV
-
-
 class _Batch:
     """Some members and their rows, from the prompt to the last answer's end."""
 
@@ -183,39 +155,34 @@ class _Batch:
         """Prefills, then decodes until all answers have ended."""
         self._members.select(self._running)
         bound: Any = self._members.module()
-        decoder = Decoder(bound.model)
-        steps, look = self._decoding.max_new_tokens, LOOK.get(self._members.device.type, SELDOM)
-        places_T = torch.arange(self._width + steps, device=self._members.device)
-        start_R1 = (self._width - self._lengths_R).unsqueeze(1)
-        mask_RT = places_T >= start_R1 if self._padded else None
-        positions_RT = (places_T - start_R1).clamp(min=0)
+        on_gpu = self._members.device.type != "cpu"
+        steps, look = self._decoding.max_new_tokens, SELDOM if on_gpu else 1
+        decoder = StaticDecoder(bound.model, self._width + steps) if on_gpu else Decoder(bound.model)
+        starts_R = self._width - self._lengths_R if self._padded else None
         done_R = torch.zeros(len(self._at_R), dtype=torch.bool, device=self._members.device)
         tokens_RT, reach = self._tokens_RT, slice(0, self._width)
         for step in range(steps):
             if stop():
                 raise Stopped
-            upto = reach.stop
-            logits_RV = decoder(
-                tokens_RT, positions_RT[:, reach], None if mask_RT is None else mask_RT[:, :upto].long()
-            )
-            chosen_R = self._chosen(logits_RV, step).masked_fill_(done_R, self._decoding.pad)
+            chosen_R = self._chosen(decoder(tokens_RT, reach, starts_R), step)
+            chosen_R = chosen_R.masked_fill(done_R, self._decoding.pad)
             self.answers_RN[self._at_R, step] = chosen_R
             self.lengths_R[self._at_R] += ~done_R
             done_R |= torch.isin(chosen_R, self._ends)
-            if (step + 1) % look == 0 and (kept := self._kept(done_R)) is not None:
+            if (step + 1) % look == 0 and (kept := self._kept(done_R, moves=decoder.moves)) is not None:
                 if not len(kept):
                     break
-                decoder.cache.batch_select_indices(kept)
-                chosen_R, done_R, positions_RT = chosen_R[kept], done_R[kept], positions_RT[kept]
-                mask_RT = None if mask_RT is None else mask_RT[kept]
+                decoder.select(kept)
+                chosen_R, done_R = chosen_R[kept], done_R[kept]
+                starts_R = None if starts_R is None else starts_R[kept]
                 self._at_R = self._at_R[kept]
-            tokens_RT, reach = chosen_R.unsqueeze(1), slice(upto, upto + 1)
+            tokens_RT, reach = chosen_R.unsqueeze(1), slice(reach.stop, reach.stop + 1)
 
-    def _kept(self, done_R: Tensor) -> Tensor | None:
+    def _kept(self, done_R: Tensor, *, moves: bool) -> Tensor | None:
         """The rows that go on, where enough members have ended for the others to move together; otherwise None."""
         going_b = ~done_R.view(-1, self._per_member).all(1).cpu().numpy()
         left = int(going_b.sum())
-        if left > FULL * len(going_b):
+        if left > FULL * len(going_b) or (left and not moves):
             return None
         rows = torch.arange(len(done_R), device=done_R.device).view(-1, self._per_member)
         if left:
