@@ -29,7 +29,8 @@ def test_prompts() -> list[dict[str, Any]]:
 def reward(prompt: Mapping[str, Any], answer: str) -> dict[str, float]:
     """Rewards the bare number with 1, and an answer that ends with it with 0.5.
 
-    Of every answer 0.01 is taken for each character beyond three, at most 0.3: so two wrong answers differ, too.
+    For each character beyond three, 0.04 is taken, at most 0.4: so there is a way from a sentence to a number, and two
+    wrong answers differ, too.
 
     Args:
         prompt: With the sum as `target`.
@@ -42,7 +43,7 @@ def reward(prompt: Mapping[str, Any], answer: str) -> dict[str, float]:
     right = bool(numbers) and numbers[-1] == str(prompt["target"])
     exact = said in (str(prompt["target"]), f"{prompt['target']}.")
     graded = 1.0 if exact else 0.5 if right else 0.0
-    return {"reward": graded - 0.01 * min(30, max(0, len(said) - 3)), "exact": float(exact), "right": float(right)}
+    return {"reward": graded - 0.04 * min(10, max(0, len(said) - 3)), "exact": float(exact), "right": float(right)}
 
 
 def _prompts(*, held_out: bool) -> list[dict[str, Any]]:
