@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from distes.policies.language import pretrained
+from distes.policies.language import pretrained, tied
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -39,6 +39,7 @@ class CausalLM(nn.Module):
         super().__init__()
         self.path, self.dtype = path, dtype
         self.model: Any = pretrained.model(path, attention)
+        tied.list_once(self)
 
     @property
     def folder(self) -> Path:
