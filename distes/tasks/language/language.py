@@ -3,7 +3,7 @@
 Axes: B members evaluated together, K prompts, T tokens of a prompt, V scalars.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from distes.population import Purpose
 from distes.runs.units import Units
 from distes.tasks.base import ChunkPairs, Outcome, Request, Task
 from distes.tasks.language.cache_size import at_once
+from distes.tasks.language.examined import Asked, Examined
 from distes.tasks.language.generation import Answers, Decoding, Padded, generate
 from distes.tasks.language.prompts import Prompts, draw, draw_own
 from distes.tasks.language.rewards import Rewards
@@ -206,40 +207,50 @@ class Language(Task):
 
     def _nothing_to_play(self) -> ConfigurationError:
         return ConfigurationError(
-            f"Only environments can be played; the policy was trained on the prompts {self.name}. `distes evaluate` "
-            "measures it on the test part."
+            f"Only environments can be played, and the language model was trained on the prompts {self.name}: `distes "
+            "evaluate RUN` measures it on the test part, and `distes export RUN --transformers FOLDER` writes a folder "
+            "that transformers loads."
         )
 
     def evaluate(self, members: Members, request: Request) -> Outcome:
         """Lets members answer their prompts, or centres all prompts of the part that the purpose names."""
-        count, policy = len(members), members.policy
-        assert isinstance(policy, CausalLM)
-        tokens, rows = self._translator(policy), self.prompts.part(request.purpose)
+        rows = self.prompts.part(request.purpose)
         drawn_bK = self._drawn(request, len(rows))
-        sums_BV, length_B = np.zeros((count, 1 + len(self.scalars))), np.zeros(count, np.int64)
-        for first in range(0, drawn_bK.shape[1], ROWS):
-            some_bK = [[rows[i] for i in drawn_K[first : first + ROWS]] for drawn_K in drawn_bK]
-            found = self._answers(members, some_bK, tokens, request)
-            for b in range(count):
-                asked_K = some_bK[b % len(some_bK)]
-                texts = tokens.answers(found.tokens_BKN[b], found.lengths_BK[b])
-                scored = self.rewards(asked_K, texts)
-                ended_K = np.isin(found.tokens_BKN[b], tokens.ends).any(1)
-                sums_BV[b] += [
-                    scored.reward_n.sum(),
-                    *scored.scores_nV.sum(0),
-                    found.lengths_BK[b].sum(),
-                    ended_K.sum(),
-                    scored.failed,
-                ]
-                length_B[b] += found.lengths_BK[b].sum()
-        size = drawn_bK.shape[1]
-        means_BV = sums_BV / size
-        return Outcome(means_BV[:, 0].copy(), length_B, count * size, scalars_BV=means_BV[:, 1:].astype(np.float32))
+        found = self.examine(members, [[rows[i] for i in drawn_K] for drawn_K in drawn_bK], request)
+        means_BV, steps_B = found.means_BV, found.values_BKV[:, :, -2].sum(1).astype(np.int64)
+        episodes = len(members) * drawn_bK.shape[1]
+        return Outcome(means_BV[:, 0].copy(), steps_B, episodes, scalars_BV=means_BV[:, 1:].astype(np.float32))
 
-    def _answers(
-        self, members: Members, asked_bK: Sequence[Sequence[Mapping[str, Any]]], tokens: Tokens, request: Request
-    ) -> Answers:
+    def examine(self, members: Members, asked_bK: Asked, request: Request) -> Examined:
+        """Lets members answer prompts, and rates each answer.
+
+        Args:
+            members: B members.
+            asked_bK: The prompts of each member, or those that all see, (1, K).
+            request: As `evaluate` takes it; its purpose is not looked at.
+        """
+        count, size = len(members), len(asked_bK[0])
+        policy = members.policy
+        assert isinstance(policy, CausalLM)
+        tokens, answered = self._translator(policy), list[Answers]()
+        values_BKV, failed_B = np.zeros((count, size, len(self._scores) + 3)), np.zeros(count, np.int64)
+        texts_BK: list[list[str]] = [[] for _ in range(count)]
+        for first in range(0, size, ROWS):
+            some = slice(first, first + ROWS)
+            some_bK = [asked_K[some] for asked_K in asked_bK]
+            found = self._answers(members, some_bK, tokens, request)
+            answered.append(found)
+            for b in range(count):
+                texts = tokens.answers(found.tokens_BKN[b], found.lengths_BK[b])
+                scored = self.rewards(some_bK[b % len(some_bK)], texts)
+                ended_K = np.isin(found.tokens_BKN[b], tokens.ends).any(1)
+                columns = scored.reward_n, *scored.scores_nV.T, found.lengths_BK[b], ended_K
+                values_BKV[b, some] = np.stack(columns, 1)
+                failed_B[b] += scored.failed
+                texts_BK[b] += texts
+        return Examined(asked_bK, texts_BK, answered, values_BKV, failed_B)
+
+    def _answers(self, members: Members, asked_bK: Asked, tokens: Tokens, request: Request) -> Answers:
         prompts = Padded.of([[tokens.prompt(row) for row in asked_K] for asked_K in asked_bK], tokens.pad)
         decoding = Decoding(self.max_new_tokens, tokens.ends, tokens.pad, self._temperature)
         return generate(
