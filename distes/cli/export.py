@@ -23,7 +23,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _subnetwork(flags: argparse.Namespace) -> int:
-    from distes.api.saved import load
+    from distes.api.load import load
     from distes.api.subnetwork_file import export_subnetwork
 
     policy = load(flags.run_dir, flags.policy, trust=flags.trust)
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         from distes.api.export import OBSERVATIONS, export
-        from distes.api.saved import load
+        from distes.api.load import load
 
         if flags.subnetwork is not None:
             return _subnetwork(flags)

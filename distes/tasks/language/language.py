@@ -3,11 +3,11 @@
 Axes: B members evaluated together, K prompts, T tokens of a prompt, V scalars.
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -20,6 +20,7 @@ from distes.tasks.base import ChunkPairs, Outcome, Request, Task
 from distes.tasks.language.cache_size import at_once
 from distes.tasks.language.examined import Asked, Examined
 from distes.tasks.language.generation import Answers, Decoding, Padded, generate
+from distes.tasks.language.prompt_rows import Row
 from distes.tasks.language.prompts import Prompts, draw, draw_own
 from distes.tasks.language.rewards import Rewards
 from distes.tasks.language.tokens import Tokens
@@ -90,11 +91,12 @@ class Language(Task):
             split: Seed of these shares.
             eval_prompts: The most prompts of a held-out part that are used, always the same; null for all.
         """
-        for name, number in (("max_new_tokens", max_new_tokens), ("prompts_per_generation", prompts_per_generation)):
-            if number is not None and number < 1:
-                raise ConfigurationError(f"{name} must be at least 1; got {number}.", argument=name)
-        if not 0 <= temperature < float("inf"):
-            raise ConfigurationError(f"temperature must be 0 or more; got {temperature}.", argument="temperature")
+        _check_decoding(max_new_tokens, temperature)
+        if prompts_per_generation is not None and prompts_per_generation < 1:
+            raise ConfigurationError(
+                f"prompts_per_generation must be at least 1; got {prompts_per_generation}.",
+                argument="prompts_per_generation",
+            )
         if draws not in ("shared", "own"):
             raise ConfigurationError(f"draws must be shared or own; got {draws!r}.", argument="draws")
         self.prompts = Prompts(
@@ -135,15 +137,33 @@ class Language(Task):
                 f"task Language needs a language model, --policy CausalLM --policy.path FOLDER; got the policy "
                 f"{type(policy).__name__}."
             )
+        for purpose in Purpose:
+            self.check_lengths(policy, self.prompts.part(purpose))
+
+    def check_lengths(self, policy: CausalLM, rows: Sequence[Row]) -> None:
+        """Checks that prompts and their answers fit into the model's context.
+
+        Raises:
+            ConfigurationError: One does not.
+        """
         tokens = self._translator(policy)
         most = getattr(policy.config.get_text_config(), "max_position_embeddings", None)
-        for purpose in Purpose:
-            longest = max((len(tokens.prompt(row)) for row in self.prompts.part(purpose)), default=0)
-            if most is not None and longest + self.max_new_tokens > most:
-                raise ConfigurationError(
-                    f"task.max_new_tokens is {self.max_new_tokens}, and the longest prompt has {longest} tokens: "
-                    f"together more than the {most} that {type(policy.model).__name__} takes. Shorten one of both."
-                )
+        longest = max((len(tokens.prompt(row)) for row in rows), default=0)
+        if most is not None and longest + self.max_new_tokens > most:
+            raise ConfigurationError(
+                f"task.max_new_tokens is {self.max_new_tokens}, and the longest prompt has {longest} tokens: "
+                f"together more than the {most} that {type(policy.model).__name__} takes. Shorten one of both."
+            )
+
+    def decoding(self, *, max_new_tokens: int | None = None, temperature: float | None = None) -> "Language":
+        """Returns a copy with another decoding; None leaves what the task has."""
+        made = copy.copy(self)
+        if max_new_tokens is not None:
+            made.max_new_tokens = max_new_tokens
+        if temperature is not None:
+            made._temperature = temperature
+        _check_decoding(made.max_new_tokens, made._temperature)
+        return made
 
     @property
     def name(self) -> str:
@@ -250,6 +270,22 @@ class Language(Task):
                 texts_BK[b] += texts
         return Examined(asked_bK, texts_BK, answered, values_BKV, failed_B)
 
+    def answers(self, members: Members, rows: Sequence[Row], request: Request) -> list[str]:
+        """Returns the answers of a single member, without a reward.
+
+        Args:
+            members: One member.
+            rows: The prompts.
+            request: As `evaluate` takes it; its purpose is not looked at.
+        """
+        policy = members.policy
+        assert isinstance(policy, CausalLM)
+        tokens, texts = self._translator(policy), list[str]()
+        for first in range(0, len(rows), ROWS):
+            found = self._answers(members, [rows[first : first + ROWS]], tokens, request)
+            texts += tokens.answers(found.tokens_BKN[0], found.lengths_BK[0])
+        return texts
+
     def _answers(self, members: Members, asked_bK: Asked, tokens: Tokens, request: Request) -> Answers:
         prompts = Padded.of([[tokens.prompt(row) for row in asked_K] for asked_K in asked_bK], tokens.pad)
         decoding = Decoding(self.max_new_tokens, tokens.ends, tokens.pad, self._temperature)
@@ -276,3 +312,15 @@ class Language(Task):
         if self._tokens is None:
             self._tokens = Tokens(policy, chat_template=self._chat_template, system=self._system)
         return self._tokens
+
+
+def _check_decoding(max_new_tokens: int, temperature: float) -> None:
+    """Checks how answers are chosen.
+
+    Raises:
+        ConfigurationError: A number is out of its range.
+    """
+    if max_new_tokens < 1:
+        raise ConfigurationError(f"max_new_tokens must be at least 1; got {max_new_tokens}.", argument="max_new_tokens")
+    if not 0 <= temperature < float("inf"):
+        raise ConfigurationError(f"temperature must be 0 or more; got {temperature}.", argument="temperature")
