@@ -119,4 +119,5 @@ def _tokenizer() -> Any:
     numbered = {word: number for number, word in enumerate(WORDS)}
     made = tokenizers.Tokenizer(tokenizers.models.WordLevel(numbered, unk_token="<unk>"))
     made.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    made.decoder = tokenizers.decoders.WordPiece(prefix="##", cleanup=False)  # spaces between words, with Qwen2's, too
     return made

@@ -9,6 +9,8 @@ import importlib.util
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,19 @@ def transformers() -> Any:
         raise ConfigurationError(
             f"policy CausalLM needs transformers, which cannot be imported ({error}): {install('llm')}."
         ) from error
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Within the block, transformers draws no progress bars, which would run into those of distes."""
+    settings = transformers().utils.logging
+    shown = settings.is_progress_bar_enabled()
+    settings.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            settings.enable_progress_bar()
 
 
 def cache_folder(name: str) -> Path:
@@ -98,9 +113,10 @@ def model(path: str, attention: str) -> Any:
     """
     library, folder = transformers(), folder_of(path)
     try:
-        loaded = library.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation=attention, local_files_only=True
-        )
+        with without_bars():
+            loaded = library.AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, attn_implementation=attention, local_files_only=True
+            )
     except Exception as error:
         raise ConfigurationError(
             f"path {path}: transformers {library.__version__} cannot load a causal language model from {folder}: it "

@@ -39,6 +39,9 @@ class Language(Task):
         prompts: The prompts in these three parts.
         rewards: The reward function.
         max_new_tokens: Tokens after which an answer is cut.
+        temperature: Of drawn tokens; 0 takes the most probable one.
+        chat_template: Whether a `prompt` is put into the model's chat template.
+        system: A system message before each chat, or None.
     """
 
     def __init__(
@@ -110,8 +113,8 @@ class Language(Task):
             eval_prompts=eval_prompts,
         )
         self.rewards = Rewards(reward, reward_args, scores or (), reward_seconds, worst_reward)
-        self.max_new_tokens, self._temperature, self._draws = max_new_tokens, temperature, draws
-        self._per_generation, self._chat_template, self._system = prompts_per_generation, chat_template, system
+        self.max_new_tokens, self.temperature, self._draws = max_new_tokens, temperature, draws
+        self._per_generation, self.chat_template, self.system = prompts_per_generation, chat_template, system
         self._source, self._scores = prompts, tuple(scores or ())
         self._tokens: Tokens | None = None  # each process loads the tokenizer for itself
 
@@ -161,8 +164,8 @@ class Language(Task):
         if max_new_tokens is not None:
             made.max_new_tokens = max_new_tokens
         if temperature is not None:
-            made._temperature = temperature
-        _check_decoding(made.max_new_tokens, made._temperature)
+            made.temperature = temperature
+        _check_decoding(made.max_new_tokens, made.temperature)
         return made
 
     @property
@@ -288,7 +291,7 @@ class Language(Task):
 
     def _answers(self, members: Members, asked_bK: Asked, tokens: Tokens, request: Request) -> Answers:
         prompts = Padded.of([[tokens.prompt(row) for row in asked_K] for asked_K in asked_bK], tokens.pad)
-        decoding = Decoding(self.max_new_tokens, tokens.ends, tokens.pad, self._temperature)
+        decoding = Decoding(self.max_new_tokens, tokens.ends, tokens.pad, self.temperature)
         return generate(
             members,
             prompts,
@@ -310,7 +313,7 @@ class Language(Task):
 
     def _translator(self, policy: CausalLM) -> Tokens:
         if self._tokens is None:
-            self._tokens = Tokens(policy, chat_template=self._chat_template, system=self._system)
+            self._tokens = Tokens(policy, chat_template=self.chat_template, system=self.system)
         return self._tokens
 
 
