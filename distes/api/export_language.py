@@ -6,14 +6,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 
 from distes.api.language_model import LanguageModel
-from distes.api.saved import Policy
 from distes.errors import ConfigurationError, raised
 from distes.policies.language import pretrained, tied
 from distes.runs import atomic_files
@@ -41,7 +39,7 @@ class Exported(NamedTuple):
 
 
 def export_transformers(
-    policy: Policy | Callable[[], Policy],
+    model: LanguageModel,
     folder: Path,
     *,
     dtype: Dtype = "float32",
@@ -52,23 +50,17 @@ def export_transformers(
     The folder appears when everything is written and has been read back.
 
     Args:
-        policy: The language model, or a function that loads it once the folder is known to be free.
+        model: The language model.
         folder: A folder that does not exist yet, or is empty.
         dtype: Of the weights. Below float32 they are rounded, and answers may differ.
         run_dir: The run, for the model card.
 
     Raises:
-        ConfigurationError: The policy is no language model, the folder holds something, or it cannot be written.
+        ConfigurationError: The folder holds something, or cannot be written.
     """
     if dtype not in DTYPES:
         raise ConfigurationError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}.")
-    _require_free(folder)
-    model = policy if isinstance(policy, Policy) else policy()
-    if not isinstance(model, LanguageModel):
-        raise ConfigurationError(
-            "transformers: only a language model can be written so, the policy CausalLM; this one is a "
-            f"{model.saved.policy['class_path'].rpartition('.')[2]}. Use --onnx or --torch_export."
-        )
+    require_free(folder)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.absolute().parent))
     try:
         found = _write(model, part, dtype)
@@ -86,7 +78,7 @@ def export_transformers(
     return Exported(type(found).__name__, sum(one.numel() for one in found.parameters()), dtype, size)
 
 
-def _require_free(folder: Path) -> None:
+def require_free(folder: Path) -> None:
     """Checks that a folder can be made, or is empty.
 
     Raises:

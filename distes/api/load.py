@@ -12,7 +12,7 @@ from distes.api.subnetwork_file import read_saved
 from distes.errors import ConfigurationError
 from distes.errors.trust import only_own
 from distes.policies.language.causal_lm import CausalLM
-from distes.runs.policy_files import DESCRIPTION, SavedPolicy, policy_folder
+from distes.runs.policy_files import DESCRIPTION, SavedPolicy, Which, load_policy, policy_folder
 
 LANGUAGE = ("CausalLM", f"{CausalLM.__module__}.CausalLM")
 
@@ -63,3 +63,17 @@ def read(
 def is_language(saved: SavedPolicy) -> bool:
     """Whether a saved policy is a language model."""
     return saved.policy["class_path"] in LANGUAGE
+
+
+def require_language(path: Path, which: Which) -> None:
+    """Checks that a run's policy is a language model, before it is loaded.
+
+    Raises:
+        ConfigurationError: It is another one.
+        CheckpointError: There is none.
+    """
+    if not is_language(saved := load_policy(path, which)):
+        raise ConfigurationError(
+            "transformers: only a language model can be written so, the policy CausalLM; this one is "
+            f"{saved.policy['class_path'].rpartition('.')[2]}. Use --onnx or --torch_export."
+        )

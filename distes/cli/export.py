@@ -52,15 +52,15 @@ def _subnetwork(flags: argparse.Namespace) -> int:
 
 
 def _transformers(flags: argparse.Namespace) -> int:
-    from distes.api.export_language import export_transformers
-    from distes.api.load import load
+    from distes.api.export_language import export_transformers, require_free
+    from distes.api.language_model import LanguageModel
+    from distes.api.load import load, require_language
 
-    made = export_transformers(
-        lambda: load(flags.run_dir, flags.policy, trust=flags.trust),
-        flags.transformers,
-        dtype=flags.dtype or "float32",
-        run_dir=flags.run_dir,
-    )
+    require_free(flags.transformers)  # loading takes long
+    require_language(Path(flags.run_dir), flags.policy)
+    model = load(flags.run_dir, flags.policy, trust=flags.trust)
+    assert isinstance(model, LanguageModel)
+    made = export_transformers(model, flags.transformers, dtype=flags.dtype or "float32", run_dir=flags.run_dir)
     text = (
         f"{flags.transformers}: {made.name}, {made.parameters:,} parameters in {made.dtype}, {made.size:,} bytes; read "
         "back, with equal weights\n"

@@ -52,6 +52,11 @@ class CausalLM(nn.Module):
         return pretrained.tokenizer(self.path)
 
     @property
+    def digests(self) -> dict[str, str]:
+        """A digest of each file beside the weights that answers depend on, by name."""
+        return pretrained.digests(self.path)
+
+    @property
     def config(self) -> Any:
         """Transformers' configuration of the model."""
         return self.model.config

@@ -3,6 +3,7 @@
 Nothing here looks anything up in the network.
 """
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -23,6 +24,11 @@ from distes.errors.installation import install
 from distes.errors.trust import foreign
 
 CACHE = "XDG_CACHE_HOME"
+FILES = (
+    *("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
+    *("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model"),
+)
+ORIGINS = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "name_or_path")
 OWN = "distes.tasks.language."  # functions there make models, and need no trust
 
 
@@ -125,6 +131,32 @@ def model(path: str, attention: str) -> Any:
         ) from error
     loaded.eval()
     return loaded
+
+
+def digests(path: str) -> dict[str, str]:
+    """Returns what a model computes and reads by beside its weights: a digest by file name, `absent` for none.
+
+    What says which version of transformers wrote a file, or where it came from, does not count.
+
+    Args:
+        path: As `folder_of` takes it.
+    """
+    folder = folder_of(path)
+    return {name: _digest(folder / name) for name in FILES}
+
+
+def _digest(file: Path) -> str:
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return "absent"
+    if file.suffix == ".json":
+        with contextlib.suppress(ValueError):
+            found = json.loads(content)
+            if isinstance(found, dict):
+                known = {key: value for key, value in found.items() if key not in ORIGINS}
+                content = json.dumps(known, sort_keys=True).encode()
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 @lru_cache(maxsize=2)

@@ -176,6 +176,11 @@ class Language(Task):
         return parts[-2] if len(parts) > 1 and parts[-1].endswith("prompts") else parts[-1]
 
     @property
+    def identity(self) -> dict[str, str]:
+        """The prompts."""
+        return self.prompts.digests
+
+    @property
     def observation_shape(self) -> tuple[int, ...]:
         """One number, which stands for a prompt."""
         return (1,)
