@@ -29,21 +29,20 @@ def sums(count: int = 60) -> list[dict[str, Any]]:
 
 
 def reward(prompt: Mapping[str, Any], answer: str) -> dict[str, float]:
-    """The share of small numbers among the words, and whether the first one is the result."""
-    words = answer.split()
-    small = sum(word in {"1", "2", "3", "4", "5", "6", "7", "8", "9"} for word in words)
-    return {"reward": small / 8, "exact": float(words[:1] == [str(prompt["target"])])}
+    """How many digits there are that are not 0, and whether the first word is the result."""
+    digits = sum(character in "123456789" for character in answer)
+    return {"reward": digits / 16, "exact": float(answer.split()[:1] == [str(prompt["target"])])}
 
 
 @lru_cache
-def folder(kind: Kind = "llama") -> str:
+def folder(kind: Kind = "llama", width: int = 32) -> str:
     """Returns the folder of a model with random weights and a tokenizer of words, as `save_pretrained` writes it."""
     import transformers
 
-    made = _temporary() / kind
+    made = _temporary() / f"{kind}-{width}"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
-        model = _model(kind)
+        model = _model(kind, width)
     model.generation_config.eos_token_id = [1, 2]  # as chat models have several
     model.save_pretrained(made)
     words = transformers.PreTrainedTokenizerFast(
@@ -91,14 +90,16 @@ def _temporary() -> Path:
     return made
 
 
-def _model(kind: Kind) -> Any:
+def _model(kind: Kind, width: int) -> Any:
     import transformers
 
     if kind == "gpt2":
-        gpt2 = transformers.GPT2Config(n_positions=64, n_embd=32, n_layer=2, n_head=4, initializer_range=0.3, **SIDES)
+        gpt2 = transformers.GPT2Config(
+            n_positions=64, n_embd=width, n_layer=2, n_head=4, initializer_range=0.3, **SIDES
+        )
         return transformers.GPT2LMHeadModel(gpt2)
     sides: dict[str, Any] = {
-        "hidden_size": 32,
+        "hidden_size": width,
         "intermediate_size": 48,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
@@ -119,5 +120,4 @@ def _tokenizer() -> Any:
     numbered = {word: number for number, word in enumerate(WORDS)}
     made = tokenizers.Tokenizer(tokenizers.models.WordLevel(numbered, unk_token="<unk>"))
     made.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
-    made.decoder = tokenizers.decoders.WordPiece(prefix="##", cleanup=False)  # spaces between words, with Qwen2's, too
     return made

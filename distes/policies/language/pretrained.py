@@ -92,7 +92,11 @@ def folder_of(path: str) -> Path:
         return _converted(found)
     module = path.rpartition(".")[0]
     if os.sep in path or not module or not all(part.isidentifier() for part in path.split(".")):
-        raise ConfigurationError(f"path: there is no folder or GGUF file {path}.", argument="path")
+        raise ConfigurationError(
+            f"path: there is no folder or GGUF file {path}. A run keeps weights alone: to be resumed, evaluated or "
+            "exported it needs the folder that it was trained from. Put it back there, or a link to it.",
+            argument="path",
+        )
     if not path.startswith(OWN):
         foreign(path, "policy.path")
     make = import_object("policy.path", path)
