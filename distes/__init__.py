@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from distes.api.compare import compare as compare
     from distes.api.evaluate import evaluate as evaluate
+    from distes.api.language_model import LanguageModel as LanguageModel
+    from distes.api.load import load as load
     from distes.api.run import Run as Run
     from distes.api.saved import Policy as Policy
-    from distes.api.saved import load as load
     from distes.api.sweep import sweep as sweep
     from distes.api.train import resume as resume
     from distes.api.train import train as train
@@ -68,9 +69,10 @@ __version__ = "0.1.0"
 HOMES = {
     "train": "distes.api.train",
     "resume": "distes.api.train",
-    "load": "distes.api.saved",
+    "load": "distes.api.load",
     "evaluate": "distes.api.evaluate",
     "Run": "distes.api.run",
+    "LanguageModel": "distes.api.language_model",
     "Policy": "distes.api.saved",
     "ClipUp": "distes.strategies.update.clipup",
     "DistesError": "distes.errors",

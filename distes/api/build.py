@@ -63,6 +63,9 @@ def identity(experiment: Experiment, policy: nn.Module) -> dict[str, str]:
     if strategy is not None and (strategy.needs_initial or strategy.ask().genomes is not None):
         initial_P = experiment.forward.layout.flatten(policy)  # genomes are decoded from it in every generation
         found["policy/initial"] = hashlib.sha256(initial_P.tobytes()).hexdigest()[:16]
+    found |= {f"task/{name}": text for name, text in experiment.task.identity.items()}
+    if isinstance(policy, CausalLM):
+        found |= {f"policy/{name}": text for name, text in policy.digests.items()}
     if (reference := virtual_batch_norm.reference_of(policy)) is not None:
         found["policy/reference_batch"] = reference.digest()
     return found

@@ -15,7 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from distes.api.answered import Answered
 from distes.api.build import build_policy, construct
+from distes.api.language_model import LanguageModel
+from distes.api.load import is_language
 from distes.api.subnetwork_file import read_saved
 from distes.errors import CheckpointError, ConfigurationError
 from distes.errors.trust import only_own
@@ -31,6 +34,7 @@ from distes.runs.monitors.wording import number
 from distes.runs.policy_files import DESCRIPTION, SavedPolicy, Which, policy_folder
 from distes.tasks.base import Outcome, Request, Task
 from distes.tasks.checks import checked
+from distes.tasks.language.prompt_rows import rows_of
 
 EPISODES = 100  # where the task has no number of its own
 TOGETHER = 32  # episodes evaluated together
@@ -47,6 +51,7 @@ class Evaluated:
         scalars: Means of the numbers that the task reports, by name.
         confusion_CC: For classes, how many test rows of a class (row) were given which (column); else None.
         classes: What the classes are called.
+        answers: The answers of a language model to the prompts; else None.
     """
 
     task: str
@@ -55,6 +60,7 @@ class Evaluated:
     scalars: dict[str, float] = field(default_factory=dict)
     confusion_CC: NDArray[np.int64] | None = None
     classes: tuple[str, ...] = ()
+    answers: Answered | None = None
 
     @property
     def mean(self) -> float:
@@ -63,7 +69,9 @@ class Evaluated:
 
     @property
     def standard_error(self) -> float:
-        """Standard error of the mean; NaN for a single evaluation."""
+        """Standard error of the mean, over a language model's prompts or over evaluations; NaN for a single one."""
+        if self.answers is not None:
+            return self.answers.standard_errors["fitness"]
         count = len(self.fitness_E)
         return float(self.fitness_E.std(ddof=1) / math.sqrt(count)) if count > 1 else math.nan
 
@@ -76,6 +84,7 @@ class Evaluated:
             "standard_error": None if math.isnan(self.standard_error) else self.standard_error,
             "evaluations": len(self.fitness_E),
             **self.scalars,
+            **({} if self.answers is None else self.answers.as_dict()),
             "classes": list(self.classes) or None,
             "confusion": confusion,
         }
@@ -85,6 +94,8 @@ class Evaluated:
 
     def _headline(self) -> str:
         error = "" if math.isnan(self.standard_error) else f" (standard error {number(self.standard_error)})"
+        if self.answers is not None:
+            return self.answers.headline(self.mean, self.scalars)
         over = "" if len(self.fitness_E) == 1 else f" over {len(self.fitness_E):,} episodes{error}"
         further = "".join(f", {name} {number(value)}" for name, value in self.scalars.items())
         return f"fitness {number(self.mean)}{over}{further}"
@@ -109,7 +120,8 @@ def evaluate(
     which: Which = "best",
     *,
     episodes: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
+    prompts: str | None = None,
     trust: bool = False,
 ) -> Evaluated:
     """Measures the policy that a run saved: on the test part, where its task holds data out; else in fresh episodes.
@@ -118,7 +130,10 @@ def evaluate(
         path: The run directory, or its `policy` folder; or a file of `distes export --subnetwork`.
         which: The centre with the best evaluation, or the last one.
         episodes: Number of episodes; None for 100, or for 1 where an evaluation is deterministic.
-        seed: Seed of the episodes.
+        seed: Seed of the episodes, or of a language model's drawn tokens. None for 0; for a language model, for what
+            the run itself has drawn.
+        prompts: For a language model, a `.jsonl` file or the import path of a function, whose prompts it answers
+            instead of the test part.
         trust: Whether the run may import and call code that is not part of distes.
 
     Raises:
@@ -128,17 +143,38 @@ def evaluate(
         raise ConfigurationError(f"episodes must be from 1 to {MAX_EPISODES:,}; got {episodes:,}.")
     where = Path(path)
     source = where if where.is_file() else policy_folder(where) / DESCRIPTION
-    with nullcontext() if trust else only_own(str(source)):
+    with nullcontext() if trust else only_own(str(source), set() if prompts is None else {prompts}):
         saved = read_saved(where, which)
+        if is_language(saved):
+            return _of_language(saved, episodes, seed, prompts)
+        if prompts is not None:
+            raise ConfigurationError(f"prompts are for language models; the policy is a {saved.policy['class_path']}.")
         task: Task = construct("task", saved.task)
         try:
             task.check()
             count = task.evaluations or EPISODES
             return _evaluated(
-                saved, task, count if episodes is None else min(episodes, task.evaluations or episodes), seed
+                saved, task, count if episodes is None else min(episodes, task.evaluations or episodes), seed or 0
             )
         finally:
             task.close()
+
+
+def _of_language(saved: SavedPolicy, episodes: int | None, seed: int | None, prompts: str | None) -> Evaluated:
+    """Lets a language model answer prompts."""
+    if episodes is not None:
+        raise ConfigurationError(
+            "episodes are for environments; a language model answers each prompt once: task.eval_prompts of the run, "
+            "or another file of prompts, say how many there are."
+        )
+    model = LanguageModel(saved)
+    rows = None if prompts is None else rows_of("prompts", prompts, {})
+    found = model.examine(rows, seed)
+    means_V = found.means_BV[0]
+    kept_V = means_V[1:].astype(np.float32).astype(np.float64)  # as a run keeps them
+    scalars = dict(zip(model.task.scalars, kept_V.tolist(), strict=True))
+    answered = Answered.of(found, model.task.scalars)
+    return Evaluated(model.task.name, saved.generation, means_V[:1].copy(), scalars, answers=answered)
 
 
 def _evaluated(saved: SavedPolicy, task: Task, episodes: int, seed: int) -> Evaluated:

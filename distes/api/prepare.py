@@ -21,6 +21,7 @@ from distes.api.result import playing
 from distes.api.screens import Screen, Show, screen_for
 from distes.errors import ConfigurationError, installation
 from distes.errors.messages import progress, warning
+from distes.policies.language.causal_lm import CausalLM
 from distes.pools.auto import AutoPool
 from distes.pools.base import Pool
 from distes.pools.experiment import Experiment
@@ -250,6 +251,8 @@ def _archive(
         "observation_shape": task.observation_shape,
         "action_size": task.action_size,
     }
+    if isinstance(policy, CausalLM):
+        description["evaluation"] = {"perturbation": configuration["perturbation"], "seed": configuration["seed"]}
     saving = {name: configuration[name] for name in own_arguments(RunStore)}
     return RunStore(directory, policy, description, say=console.say, experiment=determined_by, **saving)
 

@@ -80,10 +80,10 @@ class Run:
         Raises:
             DistesError: There is none, or it cannot be made.
         """
-        from distes.api.saved import Policy
+        from distes.api.load import read
 
         with self._objects.offered():
-            return Policy.read(self.directory, which, trust=self._trust)
+            return read(self.directory, which, trust=self._trust)
 
     @property
     def rows(self) -> list[dict[str, Any]]:

@@ -4,13 +4,10 @@ Axes: R rows, A action, S memory, E episodes.
 """
 
 import itertools
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +15,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from distes.api.history import as_html
-from distes.api.objects import Objects
 from distes.api.player import Player
-from distes.api.subnetwork_file import read_saved
 from distes.errors import ConfigurationError
-from distes.errors.trust import only_own
 from distes.runs.monitors.wording import number
-from distes.runs.policy_files import DESCRIPTION, SavedPolicy, policy_folder
+from distes.runs.policy_files import SavedPolicy
 from distes.tasks.action_noise import RowNoise
 from distes.tasks.complete import (
     CompletePolicy,
@@ -34,27 +28,6 @@ from distes.tasks.complete import (
     Normalize,
 )
 from distes.tasks.normalization import CLIP
-
-
-def load(
-    path: str | os.PathLike[str], which: Literal["best", "last"] = "best", *, trust: bool = False, **objects: Any
-) -> "Policy":
-    """Loads the policy that a run saved.
-
-    Args:
-        path: The run directory, or its `policy` folder, also alone; or a file of `distes export --subnetwork`.
-        which: The centre with the best evaluation, or the last one.
-        trust: Whether the run may import and call code that is not part of distes: its own policy, an environment or a
-            wrapper by import path.
-        objects: What `distes.train` was given and no file holds, by the same names: `policy=module`, `env=function`.
-
-    Raises:
-        DistesError: There is no such policy, or it cannot be made. The message says what to do.
-    """
-    given = Objects()
-    named = {text for text in (given.plain(value, name) for name, value in objects.items()) if isinstance(text, str)}
-    with given.offered():
-        return Policy.read(Path(path), which, trust=trust, named=named)
 
 
 class Policy:
@@ -78,17 +51,6 @@ class Policy:
         if action.law is not None and action.sampling != "never":
             self._draws = RowNoise(action.size, action.law)
         self._player.close()
-
-    @classmethod
-    def read(
-        cls, path: Path, which: Literal["best", "last"] = "best", *, trust: bool = False, named: set[str] | None = None
-    ) -> Self:
-        """Reads a policy from a run directory or a policy folder, as `load` does."""
-        if which not in ("best", "last"):
-            raise ConfigurationError(f"which must be 'best' or 'last'; got {which!r}.")
-        source = path if path.is_file() else policy_folder(path) / DESCRIPTION
-        with nullcontext() if trust else only_own(str(source), named or set()):
-            return cls(read_saved(path, which))
 
     def predict(
         self,

@@ -1,4 +1,7 @@
-"""`distes export`: writes a saved policy as ONNX or with torch.export; a subnetwork as a seed and bits."""
+"""`distes export`: writes a saved policy for other programs.
+
+As ONNX or with torch.export; a subnetwork as a seed and bits; a language model as a folder of transformers.
+"""
 
 import argparse
 import sys
@@ -6,7 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distes.cli.guard import guarded
+from distes.errors import ConfigurationError
 from distes.runs.terminal import tell
+
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -16,6 +22,15 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument("--onnx", type=Path, metavar="FILE", help="for ONNX runtimes; needs the extra onnx")
     form.add_argument("--torch_export", type=Path, metavar="FILE", help="for torch.export.load")
     form.add_argument("--subnetwork", type=Path, metavar="FILE", help="a seed and one bit per weight, for distes.load")
+    form.add_argument(
+        "--transformers",
+        type=Path,
+        metavar="FOLDER",
+        help="of a language model, for AutoModelForCausalLM; a new folder",
+    )
+    parser.add_argument(
+        "--dtype", choices=DTYPES, help="of the weights in the folder of --transformers (default: float32)"
+    )
     parser.add_argument("--policy", choices=("best", "last"), default="best", help="(default: %(default)s)")
     parser.add_argument("--trust", action="store_true", help="let the run import code that is not part of distes")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -23,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _subnetwork(flags: argparse.Namespace) -> int:
-    from distes.api.saved import load
+    from distes.api.load import load
     from distes.api.subnetwork_file import export_subnetwork
 
     policy = load(flags.run_dir, flags.policy, trust=flags.trust)
@@ -31,6 +46,24 @@ def _subnetwork(flags: argparse.Namespace) -> int:
     text = (
         f"{flags.subnetwork}: {size:,} bytes for {connections:,} connections, of which {kept:,} are kept; the same "
         "weights after it is read\n"
+    )
+    tell(text, sys.stdout)
+    return 0
+
+
+def _transformers(flags: argparse.Namespace) -> int:
+    from distes.api.export_language import export_transformers, require_free
+    from distes.api.language_model import LanguageModel
+    from distes.api.load import load, require_language
+
+    require_free(flags.transformers)  # loading takes long
+    require_language(Path(flags.run_dir), flags.policy)
+    model = load(flags.run_dir, flags.policy, trust=flags.trust)
+    assert isinstance(model, LanguageModel)
+    made = export_transformers(model, flags.transformers, dtype=flags.dtype or "float32", run_dir=flags.run_dir)
+    text = (
+        f"{flags.transformers}: {made.name}, {made.parameters:,} parameters in {made.dtype}, {made.size:,} bytes; read "
+        "back, with equal weights\n"
     )
     tell(text, sys.stdout)
     return 0
@@ -46,8 +79,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         from distes.api.export import OBSERVATIONS, export
-        from distes.api.saved import load
+        from distes.api.load import load
 
+        if flags.dtype is not None and flags.transformers is None:
+            raise ConfigurationError("--dtype is for --transformers; other formats keep the policy's own.")
+        if flags.transformers is not None:
+            return _transformers(flags)
         if flags.subnetwork is not None:
             return _subnetwork(flags)
         path, form = (flags.onnx, "onnx") if flags.onnx is not None else (flags.torch_export, "torch_export")

@@ -53,6 +53,8 @@ class SavedPolicy:
         eval_std_error: Standard error of `eval_mean`; None if it is not known.
         parametrization: `class_path` and `init_args` of the policy that was searched, where `policy` is the module that
             it runs, such as the network of a `Subnetwork`; otherwise None.
+        evaluation: For a language model, `perturbation` (`class_path` and `init_args`) and `seed` of the run, by which
+            an evaluation is repeated to the bit; otherwise None.
     """
 
     policy: dict[str, Any]
@@ -67,6 +69,7 @@ class SavedPolicy:
     outdone: tuple[float, int] | None = None
     eval_std_error: float | None = None
     parametrization: dict[str, Any] | None = None
+    evaluation: dict[str, Any] | None = None
 
 
 def save_policy(
@@ -85,7 +88,7 @@ def save_policy(
         normalization: Mean and standard deviation that observations were normalised with, or None.
         meta: `policy` and `task` (each a dict of `class_path` and `init_args`), `observation_shape`, `action_size`,
             `generation`, and `eval_mean` (a float, or None without an evaluation). If known, also `eval_episodes`,
-            `eval_std_error`, `outdone` and `parametrization`, as in `SavedPolicy`.
+            `eval_std_error`, `outdone`, `parametrization` and `evaluation`, as in `SavedPolicy`.
 
     Raises:
         CheckpointError: The policy could not be written. A file that was not replaced stays as it was.
@@ -192,6 +195,8 @@ def _describe(meta: Mapping[str, Any], saved: Mapping[str, Any]) -> bytes:
     }
     if meta.get("parametrization") is not None:
         content["parametrization"] = dict(meta["parametrization"])
+    if meta.get("evaluation") is not None:
+        content["evaluation"] = dict(meta["evaluation"])
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
@@ -204,6 +209,13 @@ def _read_description(path: Path) -> dict[str, Any]:
             continue
         if not isinstance(content[part]["class_path"], str) or not isinstance(content[part]["init_args"], dict):
             raise ValueError(f"its {part} is not a class_path with init_args")
+    evaluation = content.get("evaluation")
+    if evaluation is not None:
+        part = evaluation["perturbation"]
+        if not isinstance(part["class_path"], str) or not isinstance(part["init_args"], dict):
+            raise ValueError("its perturbation is not a class_path with init_args")
+        if type(evaluation["seed"]) is not int:
+            raise ValueError("its seed is not a whole number")
     shape = tuple(content["observation_shape"])
     if not all(type(size) is int and size >= 0 for size in (*shape, content["action_size"])):
         raise ValueError("its sizes are not whole numbers")
@@ -213,6 +225,7 @@ def _read_description(path: Path) -> dict[str, Any]:
         "observation_shape": shape,
         "action_size": content["action_size"],
         "parametrization": content.get("parametrization"),
+        "evaluation": evaluation,
     }
 
 

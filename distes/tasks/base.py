@@ -284,6 +284,14 @@ class Task(ABC):
         return type(self).__name__.lower()
 
     @property
+    def identity(self) -> Mapping[str, str]:
+        """What results depend on besides the configuration, such as a file that it names, as text by name.
+
+        A run whose task says something else than before is not resumed.
+        """
+        return {}
+
+    @property
     def reward_threshold(self) -> float | None:
         """The mean fitness at which the task counts as solved, or None."""
         return None

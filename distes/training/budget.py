@@ -25,6 +25,8 @@ class Result:
         best_episodes: Number of its episodes.
         test: Where the task holds data out of training, means over the evaluation of the final centre that nothing is
             chosen by: `fitness`, and the task's scalars by name. Otherwise empty.
+        evaluations: Generations in which the centre was evaluated, apart from the evaluation at the end; None where the
+            run has been resumed from a checkpoint of an older version, which does not say it.
     """
 
     reason: str
@@ -39,6 +41,7 @@ class Result:
     best_std_error: float = math.nan
     best_episodes: int = 0
     test: dict[str, float] = field(default_factory=dict)
+    evaluations: int | None = 0
 
 
 @dataclass(frozen=True)

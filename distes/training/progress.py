@@ -39,6 +39,7 @@ class Progress:
         reached: How the run ended at its target; None if the target has not been reached.
         rewards: The moments of all discounted returns; None if the task does not normalise rewards.
         episode_cap: The cap on the members' episodes in the next generation; None if the task has none.
+        evaluations: Generations in which the centre was evaluated; None if an older checkpoint does not say it.
     """
 
     observations: RunningStat | None = None
@@ -50,6 +51,7 @@ class Progress:
     reached: Result | None = None
     rewards: RunningStat | None = None
     episode_cap: EpisodeCap | None = None
+    evaluations: int | None = 0
 
     @property
     def normalization(self) -> Normalization | None:
@@ -61,12 +63,13 @@ class Progress:
         """What rewards are divided by in the next generation."""
         return None if self.rewards is None else scale_of(self.rewards)
 
-    def after(self, evaluation: Evaluation, best: Best) -> Self:
+    def after(self, evaluation: Evaluation, best: Best, *, evaluated: bool = False) -> Self:
         """The progress after one more generation, in which `seconds` is not counted yet.
 
         Args:
             evaluation: The generation's, with the moments of its observations.
             best: The best evaluation of a centre.
+            evaluated: Whether the centre was evaluated.
 
         Raises:
             EvaluationError: Moments are NaN or infinite.
@@ -86,6 +89,7 @@ class Progress:
             episodes=self.episodes + evaluation.episodes,
             best=best,
             episode_cap=None if cap is None else cap.after(steps, evaluation.episodes, evaluation.capped),
+            evaluations=None if self.evaluations is None else self.evaluations + evaluated,
         )
 
     def followed(self, recorded: Recorded) -> Self:
@@ -122,7 +126,8 @@ class Progress:
             reason: Why it ends, see `Result`.
             fitness_E: Fitness of the final centre in E episodes; None if it was not evaluated.
         """
-        result = self.ending(Result(reason, self.generation, self.timesteps, self.seconds))
+        counted = self.generation, self.timesteps, self.seconds
+        result = self.ending(Result(reason, *counted, evaluations=self.evaluations))
         if fitness_E is None:
             return result
         mean, std, count = float(fitness_E.mean()), float(fitness_E.std()), len(fitness_E)
@@ -158,6 +163,7 @@ class Progress:
             "reached": None if self.reached is None else dataclasses.asdict(self.reached),
             **({} if self.rewards is None else {"rewards": self.rewards.state_dict()}),
             **({} if self.episode_cap is None else {"episode_cap": self.episode_cap.limit}),
+            "evaluations": self.evaluations,
         }
 
     def restored(self, state: Mapping[str, Any], eval_episodes: int) -> Self:
@@ -190,6 +196,7 @@ class Progress:
             best=best,
             reached=None if state["reached"] is None else Result(**state["reached"]),
             episode_cap=None if self.episode_cap is None else self.episode_cap.at(int(state["episode_cap"])),
+            evaluations=state.get("evaluations"),
         )
 
     def _require_form(self, state: Mapping[str, Any]) -> None:
@@ -199,6 +206,9 @@ class Progress:
             CheckpointError: They differ from this run's.
         """
         like = {"strategy": None, **self.state_dict()}
+        evaluations = state.get("evaluations", like.pop("evaluations"))
+        counted = evaluations is None or (type(evaluations) is int and evaluations >= 0)
+        require(counted, "/evaluations", "a number of generations")
         known = {key: state[key] for key in like if key in state}
         if problem := misfit(known, like, ("strategy", "reached", "best")):
             raise CheckpointError(f"{problem}.")
@@ -206,7 +216,7 @@ class Progress:
             like = dataclasses.asdict(Result("", 0, 0, 0.0, 0.0, 0.0))
             given = reached if isinstance(reached, Mapping) else {}
             like = {key: value for key, value in like.items() if key in given or key in REQUIRED_OF_RESULT}
-            if problem := misfit(reached, like, ("test", *ERRORS), "/reached"):
+            if problem := misfit(reached, like, ("test", "evaluations", *ERRORS), "/reached"):
                 raise CheckpointError(f"{problem}.")
             for name in ERRORS:
                 require(isinstance(reached.get(name, 0.0), float), f"/reached/{name}", "a number")

@@ -276,7 +276,8 @@ class Trainer:
         if not self._refuses_non_finite:
             told = told.ranked_last()
         self._pool.told(population.generation, told)  # workers that follow take their step while this process does
-        learnt = self._tell(told, self._progress.after(evaluation, best), fitness_E if reached else None, test)
+        progress = self._progress.after(evaluation, best, evaluated=len(fitness_E) > 0)
+        learnt = self._tell(told, progress, fitness_E if reached else None, test)
         phases.end_phase()
         reported = {**of_cap(told, population.max_steps), **self._scalars.metrics(evaluation, scalars_EV)}
         reported |= self._alignment.after(population, len(told.fitness_N2), before)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from distes.policies.language import pretrained
+from distes.policies.language import pretrained, tied
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -39,6 +39,7 @@ class CausalLM(nn.Module):
         super().__init__()
         self.path, self.dtype = path, dtype
         self.model: Any = pretrained.model(path, attention)
+        tied.list_once(self)
 
     @property
     def folder(self) -> Path:
@@ -49,6 +50,11 @@ class CausalLM(nn.Module):
     def tokenizer(self) -> Any:
         """Its tokenizer, which each process loads when it first needs it."""
         return pretrained.tokenizer(self.path)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """A digest of each file beside the weights that answers depend on, by name."""
+        return pretrained.digests(self.path)
 
     @property
     def config(self) -> Any:

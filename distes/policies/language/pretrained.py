@@ -3,12 +3,15 @@
 Nothing here looks anything up in the network.
 """
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,11 @@ from distes.errors.installation import install
 from distes.errors.trust import foreign
 
 CACHE = "XDG_CACHE_HOME"
+FILES = (
+    *("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
+    *("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model"),
+)
+ORIGINS = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "name_or_path")
 OWN = "distes.tasks.language."  # functions there make models, and need no trust
 
 
@@ -36,6 +44,19 @@ def transformers() -> Any:
         raise ConfigurationError(
             f"policy CausalLM needs transformers, which cannot be imported ({error}): {install('llm')}."
         ) from error
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Within the block, transformers draws no progress bars, which would run into those of distes."""
+    settings = transformers().utils.logging
+    shown = settings.is_progress_bar_enabled()
+    settings.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            settings.enable_progress_bar()
 
 
 def cache_folder(name: str) -> Path:
@@ -71,7 +92,11 @@ def folder_of(path: str) -> Path:
         return _converted(found)
     module = path.rpartition(".")[0]
     if os.sep in path or not module or not all(part.isidentifier() for part in path.split(".")):
-        raise ConfigurationError(f"path: there is no folder or GGUF file {path}.", argument="path")
+        raise ConfigurationError(
+            f"path: there is no folder or GGUF file {path}. A run keeps weights alone: to be resumed, evaluated or "
+            "exported it needs the folder that it was trained from. Put it back there, or a link to it.",
+            argument="path",
+        )
     if not path.startswith(OWN):
         foreign(path, "policy.path")
     make = import_object("policy.path", path)
@@ -98,9 +123,10 @@ def model(path: str, attention: str) -> Any:
     """
     library, folder = transformers(), folder_of(path)
     try:
-        loaded = library.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation=attention, local_files_only=True
-        )
+        with without_bars():
+            loaded = library.AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, attn_implementation=attention, local_files_only=True
+            )
     except Exception as error:
         raise ConfigurationError(
             f"path {path}: transformers {library.__version__} cannot load a causal language model from {folder}: it "
@@ -109,6 +135,32 @@ def model(path: str, attention: str) -> Any:
         ) from error
     loaded.eval()
     return loaded
+
+
+def digests(path: str) -> dict[str, str]:
+    """Returns what a model computes and reads by beside its weights: a digest by file name, `absent` for none.
+
+    What says which version of transformers wrote a file, or where it came from, does not count.
+
+    Args:
+        path: As `folder_of` takes it.
+    """
+    folder = folder_of(path)
+    return {name: _digest(folder / name) for name in FILES}
+
+
+def _digest(file: Path) -> str:
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return "absent"
+    if file.suffix == ".json":
+        with contextlib.suppress(ValueError):
+            found = json.loads(content)
+            if isinstance(found, dict):
+                known = {key: value for key, value in found.items() if key not in ORIGINS}
+                content = json.dumps(known, sort_keys=True).encode()
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 @lru_cache(maxsize=2)

@@ -3,9 +3,10 @@
 Axes: B members evaluated together, K prompts, T tokens of a prompt, V scalars.
 """
 
+import copy
 import dataclasses
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, Literal
 
@@ -20,9 +21,11 @@ from distes.population import Evaluation, Purpose
 from distes.runs.units import Units
 from distes.tasks.base import ChunkPairs, Outcome, Request, Task
 from distes.tasks.language.cache_size import at_once
+from distes.tasks.language.examined import Asked, Examined
 from distes.tasks.language.generation import Answers, Decoding, Padded, generate
 from distes.tasks.language.normalization import normalized_per_prompt
 from distes.tasks.language.perplexity import perplexity
+from distes.tasks.language.prompt_rows import Row
 from distes.tasks.language.prompts import Prompts, draw, draw_own
 from distes.tasks.language.rewards import Rewards
 from distes.tasks.language.texts import read_texts, text_of_prompt
@@ -42,6 +45,9 @@ class Language(Task):
         prompts: The prompts in these three parts.
         rewards: The reward function.
         max_new_tokens: Tokens after which an answer is cut.
+        temperature: Of drawn tokens; 0 takes the most probable one.
+        chat_template: Whether a `prompt` is put into the model's chat template.
+        system: A system message before each chat, or None.
     """
 
     def __init__(
@@ -100,11 +106,12 @@ class Language(Task):
             perplexity_text: A text, or a .jsonl file with a `text` per line, whose perplexity is measured with each
                 evaluation of the centre, to see what training costs elsewhere; null takes the held-out prompts.
         """
-        for name, number in (("max_new_tokens", max_new_tokens), ("prompts_per_generation", prompts_per_generation)):
-            if number is not None and number < 1:
-                raise ConfigurationError(f"{name} must be at least 1; got {number}.", argument=name)
-        if not 0 <= temperature < float("inf"):
-            raise ConfigurationError(f"temperature must be 0 or more; got {temperature}.", argument="temperature")
+        _check_decoding(max_new_tokens, temperature)
+        if prompts_per_generation is not None and prompts_per_generation < 1:
+            raise ConfigurationError(
+                f"prompts_per_generation must be at least 1; got {prompts_per_generation}.",
+                argument="prompts_per_generation",
+            )
         if draws not in ("shared", "own"):
             raise ConfigurationError(f"draws must be shared or own; got {draws!r}.", argument="draws")
         if normalize_per_prompt and draws == "own":
@@ -123,8 +130,8 @@ class Language(Task):
             eval_prompts=eval_prompts,
         )
         self.rewards = Rewards(reward, reward_args, scores or (), reward_seconds, worst_reward)
-        self.max_new_tokens, self._temperature, self._draws = max_new_tokens, temperature, draws
-        self._per_generation, self._chat_template, self._system = prompts_per_generation, chat_template, system
+        self.max_new_tokens, self.temperature, self._draws = max_new_tokens, temperature, draws
+        self._per_generation, self.chat_template, self.system = prompts_per_generation, chat_template, system
         self._source, self._scores, self._per_prompt = prompts, tuple(scores or ()), normalize_per_prompt
         self._text = None if perplexity_text is None else read_texts(perplexity_text)
         self._tokens: Tokens | None = None  # each process loads the tokenizer for itself
@@ -152,15 +159,33 @@ class Language(Task):
                 f"task Language needs a language model, --policy CausalLM --policy.path FOLDER; got the policy "
                 f"{type(policy).__name__}."
             )
+        for purpose in Purpose:
+            self.check_lengths(policy, self.prompts.part(purpose))
+
+    def check_lengths(self, policy: CausalLM, rows: Sequence[Row]) -> None:
+        """Checks that prompts and their answers fit into the model's context.
+
+        Raises:
+            ConfigurationError: One does not.
+        """
         tokens = self._translator(policy)
         most = getattr(policy.config.get_text_config(), "max_position_embeddings", None)
-        for purpose in Purpose:
-            longest = max((len(tokens.prompt(row)) for row in self.prompts.part(purpose)), default=0)
-            if most is not None and longest + self.max_new_tokens > most:
-                raise ConfigurationError(
-                    f"task.max_new_tokens is {self.max_new_tokens}, and the longest prompt has {longest} tokens: "
-                    f"together more than the {most} that {type(policy.model).__name__} takes. Shorten one of both."
-                )
+        longest = max((len(tokens.prompt(row)) for row in rows), default=0)
+        if most is not None and longest + self.max_new_tokens > most:
+            raise ConfigurationError(
+                f"task.max_new_tokens is {self.max_new_tokens}, and the longest prompt has {longest} tokens: "
+                f"together more than the {most} that {type(policy.model).__name__} takes. Shorten one of both."
+            )
+
+    def decoding(self, *, max_new_tokens: int | None = None, temperature: float | None = None) -> "Language":
+        """Returns a copy with another decoding; None leaves what the task has."""
+        made = copy.copy(self)
+        if max_new_tokens is not None:
+            made.max_new_tokens = max_new_tokens
+        if temperature is not None:
+            made.temperature = temperature
+        _check_decoding(made.max_new_tokens, made.temperature)
+        return made
 
     @property
     def name(self) -> str:
@@ -168,6 +193,11 @@ class Language(Task):
         named = self._source if isinstance(self._source, str) else getattr(self._source, "__name__", "language")
         parts = named.removesuffix(".jsonl").replace("/", ".").split(".")
         return parts[-2] if len(parts) > 1 and parts[-1].endswith("prompts") else parts[-1]
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The prompts."""
+        return self.prompts.digests
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
@@ -249,42 +279,29 @@ class Language(Task):
 
     def _nothing_to_play(self) -> ConfigurationError:
         return ConfigurationError(
-            f"Only environments can be played; the policy was trained on the prompts {self.name}. `distes evaluate` "
-            "measures it on the test part."
+            f"Only environments can be played, and the language model was trained on the prompts {self.name}: `distes "
+            "evaluate RUN` measures it on the test part, and `distes export RUN --transformers FOLDER` writes a folder "
+            "that transformers loads."
         )
 
     def evaluate(self, members: Members, request: Request) -> Outcome:
         """Lets members answer their prompts, or centres all prompts of the part that the purpose names."""
-        count, policy = len(members), members.policy
-        assert isinstance(policy, CausalLM)
-        tokens, rows = self._translator(policy), self.prompts.part(request.purpose)
+        rows = self.prompts.part(request.purpose)
         drawn_bK = self._drawn(request, len(rows))
-        rewards_BK, sums_BV = np.zeros((count, drawn_bK.shape[1])), np.zeros((count, len(self.scalars)))
-        for first in range(0, drawn_bK.shape[1], ROWS):
-            some = slice(first, first + ROWS)
-            asked_bK = [[rows[i] for i in drawn_K[some]] for drawn_K in drawn_bK]
-            found = self._answers(members, asked_bK, tokens, request)
-            asked_BK = asked_bK * (count // len(asked_bK))
-            texts = [tokens.answers(*answers) for answers in zip(found.tokens_BKN, found.lengths_BK, strict=True)]
-            scored = self.rewards(list(chain(*asked_BK)), list(chain(*texts)), request.stop)
-            self._warn(scored.first_failure)
-            rewards_BK[:, some] = scored.reward_n.reshape(count, -1)
-            sums_BV[:, : len(self._scores)] += scored.scores_nV.reshape(count, -1, len(self._scores)).sum(1)
-            sums_BV[:, -4] += found.lengths_BK.sum(1)
-            sums_BV[:, -3] += np.isin(found.tokens_BKN, tokens.ends).any(2).sum(1)
-            sums_BV[:, -2] += scored.failed_n.reshape(count, -1).sum(1)
-        size = drawn_bK.shape[1]
-        steps_B, scalars_BV = sums_BV[:, -4].astype(np.int64), (sums_BV / size).astype(np.float32)
-        scalars_BV[:, -1] = np.nan if request.training else self._perplexity(members, tokens)
-        behaviour_BK = rewards_BK.astype(np.float32) if self._per_prompt else None
-        fitness_B = rewards_BK.mean(1)
-        return Outcome(fitness_B, steps_B, count * size, behaviour_BD=behaviour_BK, scalars_BV=scalars_BV)
+        found = self.examine(members, [[rows[i] for i in drawn_K] for drawn_K in drawn_bK], request)
+        steps_B, episodes = found.values_BKV[:, :, -2].sum(1).astype(np.int64), len(members) * drawn_bK.shape[1]
+        perplexity_B = np.full(len(members), np.nan) if request.training else self._perplexity(members)
+        scalars_BV = np.concatenate([found.means_BV[:, 1:], perplexity_B[:, None]], 1).astype(np.float32)
+        behaviour_BK = found.values_BKV[:, :, 0].astype(np.float32) if self._per_prompt else None
+        fitness_B = found.means_BV[:, 0].copy()
+        return Outcome(fitness_B, steps_B, episodes, behaviour_BD=behaviour_BK, scalars_BV=scalars_BV)
 
-    def _perplexity(self, members: Members, tokens: Tokens) -> NDArray[np.float64]:
-        texts = self._text
+    def _perplexity(self, members: Members) -> NDArray[np.float64]:
+        policy, texts = members.policy, self._text
+        assert isinstance(policy, CausalLM)
         if texts is None:
             texts = [text_of_prompt(row) for row in self.prompts.part(Purpose.TEST)]
-        return perplexity(members, tokens.pieces(texts))
+        return perplexity(members, self._translator(policy).pieces(texts))
 
     def _warn(self, failure: str) -> None:
         """Says once in each process why a reward failed; their number is recorded."""
@@ -292,11 +309,56 @@ class Language(Task):
             self._warned = True
             warnings.warn(f"{failure} It counts worst_reward, as all that fail.", DistesWarning, stacklevel=2)
 
-    def _answers(
-        self, members: Members, asked_bK: Sequence[Sequence[Mapping[str, Any]]], tokens: Tokens, request: Request
-    ) -> Answers:
+    def examine(self, members: Members, asked_bK: Asked, request: Request) -> Examined:
+        """Lets members answer prompts, and rates each answer.
+
+        Args:
+            members: B members.
+            asked_bK: The prompts of each member, or those that all see, (1, K).
+            request: As `evaluate` takes it; its purpose is not looked at.
+        """
+        count, size = len(members), len(asked_bK[0])
+        policy = members.policy
+        assert isinstance(policy, CausalLM)
+        tokens, answered = self._translator(policy), list[Answers]()
+        values_BKV, failed_B = np.zeros((count, size, len(self._scores) + 3)), np.zeros(count, np.int64)
+        texts_BK: list[list[str]] = [[] for _ in range(count)]
+        for first in range(0, size, ROWS):
+            some = slice(first, first + ROWS)
+            some_bK = [asked_K[some] for asked_K in asked_bK]
+            found = self._answers(members, some_bK, tokens, request)
+            answered.append(found)
+            texts = [tokens.answers(*answers) for answers in zip(found.tokens_BKN, found.lengths_BK, strict=True)]
+            asked_BK = list(some_bK) * (count // len(some_bK))
+            scored = self.rewards(list(chain(*asked_BK)), list(chain(*texts)), request.stop)
+            self._warn(scored.first_failure)
+            ended_BK = np.isin(found.tokens_BKN, tokens.ends).any(2)
+            columns = scored.reward_n, *scored.scores_nV.T, found.lengths_BK.ravel(), ended_BK.ravel()
+            values_BKV[:, some] = np.stack(columns, 1).reshape(count, -1, len(columns))
+            failed_B += scored.failed_n.reshape(count, -1).sum(1)
+            for all_K, texts_K in zip(texts_BK, texts, strict=True):
+                all_K += texts_K
+        return Examined(asked_bK, texts_BK, answered, values_BKV, failed_B)
+
+    def answers(self, members: Members, rows: Sequence[Row], request: Request) -> list[str]:
+        """Returns the answers of a single member, without a reward.
+
+        Args:
+            members: One member.
+            rows: The prompts.
+            request: As `evaluate` takes it; its purpose is not looked at.
+        """
+        policy = members.policy
+        assert isinstance(policy, CausalLM)
+        tokens, texts = self._translator(policy), list[str]()
+        for first in range(0, len(rows), ROWS):
+            found = self._answers(members, [rows[first : first + ROWS]], tokens, request)
+            texts += tokens.answers(found.tokens_BKN[0], found.lengths_BK[0])
+        return texts
+
+    def _answers(self, members: Members, asked_bK: Asked, tokens: Tokens, request: Request) -> Answers:
         prompts = Padded.of([[tokens.prompt(row) for row in asked_K] for asked_K in asked_bK], tokens.pad)
-        decoding = Decoding(self.max_new_tokens, tokens.ends, tokens.pad, self._temperature)
+        decoding = Decoding(self.max_new_tokens, tokens.ends, tokens.pad, self.temperature)
         return generate(
             members,
             prompts,
@@ -318,5 +380,17 @@ class Language(Task):
 
     def _translator(self, policy: CausalLM) -> Tokens:
         if self._tokens is None:
-            self._tokens = Tokens(policy, chat_template=self._chat_template, system=self._system)
+            self._tokens = Tokens(policy, chat_template=self.chat_template, system=self.system)
         return self._tokens
+
+
+def _check_decoding(max_new_tokens: int, temperature: float) -> None:
+    """Checks how answers are chosen.
+
+    Raises:
+        ConfigurationError: A number is out of its range.
+    """
+    if max_new_tokens < 1:
+        raise ConfigurationError(f"max_new_tokens must be at least 1; got {max_new_tokens}.", argument="max_new_tokens")
+    if not 0 <= temperature < float("inf"):
+        raise ConfigurationError(f"temperature must be 0 or more; got {temperature}.", argument="temperature")

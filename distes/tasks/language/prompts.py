@@ -106,8 +106,17 @@ class Prompts:
         Raises:
             ConfigurationError: They cannot be read.
         """
-        text = json.dumps(self._rows(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return _digest(self._rows())
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Numbers and digests of the rows, in words: of `prompts` and, where they are given, of `test_prompts`.
+
+        Raises:
+            ConfigurationError: They cannot be read.
+        """
+        read = dict(zip(("prompts", "test_prompts"), self._rows(), strict=True))
+        return {name: f"{len(rows):,} rows {_digest(rows)}" for name, rows in read.items() if rows is not None}
 
     def _rows(self) -> tuple[list[Row], list[Row] | None]:
         """The rows of the data, and those of their own test part."""
@@ -170,6 +179,11 @@ def draw_own(seeds_B: NDArray[np.uint64], count: int, size: int) -> NDArray[np.i
     """
     rows_BK: NDArray[np.int64] = mini_batches.own(seeds_B, count, size).numpy()
     return rows_BK
+
+
+def _digest(rows: Any) -> str:
+    text = json.dumps(rows, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _groups(rows: Iterable[Row]) -> list[list[Row]]:
