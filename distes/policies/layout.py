@@ -130,7 +130,7 @@ def is_conv1d(layer: nn.Module) -> bool:
 
 
 def is_embedding(layer: nn.Module) -> bool:
-    """Whether a layer is an embedding, of torch or derived by transformers, whose weight lies as (numbers, features)."""
+    """Whether a layer is an embedding, torch's own or one that transformers derives; it lies as (numbers, features)."""
     derived = isinstance(layer, nn.Embedding) and type(layer).__module__.startswith("transformers.")
     return type(layer) is nn.Embedding or derived
 

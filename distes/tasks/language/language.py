@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -19,11 +18,14 @@ from distes.runs.units import Units
 from distes.tasks.base import ChunkPairs, Outcome, Request, Task
 from distes.tasks.language.cache_size import at_once
 from distes.tasks.language.generation import Answers, Decoding, Padded, generate
+from distes.tasks.language.probe import SIZES, TOKENS, Probe, affordable
 from distes.tasks.language.prompts import Prompts, draw, draw_own
 from distes.tasks.language.rewards import Rewards
 from distes.tasks.language.tokens import Tokens
+from distes.tasks.probed import NoisyMembers, Probed
 
 ROWS = 256  # prompts of a held-out part that are answered at once; fixed, since last bits depend on a batch's size
+WELL_FORMED = "well_formed"  # the score of that name says whether an answer has the form that is asked for
 LENGTH, ENDED, FAILED = "answer_length", "ended", "failed_rewards"
 
 
@@ -61,6 +63,7 @@ class Language(Task):
         test: float = 0.2,
         split: int = 0,
         eval_prompts: int | None = None,
+        probe: bool = True,
     ) -> None:
         """Reads nothing yet.
 
@@ -88,6 +91,7 @@ class Language(Task):
             test: Share of all prompts that is held out for testing, where they have no test part of their own.
             split: Seed of these shares.
             eval_prompts: The most prompts of a held-out part that are used, always the same; null for all.
+            probe: Whether to look at what sigma does to a few answers before a new run starts.
         """
         for name, number in (("max_new_tokens", max_new_tokens), ("prompts_per_generation", prompts_per_generation)):
             if number is not None and number < 1:
@@ -109,7 +113,7 @@ class Language(Task):
         self.rewards = Rewards(reward, reward_args, scores or (), reward_seconds, worst_reward)
         self.max_new_tokens, self._temperature, self._draws = max_new_tokens, temperature, draws
         self._per_generation, self._chat_template, self._system = prompts_per_generation, chat_template, system
-        self._source, self._scores = prompts, tuple(scores or ())
+        self._source, self._scores, self._probes = prompts, tuple(scores or ()), probe
         self._tokens: Tokens | None = None  # each process loads the tokenizer for itself
 
     def __getstate__(self) -> dict[str, Any]:
@@ -236,6 +240,24 @@ class Language(Task):
         size = drawn_bK.shape[1]
         means_BV = sums_BV / size
         return Outcome(means_BV[:, 0].copy(), length_B, count * size, scalars_BV=means_BV[:, 1:].astype(np.float32))
+
+    def probe(self, noisy: NoisyMembers) -> Probed | None:
+        """Compares a few members with the centre, on a few training prompts; see `distes.tasks.language.probe`."""
+        if not self._probes:
+            return None
+        centre, rows = noisy(0.0, 1), self.prompts.part(Purpose.TRAIN)
+        policy, new = centre.policy, min(self.max_new_tokens, TOKENS)
+        assert isinstance(policy, CausalLM)
+        tokens = self._translator(policy)
+        most = min(SIZES[0][1], self._per_generation or len(rows), len(rows))
+        asked = [rows[i] for i in draw(noisy.common_seed, len(rows), most)]
+        longest = max(len(tokens.prompt(row)) for row in asked) + new
+        size = affordable(noisy.parameters, longest, centre.device.type, noisy.limit)
+        if size is None:
+            return Probed(f"No probe: it would take too long for {noisy.parameters:,} parameters on this processor.")
+        formed = self._scores.index(WELL_FORMED) if WELL_FORMED in self._scores else None
+        decoding = Decoding(new, tokens.ends, tokens.pad, self._temperature)
+        return Probe(asked[: size[1]], tokens, decoding, self.rewards, formed, noisy.common_seed).run(noisy, size[0])
 
     def _answers(
         self, members: Members, asked_bK: Sequence[Sequence[Mapping[str, Any]]], tokens: Tokens, request: Request
