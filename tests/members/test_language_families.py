@@ -52,7 +52,7 @@ def test_a_layer_that_is_not_known_is_named(name: str, layer: str) -> None:
 
 def test_gemma_2_says_which_attention_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.support.model_families.EAGER", ())
-    with pytest.raises(ConfigurationError, match="cannot load a causal language model.*scaled_dot_product_attention"):
+    with pytest.raises(ConfigurationError, match=r"cannot load a causal language model.*scaled_dot_product_attention"):
         Family("gemma2")
 
 

@@ -48,6 +48,8 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {  # the configuration's class
     "gemma2": ("Gemma2Config", HEADS),
     "gemma3": ("Gemma3TextConfig", HEADS),
     "mistral": ("MistralConfig", GROUPED),
+    "mistral, window": ("MistralConfig", {**GROUPED, "sliding_window": 4}),
+    "gemma3, window": ("Gemma3TextConfig", {**HEADS, "sliding_window": 4, "sliding_window_pattern": 2}),
     "phi": ("PhiConfig", SIDES),
     "phi3": ("Phi3Config", SIDES),
     "olmo2": ("Olmo2Config", SIDES),
