@@ -28,7 +28,7 @@ from distes.tasks.probed import NoisyMembers, Probed
 SCALES = (1 / 3, 1.0, 3.0)  # of sigma
 SIZES = ((8, 8), (8, 4), (4, 4), (4, 2), (2, 2))  # members and prompts: the first that the processor can afford
 TOKENS = 64  # of an answer, at most
-OPERATIONS = {"cpu": 2e12, "cuda": 2e15}  # that a probe may take: about a minute of a core, or a few seconds of a GPU
+OPERATIONS = {"cpu": 3e12, "cuda": 3e15}  # that a probe may take: about a minute of two cores, or some seconds of a GPU
 BEYOND = 8  # times as many, with the smallest size, are too many for a probe
 DESTROYED = 2.0  # nats per token: the member has forgotten what the model knew
 COLUMNS = ("sigma", "KL/token", "logits moved by", "at most", "answers changed", "{form}", "fitness", "spread")
