@@ -25,6 +25,8 @@ novelty_search         Conti et al. 2018, arXiv:1712.06560, algorithms 1 to 3, i
 fitness_weights        the same, algorithm 3, with the constants that it leaves open
 novelty                Lehman and Stanley 2011, "Abandoning Objectives", equation 1
 weighted_sum, mean_and_variance, lifetimes, info_number    their definitions
+answer                 decoding of a language model: a row at a time, the whole row anew for each token
+kullback_leibler       its definition
 """
 
 import math
@@ -595,3 +597,40 @@ def genetic_algorithm(
         breeding = [elite, *others[: parents - 1]] if parents else []
         elites.append(elite)
     return elites
+
+
+def answer(
+    logits: Callable[[list[int]], Sequence[float]],
+    prompt: Sequence[int],
+    new: int,
+    ends: Sequence[int],
+    temperature: float = 0.0,
+    uniforms: Sequence[float] = (),
+) -> list[int]:
+    """The tokens after a prompt: the most probable ones, or drawn by the inverse of the distribution function.
+
+    `logits` maps all tokens so far to those of the next one; `uniforms` has a number in [0, 1) for each token.
+    """
+    tokens: list[int] = []
+    while len(tokens) < new:
+        row = [float(one) for one in logits([*prompt, *tokens])]
+        if temperature == 0:
+            chosen = row.index(max(row))
+        else:
+            weights = [math.exp((one - max(row)) / temperature) for one in row]
+            threshold, chosen, below = uniforms[len(tokens)] * sum(weights), 0, weights[0]
+            while below <= threshold and chosen < len(row) - 1:
+                chosen += 1
+                below += weights[chosen]
+        tokens.append(chosen)
+        if chosen in ends:
+            break
+    return tokens
+
+
+def kullback_leibler(logits: Sequence[float], others: Sequence[float]) -> float:
+    """From the first distribution to the second, in nats."""
+    total, other_total = (sum(math.exp(one) for one in row) for row in (logits, others))
+    first = [math.exp(one) / total for one in logits]
+    second = [math.exp(one) / other_total for one in others]
+    return sum(p * math.log(p / q) for p, q in zip(first, second, strict=True))

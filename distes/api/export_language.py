@@ -103,7 +103,7 @@ def _write(model: LanguageModel, part: Path, dtype: Dtype) -> Any:
     kept = getattr(torch, dtype)
     written = model.model if dtype == "float32" else copy.deepcopy(model.model).to(kept)
     try:
-        with pretrained.without_bars():
+        with pretrained.quietly():
             written.save_pretrained(part)
             model.tokenizer.save_pretrained(part)
             read = library.AutoModelForCausalLM.from_pretrained(part, dtype="auto", local_files_only=True)

@@ -12,11 +12,12 @@ from pathlib import Path
 from torch import nn
 
 from distes.api import objects, yaml_text
-from distes.api.build import fixed_numbers, identity
+from distes.api.build import fixed_numbers, identity, in_section
 from distes.api.configuration import Configuration
 from distes.api.configuration import experiment as settings
 from distes.api.keys import own_arguments
 from distes.api.pool import decide_device, start_pool, sum_on
+from distes.api.probe import FILE, probe, record
 from distes.api.result import playing
 from distes.api.screens import Screen, Show, screen_for
 from distes.errors import ConfigurationError, installation
@@ -149,6 +150,8 @@ def prepare(
         keep = stack.enter_context(contextlib.ExitStack())
         if not resumed:
             keep.callback(_discard, directory)
+        if not resumed and not only_replays:
+            _probe(experiment, directory, console)
         # the strategy has not asked for a member that is replayed alone
         sync = "broadcast" if only_replays else configuration["sync"]
         pool = start_pool(configuration, experiment, console, sync, short=only_replays)
@@ -182,6 +185,21 @@ def prepare(
         yield PreparedRun(
             configuration, path, directory, resumed, console, archive, pool, trainer, monitors, begun, trusting
         )
+
+
+def _probe(experiment: Experiment, directory: RunDirectory, console: Screen) -> None:
+    """Lets the task look at what noise does to the policy, and shows and keeps what it finds."""
+    console.waiting("looking at what noise does to the policy")
+    with in_section("strategy", type(experiment.strategy)):
+        found = probe(experiment)
+    if found is None:
+        return
+    console.say(progress(found.about))
+    console.table(found.columns, found.rows)
+    for line in found.warnings:
+        console.say(warning(line))
+    if problem := record(directory.path, found):
+        console.say(warning(problem))
 
 
 def with_films(task: Task) -> None:
@@ -275,6 +293,7 @@ def new_run_dir(task: str) -> str:
 def _discard(directory: RunDirectory) -> None:
     """Removes what makes a directory a run, so that the user can try again with the same `run_dir`."""
     directory.config.unlink(missing_ok=True)
+    (directory.path / FILE).unlink(missing_ok=True)
     for folder in (directory.checkpoints, directory.policy):
         with contextlib.suppress(OSError):
             folder.rmdir()

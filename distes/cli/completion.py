@@ -26,7 +26,7 @@ _distes() {
     fi
     case ${COMP_WORDS[1]} in
 @options@
-        train|resume|sweep)
+        train|resume|sweep|doctor)
             if [[ ${COMP_WORDS[1]} == sweep && $before == --seeds ]]; then return; fi
             case $before in
                 @switches@) ;;
@@ -123,7 +123,7 @@ def fish() -> str:
     for name, choices in values().items():
         end = "" if name in SWITCHES else f" -x -a '{' '.join(choices)}'" if choices else " -r"
         end = end.replace(" -x", " -r") if name == "config" else end
-        lines.append(f"complete -c distes -n '__fish_seen_subcommand_from train resume sweep' -l {name}{end}")
+        lines.append(f"complete -c distes -n '__fish_seen_subcommand_from train resume sweep doctor' -l {name}{end}")
     lines.append("complete -c distes -n '__fish_seen_subcommand_from train sweep' -x -l seeds")
     for command, options in OPTIONS.items():
         for option, takes in {**options, **EVERY}.items():

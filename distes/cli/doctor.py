@@ -1,16 +1,23 @@
-"""`distes doctor`: prints what is installed and what is missing; 0 if distes can train here, otherwise 2."""
+"""`distes doctor`: prints what is installed and what is missing; 0 if distes can train here, otherwise 2.
+
+With the flags of a run, it also prints what the run's task finds out about its noise; see `Task.probe`.
+"""
 
 import argparse
 import sys
 import textwrap
 from collections.abc import Sequence
 
+from distes.cli.flags import Flags, configure, read_flags
 from distes.cli.guard import guarded
 from distes.cli.help import width
+from distes.errors import ConfigurationError
 from distes.errors.installation import typed_command
 from distes.runs.terminal import tell
+from distes.tasks.probed import Probed
 
 MARKS = {"ok": "ok", "note": "--", "fault": "!!"}
+NOT_HERE = ("resume", "replay", "help_of", "version", "print_config", "dry_run")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,21 +26,52 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: The arguments after `doctor`; None takes those of this process.
     """
-    argparse.ArgumentParser(
-        prog=typed_command("doctor"), description="Prints what is installed and what is missing, and trains a little."
-    ).parse_args(argv)
-    return guarded(_examine, debug=lambda: False, interrupted="Interrupted.\n")
+    parser = argparse.ArgumentParser(
+        prog=typed_command("doctor"),
+        usage="%(prog)s [-h] [--config FILE] [--KEY VALUE ...]",
+        description="Prints what is installed and what is missing, and trains a little. With the configuration of a "
+        "run, as `distes train` takes it, also what its noise does to a language model's answers.",
+    )
+    given = list(sys.argv[1:] if argv is None else argv)
+    parser.parse_args([one for one in given if one in ("-h", "--help")])
+    return guarded(lambda: _examine(read_flags(given)), debug=lambda: False, interrupted="Interrupted.\n")
 
 
-def _examine() -> int:
+def _examine(flags: Flags) -> int:
     from distes.api.doctor import examine
 
+    if wrong := [name for name in NOT_HERE if getattr(flags, name)]:
+        raise ConfigurationError(f"doctor takes --config and the keys of a run, and no --{wrong[0]}.")
+    given = bool(flags.configs or flags.layer.values or flags.layer.classes)
+    configuration = configure(flags) if given else None
     faults = 0
     for finding in examine():
         faults += finding.level == "fault"
-        lines = textwrap.wrap(finding.text, width() - 18, break_on_hyphens=False)
-        tell(f"{MARKS[finding.level]} {finding.name:<14} {lines[0]}\n", sys.stdout)
-        tell("".join(f"{'':18}{line}\n" for line in lines[1:]), sys.stdout)
+        _tell(finding.level, finding.name, finding.text)
+    if configuration is not None:
+        from distes.api.probe import probed
+
+        _show(probed(configuration))
     verdict = "distes can train here." if not faults else f"distes cannot train here: {faults} of the lines have !!."
     tell(f"\n{verdict}\n", sys.stdout)
     return 2 if faults else 0
+
+
+def _show(found: Probed | None) -> None:
+    """Prints what a task has found out, as a table of plain text."""
+    if found is None:
+        _tell("ok", "probe", "none: this task, or this configuration, looks at nothing before a run")
+        return
+    _tell("ok", "probe", found.about.removeprefix("Probe: "))
+    rows = [found.columns, *found.rows]
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows if found.rows else ():
+        tell("   " + "  ".join(text.rjust(size) for text, size in zip(row, wide, strict=True)) + "\n", sys.stdout)
+    for text in found.warnings:
+        _tell("note", "warning", text)
+
+
+def _tell(level: str, name: str, text: str) -> None:
+    lines = textwrap.wrap(text, width() - 18, break_on_hyphens=False)
+    tell(f"{MARKS[level]} {name:<14} {lines[0]}\n", sys.stdout)
+    tell("".join(f"{'':18}{line}\n" for line in lines[1:]), sys.stdout)

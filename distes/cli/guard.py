@@ -12,7 +12,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from distes.errors import ConfigurationError, DistesError, DistesWarning, RunDirectoryError, blame, raised
+from distes.errors import (
+    ConfigurationError,
+    DistesError,
+    DistesNotice,
+    DistesWarning,
+    RunDirectoryError,
+    blame,
+    raised,
+)
 from distes.pools.on_ray.environment import STAYS
 from distes.runs.terminal import tell
 from distes.training.signals import BEFORE_TRAINING, INTERRUPTED, StopSignals
@@ -54,7 +62,9 @@ def quiet() -> Iterator[None]:
         if not sys.warnoptions:  # python -W shows them
             warnings.simplefilter("ignore")
             warnings.filterwarnings("default", category=DistesWarning)
-            warnings.showwarning = lambda message, *_: tell(f"warning: {message}\n", sys.stderr)
+            warnings.showwarning = lambda message, *_: tell(
+                f"{'' if isinstance(message, DistesNotice) else 'warning: '}{message}\n", sys.stderr
+            )
         yield
 
 

@@ -54,6 +54,5 @@ OPTIONS: dict[str, dict[str, Values]] = {
         "--table": None,
         **SAVED,
     },
-    "doctor": {},
 }
 EVERY: dict[str, Values] = {"--help": None}  # what each of them takes besides

@@ -62,6 +62,10 @@ class DistesWarning(UserWarning):
     """The run continues, but not in the way the user may expect."""
 
 
+class DistesNotice(DistesWarning):
+    """Something that takes long has begun; nothing is wrong. Commands print it without the word warning."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns `" Did you mean 'x'?"` with the known word closest to `word`, or `""` if none is similar."""
     names = {name.lower(): name for name in known}

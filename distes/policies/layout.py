@@ -16,7 +16,7 @@ from distes.errors import ConfigurationError
 from distes.policies import virtual_batch_norm
 
 CELLS = (nn.GRUCell, nn.LSTMCell, nn.RNNCell)
-AS_IT_LIES = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding)  # (out, in * kernel), (numbers, features)
+AS_IT_LIES = (nn.Conv1d, nn.Conv2d, nn.Conv3d)  # (out, in * kernel)
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,12 @@ def is_conv1d(layer: nn.Module) -> bool:
     return type(layer).__name__ == "Conv1D" and type(layer).__module__.startswith("transformers.")
 
 
+def is_embedding(layer: nn.Module) -> bool:
+    """Whether a layer is an embedding, torch's own or one that transformers derives; it lies as (numbers, features)."""
+    derived = isinstance(layer, nn.Embedding) and type(layer).__module__.startswith("transformers.")
+    return type(layer) is nn.Embedding or derived
+
+
 def _weights(module: nn.Module) -> tuple[set[str], set[str]]:
     """Returns the names of weights that lie transposed, and of other matrices."""
     turned, as_it_lies = set(), set()
@@ -138,6 +144,6 @@ def _weights(module: nn.Module) -> tuple[set[str], set[str]]:
             turned.add(f"{start}weight")
         elif type(layer) in CELLS:
             turned |= {f"{start}weight_ih", f"{start}weight_hh"}
-        elif type(layer) in AS_IT_LIES or is_conv1d(layer):
+        elif type(layer) in AS_IT_LIES or is_embedding(layer) or is_conv1d(layer):
             as_it_lies.add(f"{start}weight")
     return turned, as_it_lies

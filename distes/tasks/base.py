@@ -18,6 +18,7 @@ from distes.members.members import Members
 from distes.policies.language.causal_lm import CausalLM
 from distes.population import Evaluation, Floats, Moments, Normalization, Purpose, ReadOnly
 from distes.runs.units import UNITS, Units
+from distes.tasks.probed import NoisyMembers, Probed
 
 if TYPE_CHECKING:
     import gymnasium
@@ -213,6 +214,19 @@ class Task(ABC):
             raise ConfigurationError(
                 f"policy CausalLM answers prompts, and the task {self.name} has none: use --task Language."
             )
+
+    def probe(self, noisy: NoisyMembers) -> Probed | None:
+        """Looks at what noise does to the policy, before a new run starts; None where a task has nothing to say.
+
+        It must cost little, and change nothing.
+
+        Args:
+            noisy: Makes members of the first generation, with noise of any size.
+
+        Raises:
+            ConfigurationError: A run would be in vain.
+        """
+        return None
 
     def make(self, render_mode: str | None = None) -> "gymnasium.Env[Any, Any]":
         """Makes a single environment, to play a policy in or to record it; the caller closes it.

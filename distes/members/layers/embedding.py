@@ -13,10 +13,15 @@ from distes.policies.layout import Slot
 class Embedding(MemberLayer):
     """Integers (B*K, ...) or (B, K, ...) -> the same with a last axis of F."""
 
-    def __init__(self, weight: Slot) -> None:
-        """Keeps the slot of the table, which lies as (entries, F)."""
+    def __init__(self, weight: Slot, scale: float = 1.0) -> None:
+        """Keeps the slot.
+
+        Args:
+            weight: That of the table, which lies as (entries, F).
+            scale: What is looked up is multiplied by it.
+        """
         super().__init__()
-        self._slot = weight
+        self._slot, self._scale = weight, scale
 
     def bound_to(self, weights: MemberWeights) -> Callable[[Tensor], Tensor]:
         """Looks up rows of each member's table; for low-rank weights, of the centre's, and adds left[row] * right."""
@@ -29,7 +34,7 @@ class Embedding(MemberLayer):
                 place_BM1 = x.reshape(members, -1, 1).long()
                 return table_BEF.gather(1, place_BM1.expand(-1, -1, features)).view(*x.shape, -1)
 
-            return dense
+            return self._scaled(dense)
         centre_EF, left_BRE, right_BRF = weight.centre, weight.left_BRM, weight.right_BRN
         rank = left_BRE.shape[1]
 
@@ -39,7 +44,11 @@ class Embedding(MemberLayer):
             y_BMF = F.embedding(x_BM, centre_EF)
             return y_BMF.baddbmm_(t_BRM.transpose(1, 2), right_BRF).view(*x.shape, -1)
 
-        return low_rank
+        return self._scaled(low_rank)
+
+    def _scaled(self, look_up: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        scale = self._scale
+        return look_up if scale == 1 else lambda x: look_up(x).mul_(scale)
 
     def of_shared(self, weights: MemberWeights, *inputs: Tensor) -> Tensor:
         """Looks up the same rows in each member's table; for low-rank weights, in the centre's once."""
@@ -51,5 +60,7 @@ class Embedding(MemberLayer):
             y_BMF = torch.baddbmm(F.embedding(x_M, weight.centre), t_BRM.transpose(1, 2), weight.right_BRN)
         else:
             y_BMF = weight[:, x_M]
+        if self._scale != 1:
+            y_BMF = y_BMF * self._scale
         sides = (members, *x.shape[1:]) if weights.keeps_axes else (members * x.shape[0], *x.shape[1:])
         return y_BMF.reshape(*sides, -1)

@@ -12,6 +12,7 @@ from distes.members.layers.embedding import Embedding
 from distes.members.layers.linear import Linear
 from distes.members.layers.norms import Norm
 from distes.members.layers.rms_norm import rms_norm_kind
+from distes.members.layers.scaled_embedding import embedding_scale
 from distes.members.layers.tied_linear import TiedLinear
 from distes.members.layers.virtual_batch_norm import VirtualBatchNorm
 from distes.policies import virtual_batch_norm
@@ -52,8 +53,8 @@ def member_layer(
             return Linear(weight, bias)
         if isinstance(layer, nn.Conv1d | nn.Conv2d) and kind in (nn.Conv1d, nn.Conv2d):
             return Convolution(weight, bias, layer)
-        if isinstance(layer, nn.Embedding) and kind is nn.Embedding and layer.max_norm is None:
-            return Embedding(weight)
+        if (scale := embedding_scale(layer)) is not None:
+            return Embedding(weight, scale)
         if isinstance(layer, nn.LayerNorm | nn.RMSNorm | nn.GroupNorm) and kind in (
             nn.LayerNorm,
             nn.RMSNorm,

@@ -7,18 +7,19 @@ import contextlib
 import hashlib
 import importlib
 import importlib.util
+import io
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from distes.errors import ConfigurationError, raised
+from distes.errors import ConfigurationError, DistesNotice, raised
 from distes.errors.imports import import_object
 from distes.errors.installation import install
 from distes.errors.trust import foreign
@@ -46,17 +47,20 @@ def transformers() -> Any:
         ) from error
 
 
-@contextmanager
-def without_bars() -> Iterator[None]:
-    """Within the block, transformers draws no progress bars, which would run into those of distes."""
-    settings = transformers().utils.logging
-    shown = settings.is_progress_bar_enabled()
-    settings.disable_progress_bar()
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Hides the progress bars of transformers, and its remarks unless TRANSFORMERS_VERBOSITY asks for them."""
+    logs = transformers().utils.logging
+    level, bars = logs.get_verbosity(), logs.is_progress_bar_enabled()
+    if "TRANSFORMERS_VERBOSITY" not in os.environ:
+        logs.set_verbosity_error()
+    logs.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
-            settings.enable_progress_bar()
+        logs.set_verbosity(level)
+        if bars:
+            logs.enable_progress_bar()
 
 
 def cache_folder(name: str) -> Path:
@@ -101,7 +105,8 @@ def folder_of(path: str) -> Path:
         foreign(path, "policy.path")
     make = import_object("policy.path", path)
     try:
-        made = Path(make())
+        with quietly():
+            made = Path(make())
     except ConfigurationError:
         raise
     except Exception as error:
@@ -123,7 +128,7 @@ def model(path: str, attention: str) -> Any:
     """
     library, folder = transformers(), folder_of(path)
     try:
-        with without_bars():
+        with quietly():
             loaded = library.AutoModelForCausalLM.from_pretrained(
                 folder, dtype=torch.float32, attn_implementation=attention, local_files_only=True
             )
@@ -172,7 +177,8 @@ def tokenizer(path: str) -> Any:
     """
     library, folder = transformers(), folder_of(path)
     try:
-        loaded = library.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        with quietly():
+            loaded = library.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:
         raise ConfigurationError(
             f"path {path}: the folder {folder} has no tokenizer that transformers can load: it {raised(error)}.",
@@ -196,16 +202,18 @@ def _converted(file: Path) -> Path:
                 argument="path",
             )
     target.parent.mkdir(parents=True, exist_ok=True)
+    warnings.warn(f"Converting {file} once, into {target}: this may take minutes.", DistesNotice, stacklevel=2)
     with tempfile.TemporaryDirectory(dir=target.parent) as made:
         try:
-            read = library.AutoModelForCausalLM.from_pretrained(
-                file.parent, gguf_file=file.name, dtype=torch.float32, local_files_only=True
-            )
-            words = library.AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
-            plain = type(read)(read.config)  # as loaded, it refuses to be saved
-            plain.load_state_dict(read.state_dict())
-            words.save_pretrained(made)
-            plain.save_pretrained(made)
+            with quietly(), contextlib.redirect_stderr(io.StringIO()):  # the reader has a progress bar of its own
+                read = library.AutoModelForCausalLM.from_pretrained(
+                    file.parent, gguf_file=file.name, dtype=torch.float32, local_files_only=True
+                )
+                words = library.AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+                plain = type(read)(read.config)  # as loaded, it refuses to be saved
+                plain.load_state_dict(read.state_dict())
+                words.save_pretrained(made)
+                plain.save_pretrained(made)
         except Exception as error:
             raise ConfigurationError(
                 f"path {file}: transformers cannot convert this GGUF file: it {raised(error)}.", argument="path"

@@ -25,13 +25,16 @@ from distes.tasks.language.examined import Asked, Examined
 from distes.tasks.language.generation import Answers, Decoding, Padded, generate
 from distes.tasks.language.normalization import normalized_per_prompt
 from distes.tasks.language.perplexity import perplexity
+from distes.tasks.language.probe import SIZES, TOKENS, Probe, affordable
 from distes.tasks.language.prompt_rows import Row
 from distes.tasks.language.prompts import Prompts, draw, draw_own
 from distes.tasks.language.rewards import Rewards
 from distes.tasks.language.texts import read_texts, text_of_prompt
 from distes.tasks.language.tokens import Tokens
+from distes.tasks.probed import NoisyMembers, Probed
 
 ROWS = 256  # prompts of a held-out part that are answered at once; fixed, since last bits depend on a batch's size
+WELL_FORMED = "well_formed"  # the score of that name says whether an answer has the form that is asked for
 LENGTH, ENDED, FAILED, PERPLEXITY = "answer_length", "ended", "failed_rewards", "perplexity"
 
 
@@ -74,6 +77,7 @@ class Language(Task):
         split: int = 0,
         eval_prompts: int | None = None,
         perplexity_text: str | None = None,
+        probe: bool = True,
     ) -> None:
         """Reads nothing yet.
 
@@ -105,6 +109,7 @@ class Language(Task):
             eval_prompts: The most prompts of a held-out part that are used, always the same; null for all.
             perplexity_text: A text, or a .jsonl file with a `text` per line, whose perplexity is measured with each
                 evaluation of the centre, to see what training costs elsewhere; null takes the held-out prompts.
+            probe: Whether to look at what sigma does to a few answers before a new run starts.
         """
         _check_decoding(max_new_tokens, temperature)
         if prompts_per_generation is not None and prompts_per_generation < 1:
@@ -134,6 +139,7 @@ class Language(Task):
         self._per_generation, self.chat_template, self.system = prompts_per_generation, chat_template, system
         self._source, self._scores, self._per_prompt = prompts, tuple(scores or ()), normalize_per_prompt
         self._text = None if perplexity_text is None else read_texts(perplexity_text)
+        self._probes = probe
         self._tokens: Tokens | None = None  # each process loads the tokenizer for itself
         self._warned = False
 
@@ -355,6 +361,24 @@ class Language(Task):
             found = self._answers(members, [rows[first : first + ROWS]], tokens, request)
             texts += tokens.answers(found.tokens_BKN[0], found.lengths_BK[0])
         return texts
+
+    def probe(self, noisy: NoisyMembers) -> Probed | None:
+        """Compares a few members with the centre, on a few training prompts; see `distes.tasks.language.probe`."""
+        if not self._probes:
+            return None
+        centre, rows = noisy(0.0, 1), self.prompts.part(Purpose.TRAIN)
+        policy, new = centre.policy, min(self.max_new_tokens, TOKENS)
+        assert isinstance(policy, CausalLM)
+        tokens = self._translator(policy)
+        most = min(SIZES[0][1], self._per_generation or len(rows), len(rows))
+        asked = [rows[i] for i in draw(noisy.common_seed, len(rows), most)]
+        longest = max(len(tokens.prompt(row)) for row in asked) + new
+        size = affordable(noisy.parameters, longest, centre.device.type, noisy.limit)
+        if size is None:
+            return Probed(f"No probe: it would take too long for {noisy.parameters:,} parameters on this processor.")
+        formed = self._scores.index(WELL_FORMED) if WELL_FORMED in self._scores else None
+        decoding = Decoding(new, tokens.ends, tokens.pad, self.temperature)
+        return Probe(asked[: size[1]], tokens, decoding, self.rewards, formed, noisy.common_seed).run(noisy, size[0])
 
     def _answers(self, members: Members, asked_bK: Asked, tokens: Tokens, request: Request) -> Answers:
         prompts = Padded.of([[tokens.prompt(row) for row in asked_K] for asked_K in asked_bK], tokens.pad)
