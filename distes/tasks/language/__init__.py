@@ -1,0 +1,1 @@
+"""Language models as policies: prompts, rewards of answers, and generation."""
