@@ -44,7 +44,8 @@ def solutions(triple: Triple) -> dict[int, list[str]]:
 
 def orderings(triple: Triple) -> list[Triple]:
     """Returns the distinct orders of three numbers, sorted."""
-    return sorted(set(itertools.permutations(triple)))
+    a, b, c = triple
+    return sorted({(a, b, c), (a, c, b), (b, a, c), (b, c, a), (c, a, b), (c, b, a)})
 
 
 @cache
