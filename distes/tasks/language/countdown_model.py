@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from distes.errors import ConfigurationError
+from distes.errors.installation import install
 from distes.noise.global_randomness import seeded
 from distes.noise.one_thread import one_thread
 from distes.tasks.language.countdown_game import OPERATORS, TARGETS, multisets, orderings, solutions
@@ -81,7 +82,7 @@ def tiny_model(steps: int = Recipe.steps, lazy_steps: int = Recipe.lazy_steps) -
     try:
         versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers")}
     except importlib.metadata.PackageNotFoundError as error:
-        raise ConfigurationError("The tiny model needs transformers: pip install 'distes[llm]'.") from error
+        raise ConfigurationError(f"The tiny model needs transformers: {install('llm')}.") from error
     determined_by = [asdict(recipe), versions, WORDS, SHAPE, multisets(held_out=True)]
     digest = hashlib.sha256(repr(determined_by).encode()).hexdigest()[:12]
     return str(made_once(f"countdown-tiny-{digest}", lambda folder: _save(_trained(recipe), folder)))

@@ -104,7 +104,7 @@ def test_without_transformers_it_says_what_to_install(monkeypatch: pytest.Monkey
         raise countdown_model.importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(countdown_model.importlib.metadata, "version", version)
-    with pytest.raises(ConfigurationError, match=r"needs transformers: pip install 'distes\[llm\]'"):
+    with pytest.raises(ConfigurationError, match=r"needs transformers: .*pip install .*\[llm\]"):
         tiny_model()
 
 
