@@ -10,7 +10,7 @@ from distes.errors import ConfigurationError
 from distes.tasks.language import countdown_model
 from distes.tasks.language.countdown import reward, test_prompts, tiny_model, train_prompts
 from distes.tasks.language.countdown_game import solutions
-from distes.tasks.language.countdown_model import WORDS, training_data
+from distes.tasks.language.countdown_training import WORDS, training_data
 
 
 @pytest.fixture(scope="module")
