@@ -19,7 +19,20 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).resolve().parent / "results"
-PACKAGES = ("distes", "numpy", "torch", "numba", "triton", "ray", "gymnasium", "mujoco", "cma", "cmaes", "evotorch")
+PACKAGES = (
+    "distes",
+    "numpy",
+    "torch",
+    "transformers",
+    "numba",
+    "triton",
+    "ray",
+    "gymnasium",
+    "mujoco",
+    "cma",
+    "cmaes",
+    "evotorch",
+)
 
 
 def command_line(about: str | None) -> argparse.ArgumentParser:

@@ -155,12 +155,34 @@ def humanoid(rows: Rows) -> Shown:
     return [*head, "score, 100 episodes", "100 further ones"], found
 
 
+def language(rows: Rows) -> Shown:
+    """A latent skill of a tiny language model: exact match on held-out prompts, mean over the seeds."""
+    before = next(row["held out"] for row in rows if row["case"] == "base")
+    sampled = f"{before['sampled']['exact']:.3f} by samples at temperature 1"
+    found = [["the model before", "", "", "", "", f"{before['greedy']['exact']:.3f}", sampled, ""]]
+    titles = {"ES": "`distes train`", "GRPO-like": "GRPO-like, by gradients", "random": "best of random perturbations"}
+    for case, title in titles.items():
+        mine = [row for row in rows if row["case"] == case]
+        curves = [row["curve"] for row in mine if "curve" in row]
+        curve = [f"{fmean(values):.2f}" for values in zip(*curves, strict=True)][:-1] if curves else [""] * 4
+        for key, name in (("exact", title), ("vote", "vote of the best ten of them")):
+            exact = [row[key] for row in mine if key in row]
+            if exact:
+                steps = [next(row[of] for of in ("generations", "steps", "members") if of in row) for row in mine]
+                shown = f"{min(exact):.2f} to {max(exact):.2f}, {len(exact)} seeds"
+                cells = curve if key == "exact" else [""] * 4
+                found.append([name, *cells, f"{fmean(exact):.3f}", shown, f"{median(steps):,.0f}"])
+    head = ["exact match, held out", *(f"after {seconds} core-seconds" for seconds in (5, 10, 20, 30)), "after 60"]
+    return [*head, "", "generations, steps, or members"], found
+
+
 SCORES = (("score", "standard_error"), ("again", "again_standard_error"))
 ORDER = ("SepCMAES", "cmaes", "SNES")
 LEARNING: dict[str, tuple[tuple[str, ...], Any]] = {
     "levels": (("learning_mujoco",), levels),
     "humanoid": (("humanoid",), humanoid),
     "seeds": (("learning",), seeds),
+    "language": (("language",), language),
     "low_rank": (("low_rank_learning",), low_rank),
     "guidance": (("guidance",), guidance),
     "many_parameters": (("many_parameters",), many_parameters),
