@@ -1,6 +1,7 @@
-"""Sums of two digits for a chat model that can add, and that does not answer with the number alone.
+"""Sums of two digits, for a small chat model that can add and mostly says something else.
 
-The reward has no gradient: a text is right or wrong. Whole pairs of digits are held out, in all wordings.
+The reward has no gradient: an answer ends with the right number, or it does not. Whole pairs of digits are held out, in
+all wordings.
 """
 
 import re
@@ -27,23 +28,18 @@ def test_prompts() -> list[dict[str, Any]]:
 
 
 def reward(prompt: Mapping[str, Any], answer: str) -> dict[str, float]:
-    """Rewards the bare number with 1, and an answer that ends with it with 0.5.
-
-    For each character beyond three, 0.04 is taken, at most 0.4: so there is a way from a sentence to a number, and two
-    wrong answers differ, too.
+    """Rewards an answer whose last number is the sum.
 
     Args:
         prompt: With the sum as `target`.
-        answer: What the model says.
+        answer: What the model says; cut off, it seldom ends with the sum.
 
     Returns:
-        `reward`; `exact`, 1 for the bare number; `right`, 1 where the last number is the sum.
+        `reward`, 1 where the last number is the sum, else 0; and `bare`, 1 where the answer is that number and no more.
     """
-    said, numbers = answer.strip(), NUMBER.findall(answer)
-    right = bool(numbers) and numbers[-1] == str(prompt["target"])
-    exact = said in (str(prompt["target"]), f"{prompt['target']}.")
-    graded = 1.0 if exact else 0.5 if right else 0.0
-    return {"reward": graded - 0.04 * min(10, max(0, len(said) - 3)), "exact": float(exact), "right": float(right)}
+    target, numbers = str(prompt["target"]), NUMBER.findall(answer)
+    right = bool(numbers) and numbers[-1] == target
+    return {"reward": float(right), "bare": float(answer.strip().removesuffix(".") == target)}
 
 
 def _prompts(*, held_out: bool) -> list[dict[str, Any]]:
