@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from distes.runs.monitors.wording import number
 from distes.tasks.language.examined import Examined
 
-COUNTS = ("failed_rewards",)  # a scalar that is known of all answers together only
+COUNTS = ("failed_rewards", "perplexity")  # scalars that are known of all answers together only
 
 
 @dataclass(frozen=True, eq=False)

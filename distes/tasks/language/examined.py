@@ -22,6 +22,7 @@ class Examined:
         tokens: The tokens of these.
         values_BKV: Of each answer the reward, the reward's scores, its tokens, and whether it ended; float64.
         failed_B: How many rewards of each member raised or took too long.
+        perplexity_B: That of the held-out text; NaN for members, since it costs time.
     """
 
     asked_bK: Asked
@@ -29,9 +30,10 @@ class Examined:
     tokens: list[Answers]
     values_BKV: NDArray[np.float64]
     failed_B: NDArray[np.int64]
+    perplexity_B: NDArray[np.float64]
 
     @property
     def means_BV(self) -> NDArray[np.float64]:
         """Means over each member's prompts: the reward, and the task's scalars in their order."""
         failed_B1 = (self.failed_B / self.values_BKV.shape[1])[:, None]
-        return np.concatenate([self.values_BKV.mean(1), failed_B1], 1)
+        return np.concatenate([self.values_BKV.mean(1), failed_B1, self.perplexity_B[:, None]], 1)

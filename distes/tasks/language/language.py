@@ -296,10 +296,8 @@ class Language(Task):
         drawn_bK = self._drawn(request, len(rows))
         found = self.examine(members, [[rows[i] for i in drawn_K] for drawn_K in drawn_bK], request)
         steps_B, episodes = found.values_BKV[:, :, -2].sum(1).astype(np.int64), len(members) * drawn_bK.shape[1]
-        perplexity_B = np.full(len(members), np.nan) if request.training else self._perplexity(members)
-        scalars_BV = np.concatenate([found.means_BV[:, 1:], perplexity_B[:, None]], 1).astype(np.float32)
         behaviour_BK = found.values_BKV[:, :, 0].astype(np.float32) if self._per_prompt else None
-        fitness_B = found.means_BV[:, 0].copy()
+        fitness_B, scalars_BV = found.means_BV[:, 0].copy(), found.means_BV[:, 1:].astype(np.float32)
         return Outcome(fitness_B, steps_B, episodes, behaviour_BD=behaviour_BK, scalars_BV=scalars_BV)
 
     def _perplexity(self, members: Members) -> NDArray[np.float64]:
@@ -344,7 +342,8 @@ class Language(Task):
             failed_B += scored.failed_n.reshape(count, -1).sum(1)
             for all_K, texts_K in zip(texts_BK, texts, strict=True):
                 all_K += texts_K
-        return Examined(asked_bK, texts_BK, answered, values_BKV, failed_B)
+        perplexity_B = np.full(count, np.nan) if request.training else self._perplexity(members)
+        return Examined(asked_bK, texts_BK, answered, values_BKV, failed_B, perplexity_B)
 
     def answers(self, members: Members, rows: Sequence[Row], request: Request) -> list[str]:
         """Returns the answers of a single member, without a reward.
