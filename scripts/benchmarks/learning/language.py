@@ -8,9 +8,10 @@ All start from the same model, which can solve Countdown and mostly does not (se
 answers to all held-out prompts, whose numbers occur in no training prompt, of the model's training included. Nothing is
 chosen by them.
 
-`ES` is `distes.train(config="countdown_tiny")` on `--workers` cores, for `--seconds` of the clock; its start and its
-tests are not counted in them. `GRPO-like` and `random` are `peers/grpo.py` and `peers/random_perturbations.py`, one
-process of one thread each: their clock is processor time without tests, and they have as many core-seconds as ES.
+`ES` is `distes.train(config="countdown_tiny")` with `--workers` for `--seconds` of the clock, in which its evaluations
+count, and the test after its end does not. `GRPO-like` and `random` are `peers/grpo.py` and
+`peers/random_perturbations.py`, one process of one thread each: their clock is processor time without tests, and they
+have as many core-seconds as ES. Rows that the file has already are not measured again.
 """
 
 import sys

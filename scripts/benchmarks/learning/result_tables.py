@@ -173,7 +173,7 @@ def language(rows: Rows) -> Shown:
                 cells = curve if key == "exact" else [""] * 4
                 found.append([name, *cells, f"{fmean(exact):.3f}", shown, f"{median(steps):,.0f}"])
     head = ["exact match, held out", *(f"after {seconds} core-seconds" for seconds in (5, 10, 20, 30)), "after 60"]
-    return [*head, "", "generations, steps, or members"], found
+    return [*head, "range", "generations, steps, or members"], found
 
 
 SCORES = (("score", "standard_error"), ("again", "again_standard_error"))
