@@ -30,7 +30,7 @@ SIZES = ((8, 8), (8, 4), (4, 4), (4, 2), (2, 2))  # members and prompts: the fir
 TOKENS = 64  # of an answer, at most
 OPERATIONS = {"cpu": 5e11, "cuda": 2e15}  # that a probe may take: half a minute of a core, or some seconds of a GPU
 SHARE = 0.25  # of a generation's operations that it may take where these are more
-BEYOND = 8  # times as many as it may take are too many even for the smallest size
+BEYOND = 8  # times as many are too many even for the smallest size
 DESTROYED = 2.0  # nats per token: the member has forgotten what the model knew
 COLUMNS = ("sigma", "KL/token", "logits moved by", "at most", "answers changed", "{form}", "fitness", "spread")
 
@@ -184,8 +184,7 @@ def affordable(parameters: int, tokens: int, kind: str, most: int, answers: int)
     for members, prompts in SIZES:
         # A member answers, and is compared along the centre's answers.
         cost = 2 * each * prompts * (1 + len(SCALES) * members)
-        last = (members, prompts) == SIZES[-1]
-        if cost <= (BEYOND * limit if last else limit):
+        if cost <= limit or ((members, prompts) == SIZES[-1] and cost <= BEYOND * OPERATIONS[kind]):
             return min(members, most), prompts
     return None
 
