@@ -184,6 +184,13 @@ def tokenizer(path: str) -> Any:
             f"path {path}: the folder {folder} has no tokenizer that transformers can load: it {raised(error)}.",
             argument="path",
         ) from error
+    files = {"tokenizer.json", *getattr(loaded, "vocab_files_names", {}).values()}
+    if not any((folder / name).is_file() for name in files):  # transformers makes an empty one
+        raise ConfigurationError(
+            f"path {path}: the folder {folder} has no tokenizer: none of {', '.join(sorted(files))} is there. Write it "
+            "with tokenizer.save_pretrained.",
+            argument="path",
+        )
     return loaded
 
 

@@ -372,7 +372,8 @@ class Language(Task):
         most = min(SIZES[0][1], self._per_generation or len(rows), len(rows))
         asked = [rows[i] for i in draw(noisy.common_seed, len(rows), most)]
         longest = max(len(tokens.prompt(row)) for row in asked) + new
-        size = affordable(noisy.parameters, longest, centre.device.type, noisy.limit)
+        answers = noisy.limit * (self._per_generation or len(rows))
+        size = affordable(noisy.parameters, longest, centre.device.type, noisy.limit, answers)
         if size is None:
             return Probed(f"No probe: it would take too long for {noisy.parameters:,} parameters on this processor.")
         formed = self._scores.index(WELL_FORMED) if WELL_FORMED in self._scores else None

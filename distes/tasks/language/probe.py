@@ -28,8 +28,9 @@ from distes.tasks.probed import NoisyMembers, Probed
 SCALES = (1 / 3, 1.0, 3.0)  # of sigma
 SIZES = ((8, 8), (8, 4), (4, 4), (4, 2), (2, 2))  # members and prompts: the first that the processor can afford
 TOKENS = 64  # of an answer, at most
-OPERATIONS = {"cpu": 3e12, "cuda": 3e15}  # that a probe may take: about a minute of two cores, or some seconds of a GPU
-BEYOND = 8  # times as many, with the smallest size, are too many for a probe
+OPERATIONS = {"cpu": 5e11, "cuda": 2e15}  # that a probe may take: half a minute of a core, or some seconds of a GPU
+SHARE = 0.25  # of a generation's operations that it may take where these are more
+BEYOND = 8  # times as many are too many even for the smallest size
 DESTROYED = 2.0  # nats per token: the member has forgotten what the model knew
 COLUMNS = ("sigma", "KL/token", "logits moved by", "at most", "answers changed", "{form}", "fitness", "spread")
 
@@ -168,7 +169,7 @@ class Probe:
         return Look(sigma, *distance, changed=float(changed_BK.mean()), formed=formed, fitness=mean, spread=spread)
 
 
-def affordable(parameters: int, tokens: int, kind: str, most: int) -> tuple[int, int] | None:
+def affordable(parameters: int, tokens: int, kind: str, most: int, answers: int) -> tuple[int, int] | None:
     """Returns how many members of each sigma answer how many prompts, or None where even the fewest take too long.
 
     Args:
@@ -176,14 +177,16 @@ def affordable(parameters: int, tokens: int, kind: str, most: int) -> tuple[int,
         tokens: Of the longest prompt and of an answer together.
         kind: The device, `cpu` or `cuda`.
         most: The most members that there are.
+        answers: Those that a generation needs.
     """
-    each = 2 * parameters * 2 * tokens  # a member answers, and is compared along the centre's answer
-    costs = [(each * prompts * (1 + len(SCALES) * members), members, prompts) for members, prompts in SIZES]
-    for cost, members, prompts in costs:
-        if cost <= OPERATIONS[kind]:
+    each = 2 * parameters * tokens
+    limit = max(OPERATIONS[kind], SHARE * each * answers)
+    for members, prompts in SIZES:
+        # A member answers, and is compared along the centre's answers.
+        cost = 2 * each * prompts * (1 + len(SCALES) * members)
+        if cost <= limit or ((members, prompts) == SIZES[-1] and cost <= BEYOND * OPERATIONS[kind]):
             return min(members, most), prompts
-    cost, members, prompts = costs[-1]
-    return (min(members, most), prompts) if cost <= BEYOND * OPERATIONS[kind] else None
+    return None
 
 
 @torch.inference_mode()

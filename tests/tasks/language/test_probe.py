@@ -191,13 +191,14 @@ def test_a_model_whose_logits_are_not_finite_is_refused() -> None:
 
 
 def test_it_costs_little() -> None:
-    assert affordable(100_000, 100, "cpu", 1000) == SIZES[0]
-    assert affordable(100_000, 100, "cpu", 4) == (4, 8)
-    assert affordable(135_000_000, 78, "cpu", 64) == (4, 4), "SmolLM2-135M"
-    assert affordable(7_000_000_000, 200, "cpu", 64) is None
-    assert affordable(7_000_000_000, 200, "cuda", 64) == SIZES[0]
+    assert affordable(100_000, 100, "cpu", 1000, 8000) == SIZES[0]
+    assert affordable(100_000, 100, "cpu", 4, 32) == (4, 8)
+    assert affordable(135_000_000, 56, "cpu", 16, 64) == (2, 2), "SmolLM2-135M"
+    assert affordable(135_000_000, 56, "cpu", 64, 2048) == (8, 8), "where a generation costs far more"
+    assert affordable(7_000_000_000, 200, "cpu", 16, 64) is None
+    assert affordable(7_000_000_000, 200, "cuda", 64, 2048) == SIZES[0]
     for parameters in np.logspace(5, 10, 40):
-        if size := affordable(int(parameters), 100, "cpu", 64):
+        if size := affordable(int(parameters), 100, "cpu", 64, 64):
             assert 4e2 * parameters * size[1] * (1 + 3 * size[0]) <= BEYOND * OPERATIONS["cpu"]
 
 
