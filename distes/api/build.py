@@ -111,9 +111,16 @@ def _build_around(task: Task, configuration: Configuration) -> tuple[Experiment,
         sensitivity=partial(_sensitivity, task, policy, seed),
     )
     if strategy.needs_behaviour and not task.describes_behaviour:
+        how = "set --task.behaviour, such as final_observation or info:KEY"
+        if "behaviour" not in arguments(type(task), "task"):
+            how = f"{type(task).__name__} cannot. Take a strategy that learns from fitness, such as OpenAIES"
         raise ConfigurationError(
-            f"strategy {type(strategy).__name__} compares what members do, and the task does not say it: set "
-            "--task.behaviour, such as final_observation or info:KEY."
+            f"strategy {type(strategy).__name__} compares what members do, and the task does not say it: {how}."
+        )
+    if isinstance(policy, CausalLM) and strategy.ask().genomes is not None:
+        raise ConfigurationError(
+            f"strategy {type(strategy).__name__} draws the parameters of its first members anew, which would throw "
+            "away what the language model knows: take a strategy that starts from the policy's own, such as OpenAIES."
         )
     if strategy.ranks_signs and not task.counts_signs:
         raise ConfigurationError(

@@ -36,6 +36,7 @@ EXTRAS = {  # the modules that show that an extra is there
     "render": ("pygame",),
     "video": ("imageio", "imageio_ffmpeg", "PIL"),
     "envpool": ("envpool",),
+    "llm": ("transformers",),
 }
 
 

@@ -94,8 +94,11 @@ def summary(
 
 
 def in_test(test: Mapping[str, float]) -> str:
-    """Returns `Result.test` in words: the task's scalars, such as `loss 0.10, accuracy 97.50`, or else the fitness."""
-    scalars = {name: value for name, value in test.items() if name != "fitness"} or test
+    """Returns `Result.test` in words: fitness and the task's scalars, such as `loss 0.10, accuracy 97.50`.
+
+    Fitness is left out where there is a loss, of which it is another form.
+    """
+    scalars = {name: value for name, value in test.items() if name != "fitness" or "loss" not in test}
     return ", ".join(f"{name} {number(value)}" for name, value in scalars.items())
 
 

@@ -15,6 +15,7 @@ from distes.api.export_language import export_transformers
 from distes.cli import main
 from distes.errors import CheckpointError, ConfigurationError
 from tests.support import tiny_language
+from tests.support.small import ROOT
 from tests.support.tiny_language import KINDS, reward, sums
 
 
@@ -267,3 +268,11 @@ def test_a_model_that_has_changed_shape_is_refused(llama: distes.Run, tmp_path: 
     path.write_text(json.dumps(described))
     with pytest.raises(CheckpointError, match=r"do not fit the model in .*untied"):
         distes.load(tmp_path / "policy", trust=True)
+
+
+def test_the_program_of_the_docs_runs(llama: distes.Run, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "docs" / "saving.md").read_text()
+    (program,) = (one for one in re.findall(r"```python\n(.*?)```", text, re.S) if "model.answer" in one)
+    exec(program.replace("runs/countdown", str(llama.directory)))
+    shown = capsys.readouterr().out
+    assert "LlamaForCausalLM" in shown and "TokenizersBackend" in shown

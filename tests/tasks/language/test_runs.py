@@ -55,7 +55,7 @@ def test_kill_and_resume_equals_the_uninterrupted_run(task: dict[str, Any], kind
 
 @pytest.mark.slow
 def test_resume_equals_the_uninterrupted_run_on_ray_with_replay(tmp_path: Path) -> None:
-    given = {**arguments(), **SAVED, "eval_every": 2, "chunk_size": 1}
+    given = {**arguments(), **SAVED, "eval_every": 2, "chunk_size": 2}
     whole = distes.train(**given, generations=4, run_dir=tmp_path / "whole")
     parts = {**given, "workers": 2, "sync": "replay"}
     distes.train(**parts, generations=2, run_dir=tmp_path / "parts")
