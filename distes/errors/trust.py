@@ -41,6 +41,21 @@ HARMLESS_WRAPPERS = frozenset(
 KNOWN_MODULES = frozenset({"ale_py", "distes.envs"})  # they register environments: `ale_py:ALE/Pong-v5`
 OWN_PACKAGES = ("distes.", "torch.optim.")  # classes here need no trust; each is checked for its base class
 
+# Functions of ours that a configuration may name: they make prompts and models, and rate answers.
+HARMLESS_FUNCTIONS = frozenset(
+    f"distes.tasks.language.{name}"
+    for name in (
+        "countdown.reward",
+        "countdown.test_prompts",
+        "countdown.tiny_model",
+        "countdown.train_prompts",
+        "smollm2.model",
+        "sums.reward",
+        "sums.test_prompts",
+        "sums.train_prompts",
+    )
+)
+
 PICKLE = "a pickle"  # stands for an import path where a pickle is read
 
 _heard: ContextVar[Callable[[str, str], None] | None] = ContextVar("heard", default=None)
@@ -57,7 +72,7 @@ def foreign(path: str, key: str) -> None:
         ConfigurationError: The configuration is not trusted.
     """
     heard = _heard.get()
-    if heard is not None:
+    if heard is not None and path not in HARMLESS_FUNCTIONS:
         heard(path, key)
 
 

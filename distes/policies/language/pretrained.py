@@ -30,7 +30,6 @@ FILES = (
     *("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model"),
 )
 ORIGINS = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "name_or_path")
-OWN = "distes.tasks.language."  # functions there make models, and need no trust
 
 
 def transformers() -> Any:
@@ -101,8 +100,7 @@ def folder_of(path: str) -> Path:
             "exported it needs the folder that it was trained from. Put it back there, or a link to it.",
             argument="path",
         )
-    if not path.startswith(OWN):
-        foreign(path, "policy.path")
+    foreign(path, "policy.path")
     make = import_object("policy.path", path)
     try:
         with quietly():
