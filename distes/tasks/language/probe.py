@@ -48,6 +48,8 @@ class Look:
         formed: Share of answers that are well-formed or, where the reward does not say, that ended.
         fitness: Mean fitness.
         spread: Standard deviation of fitness over members.
+        failed: Answers whose reward failed.
+        failure: What the reward did at the first of them, a sentence; empty if there is none.
     """
 
     sigma: float
@@ -58,6 +60,8 @@ class Look:
     formed: float
     fitness: float
     spread: float
+    failed: int = 0
+    failure: str = ""
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -158,15 +162,18 @@ class Probe:
     def _judged(self, sigma: float, answers: Answers, base: Answers, distance: tuple[float, float, float]) -> Look:
         """Adds what the reward says of the members' answers."""
         fitness_B, formed_B = np.empty(len(answers.tokens_BKN)), np.empty(len(answers.tokens_BKN))
+        failed, failure = 0, ""
         for b, (tokens_KN, lengths_K) in enumerate(zip(answers.tokens_BKN, answers.lengths_BK, strict=True)):
             scored = self.rewards(self.asked_K, self.tokens.answers(tokens_KN, lengths_K))
             fitness_B[b] = np.mean(scored.reward_n)
+            failed, failure = failed + scored.failed, failure or scored.first_failure or ""
             ended_K = np.isin(tokens_KN, self.tokens.ends).any(1)
             formed_B[b] = np.mean(ended_K if self.formed is None else scored.scores_nV[:, self.formed])
         changed_BK: NDArray[np.bool_] = (answers.tokens_BKN != base.tokens_BKN).any(2)
         spread = float(np.std(fitness_B, ddof=1)) if len(fitness_B) > 1 else 0.0
         mean, formed = float(np.mean(fitness_B)), float(np.mean(formed_B))
-        return Look(sigma, *distance, changed=float(changed_BK.mean()), formed=formed, fitness=mean, spread=spread)
+        changed = float(changed_BK.mean())
+        return Look(sigma, *distance, changed, formed, mean, spread, failed, failure)
 
 
 def affordable(parameters: int, tokens: int, kind: str, most: int, answers: int) -> tuple[int, int] | None:
@@ -226,6 +233,9 @@ def _distance(base_MV: Tensor, logits_MV: Tensor) -> tuple[float, float, float]:
 def _warnings(base: Look, looks: Sequence[Look], form: str) -> Iterator[str]:
     """Says what is wrong with the configured sigma, and what to do."""
     smaller, configured, larger = looks
+    failed = [look for look in (base, *looks) if look.failed]
+    if failed:
+        yield f"The reward failed for {sum(look.failed for look in failed)} answers of the probe. {failed[0].failure}"
     if not configured.spread > 0:
         better = f" With {larger.sigma:.3g} it differs." if larger.spread > 0 and not _destroyed(base, larger) else ""
         yield (

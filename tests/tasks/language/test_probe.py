@@ -166,6 +166,12 @@ def test_answers_that_lose_their_form_are_warned_of() -> None:
     assert not list(probe._warnings(look(0, 0.0), [look(0.01, 0.0), look(0.03, 0.0), look(0.09, 0.0)], "ended"))
 
 
+def test_rewards_that_fail_are_told_of() -> None:
+    failing = dataclasses.replace(look(0.03, 0.8), failed=3, failure="The reward f raised KeyError.")
+    (line,) = probe._warnings(look(0, 0.8), [look(0.01, 0.8), failing, look(0.09, 0.8)], "ended")
+    assert line == "The reward failed for 3 answers of the probe. The reward f raised KeyError."
+
+
 def test_logits_that_overflow_are_destroyed_answers() -> None:
     lost = look(0.03, 0.8, kl=math.inf)
     assert any("inf nats" in line for line in probe._warnings(look(0, 0.8), [look(0.01, 0.8), lost, lost], "ended"))
@@ -204,6 +210,7 @@ def test_it_costs_little() -> None:
 
 def test_a_model_that_is_too_large_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "OPERATIONS", {"cpu": 1e3})
+    monkeypatch.setattr(probe, "SHARE", 0.0)
     result = found()
     assert result.about.startswith("No probe: it would take too long for ") and not result.rows
 
