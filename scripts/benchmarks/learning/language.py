@@ -85,6 +85,8 @@ def by_evolution(seed: int, seconds: float, workers: int) -> Row:
             seed=seed,
             workers=workers,
             max_seconds=seconds,
+            generations=10_000,  # the seconds end it
+            eval_prompts=None,  # all held-out prompts are tested
             run_dir=str(Path(folder) / "run"),
             quiet=True,
         )
