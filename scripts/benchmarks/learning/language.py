@@ -85,6 +85,8 @@ def by_evolution(seed: int, seconds: float, workers: int) -> Row:
             seed=seed,
             workers=workers,
             max_seconds=seconds,
+            generations=10_000,  # the seconds end it
+            eval_prompts=None,  # all held-out prompts are tested
             run_dir=str(Path(folder) / "run"),
             quiet=True,
         )
@@ -112,7 +114,7 @@ def main() -> None:
         rows.append({"case": "base", **base()})
     before = next(row for row in rows if row["case"] == "base")
     shares = tuple((f"{mark * options.seconds * options.workers:g}", ">7.3f") for mark in MARKS[:-1])
-    table = Table(("case", "<12"), ("seed", ">5"), *shares, ("exact", ">8.3f"), ("vote", ">8.3f"), ("steps", ">8,"))
+    table = Table(("case", "<12"), ("seed", ">5"), *shares, ("exact", ">8.3f"), ("vote", ">9.3f"), ("steps", ">8,"))
     table.row("base", None, *[None] * len(shares), before["held out"]["greedy"]["exact"], None, None)
     for name in options.case:
         for seed in options.seeds:
