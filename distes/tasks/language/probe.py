@@ -32,6 +32,7 @@ OPERATIONS = {"cpu": 5e11, "cuda": 2e15}  # that a probe may take: half a minute
 SHARE = 0.25  # of a generation's operations that it may take where these are more
 BEYOND = 8  # times as many are too many even for the smallest size
 DESTROYED = 2.0  # nats per token: the member has forgotten what the model knew
+FORMED = 0.25  # share of the model's own answers below which a few answers do not show that form is lost
 COLUMNS = ("sigma", "KL/token", "logits moved by", "at most", "answers changed", "{form}", "fitness", "spread")
 
 
@@ -255,6 +256,6 @@ def _destroyed(base: Look, look: Look) -> str:
     """Why a sigma destroys answers, part of a sentence; empty if it does not."""
     if not look.kl <= DESTROYED:
         return f"members are {look.kl:.3g} nats per token away from the model"
-    if look.formed < base.formed / 2:
+    if base.formed >= FORMED and look.formed < base.formed / 2:
         return f"{look.formed:.0%} of them are {{form}}, and of the model's own {base.formed:.0%}"
     return ""

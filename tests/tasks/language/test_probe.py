@@ -163,6 +163,8 @@ def test_answers_that_lose_their_form_are_warned_of() -> None:
         "smaller sigma. 0.01 keeps them."
     ]
     assert not list(probe._warnings(base, [look(0.01, 0.7), look(0.03, 0.41), look(0.09, 0.0)], "well-formed"))
+    few = [look(0.01, 0.0), look(0.03, 0.0), look(0.09, 0.0)]
+    assert not list(probe._warnings(look(0, 0.2), few, "well-formed")), "one of five answers shows nothing"
     assert not list(probe._warnings(look(0, 0.0), [look(0.01, 0.0), look(0.03, 0.0), look(0.09, 0.0)], "ended"))
 
 
