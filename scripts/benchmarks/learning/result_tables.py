@@ -176,6 +176,31 @@ def language(rows: Rows) -> Shown:
     return [*head, "range", "generations, steps, or members"], found
 
 
+def smollm2(figures: Rows) -> Shown:
+    """A chat model on sums that it was not trained on, before and after."""
+    (one,) = figures
+    shown = [
+        [
+            name,
+            f"{one[name]['right']:.3f}",
+            f"{one[name]['low']:.2f} to {one[name]['high']:.2f}",
+            f"{one[name]['perplexity']:.0f}",
+        ]
+        for name in ("before", "after")
+    ]
+    return ["", "right, of 81 held-out prompts", "95 %", "perplexity of these prompts"], shown
+
+
+def smollm2_answers(figures: Rows) -> Shown:
+    """The first two answers of each wording, before and after."""
+    (one,) = figures
+    wordings: dict[str, list[list[str]]] = {}
+    for before, after in zip(one["before"]["answers"], one["after"]["answers"], strict=True):
+        shown = [before["prompt"], f"`{before['answer'].strip()}`", f"`{after['answer'].strip()}`"]
+        wordings.setdefault(re.sub(r"\d", "", before["prompt"]), []).append(shown)
+    return ["prompt", "before", "after"], [row for rows in wordings.values() for row in rows[:2]]
+
+
 SCORES = (("score", "standard_error"), ("again", "again_standard_error"))
 ORDER = ("SepCMAES", "cmaes", "SNES")
 LEARNING: dict[str, tuple[tuple[str, ...], Any]] = {
@@ -183,6 +208,8 @@ LEARNING: dict[str, tuple[tuple[str, ...], Any]] = {
     "humanoid": (("humanoid",), humanoid),
     "seeds": (("learning",), seeds),
     "language": (("language",), language),
+    "smollm2": (("smollm2",), smollm2),
+    "smollm2_answers": (("smollm2",), smollm2_answers),
     "low_rank": (("low_rank_learning",), low_rank),
     "guidance": (("guidance",), guidance),
     "many_parameters": (("many_parameters",), many_parameters),

@@ -86,7 +86,7 @@ def main() -> None:
     )
     for before, after in list(zip(figures["before"]["answers"], figures["after"]["answers"], strict=True))[:SHOWN]:
         print(f"\n{before['prompt']}\n  before: {before['answer']!r}\n  after:  {after['answer']!r}")
-    keep(args.json, figures)
+    keep(args.json, [figures])
 
 
 if __name__ == "__main__":
