@@ -1,6 +1,7 @@
 """The tables of docs/results/ whose figures the scripts of this folder measure: a heading, and rows of cells."""
 
 import math
+import re
 from statistics import fmean, median
 from typing import Any
 
