@@ -19,7 +19,7 @@ pytest.importorskip("transformers")
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> answers.TinyModel:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(answers, "tiny_model", lambda: tiny_model(steps=60, lazy_steps=2))
+    monkeypatch.setattr(answers, "tiny_model", lambda: tiny_model(steps=150, lazy_steps=2))
     return answers.TinyModel()
 
 
@@ -43,13 +43,13 @@ def test_scores_are_those_of_the_answers(model: answers.TinyModel) -> None:
 
 @pytest.mark.slow
 def test_the_baseline_with_gradients_gets_more_reward(model: answers.TinyModel) -> None:
-    """After 60 steps hardly an answer is well formed; the reward for the form alone is learnt at once."""
+    """After 150 steps four fifths of the samples are well formed; the form alone is rewarded, and learnt at once."""
     torch.manual_seed(0)
-    before = model.scores(model.test[:200], samples=2)["reward"]
+    before = model.scores(model.test[:200], samples=2)["well_formed"]
     training = grpo.steps(model, seed=0)
     for _ in range(12):
         next(training)
-    assert model.scores(model.test[:200], samples=2)["reward"] > before + 0.01
+    assert model.scores(model.test[:200], samples=2)["well_formed"] > before + 0.08
 
 
 @pytest.mark.slow
