@@ -208,6 +208,17 @@ def test_an_exported_folder_may_be_of_half_precision(dtype: Any, llama: distes.R
         assert torch.equal(ours.to(kept), theirs), name
 
 
+def test_a_model_that_a_gguf_file_was_converted_to_is_exported(tmp_path: Path) -> None:
+    shutil.copytree(tiny_language.folder(), tmp_path / "model")
+    config = tmp_path / "model" / "config.json"
+    came_from = {"quant_method": "gguf", "gguf_file": "tiny.gguf", "dequantize": False}
+    config.write_text(json.dumps({**json.loads(config.read_text()), "quantization_config": came_from}))
+    given = tiny_language.arguments(policy={"path": str(tmp_path / "model")})
+    run = distes.train(**given, generations=1, run_dir=tmp_path / "run")
+    export_transformers(language_model(run), tmp_path / "exported")
+    assert "quantization_config" not in json.loads((tmp_path / "exported" / "config.json").read_text())
+
+
 def test_only_a_free_folder_is_written_to(llama: distes.Run, tmp_path: Path) -> None:
     model = language_model(llama)
     (full := tmp_path / "full").mkdir()
