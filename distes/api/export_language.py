@@ -131,6 +131,7 @@ def _settle(part: Path) -> None:
     os.umask(mask)
     part.chmod(0o777 & ~mask)
     for file in part.iterdir():
+        file.chmod(0o666 & ~mask)  # some writers give them to their owner alone
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
     atomic_files.sync_directory(part)
@@ -161,7 +162,7 @@ def _card(model: LanguageModel, dtype: Dtype, run_dir: Path) -> str:
         f"# {type(model.model).__name__}, fine-tuned by evolution strategies",
         "",
         f"Weights ({dtype}) of {run}generation {saved.generation:,}, trained with distes on the prompts "
-        f"`{task.name}`, from `{model.policy.path}`.",
+        f"`{task.name}`, from `{Path(model.policy.path).name}`.",
         "",
         *(f"- {score[0].upper()}{score[1:]}." for score in scores),
         f"- Answers were {decoded} with `max_new_tokens={task.max_new_tokens}`; in float32, `generate` answers the",

@@ -1,6 +1,7 @@
 """A trained language model: saved, loaded, evaluated, exported."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -31,6 +32,11 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> distes.Run:
     return trained(tmp_path_factory.mktemp("llama") / "run")
+
+
+def mask() -> int:
+    os.umask(found := os.umask(0))
+    return found
 
 
 def language_model(run: distes.Run, which: Any = "last") -> distes.LanguageModel:
@@ -190,7 +196,8 @@ def test_an_exported_folder_answers_and_scores_as_the_runs_last_evaluation(run: 
         rewards.append(reward(row, words.decode(answered, skip_special_tokens=True))["reward"])
     assert torch.tensor(rewards, dtype=torch.float64).mean().item() == run.result.test["fitness"]
     card = (folder / "README.md").read_text()
-    assert "of generation 3" in " ".join(card.split()) or "generation 3," in card
+    assert "generation 3," in card and str(run.directory.parent) not in card
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o666 & ~mask()}
     assert f"fitness {found.mean:.2f}" in card and "max_new_tokens=6" in card
 
 
@@ -206,6 +213,17 @@ def test_an_exported_folder_may_be_of_half_precision(dtype: Any, llama: distes.R
     assert read.dtype == kept and exported.parameters == sum(one.numel() for one in model.model.parameters())
     for (name, ours), theirs in zip(model.model.named_parameters(), read.parameters(), strict=True):
         assert torch.equal(ours.to(kept), theirs), name
+
+
+def test_a_model_that_a_gguf_file_was_converted_to_is_exported(tmp_path: Path) -> None:
+    shutil.copytree(tiny_language.folder(), tmp_path / "model")
+    config = tmp_path / "model" / "config.json"
+    came_from = {"quant_method": "gguf", "gguf_file": "tiny.gguf", "dequantize": False}
+    config.write_text(json.dumps({**json.loads(config.read_text()), "quantization_config": came_from}))
+    given = tiny_language.arguments(policy={"path": str(tmp_path / "model")})
+    run = distes.train(**given, generations=1, run_dir=tmp_path / "run")
+    export_transformers(language_model(run), tmp_path / "exported")
+    assert "quantization_config" not in json.loads((tmp_path / "exported" / "config.json").read_text())
 
 
 def test_only_a_free_folder_is_written_to(llama: distes.Run, tmp_path: Path) -> None:

@@ -137,7 +137,18 @@ def model(path: str, attention: str) -> Any:
             argument="path",
         ) from error
     loaded.eval()
+    _forget_gguf(loaded)
     return loaded
+
+
+def _forget_gguf(model: Any) -> None:
+    """Removes what says that a model comes from a GGUF file: its numbers are plain ones, and it can be saved."""
+    quantization = getattr(model.config, "quantization_config", None)
+    named = quantization if isinstance(quantization, dict) else getattr(quantization, "__dict__", {})
+    method = named.get("quant_method")
+    if str(getattr(method, "value", method)) == "gguf":
+        del model.config.quantization_config
+        model.hf_quantizer = None
 
 
 def digests(path: str) -> dict[str, str]:
