@@ -117,6 +117,11 @@ def _build_around(task: Task, configuration: Configuration) -> tuple[Experiment,
         raise ConfigurationError(
             f"strategy {type(strategy).__name__} compares what members do, and the task does not say it: {how}."
         )
+    if strategy.needs_behaviour and task.relative_fitness:
+        raise ConfigurationError(
+            f"strategy {type(strategy).__name__} compares what members do, and the task {task.name} needs what they "
+            "did for their fitness: take a strategy that learns from fitness alone, such as OpenAIES."
+        )
     if isinstance(policy, CausalLM) and strategy.ask().genomes is not None:
         raise ConfigurationError(
             f"strategy {type(strategy).__name__} draws the parameters of its first members anew, which would throw "

@@ -132,7 +132,8 @@ class StoredRun:
             with contextlib.closing(SerialPool(dataclasses.replace(self.experiment, task=task))) as pool:
                 evaluation = pool.evaluate(alone, lambda: False)
         if member.pair is not None:
-            return of_member(member, evaluation, recorded)
+            relative = self.experiment.task.relative_fitness  # then the record has another fitness than its own
+            return of_member(member, evaluation, None if relative else recorded)
         return of_centre(population, evaluation, recorded)
 
     def _centre(self, population: Population, episodes: int) -> Population:

@@ -366,9 +366,14 @@ class Task(ABC):
         """Returns what the strategy is told of a generation, on the driver; by default the evaluation itself.
 
         A task overrides it if a member's fitness depends on that of others, of which it knows nothing where it is
-        evaluated. The result is a function of the evaluation alone.
+        evaluated. The result is a function of the evaluation alone. Then `relative_fitness` is True.
         """
         return evaluation
+
+    @property
+    def relative_fitness(self) -> bool:
+        """Whether `learnt_from` gives members another fitness, by the others': a member alone cannot show it again."""
+        return False
 
     @property
     def scalars(self) -> tuple[str, ...]:

@@ -58,3 +58,18 @@ def test_a_member_is_made_again_to_the_bit(tmp_path: Path) -> None:
     with stored_run(run.directory, trust=True) as stored:
         for member in (Member(1, 0, 1), Member(2, 3, -1), Member(2)):
             assert stored.replay(member).same is True
+
+
+@pytest.mark.parametrize("strategy", ["NSES", "NSRES", "NSRAES"])
+def test_rewards_that_are_normalised_per_prompt_are_no_behaviour(strategy: str, tmp_path: Path) -> None:
+    task = arguments(normalize_per_prompt=True)["task"]
+    with pytest.raises(ConfigurationError, match="the task sums needs what they did for their fitness"):
+        trained(strategy, tmp_path / "run", task=task)
+
+
+def test_a_fitness_that_depends_on_other_members_is_not_compared(tmp_path: Path) -> None:
+    task = arguments(normalize_per_prompt=True)["task"]
+    run = trained("OpenAIES", tmp_path / "run", record_population=True, task=task)
+    with stored_run(run.directory, trust=True) as stored:
+        assert stored.replay(Member(2, 3, -1)).same is None
+        assert stored.replay(Member(2)).same is True

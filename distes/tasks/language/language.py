@@ -27,7 +27,7 @@ from distes.tasks.language.normalization import normalized_per_prompt
 from distes.tasks.language.perplexity import perplexity
 from distes.tasks.language.probe import SIZES, TOKENS, Probe, affordable
 from distes.tasks.language.prompt_rows import Row
-from distes.tasks.language.prompts import Prompts, draw, draw_own
+from distes.tasks.language.prompts import Prompts, digest, draw, draw_own
 from distes.tasks.language.rewards import Rewards
 from distes.tasks.language.texts import read_texts, text_of_prompt
 from distes.tasks.language.tokens import Tokens
@@ -202,8 +202,8 @@ class Language(Task):
 
     @property
     def identity(self) -> dict[str, str]:
-        """The prompts."""
-        return self.prompts.digests
+        """The prompts, and the text of which the perplexity is measured."""
+        return {**self.prompts.digests, **({} if self._text is None else {"perplexity_text": digest(self._text)})}
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
@@ -243,6 +243,11 @@ class Language(Task):
     @property
     def describes_behaviour(self) -> bool:
         """Where fitness is normalised per prompt: then the reward of each prompt."""
+        return self._per_prompt
+
+    @property
+    def relative_fitness(self) -> bool:
+        """Where fitness is normalised per prompt."""
         return self._per_prompt
 
     def learnt_from(self, evaluation: Evaluation) -> Evaluation:

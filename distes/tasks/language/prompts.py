@@ -106,7 +106,7 @@ class Prompts:
         Raises:
             ConfigurationError: They cannot be read.
         """
-        return _digest(self._rows())
+        return digest(self._rows())
 
     @property
     def digests(self) -> dict[str, str]:
@@ -116,7 +116,7 @@ class Prompts:
             ConfigurationError: They cannot be read.
         """
         read = dict(zip(("prompts", "test_prompts"), self._rows(), strict=True))
-        return {name: f"{len(rows):,} rows {_digest(rows)}" for name, rows in read.items() if rows is not None}
+        return {name: f"{len(rows):,} rows {digest(rows)}" for name, rows in read.items() if rows is not None}
 
     def _rows(self) -> tuple[list[Row], list[Row] | None]:
         """The rows of the data, and those of their own test part."""
@@ -181,7 +181,8 @@ def draw_own(seeds_B: NDArray[np.uint64], count: int, size: int) -> NDArray[np.i
     return rows_BK
 
 
-def _digest(rows: Any) -> str:
+def digest(rows: Any) -> str:
+    """Returns a digest of values of JSON types; 16 hexadecimal digits."""
     text = json.dumps(rows, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -40,7 +40,11 @@ def dies(metrics: Metrics, fitness: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("task", [{}, {"temperature": 1.0, "draws": "own"}], ids=["greedy", "drawn"])
+@pytest.mark.parametrize(
+    "task",
+    [{}, {"temperature": 1.0, "draws": "own"}, {"normalize_per_prompt": True}],
+    ids=["greedy", "drawn", "per prompt"],
+)
 def test_kill_and_resume_equals_the_uninterrupted_run(task: dict[str, Any], kind: Any, tmp_path: Path) -> None:
     given = {**arguments(kind, **task), **SAVED, "eval_every": 2}
     whole = distes.train(**given, generations=5, run_dir=tmp_path / "whole")
@@ -84,7 +88,12 @@ def movable(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     shutil.copytree(tiny_language.folder(), tmp_path / "model")
     for name, some in (("prompts", sums()[:40]), ("held", sums()[40:])):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
-    files = {"prompts": str(tmp_path / "prompts.jsonl"), "test_prompts": str(tmp_path / "held.jsonl")}
+    (tmp_path / "text.txt").write_text("1 + 2 = 3")
+    files = {
+        "perplexity_text": str(tmp_path / "text.txt"),
+        "prompts": str(tmp_path / "prompts.jsonl"),
+        "test_prompts": str(tmp_path / "held.jsonl"),
+    }
     given = {**arguments(policy={"path": str(tmp_path / "model")}, **files), **SAVED}
     distes.train(**given, generations=2, run_dir=tmp_path / "run")
     return tmp_path, given
@@ -110,6 +119,7 @@ def edit(file: Path, **values: Any) -> None:
 CHANGES: dict[str, tuple[Any, str]] = {
     "prompts": (lambda at: more(at, "prompts.jsonl"), r"task/prompts 40 rows \w{16} \(now 41 rows \w{16}\)"),
     "test prompts": (lambda at: more(at, "held.jsonl"), r"task/test_prompts 20 rows \w{16} \(now 21 rows"),
+    "text": (lambda at: (at / "text.txt").write_text("1 + 3 = 4"), r"task/perplexity_text \w{16} \(now \w{16}"),
     "config": (
         lambda at: edit(at / "model" / "config.json", rms_norm_eps=0.1),
         r"policy/config\.json \w{16} \(now \w{16}",
