@@ -22,8 +22,10 @@ def ascend(optimizer: FlatOptimizer, gradient_P: Floats, decay: Decay, generatio
         ConfigurationError: The centre or the optimiser's memory is no longer finite; the step has been taken.
     """
     before_P = optimizer.centre_P
-    # The one minus sign: torch's optimisers minimise, and fitness is maximised.
-    optimizer.step(-gradient_P + decay.gradient(before_P))
+    # The one minus sign: torch's optimisers minimise, and fitness is maximised. In place, since vectors may be large.
+    descended_P = decay.gradient(before_P)
+    descended_P -= gradient_P
+    optimizer.step(descended_P)
     after_P = optimizer.centre_P
     if not optimizer.is_finite():
         raise not_finite(generation)

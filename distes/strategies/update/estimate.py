@@ -14,6 +14,8 @@ from distes.errors import ConfigurationError, EvaluationError
 from distes.perturbations.base import Perturbation
 from distes.population import Floats
 
+BLOCK = 2**24  # numbers that are worked on at a time
+
 
 class Estimate(NamedTuple):
     """A gradient as weights of directions: sum_i weights_N[i] * direction_i / divisor.
@@ -74,5 +76,6 @@ def of_step(before_P: Floats, after_P: Floats) -> dict[str, float]:
 
 
 def norm(vector: Floats) -> float:
-    """Returns the Euclidean norm, summed in float64."""
-    return float(np.sqrt(np.sum(vector.astype(np.float64) ** 2)))
+    """Returns the Euclidean norm, summed in float64; of a long vector block by block, which needs no copy of it."""
+    blocks = (vector[first : first + BLOCK] for first in range(0, len(vector), BLOCK))
+    return float(np.sqrt(sum(np.sum(block.astype(np.float64) ** 2) for block in blocks)))

@@ -16,6 +16,7 @@ from distes.runs.state_check import misfit, require, same
 from distes.runs.state_encoding import decode, encode, pack, unpack
 from distes.strategies.update.clipup import ClipUp
 
+BLOCK = 2**24  # numbers that are looked at together
 MEMORY = ("memory", "group", "beside")  # keys of `state_dict` whose values depend on the optimiser and its steps
 NOT_FOR_ONE_VECTOR = ("Optimizer", "LBFGS", "SparseAdam", "Muon")
 
@@ -173,7 +174,8 @@ class _OnOneVector:
         """Returns whether the vector and all tensors of its memory are finite."""
         memory = self._optimizer.state.get(self._centre, {}).values()
         tensors = [self._centre, *(value for value in memory if isinstance(value, torch.Tensor))]
-        return all(bool(tensor.isfinite().all()) for tensor in tensors)
+        blocks = (block for tensor in tensors for block in tensor.detach().reshape(-1).split(BLOCK))
+        return all(bool(block.isfinite().all()) for block in blocks)
 
     def memory(self) -> dict[str, Any]:
         """Returns the state of the vector, other entries of `state`, and changed entries of the parameter group."""
