@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from distes.runs.monitors.wording import number
 from distes.tasks.language.examined import Examined
+from distes.tasks.language.texts import text_of_prompt
 
+WIDTH = 60  # characters of a prompt and of an answer that are shown
 COUNTS = ("failed_rewards", "perplexity")  # scalars that are known of all answers together only
 
 
@@ -67,6 +69,16 @@ class Answered:
         for k, (prompt, text) in enumerate(zip(self.prompts, self.texts, strict=True)):
             values = {name: float(one_K[k]) for name, one_K in self.values_K.items()}
             yield {"prompt": dict(prompt), "answer": text, "reward": values.pop("fitness"), **values}
+
+    def samples(self, count: int) -> list[str]:
+        """Returns the first answers as lines: the prompt's last words, the answer, and its reward."""
+        lines = []
+        for row in list(self.rows())[:count]:
+            prompt, answer = (" ".join(str(text).split()) for text in (text_of_prompt(row["prompt"]), row["answer"]))
+            shown = f"...{prompt[-WIDTH:]}" if len(prompt) > WIDTH else prompt
+            cut = f"{answer[:WIDTH]}..." if len(answer) > WIDTH else answer
+            lines.append(f"  {shown}  ->  {cut or '(nothing)'}  ({number(row['reward'])})")
+        return lines
 
     def as_dict(self) -> dict[str, Any]:
         """How many prompts there are, and how certain the means, as JSON can hold it."""

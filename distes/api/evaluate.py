@@ -38,6 +38,7 @@ from distes.tasks.language.prompt_rows import rows_of
 
 EPISODES = 100  # where the task has no number of its own
 TOGETHER = 32  # episodes evaluated together
+SAMPLES = 5  # answers of a language model that are shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +91,8 @@ class Evaluated:
         }
 
     def __str__(self) -> str:
-        return "\n".join([self._headline(), *self._matrix()])
+        samples = [] if self.answers is None else self.answers.samples(SAMPLES)
+        return "\n".join([self._headline(), *samples, *self._matrix()])
 
     def _headline(self) -> str:
         error = "" if math.isnan(self.standard_error) else f" (standard error {number(self.standard_error)})"

@@ -80,6 +80,9 @@ def test_evaluate_gives_the_runs_last_evaluation(run: distes.Run) -> None:
     found = distes.evaluate(run.directory, "last", trust=True)
     assert run.result is not None and run.result.test == {"fitness": found.mean, **found.scalars}
     assert found.answers is not None and len(found.answers) == 12
+    first = str(found).splitlines()[1:]
+    assert len(first) == 5 and all(" -> " in line for line in first)
+    assert first[0].startswith(f"  {found.answers.prompts[0]['prompt']}") and first[0].endswith(")")
     errors = found.answers.standard_errors
     rewards = [row["reward"] for row in found.answers.rows()]
     assert errors["fitness"] == found.standard_error == pytest.approx(torch.tensor(rewards).std().item() / 12**0.5)

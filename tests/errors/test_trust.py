@@ -14,6 +14,7 @@ from distes.api.signature import _kinds
 from distes.cli import main as launch
 from distes.cli.play import main as play
 from distes.errors import ConfigurationError, trust
+from distes.errors.imports import import_object
 
 SMALL = ["--workers", "0", "--generations", "1", "--eval_episodes", "1", "--final_episodes", "0"]
 SMALL += ["--noise.size", "20000", "--strategy.population_size", "4", "--task.max_steps", "5"]
@@ -146,3 +147,12 @@ def test_what_is_refused_stays_refused_while_it_is_recorded() -> None:
 
 def _copied(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "sent"))
+
+
+@pytest.mark.parametrize("path", sorted(trust.HARMLESS_FUNCTIONS))
+def test_prompts_rewards_and_models_of_ours_need_no_trust(path: str) -> None:
+    with trust.only_own("somebody's run"):
+        trust.foreign(path, "task.prompts")
+        assert callable(import_object("task.prompts", path))
+        with pytest.raises(ConfigurationError, match="no part of distes"):
+            trust.foreign("distes.tasks.language.reward_process.function_of", "task.prompts")
