@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from distes.runs.monitors.wording import number
 from distes.tasks.language.examined import Examined
-from distes.tasks.language.texts import text_of_prompt
+from distes.tasks.language.prompts.texts import text_of_prompt
 
 WIDTH = 60  # characters of a prompt and of an answer that are shown
 COUNTS = ("failed_rewards", "perplexity")  # scalars that are known of all answers together only

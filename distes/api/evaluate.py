@@ -34,7 +34,7 @@ from distes.runs.monitors.wording import number
 from distes.runs.policy_files import DESCRIPTION, SavedPolicy, Which, policy_folder
 from distes.tasks.base import Outcome, Request, Task
 from distes.tasks.checks import checked
-from distes.tasks.language.prompt_rows import rows_of
+from distes.tasks.language.prompts.rows import rows_of
 
 EPISODES = 100  # where the task has no number of its own
 TOGETHER = 32  # episodes evaluated together

@@ -26,7 +26,7 @@ from distes.runs.policy_files import SavedPolicy
 from distes.tasks.base import Request
 from distes.tasks.language.examined import Examined
 from distes.tasks.language.language import Language
-from distes.tasks.language.prompt_rows import Row, rows_of
+from distes.tasks.language.prompts.rows import Row, rows_of
 
 NO_TABLE = 2**62  # numbers of a noise table that is never made
 LOW_RANK = {"class_path": "distes.perturbations.low_rank.LowRank", "init_args": {}}

@@ -155,4 +155,4 @@ def test_prompts_rewards_and_models_of_ours_need_no_trust(path: str) -> None:
         trust.foreign(path, "task.prompts")
         assert callable(import_object("task.prompts", path))
         with pytest.raises(ConfigurationError, match="no part of distes"):
-            trust.foreign("distes.tasks.language.reward_process.function_of", "task.prompts")
+            trust.foreign("distes.tasks.language.rewards.process.function_of", "task.prompts")

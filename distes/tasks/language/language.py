@@ -26,10 +26,10 @@ from distes.tasks.language.generation import Answers, Decoding, Padded, generate
 from distes.tasks.language.normalization import normalized_per_prompt
 from distes.tasks.language.perplexity import perplexity
 from distes.tasks.language.probe import SIZES, TOKENS, Probe, affordable
-from distes.tasks.language.prompt_rows import Row
-from distes.tasks.language.prompts import Prompts, digest, draw, draw_own
-from distes.tasks.language.rewards import Rewards
-from distes.tasks.language.texts import read_texts, text_of_prompt
+from distes.tasks.language.prompts.prompts import Prompts, digest, draw, draw_own
+from distes.tasks.language.prompts.rows import Row
+from distes.tasks.language.prompts.texts import read_texts, text_of_prompt
+from distes.tasks.language.rewards.rewards import Rewards
 from distes.tasks.language.tokens import Tokens
 from distes.tasks.probed import NoisyMembers, Probed
 

@@ -21,7 +21,7 @@ from distes.errors import ConfigurationError
 from distes.members.members import Members
 from distes.tasks.language.cache_size import at_once
 from distes.tasks.language.generation import Answers, Decoding, Padded, generate
-from distes.tasks.language.rewards import Rewards
+from distes.tasks.language.rewards.rewards import Rewards
 from distes.tasks.language.tokens import Tokens
 from distes.tasks.probed import NoisyMembers, Probed
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, raised
 from distes.policies.language.causal_lm import CausalLM
-from distes.tasks.language.texts import pieces
+from distes.tasks.language.prompts.texts import pieces
 
 PIECE, PIECES = 128, 32  # tokens of a piece of text, and the most pieces whose perplexity is measured
 

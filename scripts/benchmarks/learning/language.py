@@ -4,7 +4,7 @@
     python scripts/benchmarks/learning/language.py [--case NAME ...] [--seeds 0 1 2 3 4] [--json FILE]
 
 All start from the same model, which can solve Countdown and mostly does not (see
-`distes/tasks/language/countdown_model.py`), and see the same training prompts. The figures are exact match of greedy
+`distes/tasks/language/countdown/model.py`), and see the same training prompts. The figures are exact match of greedy
 answers to all held-out prompts, whose numbers occur in no training prompt, of the model's training included. Nothing is
 chosen by them.
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distes.tasks.language.countdown import reward, test_prompts, train_prompts
-from distes.tasks.language.countdown_game import OPERATORS, multisets, solutions, value
+from distes.tasks.language.countdown.game import OPERATORS, multisets, solutions, value
 
 EXACT, FORM, NOTHING = (
     {"reward": 1.0, "exact": 1.0, "well_formed": 1.0},

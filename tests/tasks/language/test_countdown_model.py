@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from distes.errors import ConfigurationError
-from distes.tasks.language import countdown_model
+from distes.tasks.language.countdown import model as countdown_model
 from distes.tasks.language.countdown import reward, test_prompts, tiny_model, train_prompts
-from distes.tasks.language.countdown_game import solutions
-from distes.tasks.language.countdown_training import WORDS, training_data
+from distes.tasks.language.countdown.game import solutions
+from distes.tasks.language.countdown.training import WORDS, training_data
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from distes.errors import ConfigurationError
-from distes.tasks.language.made_once import cache_folder, made_once
+from distes.tasks.language.countdown.made_once import cache_folder, made_once
 from tests.support.small import ROOT
 
 PROGRAM = """
 import os, sys, time
-from distes.tasks.language.made_once import made_once
+from distes.tasks.language.countdown.made_once import made_once
 
 def make(folder):
     (folder / "first").write_text("1")

@@ -12,7 +12,7 @@ import pytest
 from distes.errors import ConfigurationError
 from distes.errors.trust import only_own, recorded
 from distes.population import Purpose
-from distes.tasks.language.prompts import Prompts, draw, draw_own
+from distes.tasks.language.prompts.prompts import Prompts, draw, draw_own
 from tests.support.prompts import sums
 
 SUMS = "tests.support.prompts.sums"

@@ -20,8 +20,8 @@ import pytest
 from distes.errors import ConfigurationError
 from distes.errors.trust import only_own
 from distes.tasks.base import Stopped
-from distes.tasks.language.reward_board import ROWS
-from distes.tasks.language.rewards import Rewards
+from distes.tasks.language.rewards.board import ROWS
+from distes.tasks.language.rewards.rewards import Rewards
 from tests.support import rewards
 from tests.support.prompts import sums
 from tests.support.small import ROOT
@@ -357,7 +357,7 @@ def _noted(folder: Path) -> list[int]:
 
 WORKER = """
 import json, os, signal, sys
-from distes.tasks.language.rewards import Rewards
+from distes.tasks.language.rewards.rewards import Rewards
 how, folder, answer = sys.argv[1:]
 reward = Rewards("tests.support.rewards.notes", {"folder": folder}, seconds=100)
 if how == "exit":
@@ -403,7 +403,7 @@ def test_in_ray_workers() -> None:
     """Each has a process of its own, and is killed with it."""
     code = """
 import json, os, ray
-from distes.tasks.language.rewards import Rewards
+from distes.tasks.language.rewards.rewards import Rewards
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
 
 @ray.remote(num_cpus=1)
@@ -432,7 +432,7 @@ ray.shutdown()
 def test_a_notebook_s_or_script_s_own_function_runs_in_the_process(tmp_path: Path) -> None:
     """A script without a guard is not run again by it."""
     (tmp_path / "script.py").write_text(
-        "from distes.tasks.language.rewards import Rewards\n"
+        "from distes.tasks.language.rewards.rewards import Rewards\n"
         "print('once')\n"
         "def reward(prompt, answer):\n    return len(answer) + prompt['n']\n"
         "made = Rewards(reward)\n"

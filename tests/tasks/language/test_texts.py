@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distes.errors import ConfigurationError
-from distes.tasks.language.texts import pieces, read_texts, text_of_prompt
+from distes.tasks.language.prompts.texts import pieces, read_texts, text_of_prompt
 
 
 def words(text: str) -> list[int]:

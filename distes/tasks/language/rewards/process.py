@@ -16,8 +16,8 @@ from typing import Any
 
 from distes.errors import ConfigurationError, described
 from distes.errors.imports import import_object
-from distes.tasks.language.reward_board import Board
-from distes.tasks.language.reward_values import NotAReward, values_of
+from distes.tasks.language.rewards.board import Board
+from distes.tasks.language.rewards.values import NotAReward, values_of
 
 POLL = 1.0  # seconds between looks whether the worker lives, where its end raises no signal
 

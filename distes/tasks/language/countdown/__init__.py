@@ -21,8 +21,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from distes.tasks.language.countdown_game import digest, multisets, orderings, solutions, value
-from distes.tasks.language.countdown_model import tiny_model
+from distes.tasks.language.countdown.game import digest, multisets, orderings, solutions, value
+from distes.tasks.language.countdown.model import tiny_model
 
 __all__ = ["reward", "test_prompts", "tiny_model", "train_prompts"]
 

@@ -9,7 +9,7 @@ from distes.errors import ConfigurationError, raised
 from distes.errors.imports import import_object
 from distes.errors.trust import foreign
 from distes.tasks.arguments import name_of
-from distes.tasks.language.files import read_bytes
+from distes.tasks.language.prompts.files import read_bytes
 
 Row = dict[str, Any]
 Source = str | Callable[..., Any] | Sequence[Mapping[str, Any]]

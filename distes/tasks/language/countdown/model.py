@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from distes.errors import ConfigurationError
 from distes.errors.installation import install
 from distes.noise.global_randomness import seeded
-from distes.tasks.language.countdown_game import multisets
-from distes.tasks.language.countdown_training import END, IDS, PAD, WORDS, Recipe, train
-from distes.tasks.language.made_once import made_once
+from distes.tasks.language.countdown.game import multisets
+from distes.tasks.language.countdown.made_once import made_once
+from distes.tasks.language.countdown.training import END, IDS, PAD, WORDS, Recipe, train
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from distes.errors import EvaluationError
 from distes.tasks.base import Stopped
-from distes.tasks.language.reward_board import Board, new_file
+from distes.tasks.language.rewards.board import Board, new_file
 
 POLL = 0.2  # seconds between looks whether the evaluation is to stop, and whether the process lives
 GRACE = 2.0  # seconds in which a process that has hung up should end
 # The process has the worker's import path, whatever that has been changed to, before it imports anything of ours.
 CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); places = [int(one) for one in sys.argv[2:]]; "
-    "sys.argv[:] = ['']; from distes.tasks.language.reward_process import serve; serve(*places)"
+    "sys.argv[:] = ['']; from distes.tasks.language.rewards.process import serve; serve(*places)"
 )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from distes.errors import ConfigurationError
 from distes.population import Purpose
 from distes.tasks import mini_batches
-from distes.tasks.language.prompt_rows import Row, Source, announce, excerpt, rows_of, shown, text_of
+from distes.tasks.language.prompts.rows import Row, Source, announce, excerpt, rows_of, shown, text_of
 
 
 class Prompts:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from distes.noise.one_thread import one_thread
-from distes.tasks.language.countdown_game import OPERATORS, TARGETS, multisets, orderings, solutions
+from distes.tasks.language.countdown.game import OPERATORS, TARGETS, multisets, orderings, solutions
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
-from distes.tasks.language.files import read_bytes
+from distes.tasks.language.prompts.files import read_bytes
 from distes.tasks.mini_batches import permutation
 
 Ids = NDArray[np.int64]

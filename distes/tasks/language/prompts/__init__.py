@@ -1,0 +1,1 @@
+"""Prompts and texts: read, checked, cut into parts, drawn."""

@@ -1,0 +1,1 @@
+"""A user's reward, in a process of the worker's own."""
