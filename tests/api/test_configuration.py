@@ -343,7 +343,7 @@ WRONG_FLAGS = {
     "--policy Linear --policy.hidden_sizes [3]": r"'policy.hidden_sizes' .*: Linear takes bias, initial_scale",
     "--strategy.sigma.x 3": r"'strategy.sigma.x' is not a key",
     "--policy.observation_size 3": r"policy.observation_size cannot be configured: distes itself supplies it",
-    "--task Gim": r"task 'Gim' is unknown: choose Gym, Function, Supervised, or .* Did you mean 'Gym'\?",
+    "--task Gim": r"task 'Gim' is unknown: choose Gym, Function, Supervised, Language, or .* Did you mean 'Gym'\?",
     "--policy mlp": r"policy 'mlp' is unknown: .* Did you mean 'MLP'\?",
     "--policy no.such.Net": r"policy 'no.such.Net' cannot be imported: there is no module 'no'",
     "--policy distes.nothing.Net": r"there is no module 'distes.nothing'",

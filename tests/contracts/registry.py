@@ -42,6 +42,7 @@ from distes.strategies.snes import SNES
 from distes.tasks.base import Task
 from distes.tasks.functions import Function
 from distes.tasks.gym import Gym
+from distes.tasks.language.language import Language
 from distes.tasks.supervised import Supervised
 from tests.support.small import DRIFT
 
@@ -287,8 +288,19 @@ POLICIES: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         (17,),
     ),
 }
-LAYERS_OF_POLICIES = {"VirtualBatchNorm"}  # modules of the package that are parts of policies
+# Modules of the package that are parts of policies; and language models, which take tokens and no observations: their
+# members are compared with the model of transformers in tests/members/test_language_families.py.
+LAYERS_OF_POLICIES = {"VirtualBatchNorm"}
+TAKE_TOKENS = {"CausalLM"}
 
+PROMPTS: dict[str, Any] = {
+    "prompts": "tests.support.tiny_language.sums",
+    "reward": "tests.support.tiny_language.reward",
+    "scores": ["exact"],
+    "max_new_tokens": 5,
+    "prompts_per_generation": 6,
+    "reward_seconds": None,
+}
 TASKS: Mapping[str, Callable[[], Task]] = {
     "Function, sphere": lambda: Function("sphere", dimension=7),
     "Function, ellipsoid": lambda: Function("ellipsoid", dimension=7),
@@ -300,6 +312,8 @@ TASKS: Mapping[str, Callable[[], Task]] = {
         for batches in ("shared", "own", "no_mini_batch")
     },
     "Supervised, all rows": lambda: Supervised("digits", batch_size=None, test=0.6, fitness="accuracy"),
+    "Language, shared": lambda: Language(**PROMPTS),
+    "Language, own, drawn": lambda: Language(**PROMPTS, draws="own", temperature=1.0),
     "Gym, CartPole": lambda: Gym("CartPole-v1", max_steps=60, slots=5, stepping="one_by_one"),
     "Gym, batched CartPole": lambda: Gym("CartPole-v1", max_steps=60),
     "Gym, batched Drift": lambda: Gym(

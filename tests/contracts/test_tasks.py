@@ -14,12 +14,15 @@ import torch
 from torch import nn
 
 from distes.noise.draws import Stream, draw
+from distes.policies.language.causal_lm import CausalLM
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
 from distes.population import Normalization
 from distes.tasks.base import Outcome, Request, Task
 from distes.tasks.gym import Gym
+from distes.tasks.language.language import Language
 from tests.contracts.registry import TASKS
+from tests.support import tiny_language
 from tests.support.small import DRIFT, Parts, parts
 
 B = 16
@@ -28,13 +31,18 @@ SIGNS = np.tile([1, -1], 8)
 SEEDS = draw(9, 0, Stream.EPISODES, 8).repeat(2)
 
 
-@pytest.fixture(scope="module", params=[(task, memory) for task in TASKS for memory in (False, True)])
+CASES = [(task, memory) for task in TASKS for memory in (False, True) if not (memory and "Language" in task)]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}{' with memory' * case[1]}")
 def case(request: pytest.FixtureRequest) -> Parts:
     name, memory = request.param
     return with_policy(TASKS[name](), memory)
 
 
 def with_policy(task: Task, memory: bool = False) -> Parts:
+    if isinstance(task, Language):
+        return parts(task, CausalLM(tiny_language.folder()))
     torch.manual_seed(0)
     size = math.prod(task.observation_shape)
     policy: nn.Module = MLP(size, task.action_size, hidden_sizes=[9], output_scale=1.0)

@@ -42,6 +42,20 @@ class Discretised(nn.Module):
         return answer
 
 
+class Tied(nn.Module):
+    """An embedding whose table is also the weight of the last layer, as in language models."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.answer = nn.Embedding(12, 9), nn.Linear(9, 12)
+        self.answer.weight = self.table.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        bins = (x.clamp(-2.9, 2.9) * 2 + 6).long()
+        answer: Tensor = self.answer(torch.tanh(self.table(bins)).mean(-2))
+        return answer
+
+
 class Block(nn.Module):
     """A residual block with RMSNorm."""
 
@@ -211,6 +225,7 @@ OF_KNOWN_LAYERS: Kinds = {
     "Conv1d, GroupNorm": (Sequences, (3, 14)),
     "Conv2d, groups": (Images, (4, 11, 9)),
     "Embedding": (Discretised, (5,)),
+    "Embedding, tied": (Tied, (5,)),
     "GRUCell": (TorchGRU, (5,)),
     "LSTMCell": (LongShort, (5,)),
     "RNNCell": (Plain, (5,)),

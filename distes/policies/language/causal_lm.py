@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from distes.policies.language import pretrained, tied
 
+TINY = "distes.tasks.language.countdown.tiny_model"
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
@@ -26,7 +27,9 @@ class CausalLM(nn.Module):
         model: The model of transformers.
     """
 
-    def __init__(self, path: str, *, dtype: Dtype = "float32", attention: Literal["sdpa", "eager"] = "sdpa") -> None:
+    def __init__(
+        self, path: str = TINY, *, dtype: Dtype = "float32", attention: Literal["sdpa", "eager"] = "sdpa"
+    ) -> None:
         """Loads the model.
 
         Args:
