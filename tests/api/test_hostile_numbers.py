@@ -68,6 +68,7 @@ def little_memory() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
+TINY = "tests.support.tiny_language.folder"
 PARTS = [(section, name) for section, names in CLASSES.items() for name in names] + [("noise", ""), ("", "")]
 
 
@@ -76,7 +77,12 @@ PARTS = [(section, name) for section, names in CLASSES.items() for name in names
 @pytest.mark.parametrize(("section", "name"), PARTS)
 def test_objects_or_a_sentence(section: str, name: str) -> None:
     chosen = [f"--{section}", name] if section in CLASSES else []
-    chosen += {"CNN": ["--task.env", PICTURES], "BernoulliES": ["--policy", "Subnetwork"]}.get(name, [])
+    chosen += {
+        "CNN": ["--task.env", PICTURES],
+        "BernoulliES": ["--policy", "Subnetwork"],
+        "Language": ["--policy", "CausalLM", "--policy.path", TINY],
+        "CausalLM": ["--task", "Language", "--policy.path", TINY],
+    }.get(name, [])
     around = [*AROUND[section], *chosen, *([] if section == "noise" else ["--noise.size", "500000"])]
     build(configure(read_flags(around)))[0].strategy.ask()  # what is at home there works
     for argument in numeric(section, name):

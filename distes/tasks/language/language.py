@@ -66,7 +66,7 @@ class Language(Task):
         scores: list[str] | None = None,
         reward_seconds: float | None = 10.0,
         worst_reward: float = 0.0,
-        max_new_tokens: int = 128,
+        max_new_tokens: int = 32,
         prompts_per_generation: int | None = 32,
         draws: Literal["shared", "own"] = "shared",
         normalize_per_prompt: bool = False,
@@ -91,7 +91,8 @@ class Language(Task):
             test_prompts: A file or a function of the test part; null splits one off.
             test_args: Arguments of the test part's function, beside prompts_args.
             reward_args: Further arguments of the reward.
-            scores: Further numbers that the reward returns, such as exact; they are recorded, and not learnt from.
+            scores: Further numbers that the reward returns, such as exact, which are recorded and not learnt from; null
+                leaves them out.
             reward_seconds: Seconds that the reward of one answer may take, in a process of its own; null for no limit,
                 in the worker's process.
             worst_reward: What an answer counts whose reward raises or takes too long.

@@ -155,7 +155,7 @@ class TestWhatItReturns:
         ("{'score': 1.0}", [], "returned a mapping without the key 'reward'; it has 'score'"),
         ("{}", [], "returned a mapping without the key 'reward'; it has none"),
         ("{'reward': None}", [], "returned None as its reward, of type NoneType: it must be a finite number"),
-        ("{'reward': 1, 'a': 2, 'b': 3}", [], "returned 'a', 'b' beside the reward, which task.scores does not"),
+        ("{'reward': 1, 'a': 2, 'b': 3}", ["c"], "returned no 'c', which task.scores declares; it returned 'reward'"),
         ("{'reward': 1, 'a': 2, 'c': 3}", ["a"], "returned 'c' beside the reward, which task.scores does not"),
         ("{'reward': 1, 'a': 2}", ["a", "b"], "returned no 'b', which task.scores declares; it returned 'reward'"),
         ("{'reward': 1, 'a': np.nan}", ["a"], "returned nan as 'a': it must be a finite number"),
@@ -174,6 +174,11 @@ def test_anything_else_is_the_worst_and_counted(text: str, scores: list[str], me
     assert scored.scores_nV.tolist() == [[1] * len(scores), [0] * len(scores)] * 2
     assert scored.first_failure.startswith(f"The reward {HERE}.returns {message}")
     assert scored.first_failure.endswith(f", for the answer {text!r} to the prompt '0 + 1 ='.")
+
+
+def test_a_task_that_declares_no_scores_takes_the_reward_alone(made: Any) -> None:
+    scored = rated(made("returns", seconds=None), "{'reward': 1, 'a': 2, 'b': 'x'}")
+    assert scored.reward_n.tolist() == [1] and scored.scores_nV.shape == (1, 0) and scored.failed == 0
 
 
 def test_a_process_says_the_same(made: Any) -> None:
@@ -205,7 +210,11 @@ class TestCheck:
             ),
             (f"{HERE}.number_of", {}, "for an empty answer to the prompt '0 + 1 ='. It must rate whatever a model may"),
             (f"{HERE}.length", {"scores": ["exact"]}, "returned the number 0 alone, and task.scores declares exact"),
-            (f"{HERE}.exact", {}, "'exact' beside the reward, which task.scores does not declare: add it there"),
+            (
+                f"{HERE}.exact",
+                {"scores": ["well_formed"]},
+                "'exact' beside the reward, which task.scores does not declare: add it there",
+            ),
             (f"{HERE}.exact", {"scores": ["exakt", "well_formed"]}, "returned no 'exakt', which task.scores declares"),
         ],
     )

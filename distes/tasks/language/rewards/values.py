@@ -23,7 +23,8 @@ def values_of(returned: Any, scores: Sequence[str]) -> list[float]:
         scores: The names of the scores that it must return.
 
     Raises:
-        NotAReward: It is no finite number, and no mapping of finite numbers with these names and `reward`.
+        NotAReward: It is no finite number, and no mapping of finite numbers with `reward` and these names; of further
+            names only where there are none of these.
     """
     if type(returned) is not dict and not isinstance(returned, Mapping):
         reward = _number(returned, "")
@@ -38,7 +39,7 @@ def values_of(returned: Any, scores: Sequence[str]) -> list[float]:
     missing = [name for name in scores if name not in returned]
     if missing:
         raise NotAReward(f"returned no {_keys(missing)}, which task.scores declares; it returned {_keys(returned)}")
-    if len(returned) > len(scores) + 1:
+    if scores and len(returned) > len(scores) + 1:  # a task that declares none takes the reward alone
         further = [name for name in returned if name != "reward" and name not in scores]
         raise NotAReward(
             f"returned {_keys(further)} beside the reward, which task.scores does not declare: add it there, or return "
