@@ -113,7 +113,7 @@ def test_a_loop_of_one_s_own_finds_the_top_of_a_sphere() -> None:
     [
         ("README.md", "distes.train", "distes"),
         pytest.param("docs/quickstart.md", "distes.train", "distes", marks=pytest.mark.slow),
-        pytest.param("docs/saving.md", "distes.load", "distes", marks=pytest.mark.slow),
+        pytest.param("docs/saving.md", "distes.train", "distes", marks=pytest.mark.slow),
         pytest.param("docs/supervised.md", "distes.train", "sklearn", marks=pytest.mark.slow),
         ("docs/virtual_batch_normalization.md", "distes.train", "distes"),
         pytest.param("docs/python.md", "distes.resume", "distes", marks=pytest.mark.slow),
