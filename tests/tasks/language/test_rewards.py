@@ -381,7 +381,12 @@ class TestEndOfTheWorker:
 
     def start(self, how: str, folder: Path, answer: str = "") -> subprocess.Popen[bytes]:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.Popen([sys.executable, "-c", WORKER, how, str(folder), answer], env=environment, cwd=ROOT)
+        return subprocess.Popen(
+            [sys.executable, "-c", WORKER, how, str(folder), answer],
+            env=environment,
+            cwd=ROOT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in what a shell starts by `&`
+        )
 
     @pytest.mark.parametrize("answer", [pytest.param("sleep", marks=pytest.mark.slow), "lock"])
     def test_by_sigkill(self, answer: str, tmp_path: Path) -> None:
@@ -413,7 +418,7 @@ def test_in_ray_workers() -> None:
     code = """
 import json, os, ray
 from distes.tasks.language.rewards.rewards import Rewards
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
 
 @ray.remote(num_cpus=1)
 class Worker:
