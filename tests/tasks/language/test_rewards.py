@@ -305,7 +305,7 @@ class TestProcess:
         assert rated(reward, "abc").reward_n.tolist() == [3]
 
     def test_hangs_up(self, made: Any) -> None:
-        scored = rated(made("dies", worst=-1.0, seconds=120.0), "abc", "hang up", "de")
+        scored = rated(made("dies", worst=-1.0), "abc", "hang up", "de")
         assert scored.reward_n.tolist() == [3, -1, 2] and "closed its connection to the worker" in scored.first_failure
 
     def test_several_deaths_and_the_first_is_told(self, made: Any) -> None:
