@@ -180,7 +180,7 @@ def smallest_table(layout: Layout) -> int:
 
 
 def _groups(slots: Sequence[Slot], most: int) -> Iterator[list[Slot]]:
-    """Yields tensors that follow each other in the flat vector, in groups of at most so many numbers.
+    """Yields tensors that follow each other in the flat vector, in groups of limited size.
 
     Args:
         slots: The tensors, none of them larger.

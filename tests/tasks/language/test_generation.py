@@ -22,7 +22,7 @@ from tests import reference
 from tests.support.model_families import FAMILIES, VOCABULARY, Family
 
 NEW, PAD = 9, 0
-ENDS = tuple(range(1, 9))  # so many that answers end early
+ENDS = tuple(range(1, 9))  # enough for answers to end early
 IDS, SIGNS = (5, 5, 900, 900, 41, 41), (1, -1, 1, -1, 1, -1)
 SEEDS = np.array([7, 7, 8, 8, 9, 9], np.uint64)
 PROMPTS = [[11, 12, 13], [40], [9, 10, 96, 95, 94, 93, 17], [21, 22, 23, 24]]  # of different lengths

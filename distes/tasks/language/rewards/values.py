@@ -23,8 +23,8 @@ def values_of(returned: Any, scores: Sequence[str]) -> list[float]:
         scores: The names of the scores that it must return.
 
     Raises:
-        NotAReward: It is no finite number, and no mapping of finite numbers with `reward` and these names; of further
-            names only where there are none of these.
+        NotAReward: It is neither a finite number nor a mapping of finite numbers with `reward` and all these names, or
+            it has further names although some are declared.
     """
     if type(returned) is not dict and not isinstance(returned, Mapping):
         reward = _number(returned, "")
