@@ -33,7 +33,6 @@ from distes.tasks.language.rewards.rewards import Rewards
 from distes.tasks.language.tokens import Tokens
 from distes.tasks.probed import NoisyMembers, Probed
 
-COUNTDOWN = "distes.tasks.language.countdown"
 ROWS = 256  # prompts of a held-out part that are answered at once; fixed, since last bits depend on a batch's size
 WELL_FORMED = "well_formed"  # the score of that name says whether an answer has the form that is asked for
 LENGTH, ENDED, FAILED, PERPLEXITY = "answer_length", "ended", "failed_rewards", "perplexity"
@@ -56,8 +55,8 @@ class Language(Task):
 
     def __init__(
         self,
-        prompts: str | Callable[..., Any] = f"{COUNTDOWN}.train_prompts",
-        reward: str | Callable[..., Any] = f"{COUNTDOWN}.reward",
+        prompts: str | Callable[..., Any] = "distes.tasks.language.countdown.train_prompts",
+        reward: str | Callable[..., Any] = "distes.tasks.language.countdown.reward",
         *,
         prompts_args: dict[str, Any] | None = None,
         test_prompts: str | None = None,
