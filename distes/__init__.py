@@ -8,15 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distes.api.compare import compare as compare
-    from distes.api.evaluate import evaluate as evaluate
-    from distes.api.language_model import LanguageModel as LanguageModel
-    from distes.api.load import load as load
-    from distes.api.run import Run as Run
-    from distes.api.saved import Policy as Policy
-    from distes.api.sweep import sweep as sweep
-    from distes.api.train import resume as resume
-    from distes.api.train import train as train
+    from distes.api.running.sweep import sweep as sweep
+    from distes.api.running.train import resume as resume
+    from distes.api.running.train import train as train
+    from distes.api.saved.compare import compare as compare
+    from distes.api.saved.evaluate import evaluate as evaluate
+    from distes.api.saved.language_model import LanguageModel as LanguageModel
+    from distes.api.saved.load import load as load
+    from distes.api.saved.policy import Policy as Policy
+    from distes.api.saved.run import Run as Run
     from distes.errors import DistesError as DistesError
     from distes.noise.table import NoiseTable as NoiseTable
     from distes.perturbations.base import Perturbation as Perturbation
@@ -67,13 +67,13 @@ __version__ = "0.1.0"
 # Where each public name lives. Tasks, policies, strategies and perturbations have the same names in YAML and on the
 # command line, where the first of each kind is the default.
 HOMES = {
-    "train": "distes.api.train",
-    "resume": "distes.api.train",
-    "load": "distes.api.load",
-    "evaluate": "distes.api.evaluate",
-    "Run": "distes.api.run",
-    "LanguageModel": "distes.api.language_model",
-    "Policy": "distes.api.saved",
+    "train": "distes.api.running.train",
+    "resume": "distes.api.running.train",
+    "load": "distes.api.saved.load",
+    "evaluate": "distes.api.saved.evaluate",
+    "Run": "distes.api.saved.run",
+    "LanguageModel": "distes.api.saved.language_model",
+    "Policy": "distes.api.saved.policy",
     "ClipUp": "distes.strategies.update.clipup",
     "DistesError": "distes.errors",
     "Layout": "distes.policies.layout",
@@ -116,9 +116,9 @@ HOMES = {
     "Supervised": "distes.tasks.supervised",
     "Language": "distes.tasks.language.language",
     "Trainer": "distes.training.trainer",
-    "compare": "distes.api.compare",
+    "compare": "distes.api.saved.compare",
     "plot_curves": "distes.runs.plots.curves",
-    "sweep": "distes.api.sweep",
+    "sweep": "distes.api.running.sweep",
     "Experiment": "distes.pools.experiment",
 }
 __all__ = list(HOMES)

@@ -10,7 +10,7 @@ import torch
 from jsonargparse import ArgumentParser
 from ray.exceptions import ActorDiedError, RayActorError
 
-from distes.api.jsonargparse_internals import typed_actions
+from distes.api.configuration.jsonargparse_internals import typed_actions
 from distes.members.torch_internals import has_hooks, spare_the_compiler
 from distes.pools.on_ray import ray_internals
 from tests.support.small import ROOT
@@ -22,8 +22,8 @@ HOMES = {
     "actor_init_failed": "pools/on_ray/ray_internals.py",
     "._forward_hooks": "members/torch_internals.py",
     "__dynamo_disable": "members/torch_internals.py",
-    "parser._actions": "api/jsonargparse_internals.py",
-    "_typehint": "api/jsonargparse_internals.py",
+    "parser._actions": "api/configuration/jsonargparse_internals.py",
+    "_typehint": "api/configuration/jsonargparse_internals.py",
 }
 
 

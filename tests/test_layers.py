@@ -26,6 +26,9 @@ FLOORS = [
     "__main__",
 ]
 FLOOR = {name: number for number, line in enumerate(FLOORS) for name in line.split()}
+# The rooms of `api`, in the same way.
+ROOMS = ["configuration", "building", "saved translation", "replay", "running"]
+ROOM = {name: number for number, line in enumerate(ROOMS) for name in line.split()}
 
 # Packages that are heavy, or not everybody's, and where alone they are imported.
 HOMES = {
@@ -36,8 +39,8 @@ HOMES = {
     "wandb": ["runs.monitors.wandb"],
     "mlflow": ["runs.monitors.mlflow"],
     "IPython": ["runs.monitors.notebook"],
-    "pandas": ["api.history"],
-    "onnxruntime": ["api.export"],
+    "pandas": ["api.saved.history"],
+    "onnxruntime": ["api.saved.export"],
     "safetensors": ["runs.state_encoding"],
     "numba": ["noise.numba_kernel", "noise.numba_operations"],
     "triton": ["noise.triton_kernel"],
@@ -92,6 +95,14 @@ def test_a_module_imports_only_its_own_folder_and_floors_below(module: str) -> N
     for needed in needs(module):
         below = FLOOR[door(needed)] < FLOOR[door(module)]
         assert below or door(needed) == door(module), f"distes.{module} imports distes.{needed}"
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module.startswith("api.")])
+def test_a_module_of_api_imports_only_its_own_room_and_rooms_below(module: str) -> None:
+    for needed in needs(module):
+        if needed.startswith("api."):
+            room, other = module.split(".")[1], needed.split(".")[1]
+            assert room == other or ROOM[other] < ROOM[room], f"distes.{module} imports distes.{needed}"
 
 
 def test_there_is_no_circle() -> None:

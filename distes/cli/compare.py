@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = _parser().parse_args(argv)
 
     def work() -> int:
-        from distes.api.compare import compare
+        from distes.api.saved.compare import compare
 
         found = compare(flags.runs, None if flags.by is None else flags.by.split(","), flags.target)
         text = f"{json.dumps(found.as_dict(), indent=2)}\n" if flags.json else found.table(terminal_width())

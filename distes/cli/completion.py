@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from distes.api import shipped
-from distes.api.classes import CLASSES
-from distes.api.key_table import described, noise, top_level
+from distes.api.configuration import shipped
+from distes.api.configuration.classes import CLASSES
+from distes.api.configuration.key_table import described, noise, top_level
 from distes.cli.flags import NEEDS, SWITCHES
 from distes.cli.guard import guarded
 from distes.cli.options import EVERY, OPTIONS, Values

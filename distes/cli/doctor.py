@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _examine(flags: Flags) -> int:
-    from distes.api.doctor import examine
+    from distes.api.running.doctor import examine
 
     if wrong := [name for name in NOT_HERE if getattr(flags, name)]:
         raise ConfigurationError(f"doctor takes --config and the keys of a run, and no --{wrong[0]}.")
@@ -49,7 +49,7 @@ def _examine(flags: Flags) -> int:
         faults += finding.level == "fault"
         _tell(finding.level, finding.name, finding.text)
     if configuration is not None:
-        from distes.api.probe import probed
+        from distes.api.running.probe import probed
 
         _show(probed(configuration))
     verdict = "distes can train here." if not faults else f"distes cannot train here: {faults} of the lines have !!."

@@ -12,7 +12,7 @@ from distes.errors import ConfigurationError
 from distes.runs.terminal import tell
 
 if TYPE_CHECKING:
-    from distes.api.evaluate import Evaluated
+    from distes.api.saved.evaluate import Evaluated
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = _parser().parse_args(argv)
 
     def work() -> int:
-        from distes.api.evaluate import evaluate
+        from distes.api.saved.evaluate import evaluate
 
         found = evaluate(
             flags.run_dir,

@@ -38,8 +38,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _subnetwork(flags: argparse.Namespace) -> int:
-    from distes.api.load import load
-    from distes.api.subnetwork_file import export_subnetwork
+    from distes.api.saved.load import load
+    from distes.api.saved.subnetwork_file import export_subnetwork
 
     policy = load(flags.run_dir, flags.policy, trust=flags.trust)
     size, connections, kept = export_subnetwork(policy.saved, flags.subnetwork, trust=flags.trust)
@@ -52,9 +52,9 @@ def _subnetwork(flags: argparse.Namespace) -> int:
 
 
 def _transformers(flags: argparse.Namespace) -> int:
-    from distes.api.export_language import export_transformers, require_free
-    from distes.api.language_model import LanguageModel
-    from distes.api.load import load, require_language
+    from distes.api.saved.export_language import export_transformers, require_free
+    from distes.api.saved.language_model import LanguageModel
+    from distes.api.saved.load import load, require_language
 
     require_free(flags.transformers)  # loading takes long
     require_language(Path(flags.run_dir), flags.policy)
@@ -78,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = _parser().parse_args(argv)
 
     def work() -> int:
-        from distes.api.export import OBSERVATIONS, export
-        from distes.api.load import load
+        from distes.api.saved.export import OBSERVATIONS, export
+        from distes.api.saved.load import load
 
         if flags.dtype is not None and flags.transformers is None:
             raise ConfigurationError("--dtype is for --transformers; other formats keep the policy's own.")

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 
-from distes.api import shipped
-from distes.api.classes import CLASSES
-from distes.api.configuration import DEFAULTS, Configuration, Layer, read_file, resolve, resume
-from distes.api.key_table import described, top_level
-from distes.api.signature import NoText, Text, typed
+from distes.api.configuration import shipped
+from distes.api.configuration.classes import CLASSES
+from distes.api.configuration.key_table import described, top_level
+from distes.api.configuration.resolution import DEFAULTS, Configuration, Layer, read_file, resolve, resume
+from distes.api.configuration.signature import NoText, Text, typed
 from distes.errors import ConfigurationError
 
 

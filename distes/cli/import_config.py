@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _one(flags: argparse.Namespace) -> int:
-    from distes.api.import_config import import_config
+    from distes.api.translation.import_config import import_config
 
     found = import_config(flags.files[0], flags.source, flags.name, trust=flags.trust)
     if found.warning:
@@ -55,7 +55,7 @@ def _one(flags: argparse.Namespace) -> int:
 
 
 def _table(flags: argparse.Namespace) -> int:
-    from distes.api.import_config import try_all
+    from distes.api.translation.import_config import try_all
     from distes.errors import ConfigurationError
 
     if flags.output is not None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from distes.api.film import FRAMES_PER_SECOND, Film
-from distes.api.player import Player
+from distes.api.saved.film import FRAMES_PER_SECOND, Film
+from distes.api.saved.player import Player
 from distes.cli import play_member
 from distes.cli.guard import guarded
 from distes.errors import ConfigurationError

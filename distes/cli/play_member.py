@@ -5,8 +5,8 @@ import sys
 
 import numpy as np
 
-from distes.api.member_film import play_member
-from distes.api.replayed import SIGNS, Member, Replayed
+from distes.api.replay.member_film import play_member
+from distes.api.replay.replayed import SIGNS, Member, Replayed
 from distes.errors import ConfigurationError
 from distes.runs.monitors.wording import number
 from distes.runs.terminal import tell

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from distes.api.signature import Text
+from distes.api.configuration.signature import Text
 from distes.cli.flags import Flags, read_flags
 from distes.cli.guard import guarded, judge
 from distes.errors import ConfigurationError, installation
@@ -14,8 +14,8 @@ from distes.runs.terminal import tell
 from distes.training.signals import INTERRUPTED
 
 if TYPE_CHECKING:
-    from distes.api.combinations import Combination
-    from distes.api.sweep import Sweep
+    from distes.api.configuration.combinations import Combination
+    from distes.api.running.sweep import Sweep
 
 HELP = """\
 usage: distes sweep [--config FILE.yaml] [--run_dir DIR] --KEY VALUE,VALUE ... [--seeds 0..4]
@@ -59,8 +59,8 @@ def _planned(arguments: Sequence[str]) -> "tuple[Sweep, bool]":
     Raises:
         DistesError: A flag is wrong, a combination is not a configuration, or it contradicts a run that is there.
     """
-    from distes.api.combinations import swept, values_of
-    from distes.api.sweep import plan, state_of
+    from distes.api.configuration.combinations import swept, values_of
+    from distes.api.running.sweep import plan, state_of
 
     rest, dry = _without(arguments, "dry_run")
     rest, seeds = _taken(rest, "seeds")
@@ -111,7 +111,7 @@ def _run_dir(flags: Flags) -> str | None:
 
 def _list(planned: "Sweep") -> int:
     """Prints what would be trained."""
-    from distes.api.sweep import state_of
+    from distes.api.running.sweep import state_of
 
     width = max(len(one.name) for one in planned.combinations)
     lines = [f"  {one.name:<{width}}  {state_of(one)}\n" for one in planned.combinations]
@@ -121,7 +121,7 @@ def _list(planned: "Sweep") -> int:
 
 def _train(planned: "Sweep", arguments: Sequence[str], debug: bool) -> int:
     """Trains, prints the table and what has failed, and returns the exit code."""
-    from distes.api.sweep import train_all
+    from distes.api.running.sweep import train_all
     from distes.cli.compare import terminal_width
 
     codes: dict[str, tuple[int, str]] = {}

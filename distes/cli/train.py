@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from distes import __version__
-from distes.api import yaml_text
-from distes.api.configuration import Configuration
-from distes.api.objects import all_texts
-from distes.api.signature import Text, typed
+from distes.api.configuration import yaml_text
+from distes.api.configuration.objects import all_texts
+from distes.api.configuration.resolution import Configuration
+from distes.api.configuration.signature import Text, typed
 from distes.cli.flags import Flags, configure, read_flags
 from distes.cli.guard import guarded
 from distes.cli.help import format_help
@@ -64,12 +64,12 @@ def _do(flags: Flags, configuration: Configuration) -> int:
         tell(yaml_text.write(configuration), sys.stdout)
         return 0
     if flags.dry_run:
-        from distes.api.dry_run import plan
+        from distes.api.running.dry_run import plan
 
         rows = plan(configuration)
         left = max(len(name) for name, _ in rows)
         tell("".join(f"{name:<{left}}  {what}\n" for name, what in rows), sys.stdout)
         return 0
-    from distes.api.launch import train
+    from distes.api.running.launch import train
 
     return train(configuration, resumed=flags.resume is not None, replay=flags.replay)

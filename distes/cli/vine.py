@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = _parser().parse_args(argv)
 
     def work() -> int:
-        from distes.api.vine import write_vine
+        from distes.api.replay.vine import write_vine
 
         path = write_vine(flags.run_dir, flags.out, trust=flags.trust, say=lambda line: tell(f"{line}\n", sys.stderr))
         tell(f"The page is {shlex.quote(str(path))}: open it in a browser.\n", sys.stdout)

@@ -8,7 +8,7 @@ from step import Case, Figures, wait
 
 def chunks(case: Case) -> Figures:
     """Steps per second of CartPole's members, cut into 1, 8 and 64 chunks: what the default of 8 costs one GPU."""
-    from distes.api.build import build
+    from distes.api.building.build import build
     from distes.cli.flags import configure, read_flags
     from distes.pools.serial import SerialPool
 

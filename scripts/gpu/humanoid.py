@@ -67,14 +67,14 @@ def use_processes(workers: int) -> None:
     """Has runs without Ray, `--workers 0`, evaluate in as many processes."""
     from processes import Processes
 
-    import distes.api.prepare
+    import distes.api.running.prepare
 
     def start_pool(configuration: Any, experiment: Any, console: Any, sync: str, *, short: bool) -> Any:
         pairs = (configuration["chunk_size"] or 0) // 2 or None
         console.say(f"{workers} worker processes")
         return Processes(experiment, workers, pairs_per_chunk=pairs)
 
-    distes.api.prepare.start_pool = start_pool
+    distes.api.running.prepare.start_pool = start_pool
 
 
 def seconds_before(run: Path) -> float:
@@ -103,7 +103,7 @@ def returns_of(run: Path, seeds: range, until: float) -> list[float]:
     """Of the best policy, in episodes of the exact task; fewer where the time is up, but some."""
     import torch
 
-    from distes.api.run import Run
+    from distes.api.saved.run import Run
 
     torch.set_num_threads(1)
     policy, values = Run(run).policy, list[float]()
@@ -127,7 +127,7 @@ def score(run: Path, workers: int, started_cuda: bool, seconds: float) -> dict[s
 
 def leave_curve(run: Path, out: Path) -> list[str]:
     """Writes the curve's numbers and its picture; returns what could not be done."""
-    from distes.api.run import Run
+    from distes.api.saved.run import Run
 
     rows = Run(run).rows
     with (out / "curve.csv").open("w", newline="") as file:
@@ -171,7 +171,7 @@ def main() -> int:
     if code not in (0, 130) or not (run / "policy").is_dir():
         return code or 1
     notes = leave_curve(run, options.out)
-    from distes.api.run import Run
+    from distes.api.saved.run import Run
 
     result, rows = Run(run).result, Run(run).rows
     report: dict[str, Any] = {"minutes": options.minutes, "physics": options.physics, "workers": options.workers}

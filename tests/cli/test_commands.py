@@ -14,9 +14,10 @@ import pytest
 import yaml
 
 import distes
-from distes.api import doctor, key_table, shipped
-from distes.api.classes import CLASSES
-from distes.api.synonyms import SYNONYMS
+from distes.api.configuration import key_table, shipped
+from distes.api.configuration.classes import CLASSES
+from distes.api.configuration.synonyms import SYNONYMS
+from distes.api.running import doctor
 from distes.cli import COMMANDS, main
 from distes.cli.completion import ZSH, bash, fish
 from distes.cli.help import COMMON, PURPOSES
@@ -29,7 +30,7 @@ FUNCTION = ["--task", "Function", "--policy", "Linear", "--workers", "0", "--noi
 
 def test_the_table_of_keys_is_that_of_the_constructors() -> None:
     same = key_table.FILE.read_text() == key_table.generate()
-    assert same, "run python -m distes.api.key_table"
+    assert same, "run python -m distes.api.configuration.key_table"
 
 
 @pytest.mark.parametrize("columns", ["80", "120"])

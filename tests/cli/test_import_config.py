@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from distes.api.dry_run import plan
-from distes.api.import_config import Imported, import_config
+from distes.api.running.dry_run import plan
+from distes.api.translation.import_config import Imported, import_config
 from distes.cli import main
 from distes.cli.flags import configure, read_flags
 from distes.errors import ConfigurationError
@@ -256,7 +256,7 @@ def test_a_missing_package_is_a_warning(
     def build(_: object) -> None:
         raise cannot_make("Pendulum-v1", ModuleNotFoundError("No module named 'mujoco'"))
 
-    monkeypatch.setattr("distes.api.import_config.build", build)
+    monkeypatch.setattr("distes.api.translation.import_config.build", build)
     (tmp_path / "theirs.yaml").write_text(RLLIB_ES)
     assert main(["import_config", str(tmp_path / "theirs.yaml")]) == 0
     printed = capsys.readouterr()

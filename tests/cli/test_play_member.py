@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from distes.api.replay import stored_run
-from distes.api.replayed import Member
+from distes.api.replay.replay import stored_run
+from distes.api.replay.replayed import Member
 from distes.cli import main
 from distes.errors import CheckpointError
 

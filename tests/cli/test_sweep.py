@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import distes
-from distes.api import sweep as of_sweep
-from distes.api.combinations import Combination, values_of
+from distes.api.configuration.combinations import Combination, values_of
+from distes.api.running import sweep as of_sweep
 from distes.cli import main
 from distes.errors import ConfigurationError
 from distes.training.signals import INTERRUPTED

@@ -11,8 +11,8 @@ import pytest
 from torch import nn
 
 import distes
-from distes.api.replay import stored_run
-from distes.api.vine import principal
+from distes.api.replay.replay import stored_run
+from distes.api.replay.vine import principal
 from distes.cli import main
 
 SMALL = ["--workers", "0", "--noise.size", "100000", "--eval_episodes", "2", "--final_episodes", "0"]

@@ -7,7 +7,7 @@ import pkgutil
 import pytest
 from torch import nn
 
-from distes.api.keys import CLASSES
+from distes.api.configuration.keys import CLASSES
 from distes.perturbations.base import Perturbation
 from distes.pools.base import Pool
 from distes.strategies.base import Strategy

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distes.api.keys import SUPPLIED
-from distes.api.signature import arguments
+from distes.api.configuration.keys import SUPPLIED
+from distes.api.configuration.signature import arguments
 from distes.errors import CheckpointError, ConfigurationError, EvaluationError
 from distes.pools.replica import PopulationOutline, Replica, TellMessage, digest
 from distes.pools.serial import SerialPool

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from distes.api.signature import typed
+from distes.api.configuration.signature import typed
 from distes.errors import PACKAGE, STANDARD_LIBRARY, blame, raised
 from distes.policies.layout import Layout
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from distes.api.result import playing, summary
+from distes.api.saved.result import playing, summary
 from distes.cli import main
 from distes.errors import installation
 from distes.pools.base import Interrupted

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from distes.api.keys import CLASSES, chosen_class, own_arguments
-from distes.api.signature import _kinds
+from distes.api.configuration.keys import CLASSES, chosen_class, own_arguments
+from distes.api.configuration.signature import _kinds
 from distes.cli import main as launch
 from distes.cli.play import main as play
 from distes.errors import ConfigurationError, trust

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from distes.api.build import build_policy
+from distes.api.building.policy import build_policy
 from distes.cli import main
 from distes.cli.play import main as play
 from distes.runs.policy_files import load_policy

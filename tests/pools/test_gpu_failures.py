@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from distes.api import launch
+from distes.api.running import launch
 from distes.errors import EvaluationError
 from distes.members.cuda_graph import WARM_UP, CudaGraphs
 from distes.members.members import Members

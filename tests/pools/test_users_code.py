@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from distes.api.build import build_policy
+from distes.api.building.policy import build_policy
 from distes.cli import main
 from distes.errors import ConfigurationError, DistesWarning, EvaluationError
 from distes.noise.table import NoiseTable

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from distes.api.keys import CLASSES
+from distes.api.configuration.keys import CLASSES
 from distes.cli import main as launch
 from distes.cli.play import main as play
 from tests.support.small import ROOT

@@ -21,7 +21,7 @@ import torch
 import yaml
 
 import distes
-from distes.api.keys import CLASSES
+from distes.api.configuration.keys import CLASSES
 from distes.cli import COMMANDS
 from distes.cli import main as launch
 from distes.cli.flags import configure, read_flags

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 import distes
-from distes.api.classes import CLASSES
+from distes.api.configuration.classes import CLASSES
 from distes.cli import main
 from tests.support.small import ROOT
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from distes import MLP, PGPE, DeepGA, Function, GuidedES, Gym, NoiseTable, OpenAIES
-from distes.api.build import in_section
+from distes.api.building.construct import in_section
 from distes.errors import ConfigurationError
 from distes.strategies.base import Strategy
 from tests.support.small import sphere

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distes.api.build import build
+from distes.api.building.build import build
 from distes.cli import main
 from distes.cli.flags import configure, read_flags
 from distes.errors import CheckpointError, ConfigurationError, EvaluationError

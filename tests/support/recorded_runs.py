@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distes.api import yaml_text
+from distes.api.configuration import yaml_text
 
 
 def configuration(seed: int = 0, sigma: float = 0.1, class_path: str = "OpenAIES") -> dict[str, Any]:

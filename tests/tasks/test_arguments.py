@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import distes
-from distes.api import yaml_text
+from distes.api.configuration import yaml_text
 from distes.errors import ConfigurationError
 from distes.errors.trust import only_own
 from distes.tasks.base import Outcome, Request

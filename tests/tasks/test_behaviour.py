@@ -10,8 +10,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distes.api.build import build
-from distes.api.configuration import DEFAULTS, Layer, resolve
+from distes.api.building.build import build
+from distes.api.configuration.resolution import DEFAULTS, Layer, resolve
 from distes.envs.base import BatchedEnv
 from distes.errors import ConfigurationError, EvaluationError
 from distes.pools.serial import SerialPool

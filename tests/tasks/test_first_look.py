@@ -239,7 +239,7 @@ class TestCallables:
             Gym(env)
 
     def test_a_configuration_names_them(self) -> None:
-        from distes.api.signature import arguments
+        from distes.api.configuration.signature import arguments
 
         found = arguments(Gym, "task")
         assert found["env"].type_name == "str" and found["behaviour"].type_name == "str or a list of str or null"

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import distes
-from distes.api.replay import stored_run
-from distes.api.replayed import Member
+from distes.api.replay.replay import stored_run
+from distes.api.replay.replayed import Member
 from distes.errors import ConfigurationError
 from distes.population import Purpose
 from distes.tasks.base import Outcome, Request

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from distes.api.yaml_text import write
+from distes.api.configuration.yaml_text import write
 from distes.cli.flags import configure, read_flags
 from scripts.benchmarks.report import read
 from tests.support.small import ROOT

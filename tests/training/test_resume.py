@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from distes.api import yaml_text
+from distes.api.configuration import yaml_text
 from distes.cli import main
 from distes.cli.play import main as play
 from distes.runs.checkpoint import Checkpoints

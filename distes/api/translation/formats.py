@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from distes.api import yaml_text
+from distes.api.configuration import yaml_text
 from distes.api.translation import evotorch_arguments, openai_json, rllib_yaml, uber_gpu_json, zoo_yaml
 from distes.api.translation.translated import Translation
 from distes.errors import ConfigurationError, did_you_mean

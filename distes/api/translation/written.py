@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from distes.api import yaml_text
-from distes.api.classes import CLASSES
+from distes.api.configuration import yaml_text
+from distes.api.configuration.classes import CLASSES
 from distes.api.translation.translated import LeftOut, Translation, Value, shown
 
 

@@ -11,7 +11,7 @@ def page(data: Mapping[str, Any]) -> str:
     """Returns the page.
 
     Args:
-        data: What `distes.api.vine.vine_data` returns.
+        data: What `distes.api.replay.vine.vine_data` returns.
     """
     folder = files(__package__)
     template, style, script = ((folder / name).read_text() for name in ("vine.html", "vine.css", "vine.js"))

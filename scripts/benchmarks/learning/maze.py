@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from distes.api.build import build
-from distes.api.keys import own_arguments
+from distes.api.building.build import build
+from distes.api.configuration.keys import own_arguments
 from distes.cli.flags import configure, read_flags
 from distes.envs.u_maze import EDGE, GOAL, REACHED, WALLS
 from distes.pools.base import Pool, Status

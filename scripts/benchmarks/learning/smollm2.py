@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
 
 import distes  # noqa: E402, after the path
-from distes.api.language_model import LanguageModel  # noqa: E402
-from distes.api.subnetwork_file import read_saved  # noqa: E402
+from distes.api.saved.language_model import LanguageModel  # noqa: E402
+from distes.api.saved.subnetwork_file import read_saved  # noqa: E402
 from distes.policies.language.causal_lm import CausalLM  # noqa: E402
 from scripts.benchmarks.report import Table, command_line, keep  # noqa: E402
 

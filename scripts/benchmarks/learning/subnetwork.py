@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from distes.api.build import build
-from distes.api.subnetwork_file import export_subnetwork, read
+from distes.api.building.build import build
+from distes.api.saved.subnetwork_file import export_subnetwork, read
 from distes.cli.flags import configure, read_flags
 from distes.policies.subnetwork import Subnetwork
 from distes.population import Purpose

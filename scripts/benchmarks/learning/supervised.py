@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from distes.api.build import build, build_policy
+from distes.api.building.build import build
+from distes.api.building.policy import build_policy
 from distes.cli.flags import configure, read_flags
 from distes.population import Purpose
 from distes.tasks.supervised import Supervised

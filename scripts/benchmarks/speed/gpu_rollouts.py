@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from distes.api.build import build
+from distes.api.building.build import build
 from distes.cli.flags import configure, read_flags
 from distes.errors import EvaluationError
 from distes.members.members import Members

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from distes.api import yaml_text
-from distes.api.configuration import DEFAULTS, layer_of, resolve
+from distes.api.configuration import yaml_text
+from distes.api.configuration.resolution import DEFAULTS, layer_of, resolve
 from distes.api.translation import formats, written
 from distes.errors import ConfigurationError
 from tests.support.foreign_configurations import (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distes.api import yaml_text
+from distes.api.configuration import yaml_text
 from distes.cli import main
 from distes.errors import ConfigurationError, DistesWarning
 from distes.tasks.base import MemberError, Request

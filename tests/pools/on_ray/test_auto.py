@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import distes
-from distes.api import pool as api_pool
-from distes.api.pool import evaluates_here
+from distes.api.building import pool as api_pool
+from distes.api.building.pool import evaluates_here
 from distes.pools import worth
 from distes.pools.auto import AutoPool
 from distes.pools.chunks import Chunk
@@ -167,7 +167,7 @@ def test_a_task_that_cannot_be_sent_stays_in_this_process(tmp_path: Path, caplog
 
 PROGRAM = """
 import sys
-from distes.api import pool
+from distes.api.building import pool
 from distes.pools import worth
 from distes.pools.auto import AutoPool
 from distes.pools.chunks import Chunk

@@ -11,7 +11,7 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams import metadata as hparams
 
 from distes import HOMES
-from distes.api.keys import CLASSES
+from distes.api.configuration.keys import CLASSES
 from distes.runs.monitors import Jsonl
 from distes.runs.monitors.glossary import DESCRIPTIONS, GLOSSARY, entry_of, markdown
 from distes.runs.monitors.summaries import LAYOUT

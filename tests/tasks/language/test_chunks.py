@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 import distes
-from distes.api.build import build
-from distes.api.configuration import DEFAULTS, layer_of, resolve
+from distes.api.building.build import build
+from distes.api.configuration.resolution import DEFAULTS, layer_of, resolve
 from distes.pools.chunks import Chunk, ChunkResult, chunks
 from distes.pools.device import visible_gpus
 from distes.pools.experiment import Experiment

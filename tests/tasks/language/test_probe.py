@@ -14,11 +14,11 @@ import pytest
 import torch
 
 import distes
-from distes.api import yaml_text
-from distes.api.build import build
-from distes.api.configuration import DEFAULTS, Configuration, layer_of, resolve
-from distes.api.probe import probe as probe_experiment
-from distes.api.probe import probed
+from distes.api.building.build import build
+from distes.api.configuration import yaml_text
+from distes.api.configuration.resolution import DEFAULTS, Configuration, layer_of, resolve
+from distes.api.running.probe import probe as probe_experiment
+from distes.api.running.probe import probed
 from distes.cli import main
 from distes.errors import ConfigurationError
 from distes.members.gaussian import GaussianRows
@@ -186,7 +186,7 @@ def test_noise_that_does_not_reach_the_model_is_refused(monkeypatch: pytest.Monk
     def unperturbed(perturbation: Any, sigma: Any, ids_B: Any, signs_B: Any, transform: Any) -> GaussianRows:
         return GaussianRows(perturbation, sigma, ids_B, np.zeros_like(signs_B), transform)
 
-    monkeypatch.setattr("distes.api.probe.GaussianRows", unperturbed)
+    monkeypatch.setattr("distes.api.running.probe.GaussianRows", unperturbed)
     with pytest.raises(ConfigurationError, match=r"sigma: with 0\.05 the logits of member 0 equal the centre's to the"):
         probe_experiment(experiment)
 

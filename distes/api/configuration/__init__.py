@@ -1,0 +1,1 @@
+"""From YAML files, flags and arguments of Python to checked values."""

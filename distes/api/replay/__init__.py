@@ -1,0 +1,1 @@
+"""Members of past generations, made again from integers."""

@@ -1,0 +1,79 @@
+"""Loads what a run saved: a policy with observations and actions, or a language model."""
+
+import os
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+from distes.api.configuration.objects import Objects
+from distes.api.saved.language_model import LanguageModel
+from distes.api.saved.policy import Policy
+from distes.api.saved.subnetwork_file import read_saved
+from distes.errors import ConfigurationError
+from distes.errors.trust import only_own
+from distes.policies.language.causal_lm import CausalLM
+from distes.runs.policy_files import DESCRIPTION, SavedPolicy, Which, load_policy, policy_folder
+
+LANGUAGE = ("CausalLM", f"{CausalLM.__module__}.CausalLM")
+
+
+def load(
+    path: str | os.PathLike[str], which: Literal["best", "last"] = "best", *, trust: bool = False, **objects: Any
+) -> Policy:
+    """Loads the policy that a run saved.
+
+    Args:
+        path: The run directory, or its `policy` folder, also alone; or a file of `distes export --subnetwork`.
+        which: The centre with the best evaluation, or the last one.
+        trust: Whether the run may import and call code that is not part of distes: its own policy, an environment or a
+            wrapper by import path.
+        objects: What `distes.train` was given and no file holds, by the same names: `policy=module`, `env=function`.
+
+    Raises:
+        DistesError: There is no such policy, or it cannot be made. The message says what to do.
+
+    Returns:
+        The policy; for a language model, a `LanguageModel`.
+    """
+    given = Objects()
+    named = {text for text in (given.plain(value, name) for name, value in objects.items()) if isinstance(text, str)}
+    with given.offered():
+        return read(Path(path), which, trust=trust, named=named)
+
+
+def read(
+    path: Path, which: Literal["best", "last"] = "best", *, trust: bool = False, named: set[str] | None = None
+) -> Policy:
+    """Reads a policy or a language model from a run directory or a policy folder, as `load` does.
+
+    Args:
+        path: As `load` takes it.
+        which: As `load` takes it.
+        trust: As `load` takes it.
+        named: Import paths that may be imported without trust.
+    """
+    if which not in ("best", "last"):
+        raise ConfigurationError(f"which must be 'best' or 'last'; got {which!r}.")
+    source = path if path.is_file() else policy_folder(path) / DESCRIPTION
+    with nullcontext() if trust else only_own(str(source), named or set()):
+        saved = read_saved(path, which)
+        return LanguageModel(saved) if is_language(saved) else Policy(saved)
+
+
+def is_language(saved: SavedPolicy) -> bool:
+    """Whether a saved policy is a language model."""
+    return saved.policy["class_path"] in LANGUAGE
+
+
+def require_language(path: Path, which: Which) -> None:
+    """Checks that a run's policy is a language model, before it is loaded.
+
+    Raises:
+        ConfigurationError: It is another one.
+        CheckpointError: There is none.
+    """
+    if not is_language(saved := load_policy(path, which)):
+        raise ConfigurationError(
+            "transformers: only a language model can be written so, the policy CausalLM; this one is "
+            f"{saved.policy['class_path'].rpartition('.')[2]}. Use --onnx or --torch_export."
+        )
