@@ -57,9 +57,9 @@ if TYPE_CHECKING:
     from distes.strategies.update.clipup import ClipUp as ClipUp
     from distes.tasks.base import Task as Task
     from distes.tasks.functions import Function as Function
-    from distes.tasks.gym import Gym as Gym
+    from distes.tasks.gym.gym import Gym as Gym
     from distes.tasks.language.language import Language as Language
-    from distes.tasks.supervised import Supervised as Supervised
+    from distes.tasks.supervised.supervised import Supervised as Supervised
     from distes.training.trainer import Trainer as Trainer
 
 __version__ = "0.1.0"
@@ -111,9 +111,9 @@ HOMES = {
     "GANS": "distes.strategies.gans",
     "RandomSearch": "distes.strategies.random_search",
     "Task": "distes.tasks.base",
-    "Gym": "distes.tasks.gym",
+    "Gym": "distes.tasks.gym.gym",
     "Function": "distes.tasks.functions",
-    "Supervised": "distes.tasks.supervised",
+    "Supervised": "distes.tasks.supervised.supervised",
     "Language": "distes.tasks.language.language",
     "Trainer": "distes.training.trainer",
     "compare": "distes.api.saved.compare",

@@ -18,7 +18,7 @@ import torch
 from distes import StatefulPolicy
 from distes.cli import main as launch
 from distes.tasks.base import Request, Stopped
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 from tests.contracts import registry, test_envs, test_policies, test_strategies, test_tasks
 from tests.support.small import ROOT, parts
 

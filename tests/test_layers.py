@@ -26,9 +26,12 @@ FLOORS = [
     "__main__",
 ]
 FLOOR = {name: number for number, line in enumerate(FLOORS) for name in line.split()}
-# The rooms of `api`, in the same way.
-ROOMS = ["configuration", "building", "saved translation", "replay", "running"]
-ROOM = {name: number for number, line in enumerate(ROOMS) for name in line.split()}
+# The rooms of a package, in the same way; a dot stands for the files beside them.
+ROOMS = {
+    "api": ["configuration", "building", "saved translation", "replay", "running"],
+    "tasks": ["spaces", ".", "gym supervised language"],
+    "tasks.gym": ["environments", "episodes", "lockstep batched playing", "."],
+}
 
 # Packages that are heavy, or not everybody's, and where alone they are imported.
 HOMES = {
@@ -46,8 +49,8 @@ HOMES = {
     "triton": ["noise.triton_kernel"],
     "warp": [f"envs.warp.{name}" for name in ("generator", "starts", "frames", "faults")],  # the kernels
     "matplotlib": ["runs.plots"],
-    "sklearn": ["tasks.datasets"],
-    "PIL": ["tasks.film"],
+    "sklearn": ["tasks.supervised.datasets"],
+    "PIL": ["tasks.gym.playing.film"],
     "cloudpickle": ["tasks.language.rewards.rewards"],
     "transformers": ["policies.language", "tasks.language"],
     "tokenizers": ["policies.language", "tasks.language"],
@@ -97,12 +100,21 @@ def test_a_module_imports_only_its_own_folder_and_floors_below(module: str) -> N
         assert below or door(needed) == door(module), f"distes.{module} imports distes.{needed}"
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if module.startswith("api.")])
-def test_a_module_of_api_imports_only_its_own_room_and_rooms_below(module: str) -> None:
-    for needed in needs(module):
-        if needed.startswith("api."):
-            room, other = module.split(".")[1], needed.split(".")[1]
-            assert room == other or ROOM[other] < ROOM[room], f"distes.{module} imports distes.{needed}"
+def room(module: str, package: str) -> str:
+    """The name of a module's room in a package: a folder, or a dot for the files beside them."""
+    first, _, rest = module.removeprefix(f"{package}.").partition(".")
+    return first if rest or MODULES[module].name == "__init__.py" else "."
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_a_room_imports_only_from_itself_and_from_rooms_below(package: str) -> None:
+    floor = {name: number for number, line in enumerate(ROOMS[package]) for name in line.split()}
+    inside = [module for module in MODULES if module.startswith(f"{package}.")]
+    assert {room(module, package) for module in inside} | {"."} == set(floor) | {"."}
+    for module in inside:
+        for needed in needs(module) & set(inside):
+            here, there = room(module, package), room(needed, package)
+            assert here == there or floor[there] < floor[here], f"distes.{module} imports distes.{needed}"
 
 
 def test_there_is_no_circle() -> None:

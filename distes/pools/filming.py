@@ -12,7 +12,7 @@ from distes.policies.layout import Layout
 from distes.pools.experiment import Experiment
 from distes.population import Floats, Normalization
 from distes.tasks.base import Task
-from distes.tasks.film import film
+from distes.tasks.gym.playing.film import film
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,9 +23,9 @@ from distes.tasks.probed import NoisyMembers, Probed
 if TYPE_CHECKING:
     import gymnasium
 
-    from distes.tasks.actions import Action
     from distes.tasks.episode_cap import EpisodeCap
-    from distes.tasks.observations import Observation
+    from distes.tasks.spaces.actions import Action
+    from distes.tasks.spaces.observations import Observation
 
 # Why a member has no fitness, besides a return that is NaN or infinite: parts of a sentence.
 NON_FINITE_OBSERVATION = "an observation has a number that is not finite"

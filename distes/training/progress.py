@@ -16,8 +16,8 @@ from distes.runs.best import Best, standard_error
 from distes.runs.population_record import Recorded
 from distes.runs.state_check import below, misfit, require
 from distes.tasks.episode_cap import EpisodeCap
-from distes.tasks.normalization import RunningStat
-from distes.tasks.rewards import scale_of
+from distes.tasks.gym.episodes.normalization import RunningStat
+from distes.tasks.gym.episodes.rewards import scale_of
 from distes.training.budget import Result
 
 ERRORS = ("eval_std_error", "best_std_error")  # NaN where there was a single episode

@@ -27,7 +27,7 @@ from distes.runs.state_check import below
 from distes.runs.store import RunStore
 from distes.strategies.base import Strategy, require_population
 from distes.tasks.base import Task
-from distes.tasks.normalization import RunningStat, every_fraction
+from distes.tasks.gym.episodes.normalization import RunningStat, every_fraction
 from distes.training.alignment import Alignment
 from distes.training.budget import Budget, Result
 from distes.training.callbacks import Callback, Callbacks

@@ -50,7 +50,7 @@ def seconds_for_the_end(limit: float, workers: int) -> float:
 
 def require(physics: str, gpus: int) -> None:
     """Ends the program with a sentence where something is missing."""
-    from distes.tasks.gym import Gym
+    from distes.tasks.gym.gym import Gym
 
     missing = [name for name in ("gymnasium", "mujoco") if importlib.util.find_spec(name) is None]
     if physics == "warp":

@@ -76,7 +76,7 @@ def launched(wanted: list[tuple[str, str]]) -> list[tuple[Any, int]]:
     """The modules and block sizes of a start and a step of these tasks with these integrators."""
     import torch
 
-    from distes.tasks.gym import Gym
+    from distes.tasks.gym.gym import Gym
 
     with noting() as seen:
         for name, integrator in wanted:

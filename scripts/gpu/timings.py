@@ -122,7 +122,7 @@ def _ways(forward: Forward, count: int, inputs: int, case: Case, device: torch.d
 
 def syncs(case: Case) -> Figures:
     """How often 64 steps of CartPole wait for the GPU, and where."""
-    from distes.tasks.gym import Gym
+    from distes.tasks.gym.gym import Gym
 
     device, task, count = case.ready(), Gym("distes/CartPole-v1", max_steps=64), case.size(1024, 4)
     torch.manual_seed(0)

@@ -29,7 +29,7 @@ from distes.runs.monitors.base import Metrics
 from distes.strategies.base import Strategy
 from distes.strategies.openai_es import OpenAIES
 from distes.tasks.base import Task
-from distes.tasks.supervised import Supervised
+from distes.tasks.supervised.supervised import Supervised
 from distes.training.trainer import Trainer
 
 if TYPE_CHECKING:

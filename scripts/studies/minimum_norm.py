@@ -23,7 +23,7 @@ from distes.population import Floats, Purpose
 from distes.strategies.random_search import RandomSearch
 from distes.strategies.update.optimizer import FlatOptimizer
 from distes.tasks.base import Request
-from distes.tasks.supervised import Supervised
+from distes.tasks.supervised.supervised import Supervised
 from scripts.benchmarks.report import Table, keep
 from scripts.studies.common import Lab, colour, drawing, options
 

@@ -12,7 +12,7 @@ from distes.api.translation.import_config import Imported, import_config
 from distes.cli import main
 from distes.cli.flags import configure, read_flags
 from distes.errors import ConfigurationError
-from distes.tasks.making import cannot_make
+from distes.tasks.gym.environments.making import cannot_make
 from tests.support.foreign_configurations import (
     CLIPUP,
     GENETIC,

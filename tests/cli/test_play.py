@@ -21,7 +21,7 @@ from distes.errors import ConfigurationError, EvaluationError
 from distes.errors.installation import install
 from distes.population import Normalization
 from distes.runs.policy_files import save_policy
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,7 +79,7 @@ def saved_run(
     factor: float = 1.0,
     normalization: Normalization | None = None,
     env: str = f"{__name__}.Tape",
-    task: str = "distes.tasks.gym.Gym",
+    task: str = "distes.tasks.gym.gym.Gym",
     which: Any = "best",
     **arguments: Any,
 ) -> str:

@@ -41,9 +41,9 @@ from distes.strategies.sep_cmaes import SepCMAES
 from distes.strategies.snes import SNES
 from distes.tasks.base import Task
 from distes.tasks.functions import Function
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 from distes.tasks.language.language import Language
-from distes.tasks.supervised import Supervised
+from distes.tasks.supervised.supervised import Supervised
 from tests.support.small import DRIFT
 
 PERTURBATIONS: Mapping[str, Callable[[NoiseTable, Layout], Perturbation]] = {

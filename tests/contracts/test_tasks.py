@@ -19,7 +19,7 @@ from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
 from distes.population import Normalization
 from distes.tasks.base import Outcome, Request, Task
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 from distes.tasks.language.language import Language
 from tests.contracts.registry import TASKS
 from tests.support import tiny_language

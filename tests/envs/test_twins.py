@@ -11,7 +11,7 @@ from gymnasium.envs.registration import load_env_creator
 from distes.envs import TWINS
 from distes.errors import ConfigurationError
 from distes.tasks.base import Request
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 from tests.support.small import parts
 
 MUJOCO = [env for env in TWINS if env.endswith("-v5")]

@@ -15,7 +15,7 @@ from torch import Tensor
 from distes.envs.u_maze import EDGE, GOAL, JITTER, REACHED, START, STEP, WALLS, SingleUMaze, UMaze, picture
 from distes.errors import ConfigurationError
 from distes.tasks.base import Request
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 from tests.support.small import parts
 
 NAME = "distes/UMaze-v0"

@@ -16,7 +16,7 @@ from distes.policies.cnn import CNN
 from distes.policies.layout import Layout
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 from tests import reference
 from tests.support.small import DRIFT, Parts, parts, sphere
 

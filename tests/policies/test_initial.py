@@ -9,7 +9,7 @@ from distes.errors import ConfigurationError
 from distes.policies.cnn import CNN
 from distes.policies.mlp import MLP
 from distes.policies.recurrent import Recurrent
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 from tests.support.small import parts, train
 
 MAKERS = {

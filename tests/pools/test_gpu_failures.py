@@ -16,7 +16,7 @@ from distes.policies.mlp import MLP
 from distes.pools.chunks import Chunk
 from distes.pools.worker import Worker
 from distes.tasks.base import Outcome, Request, Task
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 from tests.support.pointer_graphs import PointerGraphs
 from tests.support.small import Parts, parts, population
 

@@ -26,10 +26,11 @@ from distes.population import Evaluation, Moments
 from distes.strategies.gans import GANS
 from distes.strategies.novelty_es import NSES, NSRES
 from distes.strategies.update.novelty import NoveltyArchive
-from distes.tasks import batched_policy, one_episode
 from distes.tasks.base import Outcome, Request, Task
-from distes.tasks.gym import Gym
-from distes.tasks.normalization import RunningStat
+from distes.tasks.gym.batched import policy as batched_policy
+from distes.tasks.gym.episodes.normalization import RunningStat
+from distes.tasks.gym.gym import Gym
+from distes.tasks.gym.playing import one_episode
 from tests.support.sick import ACTIONS, ONE_IN, STEPS, Root, SingleSick
 from tests.support.small import Log, Parts, evaluate, parts, population, sphere, train, trainer
 

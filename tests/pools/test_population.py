@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from distes.pools.chunks import Chunk, ChunkResult, chunks, reduce
 from distes.population import Moments, Population
 from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs
-from distes.tasks.normalization import every_fraction
+from distes.tasks.gym.episodes.normalization import every_fraction
 
 
 def a_population(pairs: int, episodes: int = 0) -> Population:

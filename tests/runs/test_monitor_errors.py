@@ -13,7 +13,7 @@ from distes.errors import ConfigurationError, DistesWarning
 from distes.runs.monitors import Console, Monitors
 from distes.runs.monitors.tensorboard import TensorBoard
 from distes.runs.monitors.wording import duration
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 from tests.support.sick import Buggy
 from tests.support.small import ECHO, Log, parts, sphere, train, trainer
 

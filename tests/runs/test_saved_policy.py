@@ -23,7 +23,7 @@ from distes.runs.state_encoding import pack
 
 META = {
     "policy": {"class_path": "torch.nn.Linear", "init_args": {"in_features": 3}},
-    "task": {"class_path": "distes.tasks.gym.Gym", "init_args": {"env": "Pendulum-v1", "env_kwargs": None}},
+    "task": {"class_path": "distes.tasks.gym.gym.Gym", "init_args": {"env": "Pendulum-v1", "env_kwargs": None}},
     "observation_shape": (3,),
     "action_size": 2,
     "generation": 7,

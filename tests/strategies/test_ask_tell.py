@@ -25,7 +25,7 @@ from distes.pools.worker import Worker
 from distes.population import Evaluation, Population
 from distes.strategies.ask_tell import AskTell
 from distes.strategies.base import require_population
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 from tests.support.small import evaluate, parts, sphere, train
 
 CLIMBER = "tests.strategies.test_ask_tell.Climber"

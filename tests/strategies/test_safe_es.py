@@ -11,7 +11,7 @@ from distes.members.sensitivity import Sensitivity, safe
 from distes.perturbations.low_rank import LowRank
 from distes.policies.mlp import MLP
 from distes.strategies.safe_es import SafeES
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 from tests.support.small import DRIFT, Parts, parts, train
 
 

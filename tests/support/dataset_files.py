@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from distes.tasks.dataset_files import CIFAR_ROW, CIFAR_TEST, CIFAR_TRAIN
+from distes.tasks.supervised.dataset_files import CIFAR_ROW, CIFAR_TEST, CIFAR_TRAIN
 
 
 def idx(array: NDArray[np.uint8]) -> bytes:

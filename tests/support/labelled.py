@@ -10,7 +10,7 @@ from torch import nn
 from distes.members.members import Members
 from distes.population import Purpose
 from distes.tasks.base import Outcome, Request
-from distes.tasks.supervised import Supervised
+from distes.tasks.supervised.supervised import Supervised
 
 ROWS = 200
 SEEN: list[tuple[Purpose, bool, tuple[int, ...]]] = []  # purpose, whether of members, the numbers of the rows

@@ -29,7 +29,7 @@ from distes.runs.store import RunStore
 from distes.strategies.openai_es import OpenAIES
 from distes.tasks.base import Task
 from distes.tasks.functions import Function
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 from distes.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]

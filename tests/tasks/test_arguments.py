@@ -11,7 +11,7 @@ from distes.api.configuration import yaml_text
 from distes.errors import ConfigurationError
 from distes.errors.trust import only_own
 from distes.tasks.base import Outcome, Request
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 from tests.support import arguments as given
 from tests.support.arguments import Choosy, Terrain, double
 from tests.support.small import parts, train

@@ -13,7 +13,7 @@ from distes.runs.directory import RunDirectory
 from distes.runs.monitors.jsonl import Jsonl
 from distes.tasks.base import Request
 from distes.tasks.episode_cap import EpisodeCap
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 from tests.support.small import DRIFT, Parts, archive, drift, evaluate, parts, train, trainer
 
 SEEDS = np.array([4, 4, 5, 5], np.uint64)

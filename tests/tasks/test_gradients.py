@@ -19,7 +19,7 @@ from distes.population import Purpose
 from distes.tasks import mini_batches
 from distes.tasks.base import Request
 from distes.tasks.functions import Function
-from distes.tasks.supervised import Supervised
+from distes.tasks.supervised.supervised import Supervised
 
 
 def request(common_seed: int = 7) -> Request:

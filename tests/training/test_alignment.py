@@ -19,7 +19,7 @@ from distes.policies.layout import Layout
 from distes.policies.mlp import MLP
 from distes.strategies.openai_es import OpenAIES
 from distes.strategies.snes import SNES
-from distes.tasks.supervised import Supervised
+from distes.tasks.supervised.supervised import Supervised
 from distes.training.alignment import cosine, expected_cosine
 from tests.support.small import Log, Parts, parts, sphere, trainer
 

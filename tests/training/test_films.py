@@ -19,8 +19,8 @@ from distes.pools.filming import Camera, Filmed, FilmOrder
 from distes.pools.on_ray.pool import RayPool
 from distes.runs.monitors.base import Metrics
 from distes.runs.monitors.tensorboard import TensorBoard
-from distes.tasks import film as films
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
+from distes.tasks.gym.playing import film as films
 from tests.support.environments import Drift
 from tests.support.small import Log, Parts, drift, parts, trainer
 

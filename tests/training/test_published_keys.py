@@ -11,7 +11,7 @@ import pytest
 from distes.pools.on_ray.pool import RayPool
 from distes.runs.directory import RunDirectory
 from distes.runs.monitors.jsonl import Jsonl
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 from tests.support.small import DRIFT, Log, Parts, archive, parts, train, trainer
 
 BINS: dict[str, Any] = {

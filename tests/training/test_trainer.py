@@ -32,7 +32,7 @@ from distes.runs.directory import RunDirectory
 from distes.runs.monitors.base import Metrics
 from distes.runs.policy_files import load_policy
 from distes.tasks.base import Outcome, Request, Task
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 from tests.reference import episode_seed
 from tests.support.long_run import run
 from tests.support.small import ECHO, ROOT, Log, Parts, archive, drift, parts, population, sphere, train, trainer

@@ -9,8 +9,8 @@ from distes.api.replay.replay import stored_run
 from distes.api.replay.replayed import Member, Replayed
 from distes.api.saved.film import FRAMES_PER_SECOND, Film
 from distes.errors import ConfigurationError, EvaluationError
-from distes.tasks.gym import Gym
-from distes.tasks.shown import drawn, shown
+from distes.tasks.gym.gym import Gym
+from distes.tasks.gym.shown import drawn, shown
 
 Watch = Callable[[int], None]
 

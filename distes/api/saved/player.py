@@ -19,8 +19,8 @@ from distes.api.building.policy import build_policy
 from distes.errors import CheckpointError, ConfigurationError, DistesError, EvaluationError, described
 from distes.errors.installation import install
 from distes.runs.policy_files import SavedPolicy
-from distes.tasks import one_episode
-from distes.tasks.actor import Actor
+from distes.tasks.gym.playing import one_episode
+from distes.tasks.gym.playing.actor import Actor
 
 
 class Player:

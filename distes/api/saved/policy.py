@@ -19,15 +19,15 @@ from distes.api.saved.player import Player
 from distes.errors import ConfigurationError
 from distes.runs.monitors.wording import number
 from distes.runs.policy_files import SavedPolicy
-from distes.tasks.action_noise import RowNoise
-from distes.tasks.complete import (
+from distes.tasks.gym.episodes.normalization import CLIP
+from distes.tasks.spaces.action_noise import RowNoise
+from distes.tasks.spaces.complete import (
     CompletePolicy,
     CompleteRecurrentPolicy,
     MaskedPolicy,
     MaskedRecurrentPolicy,
     Normalize,
 )
-from distes.tasks.normalization import CLIP
 
 
 class Policy:

@@ -30,7 +30,7 @@ from distes.cli.flags import configure, read_flags
 from distes.policies.subnetwork import Subnetwork
 from distes.population import Purpose
 from distes.runs.policy_files import load_policy
-from distes.tasks.supervised import Supervised
+from distes.tasks.supervised.supervised import Supervised
 from scripts.benchmarks.report import Table, command_line, keep
 from scripts.benchmarks.report import read as read_rows
 

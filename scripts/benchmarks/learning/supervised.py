@@ -27,7 +27,7 @@ from distes.api.building.build import build
 from distes.api.building.policy import build_policy
 from distes.cli.flags import configure, read_flags
 from distes.population import Purpose
-from distes.tasks.supervised import Supervised
+from distes.tasks.supervised.supervised import Supervised
 from scripts.benchmarks.learning import ten_thousand
 from scripts.benchmarks.report import Table, command_line, keep, read
 

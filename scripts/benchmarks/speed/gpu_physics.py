@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 from scripts.benchmarks.report import Table, command_line, keep
 
 TASKS = ("Humanoid-v5", "Ant-v5", "HalfCheetah-v5")

@@ -25,7 +25,7 @@ from distes.policies.layout import Layout
 from distes.policies.linear import Linear
 from distes.pools.experiment import Experiment
 from distes.tasks.base import Request
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 from scripts.benchmarks.report import Table, command_line, keep
 
 TASKS = ("Swimmer-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5")  # those whose models name RK4

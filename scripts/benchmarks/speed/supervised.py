@@ -31,7 +31,7 @@ from distes.policies.layout import Layout
 from distes.policies.mlp import MLP
 from distes.tasks.base import Request
 from distes.tasks.mini_batches import Batches
-from distes.tasks.supervised import Supervised
+from distes.tasks.supervised.supervised import Supervised
 from scripts.benchmarks.report import Table, command_line, keep
 
 MEMBERS = 64

@@ -16,7 +16,7 @@ from distes.cli.flags import configure, read_flags
 from distes.errors import CheckpointError, ConfigurationError
 from distes.policies.virtual_batch_norm import reference_of
 from distes.pools.experiment import Experiment
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 from tests.support.environments import Drift
 
 SMALL: dict[str, Any] = {

@@ -13,7 +13,7 @@ import distes
 from distes.cli import main
 from distes.errors import ConfigurationError
 from distes.population import Purpose
-from distes.tasks.supervised import Supervised
+from distes.tasks.supervised.supervised import Supervised
 
 SMALL = {"workers": 0, "noise": {"size": 100_000}, "quiet": True}
 

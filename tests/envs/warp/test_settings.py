@@ -10,7 +10,7 @@ import torch
 from distes.envs.warp import library
 from distes.envs.warp.settings import WarpSettings
 from distes.errors import ConfigurationError, DistesWarning
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from distes.api.configuration import yaml_text
 from distes.cli import main
 from distes.errors import ConfigurationError, DistesWarning
 from distes.tasks.base import MemberError, Request
-from distes.tasks.gym import Gym
+from distes.tasks.gym.gym import Gym
 from tests.support.small import parts
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

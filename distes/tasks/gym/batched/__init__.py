@@ -1,0 +1,1 @@
+"""Episodes in batched simulators, in torch tensors that never leave the device."""

@@ -1,0 +1,1 @@
+"""What both ways of running episodes share: rewards, normalisation, behaviour, numbers of infos."""

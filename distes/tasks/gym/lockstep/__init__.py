@@ -1,0 +1,1 @@
+"""Episodes in environments that are stepped one by one, with one batched policy call per step."""

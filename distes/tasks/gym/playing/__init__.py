@@ -1,0 +1,1 @@
+"""One policy in one environment: played, recorded, filmed."""

@@ -1,0 +1,1 @@
+"""Supervised learning: labelled data, its parts, losses and accuracy."""

@@ -1,0 +1,199 @@
+"""Data sets in memory or mapped from their standard files: images or vectors, and a class or numbers for each.
+
+Numbers of 8 bits stay numbers of 8 bits until a batch is used.
+
+Axes: n rows, O observation, A numbers of a target.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distes.errors import ConfigurationError, did_you_mean, raised
+from distes.errors.imports import import_object
+from distes.errors.installation import install
+from distes.errors.trust import foreign
+from distes.tasks.supervised.dataset_files import cifar10_files, mnist_files
+
+CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+MNIST = "http://yann.lecun.com/exdb/mnist or a mirror of it"
+FASHION_MNIST = "https://github.com/zalandoresearch/fashion-mnist"
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Inputs and what is to be answered to them.
+
+    Attributes:
+        x_nO: uint8 or float32, (n, ...).
+        y_n: Classes from 0 on, int64 (n,); or numbers, float32 (n, A).
+    """
+
+    x_nO: NDArray[Any]
+    y_n: NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set.
+
+    Attributes:
+        train: What is trained on, unless parts of it are held out.
+        test: The test part that the data set comes with; None if it has none of its own.
+        brightest: For images, the number that stands for white and becomes 1.
+        classes: What the classes are called; empty if they are only numbered, or if there are none.
+    """
+
+    train: Labelled
+    test: Labelled | None = None
+    brightest: int = 255
+    classes: tuple[str, ...] = ()
+
+
+def read(data: str, folder: str | None, arguments: Mapping[str, Any], test: Mapping[str, Any] | None) -> Dataset:
+    """Reads a data set.
+
+    Args:
+        data: A name in `DATA_SETS`, or an import path.
+        folder: The folder of the files.
+        arguments: Arguments for what the import path names.
+        test: Further ones, with which it is called again for the test part; None if it has none of its own.
+
+    Raises:
+        ConfigurationError: The data cannot be read. The message says what to do.
+    """
+    if data in DATA_SETS:
+        return DATA_SETS[data](folder)
+    if "." not in data:
+        raise ConfigurationError(
+            f"data must be one of {', '.join(DATA_SETS)}, or the import path of a torch Dataset, of a pair of arrays, "
+            f"or of a function that returns one; got {data!r}.{did_you_mean(data, DATA_SETS)}",
+            argument="data",
+        )
+    foreign(data, "task.data")
+    named = import_object("task.data", data)
+    first = _labelled(_called(data, named, arguments), data)
+    if test is None:
+        return Dataset(first, brightest=_white(first))
+    return Dataset(first, _labelled(_called(data, named, {**arguments, **test}), data), _white(first))
+
+
+def digits(folder: str | None = None) -> Dataset:
+    """scikit-learn's digits: 1,797 images of 8 x 8 pixels, from 0 to 16, of ten handwritten digits."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise ConfigurationError(
+            f"data: digits needs scikit-learn, which is not installed: {install('supervised')}.", argument="data"
+        ) from error
+    images_nP, labels_n = load_digits(return_X_y=True)
+    return Dataset(Labelled(images_nP.reshape(-1, 8, 8).astype(np.uint8), labels_n.astype(np.int64)), brightest=16)
+
+
+def mnist(folder: str | None) -> Dataset:
+    """The 60,000 and 10,000 images of MNIST, 28 x 28, from its four IDX files."""
+    return _of_files(mnist_files(_required("mnist", folder), MNIST))
+
+
+def fashion_mnist(folder: str | None) -> Dataset:
+    """The 60,000 and 10,000 images of Fashion-MNIST, 28 x 28, from its four IDX files."""
+    return _of_files(mnist_files(_required("fashion_mnist", folder), FASHION_MNIST), CLOTHES)
+
+
+def cifar10(folder: str | None) -> Dataset:
+    """The 50,000 and 10,000 images of CIFAR-10, 3 x 32 x 32, from its binary version."""
+    return _of_files(cifar10_files(_required("cifar10", folder)), THINGS)
+
+
+DATA_SETS: dict[str, Callable[[str | None], Dataset]] = {
+    "digits": digits,
+    "mnist": mnist,
+    "fashion_mnist": fashion_mnist,
+    "cifar10": cifar10,
+}
+
+
+def _required(name: str, folder: str | None) -> str:
+    if folder is None:
+        raise ConfigurationError(f"data: {name} is read from its standard files: set --task.folder.", argument="data")
+    return folder
+
+
+def _of_files(parts: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]], classes: tuple[str, ...] = ()) -> Dataset:
+    train, test = (Labelled(images, labels.astype(np.int64)) for images, labels in parts)
+    return Dataset(train, test, classes=classes)
+
+
+def _called(path: str, named: Any, arguments: Mapping[str, Any]) -> Any:
+    """What an import path names; a class or function is called."""
+    if not callable(named):
+        return named
+    try:
+        return named(**arguments)
+    except Exception as error:
+        raise ConfigurationError(f"data {path!r} cannot be made: it {raised(error)}.", argument="data") from error
+
+
+def _labelled(given: Any, path: str) -> Labelled:
+    """Reads a pair of arrays, or a torch Dataset of pairs, into arrays.
+
+    Raises:
+        ConfigurationError: It is neither, or the arrays are not what a network can be trained on.
+    """
+    start = f"data {path!r}"
+    if isinstance(given, torch.utils.data.TensorDataset):
+        given = given.tensors
+    if isinstance(given, torch.utils.data.Dataset):
+        try:
+            rows = list(itertools.islice(given, len(given)))  # type: ignore[arg-type,call-overload]
+            x, y = (np.stack([np.asarray(row[place]) for row in rows]) for place in (0, 1))
+        except Exception as error:
+            raise ConfigurationError(
+                f"{start} must hold pairs of an input and a target, all inputs of one shape; it {raised(error)}.",
+                argument="data",
+            ) from error
+    elif isinstance(given, tuple | list) and len(given) == 2:
+        x, y = (np.asarray(one) for one in given)
+    else:
+        raise ConfigurationError(
+            f"{start} must be or return a torch Dataset or a pair of arrays, inputs and targets; got a "
+            f"{type(given).__name__}.",
+            argument="data",
+        )
+    if x.ndim < 2 or not len(x) or len(x) != len(y) or x.dtype.kind not in "biuf" or y.dtype.kind not in "biuf":
+        raise ConfigurationError(
+            f"{start} must have inputs of shape (n, ...) and a target for each, numbers; got shapes {x.shape}, "
+            f"{x.dtype}, and {y.shape}, {y.dtype}.",
+            argument="data",
+        )
+    return Labelled(_inputs(x, start), _targets(y, start))
+
+
+def _inputs(x: NDArray[Any], start: str) -> NDArray[Any]:
+    if x.dtype in (np.uint8, np.bool_):
+        return x.astype(np.uint8, copy=False)
+    x = x.astype(np.float32, copy=False)
+    if not np.isfinite(x).all():
+        raise ConfigurationError(f"{start} has inputs that are not finite.", argument="data")
+    return x
+
+
+def _targets(y: NDArray[Any], start: str) -> NDArray[Any]:
+    if y.dtype.kind in "biu" and y.ndim == 1:
+        if y.min() < 0:
+            raise ConfigurationError(f"{start} has the class {y.min()}: classes are counted from 0.", argument="data")
+        return y.astype(np.int64)
+    y = y.reshape(len(y), -1).astype(np.float32)
+    if not np.isfinite(y).all():
+        raise ConfigurationError(f"{start} has targets that are not finite.", argument="data")
+    return y
+
+
+def _white(given: Labelled) -> int:
+    return 255 if given.x_nO.dtype == np.uint8 and given.x_nO.ndim > 2 else 1

@@ -1,0 +1,334 @@
+"""Supervised learning: fitness is minus a loss, or an accuracy, on batches of labelled data.
+
+Axes: B members evaluated together, K rows of a batch, n rows of data, O observation, A numbers of an answer, V scalars.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from distes.errors import ConfigurationError
+from distes.members.members import Members
+from distes.population import Floats, Purpose
+from distes.runs.units import Units
+from distes.tasks import gradients, mini_batches
+from distes.tasks.base import ChunkPairs, Outcome, Request, Stopped, Task
+from distes.tasks.mini_batches import Batches
+from distes.tasks.spaces.actions import Action, BoxAction, DiscreteAction
+from distes.tasks.spaces.observations import Observation
+from distes.tasks.supervised.data_parts import DataParts, tensor_of
+from distes.tasks.supervised.datasets import DATA_SETS, Dataset
+from distes.tasks.supervised.objectives import OF_CLASSES, Objective, accuracy, cross_entropy, objective_of
+
+GPU_ROWS = 2**18  # of all members
+BLOCK = 256  # rows per member that are run at once; fixed, since the last bits of a product depend on its size
+
+
+class Supervised(Task):
+    """Trains a network on labelled data: fitness is minus the loss, or the accuracy, on a batch.
+
+    Members are evaluated on batches of the training part; the centre, without noise, on all of the validation part; and
+    the last centre on all of the test part, which decides nothing.
+
+    Attributes:
+        parts: The data in these three parts.
+    """
+
+    def __init__(
+        self,
+        data: str = "digits",
+        *,
+        folder: str | None = None,
+        data_args: dict[str, Any] | None = None,
+        test_args: dict[str, Any] | None = None,
+        fitness: str = "cross_entropy",
+        batch_size: int | None = 256,
+        batches: Batches = "shared",
+        validation: float = 0.1,
+        test: float = 0.2,
+        split: int = 0,
+        standardize: bool = False,
+    ) -> None:
+        """Reads no data yet.
+
+        Args:
+            data: digits (with the extra `supervised`); mnist, fashion_mnist or cifar10, from `folder`; or the import
+                path of a torch Dataset, of a pair of arrays (inputs and targets), or of a function that returns one.
+            folder: The folder of mnist's, fashion_mnist's or cifar10's standard files.
+            data_args: Arguments of the class or function that data names.
+            test_args: Arguments, beside data_args, by which it gives the test part; null splits one off.
+            fitness: cross_entropy or mse, of which fitness is the negative; accuracy, in percent; or the import path of
+                a function of answers (B, K, A) and targets, to a number per row (B, K), to be maximised.
+            batch_size: Rows that a member is evaluated on; null for the whole training part.
+            batches: shared is one batch for all members of a generation; own is one for each pair; no_mini_batch gives
+                the pairs parts of a pass over the data, so that the generation sees each row as often as any other.
+            validation: Share of the training data that is held out to evaluate the centre, to choose policy/best and to
+                stop by; 0 uses the training data.
+            test: Share of all data that is held out for testing, where the data have no test part of their own.
+            split: Seed of these shares.
+            standardize: Whether each number of the inputs is standardised by its mean and deviation over the training
+                part. Images are scaled to [0, 1] in any case.
+        """
+        self._objective = objective_of(fitness)
+        if batch_size is not None and batch_size < 1:
+            raise ConfigurationError(
+                f"batch_size must be at least 1, or null for all rows; got {batch_size}.", argument="batch_size"
+            )
+        if batches not in ("shared", "own", "no_mini_batch"):
+            raise ConfigurationError(
+                f"batches must be shared, own or no_mini_batch; got {batches!r}.", argument="batches"
+            )
+        for name, share in (("validation", validation), ("test", test)):
+            if not 0 <= share < 1:
+                raise ConfigurationError(f"{name} must be a share from 0 to below 1; got {share}.", argument=name)
+        if not 0 <= split < 2**64:
+            raise ConfigurationError(f"split must be from 0 to 2**64 - 1; got {split}.", argument="split")
+        if data in DATA_SETS and (data_args or test_args):
+            raise ConfigurationError(f"data_args is for data by import path; data is {data}.", argument="data_args")
+        self._data, self._fitness, self._batch_size, self._batches = data, fitness, batch_size, batches
+        self.parts = DataParts(
+            data,
+            folder,
+            data_args or {},
+            test_args,
+            validation=validation,
+            test=test,
+            split=split,
+            standardize=standardize,
+        )
+
+    @property
+    def data(self) -> Dataset:
+        """The data set, which is read when it is first needed.
+
+        Raises:
+            ConfigurationError: It cannot be read.
+        """
+        return self.parts.data
+
+    def check(self) -> None:
+        """Reads the data, and checks that they fit the fitness.
+
+        Raises:
+            ConfigurationError: They cannot be read, or do not.
+        """
+        train = self.data.train
+        _ = self.parts.part(Purpose.TRAIN)
+        classes = train.y_n.ndim == 1
+        if self._fitness in OF_CLASSES and not classes:
+            raise ConfigurationError(
+                f"fitness {self._fitness} needs a class for each row, whole numbers from 0 on; the data's targets are "
+                f"{train.y_n.shape[1]} numbers of any size: use mse.",
+                argument="fitness",
+            )
+        test = self.data.test
+        if test is not None and (
+            test.x_nO.shape[1:] != train.x_nO.shape[1:]
+            or test.x_nO.dtype != train.x_nO.dtype
+            or test.y_n.shape[1:] != train.y_n.shape[1:]
+            or (classes and test.y_n.max() >= self.action_size)
+        ):
+            raise ConfigurationError(
+                f"The test part of {self._data!r} differs in form from the training part: inputs "
+                f"{test.x_nO.shape[1:]}, {test.x_nO.dtype}, and {train.x_nO.shape[1:]}, {train.x_nO.dtype}.",
+                argument="test_args",
+            )
+
+    @property
+    def name(self) -> str:
+        """The data set's name."""
+        return self._data.rpartition(".")[2]
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """(C, H, W) for images, else (O,)."""
+        return self.parts.observation.shape
+
+    @property
+    def action_size(self) -> int:
+        """The number of classes, or of the numbers of a target."""
+        targets = self.data.train.y_n
+        return int(targets.max()) + 1 if targets.ndim == 1 else int(targets.shape[1])
+
+    @property
+    def held_out(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def evaluations(self) -> int | None:
+        """One: an evaluation of the centre runs over all rows of a part."""
+        return 1
+
+    @property
+    def units(self) -> Units:
+        """Images, or rows, and batches."""
+        row = "image" if len(self.observation_shape) == 3 else "row"
+        return Units(row, "batch", f"{row}s", "batches")
+
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        """`loss`, the cross-entropy, and `accuracy`, for classes."""
+        return ("loss", "accuracy") if self.data.train.y_n.ndim == 1 else ()
+
+    @property
+    def centre_scalars(self) -> tuple[str, ...]:
+        """Those that cost time beside the members' fitness."""
+        of_fitness = {"cross_entropy": "loss", "accuracy": "accuracy"}.get(self._fitness)
+        return tuple(name for name in self.scalars if name != of_fitness)
+
+    def meaning(self, scalar: str) -> str:
+        """What the two scalars mean."""
+        return {
+            "loss": "cross-entropy in nats; lower is better",
+            "accuracy": "share of rows whose class has the largest answer, in percent",
+        }[scalar]
+
+    def reference_observations(self, count: int, seed: int) -> NDArray[np.float32]:
+        """Returns inputs of the training part, drawn at random."""
+        rows_n = self.parts.part(Purpose.TRAIN).rows_n
+        drawn = mini_batches.own(np.array([seed], np.uint64), len(rows_n), count)[0].numpy()
+        return self.parts.inputs(Purpose.TRAIN, torch.from_numpy(rows_n[drawn])).numpy()
+
+    def reference_episodes(self, policy: nn.Module, seeds: Sequence[int]) -> list[NDArray[np.float32]]:
+        """Returns a batch of the training part for each seed."""
+        size = self._batch_size or BLOCK
+        return [self.reference_observations(size, seed) for seed in seeds]
+
+    def observation_and_action(self) -> tuple[Observation, Action]:
+        """Returns what makes a policy's numbers of inputs, and classes or numbers of its answers."""
+        count = self.action_size
+        if self.data.train.y_n.ndim == 1:
+            return self.parts.observation, DiscreteAction(count, 0)
+        bound_A = np.full(count, np.inf, np.float32)
+        return self.parts.observation, BoxAction(-bound_A, bound_A, (count,), rescale=False)
+
+    def confusion(self, policy: nn.Module) -> NDArray[np.int64] | None:
+        """Counts the classes that a policy gives to the test part's rows."""
+        if self.data.train.y_n.ndim != 1:
+            return None
+        count, rows_n = self.action_size, tensor_of(self.parts.part(Purpose.TEST).rows_n)
+        counts_CC = np.zeros((count, count), np.int64)
+        for block_K in rows_n.split(BLOCK):
+            x_1KO, y_1K = self.parts.batch(Purpose.TEST, block_K[None])
+            answers_KA = policy(x_1KO[0])
+            np.add.at(counts_CC, (y_1K[0].numpy(), answers_KA.argmax(1).numpy()), 1)
+        return counts_CC
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """As the data set calls them."""
+        return self.data.classes
+
+    def inputs(self, count: int) -> NDArray[Any]:
+        """Returns the first inputs of the test part, as the data set has them."""
+        part = self.parts.part(Purpose.TEST)
+        return np.array(part.data.x_nO[part.rows_n[:count]])
+
+    @property
+    def pairs_per_chunk(self) -> ChunkPairs:
+        """More than usual in large populations: members that share a batch share much of its work."""
+        return ChunkPairs(4, 32)
+
+    @property
+    def on_device(self) -> bool:
+        """True: the data stay in the device's memory."""
+        return True
+
+    def _nothing_to_play(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"Only environments can be played; the policy was trained on the data {self._data}. `distes evaluate` "
+            "measures it on the test part."
+        )
+
+    def evaluate(self, members: Members, request: Request) -> Outcome:
+        """Runs members on their batches, or centres on all rows of the part that the purpose names."""
+        count = len(members)
+        members.select(np.arange(count))
+        rows_bK = self._rows(request, members.device)
+        sums = {
+            objective: torch.zeros(count, dtype=torch.float64, device=members.device)
+            for objective in self._measured(request)
+        }
+        with torch.inference_mode():
+            for block_bK in rows_bK.split(_block(count, members.device), dim=1):
+                if request.stop():
+                    raise Stopped
+                x_bKO, y_bK = self.parts.batch(request.purpose, block_bK)
+                answers_BKA = _answers(members, x_bKO)
+                y_BK = y_bK.expand(count, *y_bK.shape[1:])
+                for objective, sum_B in sums.items():
+                    sum_B += objective(answers_BKA, y_BK).sum(1, dtype=torch.float64)
+        size = rows_bK.shape[1]
+        means = {objective: (sum_B / size).cpu().numpy() for objective, sum_B in sums.items()}
+        scalars_BV = None
+        if self.scalars:
+            unknown_B = np.full(count, np.nan)
+            of_name = {"loss": -means.get(cross_entropy, unknown_B), "accuracy": means.get(accuracy, unknown_B)}
+            scalars_BV = np.stack([of_name[name] for name in self.scalars], axis=1).astype(np.float32)
+        return Outcome(means[self._objective], np.full(count, size, np.int64), count, scalars_BV=scalars_BV)
+
+    @property
+    def differentiable(self) -> bool:
+        """Unless fitness is accuracy."""
+        return self._fitness != "accuracy"
+
+    def gradient(self, policy: nn.Module, centre_P: Floats, request: Request) -> Floats:
+        """Returns the gradient on a generation's mini-batch; where pairs have their own, on the whole training part."""
+        if not self.differentiable:
+            return super().gradient(policy, centre_P, request)
+        cpu = torch.device("cpu")
+        if self._batches == "shared":
+            rows_K = self._rows(request, cpu)[0]
+        else:
+            rows_K = torch.from_numpy(self.parts.part(Purpose.TRAIN).rows_n.copy())
+        blocks = (self.parts.batch(Purpose.TRAIN, block_K[None]) for block_K in rows_K.split(BLOCK))
+        rows = ((x_1KO[0], y_1K[0]) for x_1KO, y_1K in blocks)
+        return gradients.gradient(policy, centre_P, rows, self._total)
+
+    def _total(self, answers_KA: Tensor, targets: Tensor) -> Tensor:
+        """The sum of the rows' fitness, in a form that autograd knows."""
+        if self._fitness == "cross_entropy":
+            return -nn.functional.cross_entropy(answers_KA, targets, reduction="sum")
+        return self._objective(answers_KA[None], targets[None]).sum()
+
+    def _measured(self, request: Request) -> dict[Objective, None]:
+        """What is measured of each row, in order: of members no more than their fitness."""
+        further = [] if request.training or not self.scalars else [cross_entropy, accuracy]
+        return dict.fromkeys([self._objective, *further])
+
+    def _rows(self, request: Request, device: torch.device) -> Tensor:
+        """The rows of the data that each member is evaluated on, (B, K) int64; (1, K) where all see the same."""
+        rows_n = self.parts.part(request.purpose).rows_n
+        count, size = len(rows_n), self._batch_size
+        if request.purpose is not Purpose.TRAIN or size is None or size >= count:
+            drawn_bK: NDArray[np.int64] = np.arange(count)[None]
+        elif not request.training or self._batches == "own":  # candidates of a strategy have batches by their seeds
+            drawn = mini_batches.own(request.seeds_B, count, size, device)
+            return tensor_of(rows_n).to(device)[drawn]
+        elif self._batches == "shared":
+            drawn_bK = mini_batches.shared(request.common_seed, count, size)[None]
+        else:
+            if request.pairs_B is None:
+                raise ValueError("batches no_mini_batch needs the numbers of pairs, Request.pairs_B.")
+            drawn_bK = mini_batches.part_of_pass(request.common_seed, request.pairs_B, count, size)
+        return torch.from_numpy(rows_n[drawn_bK]).to(device)
+
+
+def _block(count: int, device: torch.device) -> int:
+    """Rows per member that are run at once; on a GPU fewer for many members, so that their answers fit into memory."""
+    return BLOCK if device.type == "cpu" else max(8, min(BLOCK, GPU_ROWS // count))
+
+
+def _answers(members: Members, x_bKO: Tensor) -> Tensor:
+    """The members' answers, (B, K, A), to rows of their own, or to rows (1, K, ...) that all of them see."""
+    count = len(members)
+    state = members.initial_state()
+    if state is None and len(x_bKO) == 1:
+        return members.shared(x_bKO[0])
+    x_BKO = x_bKO.expand(count, *x_bKO.shape[1:])
+    return members(x_BKO) if state is None else members.step(x_BKO, state.expand(count, x_BKO.shape[1], -1))[0]
