@@ -70,6 +70,17 @@ BENCHMARKS = (
     ),
     Benchmark("gradient", SPEED / "gradient.py", [], ["--table_mb", "100", "--turns", "1"], 90),
     Benchmark(
+        "language",
+        SPEED / "language.py",
+        [
+            *("--path", "random", "--device", "cuda", "--dtype", "bfloat16"),
+            *("--members", "64", "--prompts", "32", "--new", "128", "--turns", "2"),
+        ],
+        ["--path", "random", "--members", "2", "--prompts", "1", "--new", "2", "--turns", "1", "--ranks", "1"],
+        120,
+        ("transformers",),
+    ),
+    Benchmark(
         "mjx", PEERS / "mjx.py", ["--seconds", "150"], ["--worlds", "2", "--steps", "1", "--env", "half_cheetah"], 180
     ),
 )

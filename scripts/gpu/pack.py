@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes what a GPU machine without a network lacks for `check.py`, in parts that can be carried one by one.
 
-    python scripts/gpu/pack.py OUT [REQUIREMENT ...] [--warp] [--kernels DIR ...] [--wheels DIR] [--part 40]
+    python scripts/gpu/pack.py OUT [REQUIREMENT ...] [--warp] [--llm] [--kernels DIR ...] [--wheels DIR] [--part 40]
 
 Downloads the wheels of the requirements (`WANTED` where none is given) without their dependencies, unpacks them into
 one folder, packs that as a .tar.xz, and splits it. It prints what the wheels require beyond themselves and `--have`.
@@ -32,9 +32,15 @@ WANTED = (
     *("jsonargparse", "docstring-parser", "typeshed-client"),
 )
 WARP = ("warp-lang", "mujoco-warp", "etils", "absl-py", "importlib-resources", "zipp")
+LLM = (
+    *("transformers", "tokenizers", "safetensors", "regex", "tqdm", "packaging", "filelock"),
+    *("huggingface-hub", "hf-xet", "httpx2", "httpcore2", "h11", "anyio", "certifi", "idna", "truststore"),
+    *("typer", "click", "shellingham", "annotated-doc", "rich", "pygments", "markdown-it-py", "mdurl"),
+)
 # There, or needed to show pictures alone.
 HAVE = "numpy,torch,typing-extensions,cloudpickle,pyyaml,fsspec,glfw,pyopengl,mujoco-studio"
 PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (39, 35, 34, 31, 28, 27, 24, 17)] + ["manylinux2014_x86_64"]
+CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
 NAME, KERNELS, MB = "distes-carry.tar.xz", "warp_kernels", 10**6
 FATBIN = struct.pack("<I", 0xBA55ED50)  # begins a block of GPU code in a library
 LEFT_OUT = re.compile(r"warp/(tests|examples)/|warp/bin/warp-clang\.so|/test_data/|\.(lib|dll)$")
@@ -42,9 +48,19 @@ FILTERS = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 6, "dict
 
 
 def download(requirements: Iterable[str], out: Path, python: str) -> None:
-    """Fetches wheels for Linux on x86-64."""
+    """Fetches wheels for Linux on x86-64, in the versions of constraints.txt."""
     platforms = [flag for platform in PLATFORMS for flag in ("--platform", platform)]
-    given = ["--no-deps", "--only-binary=:all:", "--python-version", python, "--implementation", "cp", *platforms]
+    given = [
+        "-c",
+        str(CONSTRAINTS),
+        "--no-deps",
+        "--only-binary=:all:",
+        "--python-version",
+        python,
+        "--implementation",
+        "cp",
+        *platforms,
+    ]
     command = [sys.executable, "-m", "pip", "download", "-q", "-d", str(out), *given, *requirements]
     subprocess.run(command, check=True)
 
@@ -61,7 +77,9 @@ def still_required(wheels: Iterable[Path], have: Iterable[str]) -> list[str]:
             metadata = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
             lines = archive.read(metadata).decode().splitlines()
         for line in lines:
-            if line.startswith("Requires-Dist:") and not re.search(r"extra ==|win32|Windows|python_version <", line):
+            if line.startswith("Requires-Dist:") and not re.search(
+                r"extra ==|win32|Windows|emscripten|python_version <", line
+            ):
                 wanted.add(canonical(re.split(r"[\s;<>=!~\[(]", line.partition(":")[2].strip())[0]))
     return sorted(wanted - here - {canonical(name) for name in have})
 
@@ -152,6 +170,7 @@ def main() -> None:
     parser.add_argument("requirements", nargs="*", help=f"wheels (default: {', '.join(WANTED)})")
     parser.add_argument("--wheels", type=Path, help="a folder of wheels to take instead of downloading any")
     parser.add_argument("--warp", action="store_true", help="MuJoCo Warp, too")
+    parser.add_argument("--llm", action="store_true", help="transformers, too")
     parser.add_argument("--kernels", type=Path, nargs="+", default=[], help="kernel caches of Warp's")
     parser.add_argument("--arch", type=int, default=90, help="of the GPU, times ten (default: 90, Hopper)")
     parser.add_argument("--python", default="3.12", help="its version there (default: 3.12)")
@@ -163,7 +182,8 @@ def main() -> None:
         source = options.wheels or Path(folder)
         if options.wheels is None:
             wanted = options.requirements or WANTED
-            download([*wanted, *(WARP if options.warp else ())], source, options.python)
+            further = [*(WARP if options.warp else ()), *(LLM if options.llm else ())]
+            download([*wanted, *further], source, options.python)
         wheels = sorted(source.glob("*.whl"))
         if missing := still_required(wheels, options.have.split(",")):
             print(f"the wheels require besides: {', '.join(missing)}")
