@@ -132,13 +132,17 @@ RANGES = {
 }
 
 
+# Import paths that files of earlier versions hold, where a class has moved since.
+EARLIER = {"Gym": "distes.tasks.gym.Gym", "Supervised": "distes.tasks.supervised.Supervised"}
+
+
 def short_name(section: str, path: str) -> str:
     """Returns the short name of a distes class, given either its short name or its import path; other paths unchanged.
 
     Files hold short names, so that they stay valid if a class moves.
     """
     name = path.rpartition(".")[2]
-    known = name in CLASSES[section] and path in (f"{HOMES[name]}.{name}", f"distes.{name}")
+    known = name in CLASSES[section] and path in (f"{HOMES[name]}.{name}", f"distes.{name}", EARLIER.get(name))
     return name if known else path
 
 
@@ -152,8 +156,8 @@ def chosen_class(section: str, path: str) -> type:
     if objects.is_object(path):
         given = objects.chosen(section, path, base_of(section))
         return given if isinstance(given, type) else type(given)
-    if path in names:
-        path = f"{HOMES[path]}.{path}"
+    if (name := short_name(section, path)) in names:
+        path = f"{HOMES[name]}.{name}"
     if "." not in path:
         raise ConfigurationError(
             f"{section} {path!r} is unknown: choose {', '.join(names)}, or the import path of a class."
