@@ -2,12 +2,14 @@
 """Learning: the timesteps that a training takes to levels of a score, seed by seed, beside published figures.
 
     python scripts/benchmarks/learning/learning.py [--strategy OpenAIES ARS] [--task swimmer halfcheetah]
-        [--seeds 0 1 2] [--budget 3e6] [--workers 2] [--runs FOLDER] [--json FILE]
+        [--seeds 0 1 2] [--budget 3e6] [--workers 2] [--integrator implicitfast] [--runs FOLDER] [--json FILE]
 
 Each strategy has a file in configs/ for each task, the same for all seeds. A training goes on until the highest level
 is confirmed by `final_episodes` fresh episodes of the centre, or its budget of timesteps is spent. Trainings lie in the
 folder of runs: one that was interrupted, or that a larger budget leaves room for, is resumed, and a finished one is not
 repeated. The table and the figures are always those of all trainings in the folder.
+
+With --integrator members are simulated with that integrator of MuJoCo's; all scores are those of the exact task.
 
 A level is reached in the first generation that finds the mean of `eval_episodes` episodes of the centre, without noise,
 at the level or above. What has not reached its level is shown by the timesteps spent in vain: > 3,000,000.
@@ -170,8 +172,12 @@ def found(runs: Path) -> Iterator[Training]:
             yield from (Training(strategy, task, seed) for seed in sorted(map(int, filter(str.isdecimal, seeds))))
 
 
-def collect(runs: Path) -> list[dict[str, Any]]:
+def collect(runs: Path, integrator: str | None) -> list[dict[str, Any]]:
     """The figures of a folder: an entry for each strategy on each task.
+
+    Args:
+        runs: The folder.
+        integrator: That of the members, where it is not the task's.
 
     Raises:
         ConfigurationError: A run is of another configuration than its file holds now.
@@ -182,7 +188,8 @@ def collect(runs: Path) -> list[dict[str, Any]]:
         folder, task = training.folder(runs), TASKS[name]
         if not (folder / "config.yaml").is_file():
             continue  # it was interrupted before it began
-        configure(read_flags(["--resume", str(folder), "--config", str(ROOT / training.config), "--seed", str(seed)]))
+        words = ["--resume", str(folder), "--config", str(ROOT / training.config), "--seed", str(seed)]
+        configure(read_flags(words + (["--task.train_integrator", integrator] if integrator else [])))
         about = {"task": name, "strategy": strategy, "config": training.config, "levels": list(task.levels)}
         published = {"published_es": list(task.es), "recalled_ars": task.ars}
         entry = entries.setdefault((strategy, name), {**about, **published, "runs": []})
@@ -231,12 +238,13 @@ def show(entries: Iterable[Mapping[str, Any]]) -> None:
             table.row(name, f"{strategy}, median", *levels_of(cells), reach)
 
 
-def train(training: Training, folder: Path, budget: float, workers: int) -> None:
+def train(training: Training, folder: Path, budget: float, workers: int, integrator: str | None) -> None:
     """Begins or goes on with a training, until its highest level is confirmed or its budget spent."""
     levels = TASKS[training.task].levels
     limits = {"target_fitness": levels[-1] if levels else ".inf", "total_timesteps": round(budget)}
     print(f"{training.config}, seed {training.seed}: in {folder}", flush=True)
     flags = {"seed": training.seed, **limits, "generations": "null", "workers": workers}
+    flags |= {"task.train_integrator": integrator} if integrator else {}
     result = launch(training.config, folder, flags)
     print(f"    {result['eval_mean']:,.1f} after {result['timesteps']:,} timesteps ({result['reason']})", flush=True)
 
@@ -249,6 +257,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2], help="none: only show what is there")
     parser.add_argument("--budget", type=float, default=3e6, help="timesteps of a training (%(default)g)")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--integrator", help="of members of MuJoCo's tasks, such as implicitfast")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "learning", help="where trainings lie")
     options = parser.parse_args()
     runs = options.runs.resolve()
@@ -262,12 +271,12 @@ def main() -> None:
     if options.seeds and not chosen:
         parser.error(f"configs/ has no file for {', '.join(options.strategy)} on {', '.join(options.task)}.")
     try:
-        entries = collect(runs)  # refuses at once what is of another configuration
+        entries = collect(runs, options.integrator)  # refuses at once what is of another configuration
         for training in chosen:
             folder, budget = training.folder(runs), training.budget(options.budget)
             if not is_finished(folder, budget):
-                train(training, folder, budget, options.workers)
-                entries = collect(runs)
+                train(training, folder, budget, options.workers, options.integrator)
+                entries = collect(runs, options.integrator)
                 keep(options.json, entries)
     except ConfigurationError as error:
         parser.error(f"{error} Remove that run, or name another folder with --runs.")
