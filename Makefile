@@ -50,6 +50,7 @@ check: $(DEV_READY)  ## lint, formatting and types
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/mypy --config-file scripts/mypy.ini
 
 docs: $(DEV_READY)  ## build the site of docs/ as docs/_build/html; warnings are errors
 	@echo "Building docs/_build/html"

@@ -202,12 +202,53 @@ def smollm2_answers(figures: Rows) -> Shown:
     return ["prompt", "before", "after"], [row for rows in wordings.values() for row in rows[:2]]
 
 
+SUPERVISED = {
+    "dense": "`digits`, `OpenAIES`",
+    "rank 1": "with `LowRank` noise",
+    "SNES": "with `SNES`",
+    "PGPE": "with `PGPE`",
+    "CNN": "`digits_cnn`, `OpenAIES`",
+    "CNN, rank 1": "`digits_cnn` with `LowRank` noise",
+}
+
+
+def _over_splits(tests: list[float]) -> list[str]:
+    return [f"{fmean(tests):.1f} %", f"{min(tests):.1f} to {max(tests):.1f}"]
+
+
+def supervised(rows: Rows) -> Shown:
+    """Accuracy on test parts, beside Adam's."""
+    shown = []
+    for case, title in SUPERVISED.items():
+        mine = [row for row in rows if row["case"] == case]
+        adam = f"{fmean(row['adam']['test'] for row in mine):.1f} %"
+        spent = f"{median(row['seconds'] for row in mine):.0f}"
+        shown.append([title, *_over_splits([row["test"] for row in mine]), adam, spent])
+    return ["", "test accuracy", "splits", "Adam", "seconds"], shown
+
+
+def subnetwork(rows: Rows) -> Shown:
+    """Masks that are searched, drawn, and none."""
+    shown = []
+    for case in dict.fromkeys(row["case"] for row in rows):
+        mine = [row for row in rows if row["case"] == case]
+        members, size = (f"{mine[0][key]:,}" if key in mine[0] else "" for key in ("members", "bytes"))
+        title = {"untrained": "all weights, untrained", "best of 1,000": "best of 1,000 random masks"}.get(
+            case, f"`{case}`"
+        )
+        shown.append([title, *_over_splits([row["test"] for row in mine]), members, size])
+    return ["", "test accuracy", "splits", "members", "bytes of the policy"], shown
+
+
 SCORES = (("score", "standard_error"), ("again", "again_standard_error"))
 ORDER = ("SepCMAES", "cmaes", "SNES")
 LEARNING: dict[str, tuple[tuple[str, ...], Any]] = {
     "levels": (("learning_mujoco",), levels),
     "humanoid": (("humanoid",), humanoid),
     "seeds": (("learning",), seeds),
+    "levels_long": (("learning_long",), levels),
+    "supervised": (("supervised",), supervised),
+    "subnetwork": (("subnetwork",), subnetwork),
     "language": (("language",), language),
     "smollm2": (("smollm2",), smollm2),
     "smollm2_answers": (("smollm2",), smollm2_answers),

@@ -57,6 +57,7 @@ def searched(flags: Sequence[str], split: int, workers: str) -> dict[str, Any]:
         subprocess.run([sys.executable, "-m", "distes", *command, *options], check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - started
         result = json.loads((run_dir / "result.json").read_text())
+        last = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
         saved, file = load_policy(run_dir, "last"), Path(folder) / "mask.safetensors"
         written = export_subnetwork(saved, file)
         back = read(file).module_state
@@ -66,7 +67,7 @@ def searched(flags: Sequence[str], split: int, workers: str) -> dict[str, Any]:
         "command": " ".join(["distes", *command]),
         "test": round(result["test"]["accuracy"], 2),
         "seconds": round(seconds, 1),
-        "members": result["episodes"],
+        "members": last["episodes"],
         "bytes": written.size,
         "kept": written.kept,
         "unchanged": unchanged and all(torch.equal(one, back[name]) for name, one in saved.module_state.items()),
@@ -84,7 +85,7 @@ def task_and_network(flags: Sequence[str], split: int) -> tuple[Supervised, Subn
 def drawn(split: int, masks: int) -> dict[str, Any]:
     """Test accuracy of the whole network or, of some random masks, of the one with the lowest training loss."""
     task, network = task_and_network(CONFIG, split)
-    (x_n, y_n), (test_n, classes_n) = (task.tensors(purpose) for purpose in (Purpose.TRAIN, Purpose.TEST))
+    (x_n, y_n), (test_n, classes_n) = (task.parts.tensors(purpose) for purpose in (Purpose.TRAIN, Purpose.TEST))
     generator, started = torch.Generator().manual_seed(split), time.perf_counter()
     best, answers = np.inf, torch.empty(0)
     for _ in range(max(masks, 1)):

@@ -44,7 +44,7 @@ RATIOS = {
 TURN = 0.01  # seconds at least of one variant, so that what the one before it left in the caches does not matter
 
 
-def perturbed(module: nn.Module, shape: tuple[int, ...], make: type[Perturbation], members: int) -> Members:
+def perturbed(module: nn.Module, shape: tuple[int, ...], make: Callable[..., Perturbation], members: int) -> Members:
     """Members about the module's parameters, selected."""
     layout = Layout(module)
     perturbation = make(NoiseTable(size=max(2**22, 3 * layout.size)), layout)

@@ -20,7 +20,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import mujoco
@@ -42,8 +42,8 @@ class Bench:
     """One task: its states, its actions, and four ways to take them."""
 
     def __init__(self, name: str, rows: int, steps: int, before: int) -> None:
-        self.env: Any = gymnasium.make_vec(f"distes/{name}", num_envs=rows)
-        self.original: Any = gymnasium.make(name, disable_env_checker=True).unwrapped
+        self.env = cast(Any, gymnasium.make_vec(f"distes/{name}", num_envs=rows))
+        self.original = cast(Any, gymnasium.make(name, disable_env_checker=True).unwrapped)
         self.model, self.frame_skip = self.original.model, self.original.frame_skip
         shape = (before + steps, rows, self.model.nu)
         high = self.env.single_action_space.high

@@ -78,11 +78,21 @@ def language(figures: list[dict[str, Any]]) -> Shown:
     return ["64 answers", "tokens per second", "of plain generation", "of `generate()`", "MB per member"], rows
 
 
+def supervised(figures: list[dict[str, Any]]) -> Shown:
+    """Whole evaluations of labelled data beside one network's forward."""
+    rows = []
+    for row in figures:
+        speeds = f"{row['million_images_per_second']:.2f}", f"{row['whole_over_one_network']:.2f}"
+        rows.append([row["case"], row["perturbation"], row["batches"], *speeds])
+    return ["network", "noise", "batches", "million images per second", "of one network's forward"], rows
+
+
 SPEED: dict[str, tuple[tuple[str, ...], Any]] = {
     **{name: ((name,), ratios(name)) for name in ("rollouts", "physics", "envs", "forward", "gradient")},
     "noise_memory": (("noise_memory",), noise_memory),
     "integrators": (("integrators",), integrators),
     "compiled": (("compiled",), compiled),
+    "supervised_speed": (("supervised_speed",), supervised),
     "language_speed": (("language_speed",), language),
     "virtual_batch_norm_speed": (("virtual_batch_norm_speed",), virtual_batch_norm),
 }

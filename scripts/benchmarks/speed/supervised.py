@@ -35,7 +35,7 @@ from distes.tasks.supervised.supervised import Supervised
 from scripts.benchmarks.report import Table, command_line, keep
 
 MEMBERS = 64
-PERTURBATIONS: dict[str, type[Perturbation]] = {"dense": Dense, "rank 1": LowRank}
+PERTURBATIONS: dict[str, Callable[..., Perturbation]] = {"dense": Dense, "rank 1": LowRank}
 
 
 def large_images() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
