@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 import distes.members.layers
-from distes.members.cuda_graph import WARM_UP, WIDTHS, CudaGraphs, _Reads, padded
+from distes.members.capture_check import Reads
+from distes.members.cuda_graph import WARM_UP, WIDTHS, CudaGraphs, padded
 from distes.members.forward import Forward
 from distes.members.layers import few_inputs
 from distes.members.layers.base import MemberLayer
@@ -160,7 +161,7 @@ def test_layers_read_what_is_named_and_nothing_else(name: str, make: Make) -> No
     x_BK = torch.randn(5, 2, *ALL[name][1])
     start_S = chosen.initial_state()
     given = [x_BK] if start_S is None else [x_BK, start_S.repeat(5, 2, 1)]
-    reads = _Reads([*given, *forward.storage, *buffers])
+    reads = Reads([*given, *forward.storage, *buffers])
     with torch.inference_mode(), reads:
         forward(*given)
     assert [tuple(x.shape) for x in reads.outside] == []
