@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from distes.errors import ConfigurationError, DistesWarning, raised
-from distes.members.forward import Form, Forward
+from distes.members.form import Form
+from distes.members.forward import Forward
 from distes.members.language_trial import require_agreement
 from distes.noise.global_randomness import fingerprint, seeded
 from distes.perturbations.row_layout import RowLayout
