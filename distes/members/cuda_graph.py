@@ -4,33 +4,26 @@ A policy of a few thousand parameters runs some ten kernels of a few microsecond
 takes longer than that. A graph records the kernels of a call once, and then launches all of them together.
 """
 
-import contextlib
-import gc
-import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from distes.errors import DistesWarning
 from distes.errors.cuda import out_of_memory
+from distes.members.capture_check import Reads, Waits
+from distes.members.stream_capture import Replay, aside, captured, on_gpu
 
 AFTER = 100  # calls before one is recorded: recording takes as long as some hundred calls
 WARM_UP = 3  # the last of these calls run on the recording's stream, so that libraries choose and allocate beforehand
 KEPT = 8  # graphs at a time; they share memory for what they compute in between, and each keeps its output
 WIDTHS = 8  # different numbers of rows that calls are padded to, so that few graphs serve every number; see `padded`
-ROOM = 2**28  # bytes: with less free memory, torch gives back what it only caches before a graph is recorded
-SYNCHRONISES = "called a synchronizing CUDA operation"  # from torch's warning
 WAITS = "it waits for the GPU, as .item(), .cpu() and branches on values do"
 
-Replay = Callable[[], None]
 Key = tuple[Hashable, ...]
 Record = Callable[[Callable[[], Any]], tuple[Any, Replay]]
 
@@ -125,7 +118,7 @@ class CudaGraphs:
         Raises:
             RuntimeError: Memory runs out while a graph is recorded; `out_of_memory` recognises the error.
         """
-        if self._eager or not inputs or (self._record is None and not _on_gpu(inputs[0])):
+        if self._eager or not inputs or (self._record is None and not on_gpu(inputs[0])):
             return self._run(inputs, width)
         key = *(_form(x) if width is None else _padded_form(x, width) for x in inputs), *self._where()
         graph = self._graphs.get(key)
@@ -168,7 +161,7 @@ class CudaGraphs:
         if seen.calls <= self._after - WARM_UP:
             return self._run(inputs, width, seen.memory)
         if seen.calls <= self._after:
-            with _aside(inputs[0]):
+            with aside(inputs[0]):
                 return self._run(inputs, width, seen.memory)
         output, graph = self._run_and_record(_filled(seen.memory or _fixed(inputs, width), inputs))
         if graph is not None:
@@ -180,13 +173,13 @@ class CudaGraphs:
     def _run_and_record(self, static: tuple[Tensor, ...]) -> tuple[Any, _Graph | None]:
         """Runs the function once under observation; then records it, which runs no kernel, if that is possible."""
         named = [*static, *self._storage()]
-        waits, reads = _Waits(static[0]), _Reads(named)
-        with _aside(static[0]), waits, reads:
+        waits, reads = Waits(static[0]), Reads(named)
+        with aside(static[0]), waits, reads:
             output = self._function(*static)
         if waits.found:
             self._give_up(WAITS)
             return output, None
-        record = self._record or (lambda call: _record(call, static[0].device, self._pool))
+        record = self._record or (lambda call: captured(call, static[0].device, self._pool))
         if self._pool is None and self._record is None:
             self._pool = torch.cuda.graph_pool_handle()
         try:
@@ -208,122 +201,6 @@ class CudaGraphs:
             DistesWarning,
             stacklevel=5,
         )
-
-
-class _Reads(TorchDispatchMode):
-    """Collects the tensors that a call reads and did not make, except those that are named."""
-
-    def __init__(self, named: Sequence[Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.outside: list[Tensor] = []
-        self._known = {_memory(x) for x in named}
-        self._made: list[Tensor] = []  # kept alive until the end, so that no address is used twice
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        self._meet((args, kwargs), self.outside)
-        output = func(*args, **kwargs)
-        self._meet(output, self._made)
-        return output
-
-    def __exit__(self, *error: Any) -> None:
-        self._made.clear()
-        super().__exit__(*error)  # type: ignore[no-untyped-call]
-
-    def _meet(self, tree: Any, kind: list[Tensor]) -> None:
-        for x in tree_leaves(tree):
-            if isinstance(x, Tensor) and x.layout is torch.strided and (place := _memory(x)) not in self._known:
-                self._known.add(place)
-                kind.append(x)
-
-
-class _Waits:
-    """Context that notes whether the code in it waits for the GPU; the code runs normally."""
-
-    def __init__(self, like: Tensor) -> None:
-        self.found, self._like = False, like
-
-    def __enter__(self) -> None:
-        self._stack = contextlib.ExitStack()
-        if _on_gpu(self._like):
-            self._seen = self._stack.enter_context(warnings.catch_warnings(record=True))
-            warnings.simplefilter("always")
-            self._stack.callback(torch.cuda.set_sync_debug_mode, torch.cuda.get_sync_debug_mode())
-            torch.cuda.set_sync_debug_mode("warn")
-
-    def __exit__(self, *error: Any) -> None:
-        self._stack.close()
-        for warning in self._seen if _on_gpu(self._like) else ():
-            if SYNCHRONISES in str(warning.message):
-                self.found = True
-            else:  # a warning of the function itself
-                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-
-
-def _record(call: Callable[[], Any], device: torch.device, pool: Any) -> tuple[Any, Replay]:
-    """Records a call as a CUDA graph, without running it. Leaves the stream and the allocator as they were.
-
-    `torch.cuda.graph` would wait for the GPU, collect garbage and empty torch's cache each time, which takes up to a
-    second where much is cached. Here garbage is not collected while recording, since it might free what a recording
-    must not, and the cache is emptied only where memory is short.
-    """
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.device(device), torch.cuda.stream(_side_stream(device)), _no_collection():
-        if torch.cuda.mem_get_info(device)[0] < ROOM:
-            torch.cuda.empty_cache()
-        # In this thread only: other threads, such as Ray's, may use the GPU meanwhile.
-        graph.capture_begin(pool=pool, capture_error_mode="thread_local")
-        try:
-            try:
-                output = call()
-            finally:
-                graph.capture_end()
-        except BaseException:
-            # Before torch 2.12 the allocator believes that an aborted recording goes on, and never frees cached
-            # memory. Later releases end the recording themselves, and raise here.
-            with contextlib.suppress(RuntimeError):
-                torch._C._cuda_endAllocateToPool(device.index, pool)
-            raise
-    return output, graph.replay
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keeps Python from looking for cycles of garbage."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
-
-
-@contextmanager
-def _aside(like: Tensor) -> Iterator[None]:
-    """On a GPU, runs on the stream that recording will use, since libraries keep workspaces per stream."""
-    if not _on_gpu(like):
-        yield
-        return
-    current, side = torch.cuda.current_stream(like.device), _side_stream(like.device)
-    side.wait_stream(current)
-    with torch.cuda.stream(side):
-        yield
-    current.wait_stream(side)  # each stream waits for the other before it uses memory again
-
-
-# Used for nothing else, not by another thread either: recording is a property of a stream. Whoever records graphs by
-# other means, as a simulator does, does so on a stream of its own.
-_STREAMS: dict[tuple[torch.device, int], torch.cuda.Stream] = {}
-
-
-def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    owner = device, threading.get_ident()
-    if owner not in _STREAMS:
-        _STREAMS[owner] = torch.cuda.Stream(device)
-    return _STREAMS[owner]
 
 
 def _fixed(inputs: tuple[Tensor, ...], width: int | None = None) -> tuple[Tensor, ...]:
@@ -350,10 +227,6 @@ def _first(output: Any, inputs: tuple[Tensor, ...], width: int | None) -> Any:
     return tuple(part[:rows] for part in output) if isinstance(output, tuple) else output[:rows]
 
 
-def _on_gpu(x: Tensor) -> bool:
-    return x.device.type == "cuda"
-
-
 def _form(x: Tensor) -> tuple[Any, ...]:
     return x.shape, x.stride(), x.dtype, x.device
 
@@ -364,8 +237,3 @@ def _padded_form(x: Tensor, width: int) -> tuple[Any, ...]:
 
 def _where(x: Tensor) -> tuple[Any, ...]:
     return x.data_ptr(), x.shape, x.stride(), x.dtype
-
-
-def _memory(x: Tensor) -> int:
-    """The address of a tensor's storage."""
-    return x.untyped_storage().data_ptr()

@@ -1,40 +1,32 @@
 """Runs one torch module for many members, each with its own row of a matrix of parameters.
 
 Each Linear, Conv1d, Conv2d, Embedding, LayerNorm, GroupNorm, RMSNorm, VirtualBatchNorm, GRUCell, LSTMCell and RNNCell
-of the module is replaced by a layer that applies every member's own weights to its own rows. The module's own forward
-then runs as written, on B * K rows. A module with parameters elsewhere runs through `torch.func.vmap`, or member by
-member if vmap cannot run it; these forms are correct, and slower. `trial.py` chooses the form.
+of the module is replaced by a layer that applies every member's own weights to its own rows; see `layered`. The
+module's own forward then runs as written, on B * K rows. A module with parameters elsewhere runs as it is, which is
+slower; see `functional`. `trial` chooses the form.
 
 A member's outputs do not depend on the members beside it. On a CPU, and with all parameters written out, this holds to
 the last bit. On a GPU the last bits depend on the number of members, since cuBLAS and cuDNN choose an algorithm by the
 size of the batch: the same chunk gives the same bits again, but a member replayed alone may differ from itself in the
 chunk.
 
-The file is longer than most: each form runs, and is measured on the reference batch, by the same bound parameters.
-
 Axes: B members, K rows per member, P parameters, Q numbers of a member's row, A outputs, S numbers of a memory, or
 statistics of a member on the reference batch.
 """
 
 import copy
-import enum
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from functools import partial
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
 from distes.errors import ConfigurationError, raised
+from distes.members.aligned_rows import aligned_rows
 from distes.members.cuda_graph import CudaGraphs, padded
-from distes.members.layers.base import MemberLayer, MemberWeights
-from distes.members.layers.convolution import Convolution
-from distes.members.layers.replace import replace_layers, statistics_slots
-from distes.members.layers.virtual_batch_norm import VirtualBatchNorm
-from distes.members.torch_internals import has_hooks
+from distes.members.form import Form
+from distes.members.functional import Functional
+from distes.members.layered import Layered
+from distes.members.layers.replace import statistics_slots
 from distes.perturbations.row_layout import RowLayout
 from distes.policies import virtual_batch_norm
 from distes.policies.base import StatefulPolicy
@@ -42,20 +34,7 @@ from distes.policies.language.causal_lm import CausalLM
 from distes.policies.layout import Layout
 from distes.policies.parametrized import ParametrizedPolicy
 
-ALIGNMENT = 16  # floats in 64 bytes
-LARGE_PAGES = 2**20  # floats in 4 MiB; pages that are not touched take no memory
-MANY_ROWS = 64  # of a member, from which on a CPU convolves for one member at a time: what it makes stays in its caches
 LAUNCH_BOUND = 2**24  # floats of rows below which a GPU takes longer to launch a layer than to read its weights
-
-
-class Form(enum.Enum):
-    """How a module runs for many members: from the fastest form to the most general one."""
-
-    LAYERS = "with its layers replaced"
-    VMAP = "through torch.func.vmap"
-    VMAP_OF_ROWS = "through torch.func.vmap, each row as a batch of its own"
-    MEMBERS = "member by member"
-    ROWS = "row by row"
 
 
 class Forward:
@@ -104,37 +83,22 @@ class Forward:
         if isinstance(self.module, ParametrizedPolicy):
             self.runs, self.weights = self.module.inner, self.module.weights
         self.stateful = isinstance(module, StatefulPolicy)
-        replaced = replace_layers(self.runs, self.weights)
-        self.form = Form.VMAP if replaced is None else Form.LAYERS
-        self.keeps_axes = self.writes_input = self.draws = self.shares = False
-        self._members = 0  # that are bound
-        # See `_member_by_member`: it, the row that it runs, and the layers' functions of that row.
-        self._one_by_one: Callable[[Iterable[Tensor]], Tensor] | None = None
-        self._alone: tuple[Tensor, list[Callable[..., Any]]] | None = None
         self.statistics = statistics_slots(self.runs)
-        self._parameters: dict[str, Tensor] = {}  # in all forms but LAYERS: (B, *shape), torch's shapes; and statistics
-        # In MEMBERS and ROWS: the module that takes each member's parameters in turn, and these parameters.
-        self._single: tuple[nn.Module, dict[str, Tensor]] | None = None
+        self._layered = Layered.of(self.runs, self.weights)
+        self._functional = Functional(self.runs, self.weights, self.statistics)
+        self.form = Form.VMAP if self._layered is None else Form.LAYERS
+        self.keeps_axes = self.writes_input = self.draws = self.shares = False
         self._memory: dict[str, Tensor] = {}
         self.tenant: object = None
         self._centre: tuple[Tensor, ...] = ()
         self._graphs: CudaGraphs | None = None  # on a GPU; see `run`
         self._small, self._members = False, 0  # the latter: that are bound, with rows that are computed for nobody
         self._moves = 0  # how often `storage` may have changed
-        if replaced is not None:
-            self._call, self._layers = replaced
-            # Looking for hooks where there are none takes as long as a small layer.
-            called = has_hooks(self._call) or isinstance(self._call, MemberLayer)
-            self._enter: Callable[..., Any] = self._call if called else self._call.forward
-            self._convolves = any(isinstance(layer, Convolution) for layer in self._layers) and not self.statistics
-            for layer in self._layers if self.statistics else ():
-                if isinstance(layer, Convolution):
-                    layer.by_rows = False  # so that statistics on the reference batch keep their bits
 
     @property
     def materialises(self) -> bool:
         """Whether each member needs all its parameters written out."""
-        return self.form is not Form.LAYERS
+        return self._layered is None
 
     @property
     def parametrized(self) -> bool:
@@ -151,35 +115,34 @@ class Forward:
     def fall_back(self, form: Form) -> None:
         """Runs in a slower form from now on."""
         self.form, self.keeps_axes, self.shares = form, False, False
-        if form is not Form.LAYERS and "_call" in self.__dict__:
-            del self._call, self._layers, self._enter
+        if form is not Form.LAYERS:
+            self._layered = None
 
     @property
     def bound(self) -> nn.Module:
         """The module with its layers replaced, which takes the rows of one bound member after the other."""
-        if self.materialises:
+        if self._layered is None:
             raise TypeError(f"{type(self.module).__name__} runs {self.form.value}, and has no layers to bind.")
-        return self._call
+        return self._layered.module
 
     def forget(self) -> None:
         """Drops the bound members' tensors; `bind` must be called before the next call."""
-        self._parameters, self._single, self._one_by_one, self._alone = {}, None, None, None
-        for layer in self._layers if self.form is Form.LAYERS else ():
-            layer.unbind()
+        self._functional.unbind()
+        if self._layered is not None:
+            self._layered.unbind()
 
     def __getstate__(self) -> dict[str, Any]:
         # Without the bound members: a pickled view would carry its whole matrix to the workers.
-        nothing: dict[str, Any] = {"_parameters": {}, "_memory": {}, "_centre": (), "tenant": None, "_graphs": None}
-        return {**self.__dict__, **nothing, "_single": None, "_one_by_one": None, "_alone": None}
+        return {**self.__dict__, "_memory": {}, "_centre": (), "tenant": None, "_graphs": None}
 
     def to(self, device: str | torch.device) -> Self:
         """Moves the module to a device; members must be on it, too."""
         generates = isinstance(self.module, CausalLM)
         if not generates:  # whose module has no numbers
             self.module.to(device)
-        self._single = None
-        if not self.materialises:
-            self._call.to(device)
+        self._functional.moved()
+        if self._layered is not None:
+            self._layered.module.to(device)
         recordable = torch.device(device).type == "cuda" and self.form not in (Form.MEMBERS, Form.ROWS)
         recordable = recordable and not generates
         self._graphs = self.graphs() if recordable and not self.draws else None
@@ -213,7 +176,7 @@ class Forward:
             self.forget()  # so that the old memory is freed before the new is allocated
             held = self.tenant = None
             self._memory.pop(name, None)
-            held = self._memory[name] = _allocate(rows, size, device)
+            held = self._memory[name] = aligned_rows(rows, size, device)
             self._moves += 1
         return held
 
@@ -248,24 +211,12 @@ class Forward:
         self._centre = () if centre_P is None else (centre_P,)
         self._small, self._members = rows_BQ.numel() < LAUNCH_BOUND, len(rows_BQ)
         self._moves += 1
-        if not self.materialises:
-            if self.dtype is not torch.float32:
-                rows_BQ = rows_BQ.to(self.dtype)
-            weights = MemberWeights(rows_BQ, row_layout, centre_P, statistics_BS, keeps_axes=self.keeps_axes)
-            for layer in self._layers:
-                layer.bind(weights)
-            if self._convolves and rows_BQ.device.type == "cpu":
-                row_1Q = _allocate(1, rows_BQ.shape[1], rows_BQ.device)
-                alone = MemberWeights(row_1Q, row_layout, centre_P)
-                self._alone = row_1Q[0], [layer.bound_to(alone) for layer in self._layers]
-                self._one_by_one = partial(self._member_by_member, rows_BQ)
+        if self._layered is None:
+            self._functional.bind(rows_BQ, statistics_BS)
             return
-        if statistics_BS is not None:
-            self._parameters |= {slot.name: slot.view(statistics_BS) for slot in self.statistics}
-        for slot in self.weights.slots:
-            value = slot.view(rows_BQ)
-            value = value.transpose(1, 2) if slot.transposed else value
-            self._parameters[slot.name] = value if slot.shape else value[..., 0]
+        if self.dtype is not torch.float32:
+            rows_BQ = rows_BQ.to(self.dtype)
+        self._layered.bind(rows_BQ, row_layout, centre_P, statistics_BS, keeps_axes=self.keeps_axes)
 
     def measured(self, rows_bQ: Tensor, row_layout: RowLayout, centre_P: Tensor | None = None) -> Tensor:
         """Runs some members on the reference batch, and returns their statistics, (b, S). `bind` must be called anew.
@@ -279,33 +230,16 @@ class Forward:
         """
         rows_bS = rows_bQ.new_zeros(len(rows_bQ), self.statistics[-1].span.stop)
         inputs = self._reference(rows_bQ.device)
-        if not self.materialises:
-            norms = [layer for layer in self._layers if isinstance(layer, VirtualBatchNorm)]
-            with _measuring(norms):
+        if self._layered is not None:
+            with self._layered.measuring():
                 self.bind(rows_bQ, row_layout, centre_P, rows_bS)
-                self._call(*(part.repeat(len(rows_bQ), *[1] * (part.dim() - 1)) for part in inputs))
-                found = {slot.name: value for layer in norms for slot, value in layer.found()}
+                found = self._layered.measured(*inputs)
         else:
             self.bind(rows_bQ, row_layout, centre_P, rows_bS)
-            found = self._measured_by_torch(inputs)
+            found = self._functional.measured(self.form, *inputs)
         for slot in self.statistics:
             rows_bS[:, slot.span] = found[slot.name]
         return rows_bS
-
-    def _measured_by_torch(self, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """`measured` in the forms that leave the module as it is: means and variances, (b, C), by name."""
-        if self.form is Form.VMAP:
-
-            def of_one(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
-                return virtual_batch_norm.statistics(self.runs, partial(self._one_member, parameters, *inputs))
-
-            by_name: dict[str, Tensor] = vmap(of_one, randomness="different")(self._parameters)
-            return by_name
-        each = []
-        for b in range(len(next(iter(self._parameters.values())))):
-            member = self._as_member(b)
-            each.append(virtual_batch_norm.statistics(member, partial(member, *inputs)))
-        return {name: torch.stack([one[name] for one in each]) for name in each[0]}
 
     def _reference(self, device: torch.device) -> tuple[Tensor, ...]:
         """The reference batch on a device and, for a policy with memory, its initial state."""
@@ -338,12 +272,11 @@ class Forward:
 
     def __call__(self, x_BK: Tensor, *state: Tensor) -> Any:
         """Maps (B, K, ...) to (B, K, A), float32; with a state (B, K, S), returns the output and the next state."""
-        if self.keeps_axes:
-            return self._enter(x_BK, *state)
+        layered = self._layered
+        if layered is not None and self.keeps_axes:
+            return layered.enter(x_BK, *state)
         inputs = tuple(part.clone() for part in (x_BK, *state)) if self.writes_input else (x_BK, *state)
-        if self._one_by_one is not None and not state and x_BK.shape[1] >= MANY_ROWS:
-            return self._one_by_one(inputs[0])
-        answer = self._run(*inputs)
+        answer = layered(*inputs) if layered is not None else self._functional(self.form, *inputs)
         return tuple(part.float() for part in answer) if self.stateful else answer.float()
 
     def shared(self, x_K: Tensor) -> Tensor:
@@ -352,114 +285,7 @@ class Forward:
         Until the first layer with parameters, the rows are computed once for all members. If the module cannot run so,
         the rows are repeated.
         """
-        if not self.shares or self._members == 1:
+        if self._layered is None or not self.shares or self._members == 1:
             answer: Tensor = self(x_K.expand(self._members, *x_K.shape))
             return answer
-        if self._one_by_one is not None and len(x_K) >= MANY_ROWS:
-            return self._one_by_one(x_K.expand(self._members, *x_K.shape))
-        for layer in self._layers:
-            layer.share(len(x_K))
-        try:
-            if self.keeps_axes:
-                answer = self._enter(x_K.unsqueeze(0))
-                return answer.expand(self._members, *answer.shape[1:])
-            answer = self._call(x_K).float()
-            return answer.view(self._members, len(x_K), *answer.shape[1:])
-        finally:
-            for layer in self._layers:
-                layer.share(None)
-
-    def _member_by_member(self, rows_BQ: Tensor, x_BK: Iterable[Tensor]) -> Tensor:
-        """Runs one member after the other, each with all its rows: (B, K, ...) -> (B, K, A).
-
-        Each is copied into the same row first, and the layers run that row. So its bits depend on nothing else.
-        """
-        assert self._alone is not None
-        row_Q, functions = self._alone
-        for layer, function in zip(self._layers, functions, strict=True):
-            layer.run_instead(function)
-        try:
-            answers = []
-            for member_Q, x_K in zip(rows_BQ, x_BK, strict=True):
-                row_Q.copy_(member_Q)
-                answers.append(self._enter(x_K))
-            return torch.stack(answers).float()
-        finally:
-            for layer in self._layers:
-                layer.share(None)
-
-    def _run(self, *inputs: Tensor) -> Any:
-        match self.form:
-            case Form.LAYERS:
-                answer, sides = self._call(*(part.flatten(0, 1) for part in inputs)), inputs[0].shape[:2]
-                return _each(lambda part: part.view(*sides, *part.shape[1:]), answer)
-            case Form.VMAP:
-                return vmap(self._one_member, randomness="different")(self._parameters, *inputs)
-            case Form.VMAP_OF_ROWS:
-                in_dims = (None, *(0 for _ in inputs))
-                one_member: Callable[..., Any] = vmap(self._one_row, in_dims, randomness="different")
-                return vmap(one_member, randomness="different")(self._parameters, *inputs)
-            case Form.MEMBERS:
-                return _stacked([self._as_member(b)(*rows) for b, rows in enumerate(zip(*inputs, strict=True))])
-            case Form.ROWS:
-                members = []
-                for b, rows in enumerate(zip(*inputs, strict=True)):
-                    member, single_rows = self._as_member(b), zip(*(part.split(1) for part in rows), strict=True)
-                    answers = _stacked([member(*row) for row in single_rows])
-                    members.append(_each(lambda part: part[:, 0], answers))
-                return _stacked(members)
-
-    def _one_member(self, parameters: dict[str, Tensor], *inputs: Tensor) -> Any:
-        own = {name: value.to(self.weights.dtypes.get(name, value.dtype)) for name, value in parameters.items()}
-        return functional_call(self.runs, own, inputs)
-
-    def _one_row(self, parameters: dict[str, Tensor], *inputs: Tensor) -> Any:
-        answer = self._one_member(parameters, *(part.unsqueeze(0) for part in inputs))
-        return _each(lambda part: part[0], answer)
-
-    def _as_member(self, member: int) -> nn.Module:
-        """A copy of the module that holds a bound member's parameters until the next call."""
-        if self._single is None:
-            with torch.inference_mode(False), torch.no_grad():  # it is written to inside and outside inference mode
-                single = copy.deepcopy(self.runs)
-            self._single = single, {**dict(single.named_parameters()), **dict(single.named_buffers())}
-        single, own = self._single
-        for name, value in self._parameters.items():
-            own[name].copy_(value[member])
-        return single
-
-
-@contextmanager
-def _measuring(norms: list[VirtualBatchNorm]) -> Iterator[None]:
-    for layer in norms:
-        layer.measured = ()
-    try:
-        yield
-    finally:
-        for layer in norms:
-            layer.measured = None
-            layer.unbind()
-
-
-def _each(change: Callable[[Tensor], Tensor], answer: Any) -> Any:
-    """Applies a function to an output, or to both an output and a state."""
-    return tuple(map(change, answer)) if isinstance(answer, tuple) else change(answer)
-
-
-def _stacked(answers: list[Any]) -> Any:
-    """Stacks outputs, or both outputs and states, along a new first axis."""
-    if isinstance(answers[0], tuple):
-        return tuple(torch.stack(parts) for parts in zip(*answers, strict=True))
-    return torch.stack(answers)
-
-
-def _allocate(rows: int, size: int, device: torch.device) -> Tensor:
-    """Allocates zeros, (rows, size) float32, each row on a 64-byte boundary."""
-    stride = -(-size // ALIGNMENT) * ALIGNMENT
-    with torch.inference_mode(False):  # it is written to inside and outside inference mode
-        if device.type != "cpu":
-            return torch.zeros(rows, stride, device=device)[:, :size]
-        # NumPy asks for large pages from 4 MiB on, which are a tenth faster to read; torch does not. It does not align.
-        raw = np.zeros(max(rows * stride, LARGE_PAGES) + ALIGNMENT, np.float32)
-        start = -(raw.ctypes.data // 4) % ALIGNMENT
-        return torch.from_numpy(raw)[start : start + rows * stride].view(rows, stride)[:, :size]
+        return self._layered.shared(x_K)

@@ -97,11 +97,7 @@ def _deviation(name: str, slot: Slot, initial: Floats) -> float:
         return 0.0
     if name == "orthogonal":
         return 1.0
-    if slot.transposed:
-        fan_in, fan_out = slot.matrix
-    else:  # (out, in, *kernel)
-        kernel = math.prod(slot.shape[2:])
-        fan_in, fan_out = slot.shape[1] * kernel, slot.shape[0] * kernel
+    fan_in, fan_out = slot.fans
     return math.sqrt(2 / (fan_in + fan_out)) if name == "glorot" else math.sqrt(2 / fan_in)
 
 

@@ -1,28 +1,23 @@
 """Dense noise for policies that are larger than the noise table: a direction consists of several slices of it.
 
-Axes: P parameters, N directions, B members, K tensors of the policy, G groups of tensors.
+Axes: P parameters, N directions, K tensors of the policy, G groups of tensors.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from distes.errors import ConfigurationError
 from distes.noise.draws import splitmix64
 from distes.noise.table import NoiseTable
-from distes.noise.weighted_sum import weighted_bits, weighted_sum
-from distes.perturbations.base import Floats, Perturbation
-from distes.perturbations.dense import perturb_by_slices
-from distes.perturbations.row_layout import RowLayout
+from distes.perturbations.slices import Slices
 from distes.policies.layout import Layout, Slot
 
 DIRECTIONS = 2**53  # JSON readers hold integers below this exactly
 
 
-class DenseByTensor(Perturbation):
+class DenseByTensor(Slices):
     """Direction number i gives each tensor a slice of the noise table, which begins at a hash of i.
 
     A table of twice the largest tensor suffices, where `Dense` needs twice the policy. Neighbouring tensors form a
@@ -59,8 +54,7 @@ class DenseByTensor(Perturbation):
                 f"the largest of which has {largest:,} parameters, since each tensor gets a slice of it: set "
                 f"--noise.size to at least {needed:,}, better to {5 * needed:,}."
             )
-        self.noise, self.layout, self.size = noise, layout, layout.size
-        self._row_layout = RowLayout.written_out(layout)
+        super().__init__(noise, layout)
         groups = list(_groups(layout.slots, noise.size // 2))
         self._spans = [slice(group[0].start, group[-1].span.stop) for group in groups]
         self._starts_per_group = np.array(
@@ -75,68 +69,12 @@ class DenseByTensor(Perturbation):
         """2**53, whatever the size of the table."""
         return DIRECTIONS
 
-    @property
-    def row_layout(self) -> RowLayout:
-        """All parameters are written out, in the order of the flat vector."""
-        return self._row_layout
-
     def offsets(self, ids_N: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns where the slice of each tensor begins in the table, (N, K), in the order of `layout.slots`."""
         return self._starts(ids_N)[:, self._group_K] + self._place_K
 
-    def directions(self, ids_N: NDArray[np.int64]) -> Floats:
-        """Returns the directions, (N, P) float32, as a copy."""
-        directions_NP = np.empty((len(ids_N), self.size), np.float32)
-        for direction_P, starts_G in zip(directions_NP, self._starts(ids_N).tolist(), strict=True):
-            for span, start in zip(self._spans, starts_G, strict=True):
-                direction_P[span] = self.noise.numbers[start : start + span.stop - span.start]
-        return directions_NP
-
-    def perturb(self, centre_P: Tensor, scale_B: Tensor, ids_B: NDArray[np.int64], out_BQ: Tensor) -> None:
-        """Writes members group by group, from the table in shared memory, or from its copy on the GPU."""
-        for span, starts_B in self._slices(ids_B):
-            scale = scale_B if scale_B.dim() == 1 else scale_B[:, span]
-            perturb_by_slices(self.noise, centre_P[span], scale, starts_B, out_BQ[:, span])
-
-    def parameters(self, centre_P: Tensor, rows_BQ: Tensor) -> Tensor:
-        """Returns the rows themselves: they are the parameters."""
-        return rows_BQ
-
-    def weighted_sum(
-        self, ids_N: NDArray[np.int64], weights_N: NDArray[np.float64], device: str | torch.device | None = None
-    ) -> Floats:
-        """Adds up slices of the table without copying them, group by group; see `distes.noise.weighted_sum`."""
-        return self._sum(ids_N, weights_N, device, squared=False)
-
-    def weighted_sum_of_squares(
-        self, ids_N: NDArray[np.int64], weights_N: NDArray[np.float64], device: str | torch.device | None = None
-    ) -> Floats:
-        """Adds up the squares of slices without copying them; see `distes.noise.weighted_sum`."""
-        return self._sum(ids_N, weights_N, device, squared=True)
-
-    def weighted_bits(
-        self,
-        ids_N: NDArray[np.int64],
-        weights_N: NDArray[np.float64],
-        thresholds_P: Floats,
-        device: str | torch.device | None = None,
-    ) -> Floats:
-        """Adds up bits of slices without writing them out; see `distes.noise.weighted_sum.weighted_bits`."""
-        total_P = torch.empty(self.size, device=device or self.device)
-        for span, starts_N in self._slices(ids_N):
-            weighted_bits(self.noise, starts_N, weights_N, thresholds_P[span], total_P[span])
-        return total_P.cpu().numpy()
-
-    def _sum(
-        self, ids_N: NDArray[np.int64], weights_N: NDArray[np.float64], device: str | torch.device | None, squared: bool
-    ) -> Floats:
-        total_P = torch.empty(self.size, device=device or self.device)
-        for span, starts_N in self._slices(ids_N):
-            weighted_sum(self.noise, starts_N, weights_N, total_P[span], squared=squared)
-        return total_P.cpu().numpy()
-
-    def _slices(self, ids_N: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-        """Yields each group's span in the flat vector, and where its slices begin in the table, (N,)."""
+    def slices(self, ids_N: NDArray[np.int64]) -> Iterable[tuple[slice, NDArray[np.int64]]]:
+        """Returns each group's span in the flat vector, and where its slices begin in the table, (N,)."""
         return zip(self._spans, self._starts(ids_N).T, strict=True)
 
     def _starts(self, ids_N: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ weights of `nn.Linear` and of recurrent cells lie as (in, out), the transpose of
 products over members are 2 to 4.5 times faster that way round.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,15 @@ class Slot:
     def span(self) -> slice:
         """Its span in the flat vector."""
         return slice(self.start, self.start + self.size)
+
+    @property
+    def fans(self) -> tuple[int, int]:
+        """Fan in and fan out of a layer's weight: the connections into and out of a unit."""
+        assert self.matrix is not None
+        if self.transposed:
+            return self.matrix
+        kernel = math.prod(self.shape[2:])  # (out, in, *kernel)
+        return self.shape[1] * kernel, self.shape[0] * kernel
 
     def view(self, flat: Tensor) -> Tensor:
         """Returns a view of the parameter in flat vectors: (..., P) -> (..., *shape), or (..., 1) for a scalar."""

@@ -9,26 +9,19 @@ Axes: B members, P connections, each with a score, W parameters of the network, 
 
 import copy
 import hashlib
-import inspect
-import math
 import zlib
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from distes import HOMES
-from distes.errors import ConfigurationError, did_you_mean, raised
-from distes.errors.imports import import_class
+from distes.errors import ConfigurationError, did_you_mean
 from distes.policies.base import StatefulPolicy
-from distes.policies.layout import Layout, Slot
+from distes.policies.frozen_weights import Weights, frozen_weights, uniform
+from distes.policies.inner import described, made
 from distes.policies.parametrized import ParametrizedPolicy
-from distes.population import Floats
 
-Weights = Literal["signed_constant", "kaiming_normal", "glorot_normal"]
 Mask = Literal["threshold", "top_k", "bernoulli"]
 CHOICES = {
     "weights": ("signed_constant", "kaiming_normal", "glorot_normal"),
@@ -110,12 +103,12 @@ class Subnetwork(ParametrizedPolicy):
             raise ConfigurationError(
                 f"weights_seed must be from 0 to 2**64 - 1; got {weights_seed}.", argument="weights_seed"
             )
-        self._of = _described(of)
-        inner = _made(self._of, observation_size, observation_shape, action_size)
+        self._of = described(of)
+        inner = made(self._of, observation_size, observation_shape, action_size)
         super().__init__(inner)
         self.mask, self.density, self.rescale = mask, density, rescale
         self.seed = weights_seed
-        frozen_W, drawn = _drawn(inner, self.weights, weights, weights_seed)
+        frozen_W, drawn = frozen_weights(inner, self.weights, weights, weights_seed)
         if not drawn:
             raise ConfigurationError(
                 f"of: {type(inner).__name__} has no weights of linear layers, convolutions, embeddings or recurrent "
@@ -197,99 +190,11 @@ class _StatefulSubnetwork(Subnetwork, StatefulPolicy):
         return self.inner.initial_state(rows)
 
 
-def _described(of: Mapping[str, Any] | None) -> dict[str, Any]:
-    given = {"class_path": "MLP"} if of is None else of
-    known = isinstance(given, Mapping) and {"class_path"} <= given.keys() <= {"class_path", "init_args"}
-    arguments = given.get("init_args") or {} if known else None
-    if not known or not isinstance(given["class_path"], str) or not isinstance(arguments, Mapping):
-        raise ConfigurationError(
-            f"of must be a policy as {{class_path: MLP, init_args: {{hidden_sizes: [256]}}}}; got {of!r}.",
-            argument="of",
-        )
-    return {"class_path": given["class_path"], "init_args": dict(arguments)}
-
-
-def _made(of: Mapping[str, Any], size: int, shape: tuple[int, ...], action_size: int) -> nn.Module:
-    """The network, of a class of distes by its short name or of any other by its import path."""
-    path: str = of["class_path"]
-    names = [name for name, home in HOMES.items() if home.startswith("distes.policies.")]
-    if path in names:
-        path = f"{HOMES[path]}.{path}"
-    if "." not in path:
-        raise ConfigurationError(
-            f"of {path!r} is unknown: choose a policy, or the import path of a class.{did_you_mean(path, names)}",
-            argument="of",
-        )
-    component: Any = import_class("of", path, "torch.nn.Module")
-    if issubclass(component, ParametrizedPolicy):
-        raise ConfigurationError(
-            f"of: {component.__name__} has no weights of its own that could be kept.", argument="of"
-        )
-    supplied = {"observation_size": size, "observation_shape": shape, "action_size": action_size}
-    known = inspect.signature(component).parameters
-    unknown = of["init_args"].keys() - known.keys()
-    if unknown and not any(one.kind is one.VAR_KEYWORD for one in known.values()):
-        raise ConfigurationError(
-            f"of: {component.__name__} has no argument {min(unknown)!r}.{did_you_mean(min(unknown), known)}",
-            argument="of",
-        )
-    given = {**of["init_args"], **{name: value for name, value in supplied.items() if name in known}}
-    try:
-        made: nn.Module = component(**given)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"of: {error}", argument="of") from error
-    except Exception as error:
-        raise ConfigurationError(
-            f"of: {component.__name__} cannot be made: it {raised(error)}.", argument="of"
-        ) from error
-    return made
-
-
-def _drawn(inner: nn.Module, layout: Layout, kind: str, seed: int) -> tuple[Floats, list[str]]:
-    """Returns the frozen parameters, (W,), and the names of those that are drawn."""
-    frozen_W, drawn = layout.flatten(inner), []
-    for number, slot in enumerate(layout.slots):
-        if slot.matrix is not None:
-            frozen_W[slot.span] = _weights(slot, kind, seed, number)
-            drawn.append(slot.name)
-        elif slot.name.rpartition(".")[2].startswith("bias"):
-            frozen_W[slot.span] = 0
-    return frozen_W, drawn
-
-
-def _weights(slot: Slot, kind: str, seed: int, number: int) -> Floats:
-    raw_L = np.random.Philox(key=np.array([seed, number], np.uint64)).random_raw(slot.size)
-    fan_in, fan_out = _fans(slot)
-    # He et al. 2015, equation 10; Glorot and Bengio 2010, equation 12, for normal weights
-    deviation = math.sqrt(2 / (fan_in + fan_out)) if kind == "glorot_normal" else math.sqrt(2 / fan_in)
-    if kind == "signed_constant":  # Ramanujan et al., section 3.3
-        signs_L: Floats = np.where(raw_L >> np.uint64(63), np.float32(deviation), np.float32(-deviation))
-        return signs_L
-    normal_L = torch.special.ndtri(torch.from_numpy(_uniform(raw_L))).numpy()
-    drawn_L: Floats = (deviation * normal_L).astype(np.float32)
-    return drawn_L
-
-
-def _fans(slot: Slot) -> tuple[int, int]:
-    """Connections into and out of a unit of a layer."""
-    assert slot.matrix is not None
-    if slot.transposed:
-        return slot.matrix
-    kernel = math.prod(slot.shape[2:])
-    return slot.shape[1] * kernel, slot.shape[0] * kernel
-
-
-def _uniform(raw_L: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Numbers above 0 and below 1, of the upper 52 bits."""
-    uniform_L: NDArray[np.float64] = ((raw_L >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
-    return uniform_L
-
-
 def _logistic(scores_P: Tensor, seed: int) -> Tensor:
     """Draws logistic numbers, (P,): sigmoid(score) is the probability that a score is above its number."""
     on_host = scores_P.cpu().contiguous().numpy()
     key = np.array([seed, zlib.crc32(on_host.tobytes())], np.uint64)
-    uniform_P = _uniform(np.random.Philox(key=key).random_raw(len(on_host)))
+    uniform_P = uniform(np.random.Philox(key=key).random_raw(len(on_host)))
     logistic_P = np.log(uniform_P) - np.log1p(-uniform_P)
     return torch.from_numpy(logistic_P.astype(np.float32)).to(scores_P.device)
 

@@ -15,7 +15,8 @@ from policies import FORMS, POLICIES, forward_of, many, members_of
 from step import Case, Figures, note, seconds_of, wait
 from torch import Tensor
 
-from distes.members.cuda_graph import SYNCHRONISES, WARM_UP, CudaGraphs
+from distes.members.capture_check import SYNCHRONISES
+from distes.members.cuda_graph import WARM_UP, CudaGraphs
 from distes.members.forward import LAUNCH_BOUND
 from distes.members.layers import convolution
 from distes.members.members import Forward

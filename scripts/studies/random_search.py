@@ -13,16 +13,14 @@ of the splits. All members of a run are evaluated on the same batch.
             many, and a mask that OpenAIES searches, in as many generations as are given
 """
 
-import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from distes.errors import DistesWarning
 from distes.noise.table import NoiseTable
+from distes.policies.subnetwork import Subnetwork
 from distes.population import Purpose
 from distes.strategies.random_search import RandomSearch
 from scripts.benchmarks.report import Table, keep
@@ -44,28 +42,17 @@ STARTS = ("glorot", "he", "orthogonal")
 Rows = list[dict[str, Any]]
 
 
-class Masked(nn.Module):
-    """Two layers of frozen weights, He's constant with random signs; each connection with a positive score is used."""
+def masked(width: int, seed: int, scores: Literal["zero", "normal"]) -> Subnetwork:
+    """One hidden layer of frozen weights, He's constant with random signs; a connection with a positive score is used.
 
-    def __init__(self, width: int, seed: int, *, scores: float) -> None:
-        """Draws the weights.
-
-        Args:
-            width: Hidden units.
-            seed: Of the weights.
-            scores: Deviation of the initial scores.
-        """
-        super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        for name, shape in (("hidden", (INPUTS, width)), ("output", (width, CLASSES))):
-            signs = torch.randint(2, shape, generator=generator) * 2.0 - 1
-            self.register_buffer(name, signs * (2 / shape[0]) ** 0.5)
-            self.register_parameter(f"{name}_scores", nn.Parameter(scores * torch.randn(shape, generator=generator)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (rows, 64) to (rows, 10)."""
-        x = torch.relu(x.flatten(1) @ torch.where(self.hidden_scores > 0, self.hidden, 0.0))
-        return x @ torch.where(self.output_scores > 0, self.output, 0.0)
+    Args:
+        width: Hidden units.
+        seed: Of the weights and the scores.
+        scores: The initial ones.
+    """
+    network = {"class_path": "MLP", "init_args": {"hidden_sizes": [width], "activation": "relu"}}
+    torch.manual_seed(seed)
+    return Subnetwork(INPUTS, (INPUTS,), CLASSES, of=network, weights_seed=seed, initial_scores=scores)
 
 
 def sampled(lab: Lab, members: int, split: int, start: str) -> tuple[float, float]:
@@ -128,7 +115,7 @@ def row_of(table: Table, width: int, members: int, start: str, labs: Sequence[La
 
 def searched(width: int, split: int, generations: int, noise: NoiseTable) -> float:
     """The accuracy on test data of the mask that OpenAIES has found, from scores of 0 on."""
-    lab = Lab.of(digits(split, batch_size=128), Masked(width, split, scores=0.0), noise=noise)
+    lab = Lab.of(digits(split, batch_size=128), masked(width, split, "zero"), noise=noise)
     rate = {"schedule": "cosine", "start": 0.3, "end": 0.03, "generations": generations}
     strategy = lab.es(split, population_size=256, sigma=1.0, learning_rate=rate)
     lab.train(strategy, generations)
@@ -137,13 +124,12 @@ def searched(width: int, split: int, generations: int, noise: NoiseTable) -> flo
 
 def masks(chosen: Any, noise: NoiseTable) -> Rows:
     """Masks of one network with frozen weights."""
-    warnings.filterwarnings("ignore", "The policy Masked runs through torch.func.vmap", DistesWarning)
     table = Table(("width", ">6"), ("one mask", ">10.1f"), ("the best", ">10.1f"), ("searched", ">10.1f"))
     rows = []
     for width in chosen.widths[1:-1] or chosen.widths:
         found = []
         for split in chosen.splits:
-            lab = Lab.of(task_of(split, chosen.batch), Masked(width, split, scores=1.0), noise=noise)
+            lab = Lab.of(task_of(split, chosen.batch), masked(width, split, "normal"), noise=noise)
             best, one = sampled(lab, chosen.members, split, "policy")
             found.append((one, best, searched(width, split, chosen.generations, noise)))
         one, best, mask = np.mean(found, axis=0).tolist()

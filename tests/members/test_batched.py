@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from distes.errors import ConfigurationError, DistesWarning
 from distes.members.cuda_graph import CudaGraphs
-from distes.members.forward import Form
+from distes.members.form import Form
 from distes.members.layers import linear
 from distes.members.members import Members, population_forward
 from distes.members.trial import LEFT_OVER
@@ -183,7 +183,7 @@ def test_rows_are_repeated_where_a_module_cannot_share_them(module: nn.Module, s
 def test_the_first_product_of_low_rank_is_formed_once_for_shared_rows(
     rank: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("distes.members.forward.LARGE_PAGES", 0)
+    monkeypatch.setattr("distes.members.aligned_rows.LARGE_PAGES", 0)
     module = nn.Sequential(nn.Linear(400, 60), nn.ReLU(), nn.Linear(60, 2))
     members, x_K = members_of(module, (400,), 20, partial(LowRank, rank=rank)), torch.randn(30, 400)
     members.select(np.arange(20))
@@ -488,7 +488,7 @@ class Largest(TorchDispatchMode):
 @pytest.mark.parametrize("rank", [1, 2])
 def test_low_rank_weights_are_never_formed(rows: int, rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither when members are made nor when they run: the largest thing is the rows of thin factors."""
-    monkeypatch.setattr("distes.members.forward.LARGE_PAGES", 0)
+    monkeypatch.setattr("distes.members.aligned_rows.LARGE_PAGES", 0)
     module = nn.Sequential(nn.Unflatten(-1, (4, 10, 10)), nn.Conv2d(4, 40, 5), nn.Flatten(), nn.Linear(1440, 60))
     members = members_of(module, (400,), 20, partial(LowRank, rank=rank))
     x_BK = torch.randn(20, rows, 400)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 import distes.members.layers
-from distes.members.cuda_graph import WARM_UP, WIDTHS, CudaGraphs, _Reads, padded
+from distes.members.capture_check import Reads
+from distes.members.cuda_graph import WARM_UP, WIDTHS, CudaGraphs, padded
 from distes.members.forward import Forward
 from distes.members.layers import few_inputs
 from distes.members.layers.base import MemberLayer
@@ -156,11 +157,12 @@ def test_it_looks_where_its_memory_is_once_for_each_choice_of_members() -> None:
 def test_layers_read_what_is_named_and_nothing_else(name: str, make: Make) -> None:
     forward, members, _ = made(name, make)
     chosen = members(0)
-    buffers = [x for module in (forward.module, getattr(forward, "_call", forward.module)) for x in module.buffers()]
+    runs = forward.module if forward.materialises else forward.bound
+    buffers = [x for module in (forward.module, runs) for x in module.buffers()]
     x_BK = torch.randn(5, 2, *ALL[name][1])
     start_S = chosen.initial_state()
     given = [x_BK] if start_S is None else [x_BK, start_S.repeat(5, 2, 1)]
-    reads = _Reads([*given, *forward.storage, *buffers])
+    reads = Reads([*given, *forward.storage, *buffers])
     with torch.inference_mode(), reads:
         forward(*given)
     assert [tuple(x.shape) for x in reads.outside] == []
@@ -191,7 +193,8 @@ def test_each_layer_is_among_these_policies() -> None:
     met = set()
     for policy, shape in OF_KNOWN_LAYERS.values():
         module = policy()
-        met |= {type(layer) for layer in population_forward(module, Layout(module), shape)._layers}
+        bound = population_forward(module, Layout(module), shape).bound
+        met |= {type(layer) for layer in bound.modules() if isinstance(layer, MemberLayer)}
     assert met == set(kinds(MemberLayer))
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from distes.errors import ConfigurationError, DistesWarning
-from distes.members.forward import Form
+from distes.members.form import Form
 from distes.members.members import Members, population_forward
 from distes.noise.table import NoiseTable
 from distes.perturbations.dense import Dense

@@ -10,7 +10,8 @@ from torch import nn
 from distes import VirtualBatchNorm
 from distes.errors import ConfigurationError
 from distes.members import statistics
-from distes.members.forward import Form, Forward
+from distes.members.form import Form
+from distes.members.forward import Forward
 from distes.members.members import Members, population_forward
 from distes.members.sensitivity import Sensitivity
 from distes.noise.table import NoiseTable

@@ -18,9 +18,10 @@ from torch import nn
 from distes.cli import main
 from distes.errors import ConfigurationError
 from distes.noise.table import NoiseTable
-from distes.perturbations import dense_by_tensor
-from distes.perturbations.dense import Dense, perturb_on
+from distes.perturbations import slices
+from distes.perturbations.dense import Dense
 from distes.perturbations.dense_by_tensor import DIRECTIONS, DenseByTensor
+from distes.perturbations.slices import perturb_on
 from distes.policies.layout import Layout
 from distes.policies.linear import Linear
 from tests import reference
@@ -215,9 +216,7 @@ def test_the_form_for_gpus_does_the_same(noise: NoiseTable, monkeypatch: pytest.
         expected_BP, got_BP = torch.zeros(2, 3, DECODER.size + 3)[..., 1:-2]
         perturbation.perturb(centre_P, scale_B, ids_B, expected_BP)
         with monkeypatch.context() as patch:
-            patch.setattr(
-                dense_by_tensor, "perturb_by_slices", lambda noise, *rest: perturb_on(noise.tensor(CPU), *rest)
-            )
+            patch.setattr(slices, "perturb_by_slices", lambda noise, *rest: perturb_on(noise.tensor(CPU), *rest))
             perturbation.perturb(centre_P, scale_B, ids_B, got_BP)
         assert torch.equal(got_BP, expected_BP)
 

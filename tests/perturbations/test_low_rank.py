@@ -16,8 +16,8 @@ from distes.cli import main
 from distes.errors import ConfigurationError
 from distes.noise.table import NoiseTable
 from distes.perturbations import low_rank
-from distes.perturbations.dense import perturb_on
 from distes.perturbations.low_rank import LowRank, add_products
+from distes.perturbations.slices import perturb_on
 from distes.policies.layout import Layout
 from distes.policies.linear import Linear
 from distes.policies.mlp import MLP

@@ -107,7 +107,7 @@ def test_larger_members_do_not_meet_the_smaller_ones_in_memory() -> None:
         return torch.zeros(count, size, device=device)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("distes.members.forward._allocate", allocate)
+        patch.setattr("distes.members.forward.aligned_rows", allocate)
         worker.evaluate(asked, Chunk(0, 0, 10))
     assert seen == [True]
 

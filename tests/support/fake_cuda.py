@@ -1,4 +1,4 @@
-"""What `cuda_graph.py` needs of torch.cuda, on the processor: streams, graphs, and what a failed recording leaves."""
+"""What recording of CUDA graphs needs of torch.cuda, on the processor: streams, graphs, and what a failure leaves."""
 
 import gc
 import itertools
@@ -54,8 +54,9 @@ class FakeCuda:
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (self.free, 2**36))
         monkeypatch.setattr(torch.cuda, "empty_cache", self._empty_cache)
         monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", self._end, raising=False)
-        monkeypatch.setattr("distes.members.cuda_graph._on_gpu", lambda x: True)
-        monkeypatch.setattr("distes.members.cuda_graph._STREAMS", {})
+        for module in ("cuda_graph", "capture_check", "stream_capture"):
+            monkeypatch.setattr(f"distes.members.{module}.on_gpu", lambda x: True)
+        monkeypatch.setattr("distes.members.stream_capture._STREAMS", {})
 
     def item(self, x: Tensor) -> float:
         """Waits for the GPU, as `.item()` does."""
