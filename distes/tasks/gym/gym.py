@@ -19,7 +19,8 @@ from distes.envs.warp.settings import WarpSettings
 from distes.errors import ConfigurationError, DistesWarning, described
 from distes.members.members import Members
 from distes.population import Floats
-from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs, Outcome, Request, Task
+from distes.tasks.base import Outcome, Request, Task
+from distes.tasks.chunk_pairs import PAIRS_PER_CHUNK, ChunkPairs
 from distes.tasks.episode_cap import EpisodeCap
 from distes.tasks.gym.arguments import require_choice, require_ranges
 from distes.tasks.gym.environments.choosing import Description

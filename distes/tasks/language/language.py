@@ -19,7 +19,8 @@ from distes.members.members import Members
 from distes.policies.language.causal_lm import CausalLM
 from distes.population import Evaluation, Purpose
 from distes.runs.units import Units
-from distes.tasks.base import ChunkPairs, Outcome, Request, Task
+from distes.tasks.base import Outcome, Request, Task
+from distes.tasks.chunk_pairs import ChunkPairs
 from distes.tasks.language.cache_size import at_once
 from distes.tasks.language.examined import Asked, Examined
 from distes.tasks.language.generation import Answers, Decoding, Padded, generate

@@ -16,7 +16,8 @@ from distes.members.members import Members
 from distes.population import Floats, Purpose
 from distes.runs.units import Units
 from distes.tasks import gradients, mini_batches
-from distes.tasks.base import ChunkPairs, Outcome, Request, Stopped, Task
+from distes.tasks.base import Outcome, Request, Stopped, Task
+from distes.tasks.chunk_pairs import ChunkPairs
 from distes.tasks.mini_batches import Batches
 from distes.tasks.spaces.actions import Action, BoxAction, DiscreteAction
 from distes.tasks.spaces.observations import Observation

@@ -9,8 +9,8 @@ from torch import nn
 
 from distes.errors import EvaluationError
 from distes.population import Normalization
-from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION
 from distes.tasks.gym.playing.actor import Actor
+from distes.tasks.outcome import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION
 from distes.tasks.spaces.actions import Action
 from distes.tasks.spaces.observations import Observation
 
