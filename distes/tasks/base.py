@@ -255,6 +255,11 @@ class Task(ABC):
         """Those of `scalars` that members have not, since they cost time. Theirs are NaN, and not recorded."""
         return ()
 
+    @property
+    def occasional_scalars(self) -> bool:
+        """Whether a scalar that `Outcome.missing` names may come in a later generation: then it is a warning."""
+        return False
+
     def meaning(self, scalar: str) -> str:
         """What a scalar means, part of a sentence in Markdown, for TensorBoard's descriptions."""
         return f"`{scalar}`, as the task {self.name} reports it"

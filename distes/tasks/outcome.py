@@ -58,7 +58,8 @@ class Outcome:
         scalars_BV: The task's `scalars` of each member, float32, averaged over its episodes; NaN for a member that has
             none. None where the task names none.
         missing: Scalars that none of these members had, by name, each with a sentence that says why. Where no member
-            of the first generation has one, the run ends with that sentence.
+            of the first generation has one, the run ends with that sentence; or goes on with it as a warning, if the
+            task has `occasional_scalars`.
         stepped: Rows of a batched simulator that were stepped, those without an episode included, added up over steps;
             0 where environments are stepped one by one. `steps_B.sum()` of them counted.
     """

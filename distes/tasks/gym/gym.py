@@ -310,6 +310,11 @@ class Gym(Task):
         """The names of what the argument `log_info` asks for."""
         return () if self._scalars is None else self._scalars.names
 
+    @property
+    def occasional_scalars(self) -> bool:
+        """Whether infos may have a key now and then; those of distes' own simulators have the same in each step."""
+        return self._environments.kind != "batched" or self._environments.is_users
+
     def meaning(self, scalar: str) -> str:
         """What a scalar means, part of a sentence."""
         return super().meaning(scalar) if self._scalars is None else self._scalars.meaning(scalar)
