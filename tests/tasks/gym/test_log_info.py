@@ -224,7 +224,7 @@ class TestNaN:
 class TestMessages:
     @pytest.mark.parametrize("env", ["Told", "Tolds"])
     def test_a_key_that_never_occurs_is_named_with_those_that_do(self, env: str) -> None:
-        why = "task.log_info: no info of a step has the key 'wom'; there are .*coins, far, .*Did you mean 'won'?"
+        why = r"task.log_info: no info of a step has the key 'wom'; there are .*coins, far, .*Did you mean 'won'\?"
         with pytest.warns(DistesWarning) as caught:
             train(made(HERE + env, ["far", "wom"]), generations=3)
         first, last = (str(warning.message) for warning in caught if warning.category is DistesWarning)
