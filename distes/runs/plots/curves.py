@@ -102,7 +102,7 @@ def _along(x: str | None, runs: Sequence[History]) -> str:
         return "generations"
     of = {run.units.steps: run.path for run in runs}
     raise ConfigurationError(
-        f"x timesteps counts {' and '.join(f'{steps} in {path}' for steps, path in of.items())}, which cannot share "
+        f"x timesteps counts {', '.join(f'{steps} in {path}' for steps, path in of.items())}, which cannot share "
         "an axis: use x generations or seconds, or draw runs of one task."
     )
 

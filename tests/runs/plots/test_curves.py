@@ -109,7 +109,7 @@ def test_tasks_that_count_different_things_share_no_axis(
     assert axes.get_xlabel() == "generations"
     assert np.array_equal(np.asarray(axes.lines[0].get_xdata()), [1, 2, 3])
     message = (
-        "x timesteps counts tokens in runs/a and images in runs/b and timesteps in runs/c, which cannot share an axis: "
+        "x timesteps counts tokens in runs/a, images in runs/b, timesteps in runs/c, which cannot share an axis: "
         "use x generations or seconds, or draw runs of one task."
     )
     with pytest.raises(ConfigurationError, match=message):
