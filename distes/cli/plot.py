@@ -28,7 +28,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="run directories, or directories of some")
     parser.add_argument("--kind", choices=tuple(KINDS), default="curves", help="what to draw (default: %(default)s)")
     parser.add_argument(
-        "-x", choices=("timesteps", "seconds", "generations"), help="the x axis of curves (default: timesteps)"
+        "-x",
+        choices=("timesteps", "seconds", "generations"),
+        help="the x axis of curves (default: timesteps, or what else the task counts)",
     )
     parser.add_argument("-y", metavar="METRIC", help="the metric of curves (default: eval/mean)")
     parser.add_argument(
@@ -85,9 +87,7 @@ def _draw(flags: argparse.Namespace, figure: Any) -> Any:
 
         by = None if flags.by is None else flags.by.split(",")
         smooth = 1 if flags.smooth is None else flags.smooth
-        return plot_curves(
-            flags.runs, flags.x or "timesteps", flags.y, by, smooth=smooth, title=flags.title, figure=figure
-        )
+        return plot_curves(flags.runs, flags.x, flags.y, by, smooth=smooth, title=flags.title, figure=figure)
     given = [name for name in ("x", "y", "by", "smooth") if getattr(flags, name) is not None]
     if given:
         name = f"-{given[0]}" if len(given[0]) == 1 else f"--{given[0]}"

@@ -17,7 +17,7 @@ from distes.population import (
     joined_behaviours,
     missing_in_all,
 )
-from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs
+from distes.tasks.chunk_pairs import PAIRS_PER_CHUNK, ChunkPairs
 
 
 @dataclass(frozen=True)

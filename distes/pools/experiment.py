@@ -15,7 +15,8 @@ from distes.policies.layout import Layout
 from distes.pools.device import choose_device
 from distes.pools.gpu_chunks import GpuChunks
 from distes.strategies.base import Strategy
-from distes.tasks.base import ChunkPairs, Task
+from distes.tasks.base import Task
+from distes.tasks.chunk_pairs import ChunkPairs
 
 GPU_PAIRS_PER_CHUNK = GpuChunks(2048, 16_384, 8)  # for environments that run on a GPU
 GPU_ROWS = 2**30  # parameters that the members of a chunk may have in total

@@ -8,7 +8,7 @@ is a compromise, for one GPU up to eight; `--chunk_size` overrules it.
 
 from typing import final
 
-from distes.tasks.base import ChunkPairs
+from distes.tasks.chunk_pairs import ChunkPairs
 
 WORTH = 64  # pairs that a GPU should have at least for another GPU to be worth a part of the population
 

@@ -27,8 +27,9 @@ from distes.pools.member_errors import chunk_named, member_failed, process_ended
 from distes.pools.replica import PopulationOutline, Replica, StateMessage, TellMessage
 from distes.pools.search_distribution import SearchDistribution
 from distes.population import Floats, Genomes, Population, Purpose
-from distes.tasks.base import MemberError, Outcome, Request, never
+from distes.tasks.base import MemberError, Outcome, Request
 from distes.tasks.checks import checked
+from distes.tasks.request import never
 
 
 class Worker:

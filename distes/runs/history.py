@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from distes.errors import RunDirectoryError, did_you_mean
 from distes.runs import atomic_files
 from distes.runs.metrics_file import read_rows
+from distes.runs.units import UNITS, Units
 
 CONFIG_BYTES = 2**20  # size limit of config.yaml, as for every configuration
 RESULT_BYTES = 2**16  # size limit of result.json, which has fewer than 500
@@ -32,12 +33,14 @@ class History:
         settings: The values of `config.yaml` by full key, such as `strategy.sigma`; `strategy` is the class's name.
         rows: The metrics of each generation by name, the oldest first. A number that is not finite is a float.
         result: The content of `result.json`, in which None stands for NaN; None if the run has not ended.
+        units: What the task calls its steps, such as tokens, and its episodes.
     """
 
     path: Path
     settings: Mapping[str, Any]
     rows: list[dict[str, Any]]
     result: Mapping[str, Any] | None
+    units: Units = UNITS
 
     @property
     def finished(self) -> bool:
@@ -97,7 +100,11 @@ def read_history(path: Path | str) -> History:
         what = "holds no config.yaml" if path.is_dir() else "does not exist"
         raise RunDirectoryError(f"{path} is not the directory of a run: it {what}.")
     return History(
-        path, _settings(path / "config.yaml"), read_rows(path / "metrics.jsonl"), _result(path / "result.json")
+        path,
+        _settings(path / "config.yaml"),
+        read_rows(path / "metrics.jsonl"),
+        _result(path / "result.json"),
+        _units(path / "environment.json"),
     )
 
 
@@ -202,6 +209,18 @@ def _short_name(path: str) -> str:
 
 def _result(path: Path) -> dict[str, Any] | None:
     return _parsed(path, RESULT_BYTES, json.loads) if path.exists() else None
+
+
+def _units(path: Path) -> Units:
+    """What the latest start's entry says; timesteps and episodes where there is none, as in runs of earlier versions.
+
+    A damaged file counts as none: a start begins it anew, too.
+    """
+    try:
+        named = json.loads(atomic_files.read(path))[-1]["units"]
+        return Units(**{name: str(named[name]) for name in Units._fields})
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return UNITS
 
 
 def _parsed(path: Path, limit: int, parse: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What the steps and the episodes of a task are called; light to import, since tasks say it."""
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -36,3 +37,9 @@ class Units(NamedTuple):
 
 
 UNITS = Units()
+
+
+def common_units(each: Iterable[Units]) -> Units | None:
+    """The units that all of several runs count in; None if they differ."""
+    different = set(each)
+    return different.pop() if len(different) == 1 else None

@@ -1,13 +1,11 @@
 """The interface of a task: from members and seeds to fitness.
 
-Axes: B members evaluated together, O observation, A action (the numbers a policy answers with), D numbers of a
-behaviour, V scalars that the task names.
+Whoever writes a task imports from here what it is asked for, `Request`, and what it answers, `Outcome`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +14,12 @@ from torch import nn
 from distes.errors import ConfigurationError
 from distes.members.members import Members
 from distes.policies.language.causal_lm import CausalLM
-from distes.population import Evaluation, Floats, Moments, Normalization, Purpose, ReadOnly
+from distes.population import Evaluation, Floats
 from distes.runs.units import UNITS, Units
+from distes.tasks.chunk_pairs import PAIRS_PER_CHUNK, ChunkPairs
+from distes.tasks.outcome import MemberError, Outcome
 from distes.tasks.probed import NoisyMembers, Probed
+from distes.tasks.request import Request, Stopped
 
 if TYPE_CHECKING:
     import gymnasium
@@ -27,142 +28,7 @@ if TYPE_CHECKING:
     from distes.tasks.spaces.actions import Action
     from distes.tasks.spaces.observations import Observation
 
-# Why a member has no fitness, besides a return that is NaN or infinite: parts of a sentence.
-NON_FINITE_OBSERVATION = "an observation has a number that is not finite"
-NON_FINITE_ANSWER = "the policy answered a number that is not finite"
-
-
-class ChunkPairs(NamedTuple):
-    """How many pairs of members make a chunk where the user does not say.
-
-    Attributes:
-        least: The smallest chunk, in pairs, if the population has as many: a batched step has a fixed cost.
-        most: The largest chunk, in pairs.
-        parts: Between the two, the population is cut into this number of chunks.
-    """
-
-    least: int
-    most: int
-    parts: int = 8
-
-    def pairs(self, population: int) -> int:
-        """Pairs per chunk for a population, which is counted in pairs."""
-        return min(self.most, max(self.least, population // self.parts))
-
-    def to_occupy(self, workers: int, population: int) -> int | None:
-        """Pairs per chunk that would give every worker a chunk; None if the default does, or if it is too small."""
-        fair = population // workers
-        return fair if self.pairs(population) > fair >= self.least else None
-
-
-PAIRS_PER_CHUNK = ChunkPairs(4, 16)
-
-
-class MemberError(Exception):
-    """A member's evaluation failed.
-
-    Attributes:
-        member: The member's place among the members evaluated together.
-        reason: What happened, part of a sentence.
-        episode_seed: The seed of the episode, or None.
-        other: Another member that the reason mentions, as `OTHER`; or None.
-        passing: Whether another attempt may succeed, since an environment raised.
-    """
-
-    def __init__(
-        self,
-        member: int,
-        reason: str,
-        episode_seed: int | None = None,
-        *,
-        other: int | None = None,
-        passing: bool = False,
-    ) -> None:
-        super().__init__(member, reason, episode_seed)
-        self.member, self.reason, self.episode_seed = member, reason, episode_seed
-        self.other, self.passing = other, passing
-
-
-class Stopped(Exception):
-    """`Request.stop` returned True while episodes were running."""
-
-
-def never() -> bool:
-    """Returns False: the default of `Request.stop`."""
-    return False
-
-
-@dataclass(frozen=True, eq=False)
-class Request(ReadOnly):
-    """How members are to be evaluated; all arrays are read-only.
-
-    Attributes:
-        seeds_B: A 64-bit number per member, the same for both members of a pair.
-        training: True for the population; False for the centre, which acts without noise and is not shaped.
-        normalization: Mean and standard deviation by which observations are normalised, or None.
-        observed_B: Which members report the moments of their observations; None for no member.
-        refuses_non_finite: Whether a NaN or infinite observation, output or return of a member is an error. Otherwise
-            the member's fitness is NaN, and its episodes go on to their end.
-        max_steps: Steps after which an episode is truncated, beside the task's own limit; None for no cap.
-        reward_sign: Whether fitness is made of the signs of rewards, in training.
-        reward_scale: What rewards are divided by in training, where the task normalises them; otherwise None.
-        purpose: What the evaluation is for, which decides the data of a task whose `held_out` is True. Candidates of a
-            genetic algorithm are evaluated without noise (`training` is False), and to learn from (`Purpose.TRAIN`).
-        common_seed: A 64-bit number that all members of the generation share, a function of the run's seed and the
-            generation: for a mini-batch that all of them see.
-        pairs_B: Number of each member's pair within its generation, int64, over all chunks and rounds; None for the
-            centre.
-        stop: Called between steps; once it returns True, `evaluate` raises `Stopped`. A quick task need not call it.
-    """
-
-    seeds_B: NDArray[np.uint64]
-    training: bool = True
-    normalization: Normalization | None = None
-    observed_B: NDArray[np.bool_] | None = None
-    refuses_non_finite: bool = True
-    stop: Callable[[], bool] = never
-    max_steps: int | None = None
-    reward_sign: bool = False
-    reward_scale: float | None = None
-    purpose: Purpose = Purpose.TRAIN
-    common_seed: int = 0
-    pairs_B: NDArray[np.int64] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """The results of one evaluation.
-
-    Attributes:
-        fitness_B: float64, maximised.
-        steps_B: int64, environment steps (1 for a function).
-        episodes: The number of episodes of all members.
-        moments: The moments of the observations that the request asks for, or None.
-        behaviour_BD: What each member did, float32, averaged over its episodes; None where the task describes none.
-        retried: How often all episodes were run again in fresh environments, after an environment had raised.
-        capped: The number of episodes that were as long as `Request.max_steps`.
-        return_B: The mean return of each member's episodes, float64, where fitness counts rewards otherwise; or None.
-        reward_moments: The moments of discounted returns, where the task normalises rewards; or None.
-        scalars_BV: The task's `scalars` of each member, float32, averaged over its episodes; NaN for a member that has
-            none. None where the task names none.
-        missing: Scalars that none of these members had, by name, each with a sentence that says why. Where no member
-            of the first generation has one, the run ends with that sentence.
-        stepped: Rows of a batched simulator that were stepped, those without an episode included, added up over steps;
-            0 where environments are stepped one by one. `steps_B.sum()` of them counted.
-    """
-
-    fitness_B: NDArray[np.float64]
-    steps_B: NDArray[np.int64]
-    episodes: int
-    moments: Moments | None = None
-    behaviour_BD: Floats | None = None
-    retried: int = 0
-    capped: int = 0
-    return_B: NDArray[np.float64] | None = None
-    reward_moments: Moments | None = None
-    scalars_BV: Floats | None = None
-    missing: Mapping[str, str] = field(default_factory=dict)
-    stepped: int = 0
+__all__ = ["MemberError", "Outcome", "Request", "Stopped", "Task"]
 
 
 class Task(ABC):
@@ -388,6 +254,11 @@ class Task(ABC):
     def centre_scalars(self) -> tuple[str, ...]:
         """Those of `scalars` that members have not, since they cost time. Theirs are NaN, and not recorded."""
         return ()
+
+    @property
+    def occasional_scalars(self) -> bool:
+        """Whether a scalar that `Outcome.missing` names may come in a later generation: then it is a warning."""
+        return False
 
     def meaning(self, scalar: str) -> str:
         """What a scalar means, part of a sentence in Markdown, for TensorBoard's descriptions."""

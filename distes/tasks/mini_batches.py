@@ -1,4 +1,4 @@
-"""Which rows of the training data a member is evaluated on: a function of (seed, generation, pair).
+"""Which rows of a task's data a member is evaluated on: a function of (seed, generation, pair).
 
 Zhang, Clune and Stanley 2017 (arXiv:1712.06564) compare mini-batches that all members of a generation share with those
 of each member's own, which they call no-mini-batch ES.
@@ -15,9 +15,38 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distes.noise.splitmix import uniform
+from distes.population import Purpose
+from distes.tasks.request import Request
 
 Batches = Literal["shared", "own", "no_mini_batch"]
 Rows = NDArray[np.int64]
+
+
+def drawn(
+    request: Request, batches: Batches, count: int, size: int | None, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Returns the rows of a part that each member is evaluated on, (B, K) int64; (1, K) where all see the same.
+
+    Members that learn see a batch of the training part; the centre sees all of the part that the purpose names.
+    Candidates of a strategy, which are evaluated without noise, have batches by their own seeds.
+
+    Args:
+        request: What is evaluated.
+        batches: `shared` is one batch for all members of a generation; `own` is one for each pair; `no_mini_batch`
+            gives the pairs parts of a pass over the data.
+        count: n.
+        size: K; None, or a number from n on, for all rows.
+        device: Where batches of their own are made. Others are on the CPU.
+    """
+    if request.purpose is not Purpose.TRAIN or size is None or size >= count:
+        return torch.arange(count)[None]
+    if not request.training or batches == "own":
+        return own(request.seeds_B, count, size, device)
+    if batches == "shared":
+        return torch.from_numpy(shared(request.common_seed, count, size)[None].copy())
+    if request.pairs_B is None:
+        raise ValueError("batches no_mini_batch needs the numbers of pairs, Request.pairs_B.")
+    return torch.from_numpy(part_of_pass(request.common_seed, request.pairs_B, count, size))
 
 
 @lru_cache(maxsize=4)

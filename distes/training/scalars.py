@@ -16,11 +16,12 @@ from distes.tasks.base import Task
 
 
 class Scalars:
-    """The scalars of a task, which are looked for in the first generation of a process."""
+    """The scalars of a task, which are looked for until an episode has shown each."""
 
     def __init__(self, task: Task) -> None:
         """Reads nothing yet."""
-        self._task, self._looked = task, False
+        self._task = task
+        self._unseen: dict[str, str] | None = None  # since the first generation of this process: names, and why
 
     @property
     def meanings(self) -> dict[str, str]:
@@ -28,18 +29,31 @@ class Scalars:
         return {name: self._task.meaning(name) for name in self._task.scalars}
 
     def require(self, population: Population, evaluation: Evaluation) -> None:
-        """Checks that the first evaluation has all scalars that the task names: a wrong name is found at once.
+        """Looks whether the first evaluation has all scalars that the task names: a wrong name is found at once.
 
-        A resumed run, in which a scalar may come later, is only warned of it.
+        Where a scalar may come later, as in a resumed run, that is a warning.
 
         Raises:
-            ConfigurationError: No member and no episode of the centre has one of them.
+            ConfigurationError: No member and no episode of the centre has one of them, and none ever will.
         """
-        missing, self._looked = {} if self._looked else evaluation.missing, True
-        if missing and population.generation == 0:
-            raise ConfigurationError(" ".join(missing.values()))
-        if missing:
-            warnings.warn(" ".join(missing.values()), DistesWarning, stacklevel=2)
+        if self._unseen is not None:
+            self._unseen = {name: why for name, why in self._unseen.items() if name in evaluation.missing}
+            return
+        self._unseen = dict(evaluation.missing)
+        if not self._unseen:
+            return
+        sentences = " ".join(self._unseen.values())
+        if population.generation > 0:
+            warnings.warn(sentences, DistesWarning, stacklevel=2)
+        elif self._task.occasional_scalars:
+            warnings.warn(f"{sentences} It is recorded once an episode has it.", DistesWarning, stacklevel=2)
+        else:
+            raise ConfigurationError(sentences)
+
+    def warn_of_unseen(self) -> None:
+        """Warns of scalars that no generation of this process had, at its end."""
+        for name, why in (self._unseen or {}).items():
+            warnings.warn(f"No episode of this run had a value for info/{name}. {why}", DistesWarning, stacklevel=2)
 
     def metrics(self, evaluation: Evaluation, scalars_EV: Floats | None) -> dict[str, float | int]:
         """The metrics of a generation; see `of_scalars`."""

@@ -214,6 +214,7 @@ class Trainer:
                             self._archive.checkpoint(self.generation, self.state, now=True)
                             centre_P, normalization = self._strategy.centre_P, self._progress.normalization
                             self._archive.policy("last", centre_P, normalization, self.generation, final)
+        self._scalars.warn_of_unseen()
         return result
 
     def replay(self, pair: int | None, sign: int) -> Evaluation:

@@ -13,8 +13,10 @@ import distes
 from distes.cli import main
 from distes.runs.metrics_file import read_rows
 from distes.runs.statistics import bootstrap_interval, interquartile_mean
+from distes.runs.units import Units
 from tests.support.recorded_runs import configuration, record
 
+TOKENS, IMAGES = Units("token", "answer", "tokens", "answers"), Units("image", "batch", "images", "batches")
 FINALS = {0.1: [10.0, 20.0, 30.0, 40.0, 1000.0], 0.5: [-1.5, -2.5]}
 
 
@@ -85,6 +87,29 @@ def test_the_table_shows_them(runs: Path, capsys: pytest.CaptureFixture[str]) ->
     assert first.split()[-1] == "1,000" and second.split()[:3] == ["sigma=0.5", "2", "-2.00"]
     assert to_first.split()[:5] == ["sigma=0.1", "5", "of", "5", "30"]
     assert "Not finished" not in "\n".join(lines) and max(map(len, lines)) <= 120
+
+
+def test_the_way_to_a_target_is_counted_as_the_task_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, units in (("OpenAIES", TOKENS), ("PGPE", IMAGES)):
+        record(tmp_path / name, [1, 7], settings=configuration(class_path=name), units=units)
+    flags = "--target", "5"
+    rows = compared(capsys, tmp_path, *flags)["groups"]
+    assert [(row["unit"], row["timesteps"]) for row in rows] == [("tokens", 20), ("images", 20)]
+    assert main(["compare", str(tmp_path), *flags]) == 0
+    head, _, first, second = capsys.readouterr().out.splitlines()[-4:]
+    assert head.split() == ["reached", "steps", "time"]
+    assert "20 tokens" in first and "20 images" in second
+    assert main(["compare", str(tmp_path / "PGPE"), *flags]) == 0
+    assert "reached  images  time" in (out := capsys.readouterr().out) and "20 images" not in out
+
+
+def test_a_group_of_tasks_that_count_different_things_has_no_median_of_both(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, units in enumerate((TOKENS, IMAGES)):
+        record(tmp_path / str(seed), [1, 7], settings=configuration(seed), units=units)
+    (row,) = compared(capsys, tmp_path, "--target", "5")["groups"]
+    assert (row["reached"], row["unit"], row["timesteps"], row["seconds"]) == (2, None, None, 4)
 
 
 def test_an_unfinished_run_is_marked_and_not_counted(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from distes.pools.chunks import chunk_size_to_occupy, chunks
 from distes.population import SIGNS, Population
-from distes.tasks.base import PAIRS_PER_CHUNK
+from distes.tasks.chunk_pairs import PAIRS_PER_CHUNK
 
 
 def of(members: int, signs: tuple[int, ...]) -> Population:

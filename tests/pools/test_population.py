@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from distes.pools.chunks import Chunk, ChunkResult, chunks, reduce
 from distes.population import Moments, Population
-from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs
+from distes.tasks.chunk_pairs import PAIRS_PER_CHUNK, ChunkPairs
 from distes.tasks.gym.episodes.normalization import every_fraction
 
 

@@ -13,7 +13,8 @@ from distes.population import Population, Purpose
 from distes.strategies.deep_ga import DeepGA
 from distes.strategies.novelty_es import NSES
 from distes.strategies.openai_es import OpenAIES
-from distes.tasks.base import ChunkPairs, Outcome, Request
+from distes.tasks.base import Outcome, Request
+from distes.tasks.chunk_pairs import ChunkPairs
 from distes.tasks.functions import Function
 from distes.training.centre import centre_alone, some_pairs
 from distes.training.trainer import Trainer

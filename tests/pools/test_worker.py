@@ -19,7 +19,8 @@ from distes.pools.chunks import Chunk
 from distes.pools.experiment import Experiment
 from distes.pools.worker import Worker
 from distes.population import Moments, Normalization
-from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs, MemberError, Outcome, Request, Task
+from distes.tasks.base import MemberError, Outcome, Request, Task
+from distes.tasks.chunk_pairs import PAIRS_PER_CHUNK, ChunkPairs
 from distes.training.signals import StopSignals
 from tests.support.small import Parts, parts, population, train
 

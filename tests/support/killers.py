@@ -10,7 +10,8 @@ import torch
 
 from distes.members.members import Members
 from distes.policies.linear import Linear
-from distes.tasks.base import ChunkPairs, Outcome, Request
+from distes.tasks.base import Outcome, Request
+from distes.tasks.chunk_pairs import ChunkPairs
 from distes.tasks.functions import Function
 from tests.support.small import Parts, parts
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distes.api.configuration import yaml_text
+from distes.runs.units import UNITS, Units
 
 
 def configuration(seed: int = 0, sigma: float = 0.1, class_path: str = "OpenAIES") -> dict[str, Any]:
@@ -29,6 +30,7 @@ def record(
     reason: str | None = "generations",
     final: float | None = None,
     episodes: int = 0,
+    units: Units | None = None,
 ) -> Path:
     """Writes a run of ten timesteps and two seconds a generation.
 
@@ -39,6 +41,7 @@ def record(
         reason: Why it ended; None for a run that has not.
         final: The mean of its final episodes.
         episodes: Number of final episodes.
+        units: What the task counts; None for a run of an earlier version, which does not say.
     """
     path.mkdir(parents=True)
     (path / "config.yaml").write_text(yaml_text.write(dict(settings or configuration())))
@@ -48,11 +51,14 @@ def record(
             "timesteps": 10 * number,
             "seconds": 2.0 * number,
             "fitness/mean": -1.0,
+            "episode/length": 5.0,
             "eval/mean": value if abs(value) < float("inf") else "NaN",
             "params/sha256": "0" * 64,
         }
         for number, value in enumerate(evaluations, 1)
     ]
+    if units is not None:
+        (path / "environment.json").write_text(json.dumps([{"units": UNITS._asdict()}, {"units": units._asdict()}]))
     (path / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     if reason is not None:
         count = len(rows)

@@ -1,10 +1,17 @@
 """A batch is a function of (seed, generation, pair)."""
 
+import dataclasses
+from typing import Any, get_args
+
 import numpy as np
 import pytest
+import torch
 
 from distes.noise.draws import Stream, draw
+from distes.population import Purpose
 from distes.tasks import mini_batches
+from distes.tasks.base import Request
+from distes.tasks.mini_batches import Batches
 
 N = 97
 
@@ -51,3 +58,34 @@ def test_a_pass_sees_each_row_as_often_as_any_other(pairs: int, size: int) -> No
     assert counts_n.min() == pairs * size // N and counts_n.max() == -(-pairs * size // N)
     alone_1K = mini_batches.part_of_pass(7, np.array([3]), N, size)
     assert (alone_1K[0] == rows_NK[3]).all()
+
+
+class TestDrawn:
+    """`drawn`, by the request."""
+
+    request = Request(draw(3, 0, Stream.EPISODES, 6), common_seed=7, pairs_B=np.arange(6))
+
+    def test_as_the_user_says(self) -> None:
+        shared, own, part = (mini_batches.drawn(self.request, way, N, 10) for way in get_args(Batches))
+        assert shared.tolist() == [mini_batches.shared(7, N, 10).tolist()]
+        assert own.equal(mini_batches.own(self.request.seeds_B, N, 10))
+        assert part.tolist() == mini_batches.part_of_pass(7, np.arange(6), N, 10).tolist()
+        assert {rows.dtype for rows in (shared, own, part)} == {torch.int64}
+
+    @pytest.mark.parametrize("way", get_args(Batches))
+    @pytest.mark.parametrize(
+        ("changed", "size"),
+        [({}, None), ({}, N), ({}, N + 1), ({"purpose": Purpose.VALIDATE}, 10), ({"purpose": Purpose.TEST}, 10)],
+    )
+    def test_all_rows(self, way: Batches, changed: dict[str, Any], size: int | None) -> None:
+        request = dataclasses.replace(self.request, **changed)
+        assert mini_batches.drawn(request, way, N, size).tolist() == [list(range(N))]
+
+    @pytest.mark.parametrize("way", get_args(Batches))
+    def test_candidates_without_noise_have_their_own(self, way: Batches) -> None:
+        candidates = dataclasses.replace(self.request, training=False)
+        assert mini_batches.drawn(candidates, way, N, 10).equal(mini_batches.own(self.request.seeds_B, N, 10))
+
+    def test_a_pass_needs_the_pairs(self) -> None:
+        with pytest.raises(ValueError, match="needs the numbers of pairs"):
+            mini_batches.drawn(dataclasses.replace(self.request, pairs_B=None), "no_mini_batch", N, 10)

@@ -121,7 +121,7 @@ def go(run: PreparedRun, monitors: Sequence[Monitor] = ()) -> tuple[Result, str 
         directory.write_config(text)
         directory.truncate_metrics(run.trainer.generation)
         run.archive.truncate_population(run.trainer.generation)
-    if problem := record_environment(directory.path, resumed=run.resumed):
+    if problem := record_environment(directory.path, run.trainer.task.units, resumed=run.resumed):
         run.console.say(warning(problem))
     run.monitors.extend(start_monitors(run, text, monitors))
     run.begun()

@@ -1,4 +1,7 @@
-"""What a run was made with, in `environment.json`: versions, the commit, the command line, the machine. No secret."""
+"""What a run was made with, in `environment.json`: versions, the commit, the command line, the machine. No secret.
+
+Beside these stands what the task calls its steps and episodes, by which runs are plotted and compared.
+"""
 
 import contextlib
 import importlib.metadata
@@ -18,6 +21,7 @@ from typing import Any
 from distes import __version__
 from distes.errors.installation import ROOT
 from distes.runs import atomic_files
+from distes.runs.units import Units
 
 PACKAGES = ("torch", "numpy", "numba", "ray", "gymnasium", "mujoco", "ale-py", "envpool", "safetensors")
 SECONDS = 5.0  # that git and nvidia-smi may take
@@ -34,11 +38,12 @@ _WITHIN = re.compile(
 )
 
 
-def record_environment(directory: Path, *, resumed: bool) -> str | None:
+def record_environment(directory: Path, units: Units, *, resumed: bool) -> str | None:
     """Appends this process's entry to the list in `environment.json`; a new run begins the list.
 
     Args:
         directory: The run directory.
+        units: What the task's steps and episodes are called.
         resumed: Whether the run had begun before.
 
     Returns:
@@ -53,7 +58,8 @@ def record_environment(directory: Path, *, resumed: bool) -> str | None:
     except (OSError, ValueError, RecursionError):
         before = []  # damaged: it says nothing any more
     try:
-        atomic_files.replace(path, (json.dumps([*before, environment()], indent=2) + "\n").encode())
+        entry = {**environment(), "units": units._asdict()}
+        atomic_files.replace(path, (json.dumps([*before, entry], indent=2) + "\n").encode())
     except OSError as error:
         return f"{path} could not be written: {atomic_files.reason(error)}. The run goes on without it."
     return None

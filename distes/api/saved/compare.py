@@ -15,6 +15,7 @@ from distes.runs.groups import Group, group_runs
 from distes.runs.history import History, as_float, read_runs
 from distes.runs.monitors.wording import duration
 from distes.runs.statistics import bootstrap_interval, interquartile_mean
+from distes.runs.units import common_units
 
 NARROWEST = 12  # columns of the groups' names
 GAP = 2  # columns between two
@@ -36,7 +37,9 @@ class Row:
         iqm_high: Upper end of its 95 % bootstrap interval.
         best: The best final evaluation.
         reached: Number of runs that reached the target.
-        timesteps: Median of the timesteps to the target; None if no more than half of the runs reached it.
+        unit: What the timesteps are, such as `tokens`; None if the runs' tasks count different things.
+        timesteps: Median of the timesteps to the target; None if no more than half of the runs reached it, or if there
+            is no unit.
         seconds: Median of the seconds of training to the target; None as for `timesteps`.
     """
 
@@ -51,6 +54,7 @@ class Row:
     iqm_high: float | None
     best: float | None
     reached: int
+    unit: str | None
     timesteps: float | None
     seconds: float | None
 
@@ -86,14 +90,17 @@ class Comparison:
         Args:
             width: Columns of the terminal. Names of groups are wrapped to fit; numbers are never cut.
         """
-        finals, targets = [_final_cells(row) for row in self.rows], [_target_cells(row) for row in self.rows]
         names = [row.group for row in self.rows]
         target = "each run's own target" if self.target is None else _short(self.target)
+        units = {row.unit for row in self.rows}
+        steps = units.pop() if len(units) == 1 else None  # else each cell names its own unit
+        finals = [_final_cells(row) for row in self.rows]
+        targets = [_target_cells(row, names_unit=steps is None) for row in self.rows]
         parts = [
             "Final evaluation of each run, over its seeds\n",
             *_aligned(("runs", "median", "quartiles", "IQM", "95% interval", "best"), names, finals, width),
             f"\nTo {target}, median over the seeds\n",
-            *_aligned(("reached", "timesteps", "time"), names, targets, width),
+            *_aligned(("reached", steps or "steps", "time"), names, targets, width),
         ]
         if self.unfinished:
             parts.append("\nNot finished, and not counted in final evaluations:\n")
@@ -150,6 +157,7 @@ def _row(group: Group, target: float | None) -> Row:
     known = len(finals) > 0
     quartiles = np.quantile(finals, (0.25, 0.5, 0.75)).tolist() if known else [None] * 3
     low, high = bootstrap_interval(finals) or (None, None)
+    units = common_units(run.units for run in group.runs)
     ways = [way for run in group.runs if (way := _to_target(run, target)) is not None]
     return Row(
         group=group.label,
@@ -163,7 +171,8 @@ def _row(group: Group, target: float | None) -> Row:
         iqm_high=high,
         best=float(finals.max()) if known else None,
         reached=len(ways),
-        timesteps=_median_of_all([way[0] for way in ways], len(group.runs)),
+        unit=None if units is None else units.steps,
+        timesteps=None if units is None else _median_of_all([way[0] for way in ways], len(group.runs)),
         seconds=_median_of_all([way[1] for way in ways], len(group.runs)),
     )
 
@@ -202,10 +211,11 @@ def _final_cells(row: Row) -> list[str]:
     ]
 
 
-def _target_cells(row: Row) -> list[str]:
+def _target_cells(row: Row, *, names_unit: bool) -> list[str]:
     time = "-" if row.seconds is None else duration(row.seconds)
     timesteps = "-" if row.timesteps is None else f"{row.timesteps:,.0f}"
-    return [f"{row.reached} of {row.runs}", timesteps, time]
+    unit = f" {row.unit}" if names_unit and row.timesteps is not None else ""
+    return [f"{row.reached} of {row.runs}", f"{timesteps}{unit}", time]
 
 
 def _short(value: float | None) -> str:

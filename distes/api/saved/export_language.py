@@ -139,7 +139,7 @@ def _settle(part: Path) -> None:
 
 def _card(model: LanguageModel, dtype: Dtype, run_dir: Path) -> str:
     """A model card: where the weights come from, what they scored, how they are used as they were trained."""
-    saved, task = model.saved, model.task
+    saved, task, answering = model.saved, model.task, model.task.answering
     scores = []
     if saved.eval_mean is not None:
         scores.append(f"mean reward on the validation part: {number(saved.eval_mean)}")
@@ -147,11 +147,15 @@ def _card(model: LanguageModel, dtype: Dtype, run_dir: Path) -> str:
         named = ", ".join(f"{name} {number(value)}" for name, value in test.items())
         scores.append(f"on the test part, which nothing was chosen by: {named}")
     decoded = "the most probable token (`do_sample=False`)"
-    if task.temperature > 0:
-        decoded = f"drawn tokens (`do_sample=True, temperature={task.temperature}, top_k=0, top_p=1.0`)"
-    form = "put into the chat template" if task.chat_template else "texts as they are, chats put into the chat template"
-    if task.system is not None:
-        form += f", each chat after the system message {task.system!r}"
+    if answering.temperature > 0:
+        decoded = f"drawn tokens (`do_sample=True, temperature={answering.temperature}, top_k=0, top_p=1.0`)"
+    form = (
+        "put into the chat template"
+        if answering.chat_template
+        else "texts as they are, chats put into the chat template"
+    )
+    if answering.system is not None:
+        form += f", each chat after the system message {answering.system!r}"
     run = f"the run `{run_dir.resolve().name}`, " if run_dir.name else ""
     lines = [
         "---",
@@ -165,8 +169,9 @@ def _card(model: LanguageModel, dtype: Dtype, run_dir: Path) -> str:
         f"`{task.name}`, from `{Path(model.policy.path).name}`.",
         "",
         *(f"- {score[0].upper()}{score[1:]}." for score in scores),
-        f"- Answers were {decoded} with `max_new_tokens={task.max_new_tokens}`; in float32, `generate` answers the",
-        "  same. Settings of `generation_config.json`, such as a repetition penalty, were not used.",
+        f"- Answers were {decoded} with `max_new_tokens={answering.max_new_tokens}`;",
+        "  in float32, `generate` answers the same. Settings of `generation_config.json`, such as a repetition",
+        "  penalty, were not used.",
         f"- Prompts were {form}.",
         "",
     ]

@@ -96,11 +96,11 @@ class LanguageModel(Policy):
         if isinstance(prompts, str):
             raise ConfigurationError("answer takes a list of prompts: write answer([text])[0] for one.")
         rows = rows_of("prompts", [{"prompt": one} if isinstance(one, str) else one for one in prompts], {})
-        task = self.task.decoding(max_new_tokens=max_new_tokens, temperature=temperature)
-        task.check_lengths(self._policy, rows)
+        answering = self.task.answering.with_decoding(max_new_tokens, temperature)
+        answering.check_lengths(self._policy, rows)
         request = Request(draw(seed, 0, Stream.FINAL_EVALUATION, 1), training=False)
         with one_thread():
-            return task.answers(self._members(), rows, request)
+            return answering.texts(self._members(), rows, request)
 
     def examine(self, rows: Sequence[Row] | None = None, seed: int | None = None) -> Examined:
         """Answers prompts, and rates the answers, as the run's evaluation does.
@@ -114,7 +114,7 @@ class LanguageModel(Policy):
         """
         asked = self.task.prompts.part(Purpose.TEST) if rows is None else rows
         self.task.rewards.check(asked)
-        self.task.check_lengths(self._policy, asked)
+        self.task.answering.check_lengths(self._policy, asked)
         generation = self.saved.generation if seed is None else 0
         drawn = draw(self._seed if seed is None else seed, generation, Stream.FINAL_EVALUATION, 1)
         try:
@@ -132,7 +132,7 @@ class LanguageModel(Policy):
             seed: Of drawn tokens; None for those of the run's own evaluation.
         """
         found = self.examine(self.task.prompts.part(Purpose.TEST)[:episodes], seed)
-        return Episodes(found.values_BKV[0, :, 0].copy(), found.values_BKV[0, :, -2].astype(np.int64))
+        return Episodes(found.values_BKV[0, :, 0].copy(), found.lengths_BK[0])
 
     @property
     def _seed(self) -> int:

@@ -99,7 +99,7 @@ class Run:
         """Draws the learning curve; needs the extra `plots`.
 
         Args:
-            x: What the horizontal axis counts: timesteps, seconds or generations.
+            x: What the horizontal axis counts: timesteps (in the task's unit), seconds or generations.
 
         Returns:
             A matplotlib Figure.

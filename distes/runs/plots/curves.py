@@ -1,4 +1,7 @@
-"""Learning curves: a metric over timesteps, seconds or generations, a curve with a band for each group of runs."""
+"""Learning curves: a metric over timesteps, seconds or generations, a curve with a band for each group of runs.
+
+What a task calls its timesteps, such as tokens, stands at the axis.
+"""
 
 import warnings
 from collections.abc import Sequence
@@ -14,15 +17,16 @@ from distes.runs.groups import Group, group_runs, score_name, task_name
 from distes.runs.history import History, read_runs
 from distes.runs.plots.bands import Band, Curve, band, describe
 from distes.runs.plots.style import COLOURS, DASHES, axes_of, number_axes, styled
+from distes.runs.units import Units, common_units
 
 ALONG = {"timesteps": "timesteps", "seconds": "seconds", "generations": "generation"}
-UNITS = ((7200.0, 3600.0, "hours"), (300.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))  # from a length on
+LENGTHS = ((7200.0, 3600.0, "hours"), (300.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))  # from a length on
 INSIDE = 24  # characters of a legend that finds room within the axes
 
 
 def plot_curves(
     run_dirs: Sequence[Path | str],
-    x: str = "timesteps",
+    x: str | None = None,
     y: str | None = None,
     by: str | Sequence[str] | None = None,
     *,
@@ -37,7 +41,8 @@ def plot_curves(
 
     Args:
         run_dirs: Run directories, or directories that hold some at any depth.
-        x: `timesteps`, `seconds` (of training) or `generations`.
+        x: `timesteps`, or what the task counts in place of them, such as tokens; `seconds` (of training) or
+            `generations`. None takes timesteps, or generations where the runs' tasks count different things.
         y: The metric; None takes `eval/mean`, or `fitness/mean` if no run has evaluated its centre.
         by: The key, or keys, of the configuration that make groups, such as `strategy.sigma`. None takes all that
             differ.
@@ -53,7 +58,7 @@ def plot_curves(
         RunDirectoryError: A path is not a directory, or no run can be read and has recorded the metric. Of several,
             those that cannot be drawn are left out, with a warning.
     """
-    if x not in ALONG:
+    if x is not None and x not in ALONG:
         raise ConfigurationError(f"x must be one of {', '.join(ALONG)}; got {x!r}.{did_you_mean(x, ALONG)}")
     if smooth < 1:
         raise ConfigurationError(f"smooth must be at least 1, the number of values to average; got {smooth}.")
@@ -61,6 +66,7 @@ def plot_curves(
         raise ConfigurationError("There is no run to draw: name at least one run directory.")
     runs, left_out = read_runs(run_dirs)
     y = _metric(runs) if y is None else y
+    x = _along(x, runs)
     curves = {run.path: curve.smoothed(smooth) for run in runs if (curve := _curve(run, x, y, left_out)) is not None}
     if not curves:
         raise RunDirectoryError(" ".join(left_out.values()))
@@ -71,7 +77,7 @@ def plot_curves(
     bands = [band([curves[run.path] for run in group.runs]) for group in groups]
     with styled():
         figure, axes = axes_of(figure)
-        unit, x_label = _x_axis(x, max(float(one.x[-1]) for one in bands))
+        unit, x_label = _x_axis(x, max(float(one.x[-1]) for one in bands), runs[0].units)
         for index, (group, one) in enumerate(zip(groups, bands, strict=True)):
             _draw(axes, one, unit, _legend_entry(group, bands), index)
         axes.set_xlabel(x_label)
@@ -82,6 +88,23 @@ def plot_curves(
         number_axes(axes)
         _legend(figure, axes, groups, bands)
     return figure
+
+
+def _along(x: str | None, runs: Sequence[History]) -> str:
+    """What is on the x axis.
+
+    Raises:
+        ConfigurationError: Timesteps are asked for, and the runs' tasks count different things.
+    """
+    if x not in (None, "timesteps") or common_units(run.units for run in runs) is not None:
+        return x or "timesteps"
+    if x is None:
+        return "generations"
+    of = {run.units.steps: run.path for run in runs}
+    raise ConfigurationError(
+        f"x timesteps counts {', '.join(f'{steps} in {path}' for steps, path in of.items())}, which cannot share "
+        "an axis: use x generations or seconds, or draw runs of one task."
+    )
 
 
 def _curve(run: History, x: str, y: str, left_out: dict[Path, str]) -> Curve | None:
@@ -107,11 +130,11 @@ def _draw(axes: Axes, one: Band, unit: float, label: str, index: int) -> None:
         axes.fill_between(x, one.low, one.high, color=colour, alpha=0.18, linewidth=0, zorder=2)
 
 
-def _x_axis(x: str, longest: float) -> tuple[float, str]:
+def _x_axis(x: str, longest: float, units: Units) -> tuple[float, str]:
     """By what values on the x axis are divided, and the axis' label with the unit."""
     if x != "seconds":
-        return 1.0, x
-    return next((size, f"training time ({name})") for least, size, name in UNITS if longest >= least)
+        return 1.0, units.steps if x == "timesteps" else x
+    return next((size, f"training time ({name})") for least, size, name in LENGTHS if longest >= least)
 
 
 def _y_label(y: str, run: History) -> str:
@@ -120,7 +143,7 @@ def _y_label(y: str, run: History) -> str:
         "eval/mean": f"mean {what} of the centre",
         "fitness/mean": f"mean {what} of the population",
         "fitness/max": f"best {what} of the population",
-        "episode/length": "mean episode length (steps)",
+        "episode/length": f"mean {run.units.episode} length ({run.units.steps.removeprefix('time')})",
     }.get(y, y)
 
 

@@ -1,4 +1,4 @@
-"""Checks the arguments of `Gym` that are numbers and choices, as far as no environment is needed for it."""
+"""Defaults and checks of `Gym`'s arguments that are numbers and choices, as far as no environment is needed."""
 
 from collections.abc import Collection
 from typing import Any
@@ -8,6 +8,8 @@ import numpy as np
 
 from distes.errors import ConfigurationError, did_you_mean
 from distes.noise.draws import MAX_EPISODES
+
+SLOTS, OBSERVATION_FRACTION = 32, 0.25  # the defaults
 
 
 def require_ranges(

@@ -4,14 +4,12 @@ The file is longer than most: half of it is the arguments of `Gym` and their che
 """
 
 import dataclasses
-import itertools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
 import gymnasium
-import numpy as np
 import torch
 
 from distes.envs.mujoco.integrator import INTEGRATORS, Integrator
@@ -19,9 +17,11 @@ from distes.envs.warp.settings import WarpSettings
 from distes.errors import ConfigurationError, DistesWarning, described
 from distes.members.members import Members
 from distes.population import Floats
-from distes.tasks.base import PAIRS_PER_CHUNK, ChunkPairs, Outcome, Request, Task
+from distes.tasks.base import Outcome, Request, Task
+from distes.tasks.chunk_pairs import PAIRS_PER_CHUNK, ChunkPairs
 from distes.tasks.episode_cap import EpisodeCap
-from distes.tasks.gym.arguments import require_choice, require_ranges
+from distes.tasks.gym import without_effect
+from distes.tasks.gym.arguments import OBSERVATION_FRACTION, SLOTS, require_choice, require_ranges
 from distes.tasks.gym.environments.choosing import Description
 from distes.tasks.gym.environments.environments import Environments
 from distes.tasks.gym.environments.first_look import notice_of_memory
@@ -30,9 +30,10 @@ from distes.tasks.gym.episodes.episodes import EpisodeSettings
 from distes.tasks.gym.episodes.info_scalars import InfoScalars
 from distes.tasks.gym.episodes.normalization import normalized_together
 from distes.tasks.gym.episodes.rewards import RewardSettings
-from distes.tasks.gym.playing import one_episode
+from distes.tasks.gym.playing.one_episode import reference_episodes
 from distes.tasks.gym.reference_batch import reference_observations
 from distes.tasks.gym.running import Runner
+from distes.tasks.gym.threshold import Threshold
 from distes.tasks.spaces.actions import Action, ActionSettings
 from distes.tasks.spaces.binned_actions import levels_of
 from distes.tasks.spaces.observations import Observation
@@ -41,9 +42,6 @@ from distes.tasks.spaces.observations import Observation
 # MuJoCo's takes longer with each row, and small chunks wait less for the last episode.
 CLASSIC_PAIRS_PER_CHUNK = ChunkPairs(64, 512)
 MUJOCO_PAIRS_PER_CHUNK = ChunkPairs(4, 32, 4)
-
-SLOTS, OBSERVATION_FRACTION = 32, 0.25  # the defaults
-MANY_STEPS = 1000  # of a reference episode, at most: it may have no end
 
 
 class Gym(Task):
@@ -211,26 +209,16 @@ class Gym(Task):
     @property
     def reward_threshold(self) -> float | None:
         """The threshold in Gymnasium's registry; None where the configuration changes what returns measure."""
-        spec = self._environments.spec
-        return None if spec is None or self._changes else spec.reward_threshold
+        return self._threshold.value
 
     @property
     def threshold_notice(self) -> str | None:
         """A sentence where the registry's threshold does not apply, since the configuration changes the environment."""
-        spec = self._environments.spec
-        if spec is None or spec.reward_threshold is None or not self._changes:
-            return None
-        return (
-            f"The reward threshold of {self.env}, {spec.reward_threshold:g}, ends no run, since "
-            f"{' and '.join(self._changes)} may change what it measures; --target_fitness sets a target."
-        )
+        return self._threshold.why_not(self.env)
 
     @property
-    def _changes(self) -> list[str]:
-        """The keys that change what returns measure."""
-        spec = self._environments.spec
-        same = spec is not None and spec.max_episode_steps == self._settings.max_steps
-        return [name for name in self._changed if not (name == "max_steps" and same)]
+    def _threshold(self) -> Threshold:
+        return Threshold(self._environments.spec, self._changed, self._settings.max_steps)
 
     @property
     def observation_fraction(self) -> float:
@@ -267,7 +255,14 @@ class Gym(Task):
     def notice(self) -> str | None:
         """How the environments are stepped, and which arguments do not have the effect that a user might expect."""
         differs = self._shown.notice if self._shown.notice != self._environments.notice else None
-        lines = [self._environments.notice, differs, self._memory, *self._without_effect()]
+        lines = [
+            self._environments.notice,
+            differs,
+            self._memory,
+            *without_effect.of_rows(self._environments, self._slots, self._num_worlds),
+            *without_effect.of_actions(self._action, self._act, self._settings.action_noise),
+            *without_effect.of_normalization(self._settings, self._fraction, observations=self._normalize),
+        ]
         if self._integrator is not None:
             lines.append(
                 f"Members are simulated with the integrator {self._integrator}; evaluations, and all scores that are "
@@ -280,25 +275,6 @@ class Gym(Task):
             )
         return "\n".join(filter(None, lines)) or None
 
-    def _without_effect(self) -> Iterator[str]:
-        """Yields a sentence for each argument that has no effect."""
-        kind = self._environments.kind
-        if self._slots != SLOTS and kind in ("batched", "envpool"):
-            yield f"slots has no effect: {self.env} takes as many rows as there are episodes."
-        if self._num_worlds is not None and kind == "one_by_one":
-            yield f"num_worlds has no effect: {self.env} is stepped one by one, in up to {self._slots} slots."
-        if self._settings.action_noise and not self._action.noisy:
-            yield "action_noise has no effect: it is for continuous actions."
-        if self._act.rescale and self._act.bins is not None:
-            yield "action_mode has no effect: action_bins spans the bounds."
-        elif self._act.rescale and not self._action.noisy:
-            yield "action_mode has no effect: it is for continuous actions."
-        if self._fraction != OBSERVATION_FRACTION and not self._normalize:
-            yield "observation_fraction has no effect: it is for --task.normalize_observations true."
-        rewards, usual = self._settings.rewards, RewardSettings()
-        if (rewards.gamma, rewards.clip) != (usual.gamma, usual.clip) and not rewards.normalize:
-            yield "reward_gamma and reward_clip have no effect: they are for --task.normalize_rewards true."
-
     @property
     def describes_behaviour(self) -> bool:
         """Whether the argument `behaviour` was given."""
@@ -308,6 +284,11 @@ class Gym(Task):
     def scalars(self) -> tuple[str, ...]:
         """The names of what the argument `log_info` asks for."""
         return () if self._scalars is None else self._scalars.names
+
+    @property
+    def occasional_scalars(self) -> bool:
+        """Whether infos may have a key now and then; those of distes' own simulators have the same in each step."""
+        return self._environments.kind != "batched" or self._environments.is_users
 
     def meaning(self, scalar: str) -> str:
         """What a scalar means, part of a sentence."""
@@ -396,18 +377,13 @@ class Gym(Task):
         Where the task normalises observations, these are normalised by their own mean and standard deviation.
         """
         environment, (observation, action) = self.make(training=True), self.observation_and_action()
-        episodes = []
         try:
-            for seed in seeds:
-                steps = one_episode.steps(environment, policy, observation, action, seed, max_steps=self.max_steps)
-                episodes.append(np.stack([seen_O for seen_O, _ in itertools.islice(steps, MANY_STEPS)]))
+            episodes = reference_episodes(environment, policy, observation, action, seeds, self.max_steps)
         except Exception as error:
             raise ConfigurationError(f"The environment {self.env!r} raised {described(error)}.") from error
         finally:
             environment.close()
-        if self._normalize:
-            return normalized_together(episodes)
-        return episodes
+        return normalized_together(episodes) if self._normalize else episodes
 
     def reference_observations(self, count: int, seed: int) -> Floats:
         """Returns the observations of consecutive steps with random actions, (count, *shape).

@@ -12,8 +12,8 @@ import torch
 from distes.errors import ConfigurationError, DistesError, described
 from distes.noise.draws import episode_seeds
 from distes.population import Floats
-from distes.tasks.base import NON_FINITE_OBSERVATION
 from distes.tasks.gym.environments.environments import Environments
+from distes.tasks.outcome import NON_FINITE_OBSERVATION
 from distes.tasks.spaces.actions import Action
 
 Act = Callable[[], Floats]

@@ -33,6 +33,11 @@ class Examined:
     perplexity_B: NDArray[np.float64]
 
     @property
+    def lengths_BK(self) -> NDArray[np.int64]:
+        """The number of tokens of each answer, its end included."""
+        return self.values_BKV[:, :, -2].astype(np.int64)
+
+    @property
     def means_BV(self) -> NDArray[np.float64]:
         """Means over each member's prompts: the reward, and the task's scalars in their order."""
         failed_B1 = (self.failed_B / self.values_BKV.shape[1])[:, None]

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from distes.members.members import Members
 from distes.noise.splitmix import uniform
-from distes.tasks.base import Stopped, never
+from distes.tasks.base import Stopped
 from distes.tasks.language.decoders import Decoder, StaticDecoder
+from distes.tasks.request import never
 
 SELDOM = 16  # steps between two looks for ended answers on a GPU, which has to be waited for
 FULL = 0.75  # share of members below which those that have ended leave the batch

@@ -1,7 +1,7 @@
 """How an environment's observations become rows of numbers.
 
 Each class works in NumPy, for environments stepped one by one, and in torch, for batched ones, whose numbers stay on
-their device. The space decides which class serves an environment. Axes: R rows, O observation.
+their device. Axes: R rows, O observation.
 """
 
 import contextlib
@@ -11,16 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from distes.errors import ConfigurationError
 from distes.population import Floats
 from distes.tasks.spaces import complete
-
-SIMPLE = "Box, Discrete, MultiDiscrete with one axis, or MultiBinary"
-SMALLEST_IMAGE = 8  # pixels of the shorter side, by which images of floats or bools are told from other matrices
 
 
 class Observation(ABC):
@@ -253,72 +248,3 @@ def _count(observation: Any, single: tuple[int, ...]) -> int | None:
     if len(shape) == len(single) + 1 and shape[1:] == single:
         return int(shape[0])
     raise ValueError(f"its shape must be {single}, or (rows, {', '.join(map(str, single))}); got {shape}")
-
-
-def observation_of(space: spaces.Space[Any]) -> Observation:
-    """Returns what writes observations of a space into rows.
-
-    Raises:
-        ConfigurationError: The space is not supported, or its observations have no numbers.
-    """
-    if isinstance(space, spaces.Box):
-        if not np.prod(space.shape):
-            raise ConfigurationError(f"The environment's observations have no numbers: their shape is {space.shape}.")
-        if (brightest := _brightest(space)) is not None:
-            return ImageObservation(space.shape, brightest, always_finite=space.dtype.kind != "f")
-    if (vector := _vector(space)) is not None:
-        return vector
-    if isinstance(space, spaces.Dict):
-        parts = {}
-        for key, part in space.spaces.items():
-            if (one := _vector(part)) is None:
-                raise ConfigurationError(
-                    f"Observations of type Dict must hold {SIMPLE} spaces only; {key!r} is {type(part).__name__}. "
-                    "A wrapper (gymnasium.wrappers.FlattenObservation) may help."
-                )
-            parts[key] = one
-        if not sum(part.shape[0] for part in parts.values()):
-            raise ConfigurationError("The environment's observations have no numbers: all parts of the Dict are empty.")
-        return DictObservation(parts)
-    raise ConfigurationError(
-        f"Observations must be {SIMPLE}, or a Dict of these; the environment has {type(space).__name__}. "
-        "A wrapper (gymnasium.wrappers.FlattenObservation) may help."
-    )
-
-
-def _vector(space: spaces.Space[Any]) -> Observation | None:
-    """What writes observations of a space into vectors; None for spaces that are neither numbers nor choices."""
-    if isinstance(space, spaces.Box | spaces.MultiBinary):
-        return FlatObservation(tuple(space.shape))
-    if isinstance(space, spaces.Discrete):
-        return OneHotObservation(int(space.n), int(space.start))
-    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
-        return MultiOneHotObservation(space.nvec.astype(np.int64), space.start.astype(np.int64))
-    return None
-
-
-def _brightest(space: spaces.Box) -> int | None:
-    """The number that stands for white in a Box of images; None if the Box does not hold images."""
-    if space.dtype == np.uint8:
-        return 255 if len(space.shape) in (2, 3, 4) else None
-    if len(space.shape) not in (2, 3, 4) or sorted(space.shape[-3:])[-2] < SMALLEST_IMAGE:
-        return None  # a small matrix of shares or of marks
-    if space.dtype == np.bool_:
-        return 1
-    within = np.issubdtype(space.dtype, np.floating) and (space.low == 0).all() and (space.high == 1).all()
-    return 1 if within else None
-
-
-def parts_of(observation: Any, space: spaces.Space[Any]) -> list[tuple[str, Any, spaces.Space[Any]]]:
-    """Splits an observation into the parts of a Dict space; the observation of another space is one part.
-
-    Returns:
-        For each part: words for messages that say which part it is, the part, and its space.
-
-    Raises:
-        KeyError: The observation lacks a key of the Dict.
-        TypeError: The observation is not a mapping, and the space is a Dict.
-    """
-    if isinstance(space, spaces.Dict):
-        return [(f"for {key!r} ", observation[key], part) for key, part in space.spaces.items()]
-    return [("", observation, space)]

@@ -4,7 +4,6 @@ Axes: b members with rows of their own, or 1 for all; K rows of a batch, R any r
 numbers of a target.
 """
 
-import math
 import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from distes.errors import ConfigurationError
 from distes.population import Purpose
-from distes.tasks.mini_batches import permutation
+from distes.tasks.data_task import Shares
 from distes.tasks.spaces.observations import FlatObservation, ImageObservation, Observation
 from distes.tasks.supervised.datasets import DATA_SETS, Dataset, Labelled, read
 from distes.tasks.supervised.standardized import StandardizedObservation
@@ -48,10 +47,8 @@ class DataParts:
         folder: str | None,
         arguments: Mapping[str, Any],
         test_arguments: Mapping[str, Any] | None,
+        shares: Shares,
         *,
-        validation: float,
-        test: float,
-        split: int,
         standardize: bool = False,
     ) -> None:
         """Reads nothing yet.
@@ -61,14 +58,12 @@ class DataParts:
             folder: The folder of the files.
             arguments: Arguments for what the import path names.
             test_arguments: Further ones that give the test part; None if it has none of its own.
-            validation: Share of the training data that validates; 0 for all of it, which then trains as well.
-            test: Share of all data that tests, where they have no test part of their own.
-            split: Seed of both.
+            shares: Which shares are held out.
             standardize: Whether inputs are standardised by the training part.
         """
         self._standardize = standardize
         self._source = name, folder, arguments, test_arguments
-        self._validation, self._test, self._split = validation, test, split
+        self._shares = shares
         self._given: Dataset | None = None
         self._read: dict[Any, Any] = {}
 
@@ -119,15 +114,10 @@ class DataParts:
 
     def _parts(self) -> dict[Purpose, Part]:
         data = self.data
-        order_n = permutation(self._split, len(data.train.x_nO))
-        if data.test is None:
-            held = math.ceil(self._test * len(order_n))
-            test, order_n = Part(data.train, order_n[:held]), order_n[held:]
-        else:
+        cut = self._shares.cut(len(data.train.x_nO), has_test=data.test is not None)
+        train, validate, test = (Part(data.train, rows_n) for rows_n in cut)
+        if data.test is not None:
             test = Part(data.test, np.arange(len(data.test.x_nO)))
-        held = math.ceil(self._validation * len(order_n))
-        train = Part(data.train, order_n[held:])
-        validate = Part(data.train, order_n[:held]) if held else train
         for name, part in (("training", train), ("test", test)):
             if not len(part.rows_n):
                 raise ConfigurationError(

@@ -16,7 +16,9 @@ from distes.members.members import Members
 from distes.population import Floats, Purpose
 from distes.runs.units import Units
 from distes.tasks import gradients, mini_batches
-from distes.tasks.base import ChunkPairs, Outcome, Request, Stopped, Task
+from distes.tasks.base import Outcome, Request, Stopped
+from distes.tasks.chunk_pairs import ChunkPairs
+from distes.tasks.data_task import DataTask, Shares
 from distes.tasks.mini_batches import Batches
 from distes.tasks.spaces.actions import Action, BoxAction, DiscreteAction
 from distes.tasks.spaces.observations import Observation
@@ -28,7 +30,7 @@ GPU_ROWS = 2**18  # of all members
 BLOCK = 256  # rows per member that are run at once; fixed, since the last bits of a product depend on its size
 
 
-class Supervised(Task):
+class Supervised(DataTask):
     """Trains a network on labelled data: fitness is minus the loss, or the accuracy, on a batch.
 
     Members are evaluated on batches of the training part; the centre, without noise, on all of the validation part; and
@@ -82,24 +84,11 @@ class Supervised(Task):
             raise ConfigurationError(
                 f"batches must be shared, own or no_mini_batch; got {batches!r}.", argument="batches"
             )
-        for name, share in (("validation", validation), ("test", test)):
-            if not 0 <= share < 1:
-                raise ConfigurationError(f"{name} must be a share from 0 to below 1; got {share}.", argument=name)
-        if not 0 <= split < 2**64:
-            raise ConfigurationError(f"split must be from 0 to 2**64 - 1; got {split}.", argument="split")
+        shares = Shares(validation, test, split)
         if data in DATA_SETS and (data_args or test_args):
             raise ConfigurationError(f"data_args is for data by import path; data is {data}.", argument="data_args")
         self._data, self._fitness, self._batch_size, self._batches = data, fitness, batch_size, batches
-        self.parts = DataParts(
-            data,
-            folder,
-            data_args or {},
-            test_args,
-            validation=validation,
-            test=test,
-            split=split,
-            standardize=standardize,
-        )
+        self.parts = DataParts(data, folder, data_args or {}, test_args, shares, standardize=standardize)
 
     @property
     def data(self) -> Dataset:
@@ -153,16 +142,6 @@ class Supervised(Task):
         """The number of classes, or of the numbers of a target."""
         targets = self.data.train.y_n
         return int(targets.max()) + 1 if targets.ndim == 1 else int(targets.shape[1])
-
-    @property
-    def held_out(self) -> bool:
-        """True."""
-        return True
-
-    @property
-    def evaluations(self) -> int | None:
-        """One: an evaluation of the centre runs over all rows of a part."""
-        return 1
 
     @property
     def units(self) -> Units:
@@ -234,11 +213,6 @@ class Supervised(Task):
         """More than usual in large populations: members that share a batch share much of its work."""
         return ChunkPairs(4, 32)
 
-    @property
-    def on_device(self) -> bool:
-        """True: the data stay in the device's memory."""
-        return True
-
     def _nothing_to_play(self) -> ConfigurationError:
         return ConfigurationError(
             f"Only environments can be played; the policy was trained on the data {self._data}. `distes evaluate` "
@@ -303,20 +277,9 @@ class Supervised(Task):
 
     def _rows(self, request: Request, device: torch.device) -> Tensor:
         """The rows of the data that each member is evaluated on, (B, K) int64; (1, K) where all see the same."""
-        rows_n = self.parts.part(request.purpose).rows_n
-        count, size = len(rows_n), self._batch_size
-        if request.purpose is not Purpose.TRAIN or size is None or size >= count:
-            drawn_bK: NDArray[np.int64] = np.arange(count)[None]
-        elif not request.training or self._batches == "own":  # candidates of a strategy have batches by their seeds
-            drawn = mini_batches.own(request.seeds_B, count, size, device)
-            return tensor_of(rows_n).to(device)[drawn]
-        elif self._batches == "shared":
-            drawn_bK = mini_batches.shared(request.common_seed, count, size)[None]
-        else:
-            if request.pairs_B is None:
-                raise ValueError("batches no_mini_batch needs the numbers of pairs, Request.pairs_B.")
-            drawn_bK = mini_batches.part_of_pass(request.common_seed, request.pairs_B, count, size)
-        return torch.from_numpy(rows_n[drawn_bK]).to(device)
+        rows_n = tensor_of(self.parts.part(request.purpose).rows_n)
+        drawn_bK = mini_batches.drawn(request, self._batches, len(rows_n), self._batch_size, device)
+        return rows_n.to(drawn_bK.device)[drawn_bK].to(device)
 
 
 def _block(count: int, device: torch.device) -> int:

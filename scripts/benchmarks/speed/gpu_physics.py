@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from distes.tasks.gym.environments.twin import make_on_warp, make_twin
 from distes.tasks.gym.gym import Gym
 from scripts.benchmarks.report import Table, command_line, keep
 
@@ -32,7 +33,7 @@ SHARE = 100  # one world in this number starts anew after a step
 def made(name: str, integrator: Any, rows: int, device: torch.device) -> Any:
     """A task on MuJoCo Warp."""
     task = Gym(name, physics="warp", train_integrator=integrator)
-    return task._environments._make_on_warp(rows, device)
+    return make_on_warp(task._environments.description, task._environments.spec, rows, device)
 
 
 def random_actions(env: Any, steps: int) -> torch.Tensor:
@@ -91,7 +92,8 @@ def mujoco_steps(name: str, integrator: Any, seconds: float, seed: int) -> float
     """Environment steps per second of the batched task on one core."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    env = Gym(name, train_integrator=integrator)._environments._make_batched(ROWS, torch.device("cpu"))
+    environments = Gym(name, train_integrator=integrator)._environments
+    env = make_twin(environments.description, environments.spec, ROWS, torch.device("cpu"))
     env.reset(seed=seed * ROWS)
     actions, steps = random_actions(env, 100), 0
     started = time.perf_counter()

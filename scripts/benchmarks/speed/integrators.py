@@ -25,6 +25,7 @@ from distes.policies.layout import Layout
 from distes.policies.linear import Linear
 from distes.pools.experiment import Experiment
 from distes.tasks.base import Request
+from distes.tasks.gym.environments.twin import make_twin
 from distes.tasks.gym.gym import Gym
 from scripts.benchmarks.report import Table, command_line, keep
 
@@ -37,7 +38,8 @@ def costs(name: str, rows: int, steps: int, before: int, repeats: int) -> dict[s
     """CPU seconds of some steps of all rows, in turns."""
     simulators = {}
     for way, to in WAYS.items():
-        simulators[way] = Gym(name, train_integrator=to)._environments._make_batched(rows, torch.device("cpu"))
+        environments = Gym(name, train_integrator=to)._environments
+        simulators[way] = make_twin(environments.description, environments.spec, rows, torch.device("cpu"))
     exact = simulators["exact"]
     space, generator = exact.single_action_space, np.random.default_rng(0)
     shape = (before + steps, rows, *space.shape)

@@ -21,6 +21,7 @@ from distes.api.running.provenance import HIDDEN, without_secrets
 from distes.api.saved.result import playing
 from distes.cli import main
 from distes.errors import ConfigurationError, RunDirectoryError
+from distes.runs.units import UNITS
 
 SMALL: dict[str, Any] = {"workers": 0, "generations": 3, "final_episodes": 2, "population_size": 8, "quiet": True}
 
@@ -47,7 +48,8 @@ def test_a_resumed_run_has_the_bits_of_a_longer_one(tmp_path: Path) -> None:
     distes.resume(tmp_path / "a", generations=5, quiet=True)
     distes.train("CartPole-v1", run_dir=tmp_path / "b", **{**SMALL, "generations": 5})
     assert digests(tmp_path / "a") == digests(tmp_path / "b")
-    assert len(json.loads((tmp_path / "a" / "environment.json").read_text())) == 2
+    starts = json.loads((tmp_path / "a" / "environment.json").read_text())
+    assert [start["units"] for start in starts] == [UNITS._asdict()] * 2
 
 
 def test_a_configuration_is_given_by_its_name(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from distes.pools.on_ray import workers
 from distes.pools.on_ray.pool import RayPool
 from distes.pools.serial import SerialPool
 from distes.population import Population
-from distes.tasks.base import ChunkPairs, Outcome, Request
+from distes.tasks.base import Outcome, Request
+from distes.tasks.chunk_pairs import ChunkPairs
 from distes.tasks.functions import Function
 from tests.support.small import Parts, evaluate, parts
 

@@ -26,7 +26,7 @@ from distes.pools.on_ray.environment import SETTINGS, set_variables
 from distes.pools.on_ray.pool import RayPool
 from distes.pools.serial import SerialPool
 from distes.pools.worker_table import SINGLY
-from distes.tasks.base import ChunkPairs
+from distes.tasks.chunk_pairs import ChunkPairs
 from distes.tasks.functions import Function
 from tests.support.small import evaluate, parts, sphere
 

@@ -11,10 +11,12 @@ pytest.importorskip("matplotlib")
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
+import distes
 from distes.cli import main
 from distes.errors import ConfigurationError, DistesWarning, RunDirectoryError
 from distes.runs.plots.bands import Curve, band
 from distes.runs.plots.curves import plot_curves
+from distes.runs.units import Units
 from tests.support.recorded_runs import configuration, record
 
 
@@ -77,6 +79,51 @@ def test_seconds_and_means_of_successive_values(runs: Path) -> None:
     assert figure.axes[0].get_xlabel() == "training time (seconds)"
     assert np.asarray(line.get_xdata()) == pytest.approx([2, 4, 6])
     assert line.get_ydata() == pytest.approx([4, 6.5, 10.5])
+
+
+TOKENS, IMAGES = Units("token", "answer", "tokens", "answers"), Units("image", "batch", "images", "batches")
+
+
+def test_the_axis_says_what_the_task_counts(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        record(tmp_path / str(seed), [1, 2, 3], settings=configuration(seed), units=TOKENS)
+    assert plot_curves([tmp_path]).axes[0].get_xlabel() == "tokens"
+    assert plot_curves([tmp_path], x="timesteps").axes[0].get_xlabel() == "tokens"
+    assert plot_curves([tmp_path], x="seconds").axes[0].get_xlabel() == "training time (seconds)"
+    assert plot_curves([tmp_path], y="episode/length").axes[0].get_ylabel() == "mean answer length (tokens)"
+
+
+def test_a_run_says_itself_what_it_counts(tmp_path: Path) -> None:
+    small = {"workers": 0, "generations": 1, "quiet": True, "monitors": []}
+    run = distes.train(config="digits", run_dir=tmp_path / "run", **small)
+    assert run.plot().axes[0].get_xlabel() == "images"
+
+
+def test_tasks_that_count_different_things_share_no_axis(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, units in (("a", TOKENS), ("b", IMAGES), ("c", None)):
+        record(tmp_path / "runs" / name, [1, 2, 3], units=units)
+    axes = plot_curves(["runs"]).axes[0]
+    assert axes.get_xlabel() == "generations"
+    assert np.array_equal(np.asarray(axes.lines[0].get_xdata()), [1, 2, 3])
+    message = (
+        "x timesteps counts tokens in runs/a, images in runs/b, timesteps in runs/c, which cannot share an axis: "
+        "use x generations or seconds, or draw runs of one task."
+    )
+    with pytest.raises(ConfigurationError, match=message):
+        plot_curves(["runs"], x="timesteps")
+    assert main(["plot", "-x", "timesteps", "--svg", "runs"]) == 2
+    assert message in capsys.readouterr().err
+    assert main(["plot", "--svg", "runs"]) == 0 and "generations" in (tmp_path / "curves.svg").read_text()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "[1]", '[{"units": 3}]', '[{"units": {"step": "a"}}]', "\0"])
+def test_a_damaged_record_of_units_is_none(content: str, tmp_path: Path) -> None:
+    run = record(tmp_path / "run", [1, 2, 3])
+    (run / "environment.json").write_text(content)
+    assert plot_curves([run]).axes[0].get_xlabel() == "timesteps"
 
 
 def test_an_unfinished_run_is_marked(runs: Path) -> None:

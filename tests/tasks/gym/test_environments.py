@@ -9,7 +9,8 @@ import pytest
 
 from distes.envs import TWINS
 from distes.errors import ConfigurationError
-from distes.tasks.base import PAIRS_PER_CHUNK, Request
+from distes.tasks.base import Request
+from distes.tasks.chunk_pairs import PAIRS_PER_CHUNK
 from distes.tasks.gym.gym import CLASSIC_PAIRS_PER_CHUNK, MUJOCO_PAIRS_PER_CHUNK, Gym
 from tests.support.environments import Drift
 from tests.support.small import DRIFT, parts

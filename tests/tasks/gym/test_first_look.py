@@ -202,7 +202,7 @@ class TestImages:
     ) -> None:
         from gymnasium.spaces import Box
 
-        from distes.tasks.spaces.observations import observation_of
+        from distes.tasks.spaces.observation_of import observation_of
 
         if image[1] == 2:  # channels come first or last
             image = [2, 9, 11]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,20 @@ class Told(gymnasium.Env[Any, Any]):
         if self._left == 0 and self._odd:
             info["prize"] = np.array([7.5], np.float32)
         return self._x, 1.0, self._left == 0, False, info
+
+
+class Late(Told):
+    """Succeeds from its 41st episode on, and only then says so: a generation has 18."""
+
+    resets = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        type(self).resets += 1
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        *rest, info = super().step(action)
+        return *rest, {**info, **({"is_success": True} if self.resets > 40 else {})}  # type: ignore[return-value]
 
 
 class Broken(Told):
@@ -209,15 +224,29 @@ class TestNaN:
 class TestMessages:
     @pytest.mark.parametrize("env", ["Told", "Tolds"])
     def test_a_key_that_never_occurs_is_named_with_those_that_do(self, env: str) -> None:
-        message = "task.log_info: no info of a step has the key 'wom'; there are .*coins, far, .*Did you mean 'won'?"
-        with pytest.raises(ConfigurationError, match=message):
-            train(made(HERE + env, ["far", "wom"]), generations=1)
+        why = r"task.log_info: no info of a step has the key 'wom'; there are .*coins, far, .*Did you mean 'won'\?"
+        with pytest.warns(DistesWarning) as caught:
+            train(made(HERE + env, ["far", "wom"]), generations=3)
+        first, last = (str(warning.message) for warning in caught if warning.category is DistesWarning)
+        assert re.fullmatch(f"{why} It is recorded once an episode has it.", first)
+        assert re.fullmatch(f"No episode of this run had a value for info/wom. {why}", last)
+
+    def test_a_key_that_comes_late_is_recorded_from_then_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Late, "resets", 0)
+        with pytest.warns(DistesWarning) as caught:
+            log = train(made(HERE + "Late", ["is_success"], slots=1), generations=3)
+        (said,) = (str(warning.message) for warning in caught if warning.category is DistesWarning)
+        assert "no info of a step has the key 'is_success'" in said and said.endswith(
+            "recorded once an episode has it."
+        )
+        values = log.column("info/is_success")
+        assert math.isnan(values[0]) and values[-1] == 1
 
     def test_masks_are_no_keys(self) -> None:
         of = made(HERE + "vector", ["wom"], env_kwargs={"mode": "SAME_STEP"}, slots=4)
         assert "_far" not in evaluated(of).missing["wom"] and "far" in evaluated(of).missing["wom"]
 
-    def test_an_environment_without_infos(self) -> None:
+    def test_of_our_own_simulators_it_is_refused_since_their_infos_always_have_the_same_keys(self) -> None:
         with pytest.raises(ConfigurationError, match="no info of a step has the key 'x'; there are no keys at all"):
             train(parts(Gym("CartPole-v1", log_info=["x"])), generations=1)
 

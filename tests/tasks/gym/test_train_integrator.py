@@ -10,6 +10,7 @@ import torch
 from distes.envs.mujoco.integrator import INTEGRATORS, set_integrator
 from distes.errors import ConfigurationError
 from distes.tasks.base import Request
+from distes.tasks.gym.environments.twin import make_twin
 from distes.tasks.gym.gym import Gym
 from tests.support.small import parts
 
@@ -44,7 +45,8 @@ def in_gymnasium(env: str, integrator: str | None, seeds: Sequence[int], steps: 
 @pytest.mark.parametrize("integrator", INTEGRATORS)
 def test_a_twin_moves_as_gymnasium_with_that_integrator(env: str, integrator: Any) -> None:
     task = Gym(env, train_integrator=integrator)
-    twin = task._environments._make_batched(2, torch.device("cpu"))
+    environments = task._environments
+    twin = make_twin(environments.description, environments.spec, 2, torch.device("cpu"))
     twin.reset(seed=[1, 2])
     total_R = torch.zeros(2, dtype=torch.float64)
     for _ in range(10):

@@ -20,7 +20,7 @@ from distes.pools.device import visible_gpus
 from distes.pools.experiment import Experiment
 from distes.pools.worker import Worker
 from distes.population import Population
-from distes.tasks.language import generation, language
+from distes.tasks.language import answering, generation
 from distes.tasks.language.generation import Answers
 from tests.support import word_models
 
@@ -81,7 +81,7 @@ def test_answers_are_the_same_tokens_for_any_size_of_chunk(
             seen.append(answers.tokens_BKN)
             return answers
 
-        monkeypatch.setattr(language, "generate", remembered)
+        monkeypatch.setattr(answering, "generate", remembered)
         evaluated(made, asked, pairs, 1)
     expected = np.concatenate(found[8])
     assert expected.shape == (16, 8, 6)

@@ -33,3 +33,5 @@ def test_prompts_reward_and_configuration(tmp_path: Path, monkeypatch: pytest.Mo
     assert main(["train", "--config", "mine.yaml", "--run_dir", "run", *flags]) == 0
     (row,) = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     assert row["fitness/mean"] <= 0 and row["info/exact"] == 0 and row["info/failed_rewards"] == 0
+    assert 1 <= row["episode/length"] <= 4 and 1 <= row["eval/info/answer_length"] <= 4
+    assert "info/answer_length" not in row and "info/perplexity" not in row  # the one is episode/length

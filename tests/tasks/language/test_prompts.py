@@ -12,7 +12,7 @@ import pytest
 from distes.errors import ConfigurationError
 from distes.errors.trust import only_own, recorded
 from distes.population import Purpose
-from distes.tasks.language.prompts.prompts import Prompts, draw, draw_own
+from distes.tasks.language.prompts.prompts import Prompts
 from tests.support.prompts import sums
 
 SUMS = "tests.support.prompts.sums"
@@ -273,22 +273,3 @@ class TestParts:
     def test_a_cut_is_a_fair_sample_of_a_test_file(self) -> None:
         made = Prompts(SUMS, test_prompts=sums(100, 1000), eval_prompts=30)
         assert max(int(text.split()[0]) for text in texts(made, Purpose.TEST)) > 1060
-
-
-class TestDraws:
-    def test_a_generation_s_prompts_are_a_function_of_its_seed(self) -> None:
-        assert draw(3, 100, 16).tolist() == draw(3, 100, 16).tolist() != draw(4, 100, 16).tolist()
-        assert len(set(draw(3, 100, 100).tolist())) == 100 and draw(3, 100, 7).tolist() == draw(3, 100, 16)[:7].tolist()
-
-    def test_more_prompts_than_there_are(self) -> None:
-        counts = np.unique(draw(3, 5, 12), return_counts=True)[1]
-        assert sorted(counts.tolist()) == [2, 2, 2, 3, 3]
-
-    def test_pairs_of_their_own(self) -> None:
-        drawn = draw_own(np.array([1, 1, 2, 2**64 - 1], np.uint64), 100, 8)
-        assert drawn.shape == (4, 8) and drawn.dtype == np.int64 and drawn.min() >= 0 and drawn.max() < 100
-        assert (drawn[0] == drawn[1]).all() and (drawn[0] != drawn[2]).any()
-        assert (draw_own(np.array([2], np.uint64), 100, 8)[0] == drawn[2]).all()
-
-    def test_every_prompt_is_drawn_in_the_end(self) -> None:
-        assert set(np.concatenate([draw(seed, 40, 8) for seed in range(60)]).tolist()) == set(range(40))

@@ -13,7 +13,7 @@ from distes.tasks.gym.gym import Gym
 from distes.tasks.spaces.action_noise import ArrayNoise, Law, TensorNoise
 from distes.tasks.spaces.action_of import action_of
 from distes.tasks.spaces.actions import ActionSettings
-from distes.tasks.spaces.observations import observation_of
+from distes.tasks.spaces.observation_of import observation_of
 from tests.support.choices import Bits
 from tests.support.small import DRIFT, parts, train
 

@@ -24,12 +24,12 @@ from distes.noise.draws import episode_seeds
 from distes.tasks.base import MemberError, Outcome, Request, Stopped
 from distes.tasks.gym.batched.behaviour import BatchedBehaviour
 from distes.tasks.gym.batched.columns import Columns
-from distes.tasks.gym.batched.goes import members_at_once
 from distes.tasks.gym.batched.moments import ObservedMoments
 from distes.tasks.gym.batched.observers import UnreadableError
 from distes.tasks.gym.batched.policy import BatchedPolicy, members_of
 from distes.tasks.gym.batched.refill import Refill
 from distes.tasks.gym.batched.results import BatchedResults
+from distes.tasks.gym.batched.rows import Rows
 from distes.tasks.gym.batched.scalars import BatchedScalars
 from distes.tasks.gym.batched.widths import bucket, kept
 from distes.tasks.gym.environments.faults import fault_of_observation
@@ -72,7 +72,8 @@ class BatchedEpisodes:
             num_worlds: R, at most; None for the simulator's own choice.
         """
         self._simulation, self._observation, self._action, self._settings = simulation, observation, action, settings
-        self._drop_share, self._wanted, self._num_worlds = drop_share, scalars, num_worlds
+        self._drop_share, self._wanted = drop_share, scalars
+        self._rows = Rows(simulation, num_worlds, settings.episodes_per_member, cheap=drop_share == DROP_CHEAP)
         self._behaviour = None if behaviour is None else BatchedBehaviour(behaviour, observation, simulation)
         simulation.surplus_follow = action.mask_key is not None
         self._always_finite = observation.always_finite or simulation.always_finite
@@ -96,7 +97,7 @@ class BatchedEpisodes:
         self._members, self._request = members, request
         self._seeds_BK = seeds_BK = episode_seeds(request.seeds_B, self._settings.episodes_per_member)
         self._results = self._watched()
-        at_once = 1 if forgiven else self._members_at_once()
+        at_once = 1 if forgiven else self._rows.members_at_once(members, request)
         with torch.inference_mode():
             for start in range(0, len(members), at_once):
                 some = range(start, min(start + at_once, len(members)))
@@ -114,42 +115,14 @@ class BatchedEpisodes:
     def _watched(self) -> BatchedResults:
         """What watches the episodes, which may differ by the configuration and not by the number of members."""
         request, settings, simulation = self._request, self._settings, self._simulation
-        _, refilled = self._rows_for(self._seeds_BK.size)
-        chosen = simulation.renews and (self._num_worlds or simulation.usual_rows) is not None
-        moments, alone = None, refilled or chosen
+        _, refilled = self._rows.of(self._seeds_BK.size)
+        moments, alone = None, refilled or self._rows.limited
         if request.observed_B is not None:
             observed_J = request.observed_B.repeat(settings.episodes_per_member)
             size = self._observation.shape[0]
             moments = ObservedMoments(observed_J, size, alone=alone, always_finite=self._always_finite)
         scalars = None if self._wanted is None else BatchedScalars(self._wanted, simulation)
         return BatchedResults(settings, request, self._seeds_BK, self._behaviour, scalars, moments, alone=alone)
-
-    @property
-    def _most_rows(self) -> int | None:
-        """R, at most; None for any number."""
-        chosen = self._num_worlds or self._simulation.usual_rows
-        return min((rows for rows in (chosen, self._simulation.most_rows) if rows is not None), default=None)
-
-    def _members_at_once(self) -> int:
-        """The members whose episodes begin or wait at the same time."""
-        most = self._most_rows
-        if most is None:
-            cheap = self._drop_share == DROP_CHEAP
-            return members_at_once(self._members, self._request, self._simulation, cheap=cheap)
-        if self._simulation.renews:
-            return len(self._members)
-        return max(1, most // self._settings.episodes_per_member)
-
-    def _rows_for(self, episodes: int) -> tuple[int, bool]:
-        """The rows for some episodes, and whether each is a lane that takes further episodes.
-
-        Where the user names their number they always are, so that a member's bits do not depend on the size of a chunk.
-        """
-        most, simulation = self._most_rows, self._simulation
-        if not simulation.renews:
-            return episodes, False
-        rows, fixed = episodes if most is None else min(most, episodes), simulation.fixed_rows
-        return max(rows, fixed or 0), rows < episodes or fixed is not None or self._num_worlds is not None
 
     def _run_some(self, some: range, jobs: slice) -> None:
         """Runs the episodes of some members, with these numbers."""
@@ -184,7 +157,7 @@ class BatchedEpisodes:
 
     def _begin(self, jobs: slice) -> None:
         """Starts an episode in each row."""
-        rows, refilled = self._rows_for(jobs.stop - jobs.start)
+        rows, refilled = self._rows.of(jobs.stop - jobs.start)
         started = min(rows, jobs.stop - jobs.start)
         seeds = self._seeds_BK.ravel()[jobs.start : jobs.start + started].tolist() + [0] * (rows - started)
         try:

@@ -6,8 +6,8 @@ Axes: R rows in use, J episodes of an evaluation, X numbers of a row.
 import torch
 from torch import Tensor
 
-from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION
 from distes.tasks.gym.batched.columns import Columns
+from distes.tasks.outcome import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION
 
 REASONS = (NON_FINITE_OBSERVATION, NON_FINITE_ANSWER)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distes.members.members import Members
-from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Request
+from distes.tasks.base import MemberError, Request
 from distes.tasks.gym.batched.columns import Columns
 from distes.tasks.gym.batched.non_finite import NonFinite
 from distes.tasks.gym.batched.observers import UnreadableError
@@ -17,6 +17,7 @@ from distes.tasks.gym.batched.refill import Reserve
 from distes.tasks.gym.environments.simulation import Simulation
 from distes.tasks.gym.episodes.episodes import EpisodeSettings, all_finite
 from distes.tasks.gym.episodes.normalization import Normalizer
+from distes.tasks.outcome import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION
 from distes.tasks.spaces.actions import Action
 from distes.tasks.spaces.row_actions import NoActionError, TensorActions
 

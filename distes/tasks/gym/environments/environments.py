@@ -1,45 +1,41 @@
-"""Makes the environments that a configuration describes: one by one with Gymnasium, or many rows as one simulator."""
+"""The environments that a configuration describes: how they are stepped, what their spaces are, which are open."""
 
 import functools
 import importlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import gymnasium
 import torch
 from gymnasium import spaces
-from gymnasium.envs.registration import load_env_creator
 
 from distes.envs import TWINS
-from distes.envs.mujoco.integrator import set_integrator
-from distes.errors import ConfigurationError, DistesWarning, described
-from distes.tasks.arguments import built, callable_of, takes
+from distes.errors import ConfigurationError, DistesWarning
+from distes.tasks.arguments import built, callable_of
 from distes.tasks.gym.environments.choosing import (
     MUJOCO,
     OURS,
-    POOL,
     Description,
     Kind,
     choose,
-    on_warp,
     registry_entry,
     require_warp,
-    twin_of,
-    untaken_arguments,
 )
-from distes.tasks.gym.environments.envpool import EnvPool
-from distes.tasks.gym.environments.making import making, no_warnings, require_environment, wrapped
+from distes.tasks.gym.environments.envpool import EnvPool, make_pool
+from distes.tasks.gym.environments.making import KWARGS, making, wrapped
 from distes.tasks.gym.environments.opened import Opened
 from distes.tasks.gym.environments.reset_options import with_options
 from distes.tasks.gym.environments.simulation import Simulation, TwinSimulation
+from distes.tasks.gym.environments.single import make_single
+from distes.tasks.gym.environments.twin import make_on_warp, make_twin, why_no_twin
 from distes.tasks.gym.environments.vector_env import VectorEnvSimulation
 from distes.tasks.spaces.action_of import action_of
 from distes.tasks.spaces.actions import Action, ActionSettings
-from distes.tasks.spaces.observations import Observation, observation_of
+from distes.tasks.spaces.observation_of import observation_of
+from distes.tasks.spaces.observations import Observation
 
-KWARGS = "task.env_kwargs"
 SLOW = (
     "MuJoCo Warp simulates on the CPU, some hundred times slower than MuJoCo: that is for tests. Use --task.physics c "
     "there, or a GPU."
@@ -84,7 +80,9 @@ class Environments:
 
     @cached_property
     def _chosen(self) -> tuple[Kind, str | None]:
-        chosen = choose(self.description, self.spec, self._why_no_twin)
+        chosen = choose(
+            self.description, self.spec, lambda: why_no_twin(self.description, self.spec, self._opened.close)
+        )
         if self.description.warp is not None:
             require_warp(self.env, *chosen)
         return chosen
@@ -195,38 +193,7 @@ class Environments:
             raise ConfigurationError(
                 f"The environment {self.env!r} is a simulator of many rows: it has no single one to play or to show."
             )
-        kwargs = self.description.kwargs
-        if render_mode is not None:
-            kwargs = {**self._showing, **kwargs, "render_mode": render_mode}
-        with making(self.env, self.spec):
-            if self.spec is not None:
-                environment = self._registered(kwargs)
-            else:
-                make = callable_of(self.description.env, "task.env")
-                environment = make(**built(make, kwargs, KWARGS))
-            require_environment(environment, f"task.env: {self.env}")
-            single: gymnasium.Env[Any, Any] = self._wrapped(self._integrated(environment))
-        return single
-
-    def _wrapped(self, environment: Any) -> Any:
-        made = wrapped(environment, self.description.wrappers, self._opened.close)
-        return with_options(made, self.description.reset_options)
-
-    @property
-    def _showing(self) -> dict[str, Any]:
-        """Arguments for rendering: a camera that follows the body, where MuJoCo's default one stays where it is."""
-        chosen = self.description.kwargs.keys() & {"camera_id", "camera_name", "default_camera_config"}
-        mujoco = self.spec is not None and str(self.spec.entry_point).startswith("gymnasium.envs.mujoco.")
-        return {"camera_name": "track"} if mujoco and self.spec.version == 5 and not chosen else {}
-
-    def _registered(self, kwargs: Mapping[str, Any]) -> Any:
-        """Makes an environment of Gymnasium's registry, without wrappers of ours."""
-        creator = self.spec.entry_point
-        creator = load_env_creator(creator) if isinstance(creator, str) else creator
-        # The step limit and the order of calls are kept by `lockstep.py`; the checker is for authors.
-        return gymnasium.make(
-            self.spec, max_episode_steps=-1, disable_env_checker=True, **built(creator, kwargs, KWARGS)
-        )
+        return make_single(self.description, self.spec, self._opened.close, render_mode)
 
     def simulation(self, device: torch.device) -> Simulation:
         """Makes a simulator of many rows for episodes; `trial` is that of the CPU, and one that is not distes' own.
@@ -235,11 +202,13 @@ class Environments:
             ConfigurationError: It cannot be made.
         """
         if self.kind == "batched" and (device.type != "cpu" or self.description.warp is not None):
-            make = self._make_batched if self.description.warp is None else self._make_on_warp
+            make = make_twin if self.description.warp is None else make_on_warp
             if device.type == "cpu":
                 warnings.warn(SLOW, DistesWarning, stacklevel=2)
             with making(self.env, self.spec):
-                there: Simulation = self._opened.keep(TwinSimulation(make, device=device))
+                there: Simulation = self._opened.keep(
+                    TwinSimulation(functools.partial(make, self.description, self.spec), device=device)
+                )
                 return there
         return self.trial
 
@@ -260,7 +229,7 @@ class Environments:
 
     def _many(self) -> Simulation:
         if self.kind == "batched":
-            return TwinSimulation(self._make_batched)
+            return TwinSimulation(functools.partial(make_twin, self.description, self.spec))
         if self.description.integrator is not None:
             raise ConfigurationError(
                 f"train_integrator is for single environments and batched twins of MuJoCo; {self.env!r} steps its "
@@ -268,64 +237,10 @@ class Environments:
                 argument="train_integrator",
             )
         if self.kind == "envpool":
-            return EnvPool(self._make_pool)
+            return EnvPool(functools.partial(make_pool, self.description, self._opened.close))
         if "num_envs" in self.description.kwargs:
             raise ConfigurationError("task.env_kwargs holds num_envs: set task.slots instead.")
         make = callable_of(self.description.env, "task.env")
         made = make(num_envs=self.description.slots, **built(make, self.description.kwargs, KWARGS))
-        return VectorEnvSimulation(self._wrapped(made))
-
-    def _why_no_twin(self) -> str:
-        """Why the twin cannot be made as asked for; empty if it can.
-
-        Raises:
-            ConfigurationError: The original refuses its arguments.
-        """
-        kwargs = self.description.kwargs
-        if kwargs:
-            with making(self.env, self.spec):
-                original = self._registered(kwargs)
-            self._opened.close(original)
-        try:
-            if untaken := untaken_arguments(self._batched_class, kwargs):
-                return f"its twin takes no argument {', '.join(untaken)}"
-            with no_warnings(self.spec):
-                self._make_batched(num_envs=1, device=torch.device("cpu"))
-        except (ModuleNotFoundError, ConfigurationError) as error:  # a package is missing, or too old
-            return " ".join(str(error).split()).rstrip(".")
-        except Exception as error:  # over arguments that the original takes
-            return f"its twin raises {described(error)}"
-        return ""
-
-    @property
-    def _batched_class(self) -> Callable[..., Any]:
-        return self.description.maker if self.spec is None else twin_of(self.env)
-
-    def _make_on_warp(self, num_envs: int, device: torch.device) -> Any:
-        make = functools.partial(on_warp(self.env), settings=self.description.warp)
-        return self._make_batched(num_envs, device, make)
-
-    def _make_batched(self, num_envs: int, device: torch.device, make: Callable[..., Any] | None = None) -> Any:
-        twin, make = self._batched_class, make or self._batched_class
-        given = {} if self.spec is None else self.spec.kwargs
-        wants_info = self.description.wants_info and self.spec and takes(twin, "info_terms")
-        info = {"info_terms": True} if wants_info else {}
-        arguments = {**given, **info, **built(twin, self.description.kwargs, KWARGS)}
-        made = make(num_envs=num_envs, device=device, **arguments)
-        return with_options(self._integrated(made), self.description.reset_options)
-
-    def _integrated(self, environment: Any) -> Any:
-        if self.description.integrator is not None:
-            set_integrator(environment, self.description.integrator)
-        return environment
-
-    def _make_pool(self, num_envs: int, seed: list[int]) -> Any:
-        """Makes a pool of envpool with one thread, since workers share the cores."""
-        max_steps = self.description.max_steps
-        limit = {} if max_steps is None else {"max_episode_steps": max_steps}
-        make = importlib.import_module("envpool").make_gymnasium
-        with no_warnings(None):
-            given = {"num_threads": 1, **limit, **built(make, self.description.kwargs, KWARGS)}
-            pool = self._wrapped(make(self.env.removeprefix(POOL), num_envs=num_envs, seed=seed, **given))
-            _ = pool.single_observation_space, pool.single_action_space  # made when asked for, with warnings
-        return pool
+        made = wrapped(made, self.description.wrappers, self._opened.close)
+        return VectorEnvSimulation(with_options(made, self.description.reset_options))

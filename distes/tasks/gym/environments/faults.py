@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-
-from distes.tasks.spaces.observations import parts_of
+from gymnasium import spaces
 
 
 def fault_of_reset(given: Any, space: Any) -> str | None:
@@ -54,7 +53,7 @@ def fault_of_observation(observation: Any, space: Any, of: str, rows: int | None
     """
     leading = () if rows is None else (rows,)
     try:
-        parts = parts_of(observation, space)
+        parts = _parts_of(observation, space)
     except (KeyError, TypeError, IndexError):
         keys = ", ".join(map(repr, getattr(space, "spaces", ())))
         return f"its observations must be mappings with the keys {keys}; {of} returned {_shown(observation)}"
@@ -122,3 +121,18 @@ def _shown(value: Any) -> str:
 
 def _is_numbers(value: Any) -> bool:
     return isinstance(value, tuple | list) and _kind(value) in "biuf" and len(value) > 0
+
+
+def _parts_of(observation: Any, space: spaces.Space[Any]) -> list[tuple[str, Any, spaces.Space[Any]]]:
+    """Splits an observation into the parts of a Dict space; the observation of another space is one part.
+
+    Returns:
+        For each part: words for messages that say which part it is, the part, and its space.
+
+    Raises:
+        KeyError: The observation lacks a key of the Dict.
+        TypeError: The observation is not a mapping, and the space is a Dict.
+    """
+    if isinstance(space, spaces.Dict):
+        return [(f"for {key!r} ", observation[key], part) for key, part in space.spaces.items()]
+    return [("", observation, space)]

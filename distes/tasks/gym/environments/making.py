@@ -9,11 +9,14 @@ from typing import Any
 import gymnasium
 
 from distes.envs.mujoco import library
+from distes.envs.mujoco.integrator import Integrator, set_integrator
 from distes.errors import ConfigurationError, described
 from distes.errors.imports import torch_as_it_was
 from distes.errors.installation import install
 from distes.tasks.arguments import Wrapper, built, callable_of, name_of, wrapper_and_arguments
 from distes.tasks.gym.environments import mujoco_below_4
+
+KWARGS = "task.env_kwargs"  # the key, for messages
 
 # A word of the error over a missing package, and the extra of distes that installs it.
 EXTRAS = {
@@ -88,6 +91,13 @@ def wrapped(environment: Any, wrappers: Sequence[Wrapper], close: Callable[[Any]
         close(inner)
         raise
     return inner
+
+
+def integrated(environment: Any, integrator: Integrator | None) -> Any:
+    """Returns an environment, or a batched twin, whose physics this integrator steps; None for the model's own."""
+    if integrator is not None:
+        set_integrator(environment, integrator)
+    return environment
 
 
 def require_environment(made: Any, who: str) -> None:

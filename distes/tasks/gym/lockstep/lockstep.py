@@ -14,7 +14,7 @@ from distes.errors import described
 from distes.members.members import Members
 from distes.noise.draws import episode_seeds
 from distes.population import Floats
-from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION, MemberError, Outcome, Request, Stopped
+from distes.tasks.base import MemberError, Outcome, Request, Stopped
 from distes.tasks.gym.environments.faults import fault_of_reset, fault_of_step
 from distes.tasks.gym.episodes.behaviour import Behaviour
 from distes.tasks.gym.episodes.episodes import EpisodeSettings, all_finite, step_limit
@@ -22,6 +22,7 @@ from distes.tasks.gym.episodes.info_scalars import InfoScalars, NotANumberError
 from distes.tasks.gym.episodes.normalization import ArraySums, Normalizer
 from distes.tasks.gym.lockstep.results import LockstepResults
 from distes.tasks.gym.lockstep.slots import Slots
+from distes.tasks.outcome import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION
 from distes.tasks.spaces.actions import Action
 from distes.tasks.spaces.observations import Observation
 from distes.tasks.spaces.row_actions import ArrayActions, NoActionError

@@ -1,6 +1,7 @@
 """One policy in one environment, step by step, to play it or to record its observations."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ from torch import nn
 
 from distes.errors import EvaluationError
 from distes.population import Normalization
-from distes.tasks.base import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION
 from distes.tasks.gym.playing.actor import Actor
+from distes.tasks.outcome import NON_FINITE_ANSWER, NON_FINITE_OBSERVATION
 from distes.tasks.spaces.actions import Action
 from distes.tasks.spaces.observations import Observation
+
+MANY_STEPS = 1000  # of a reference episode, at most: it may have no end
 
 
 def steps(
@@ -52,6 +55,22 @@ def steps(
         count += 1
         ended = terminated or truncated or count == max_steps
         yield row_O[0], float(reward)
+
+
+def reference_episodes(
+    environment: Any,
+    policy: nn.Module,
+    observation: Observation,
+    action: Action,
+    seeds: Sequence[int],
+    max_steps: int | None,
+) -> list[NDArray[np.float32]]:
+    """Returns the observations of some episodes, (T, *shape) each; see `steps` for the arguments."""
+    episodes = []
+    for seed in seeds:
+        taken = steps(environment, policy, observation, action, seed, max_steps=max_steps)
+        episodes.append(np.stack([seen_O for seen_O, _ in itertools.islice(taken, MANY_STEPS)]))
+    return episodes
 
 
 def _require_finite(numbers: NDArray[np.float32], reason: str, steps: int, seed: int) -> None:

@@ -1,11 +1,7 @@
-"""Prompts for a language model: read from a file or made by a function, cut into parts, and drawn for a generation.
-
-Axes: n rows, B members evaluated together, K prompts of a generation.
-"""
+"""Prompts for a language model: read from a file or made by a function, and cut into parts. Axis: n rows."""
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,8 +10,9 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError
 from distes.population import Purpose
-from distes.tasks import mini_batches
+from distes.tasks.data_task import Shares
 from distes.tasks.language.prompts.rows import Row, Source, announce, excerpt, rows_of, shown, text_of
+from distes.tasks.mini_batches import permutation
 
 
 class Prompts:
@@ -53,11 +50,7 @@ class Prompts:
         Raises:
             ConfigurationError: An argument is out of its range, or the configuration is not trusted.
         """
-        for name, share in (("validation", validation), ("test", test)):
-            if not 0 <= share < 1:
-                raise ConfigurationError(f"{name} must be a share from 0 to below 1; got {share}.", argument=name)
-        if not 0 <= split < 2**64:
-            raise ConfigurationError(f"split must be from 0 to 2**64 - 1; got {split}.", argument="split")
+        self._shares = Shares(validation, test, split)
         if eval_prompts is not None and eval_prompts < 1:
             raise ConfigurationError(
                 f"eval_prompts must be at least 1, or null for all; got {eval_prompts}.", argument="eval_prompts"
@@ -72,7 +65,7 @@ class Prompts:
         self._source: tuple[Source, dict[str, Any]] | None = prompts, given
         self._test_source = None if test_prompts is None else (test_prompts, test_given)
         self._shown = shown(prompts)
-        self._shares, self._split, self._most = (validation, test), split, eval_prompts
+        self._most = eval_prompts
         self._read: tuple[list[Row], list[Row] | None] | None = None
         self._parts: dict[Purpose, list[Row]] = {}
 
@@ -130,18 +123,13 @@ class Prompts:
         return self._read
 
     def _cut(self) -> dict[Purpose, list[Row]]:
-        (train, test), (validation_share, test_share) = self._rows(), self._shares
+        train, test = self._rows()
         groups = _groups(train)
-        order_n = mini_batches.permutation(self._split, len(groups))
-        if test is None:
-            held = math.ceil(test_share * len(order_n))
-            test, order_n = _joined(groups, order_n[:held]), order_n[held:]
-        else:
-            test = _joined([[row] for row in test], mini_batches.permutation(self._split, len(test)))
-        held = math.ceil(validation_share * len(order_n))
-        trained = _joined(groups, order_n[held:])
-        validated = _joined(groups, order_n[:held]) if held else trained
-        for name, part in (("training", trained), ("test", test)):
+        cut = self._shares.cut(len(groups), has_test=test is not None)
+        trained, validated, tested = (_joined(groups, rows_n) for rows_n in cut)
+        if test is not None:
+            tested = _joined([[row] for row in test], permutation(self._shares.split, len(test)))
+        for name, part in (("training", trained), ("test", tested)):
             if not part:
                 raise ConfigurationError(
                     f"prompts {self._shown} has {len(groups)} different prompts, of which none is left for the {name} "
@@ -151,34 +139,8 @@ class Prompts:
         return {
             Purpose.TRAIN: trained,
             Purpose.VALIDATE: validated[: self._most],
-            Purpose.TEST: test[: self._most],
+            Purpose.TEST: tested[: self._most],
         }
-
-
-def draw(common_seed: int, count: int, size: int) -> NDArray[np.int64]:
-    """Returns the prompts that all members of a generation answer, (K,): each once, if there are as many.
-
-    Where K is above n, each is drawn as often as any other, or once more.
-
-    Args:
-        common_seed: The generation's draw, `Request.common_seed`.
-        count: n, the prompts to draw from.
-        size: K.
-    """
-    rows_K: NDArray[np.int64] = mini_batches.part_of_pass(common_seed, np.zeros(1, np.int64), count, size)[0]
-    return rows_K
-
-
-def draw_own(seeds_B: NDArray[np.uint64], count: int, size: int) -> NDArray[np.int64]:
-    """Returns prompts of each pair's own, (B, K): K independent draws, with replacement.
-
-    Args:
-        seeds_B: `Request.seeds_B`, equal for both members of a pair.
-        count: n, the prompts to draw from.
-        size: K.
-    """
-    rows_BK: NDArray[np.int64] = mini_batches.own(seeds_B, count, size).numpy()
-    return rows_BK
 
 
 def digest(rows: Any) -> str:

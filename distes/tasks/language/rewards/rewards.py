@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from distes.errors import ConfigurationError, EvaluationError, raised
 from distes.errors.trust import foreign
 from distes.tasks.arguments import name_of
-from distes.tasks.base import Stopped, never
+from distes.tasks.base import Stopped
 from distes.tasks.language.prompts import rows as prompt_rows
 from distes.tasks.language.rewards.board import ROWS
 from distes.tasks.language.rewards.child import Child
 from distes.tasks.language.rewards.process import failure_of, function_of
 from distes.tasks.language.rewards.values import excerpt, values_of
+from distes.tasks.request import never
 
 FIRST = 8  # prompts that a reward is tried on
 LOOK = 64  # answers between looks whether to stop, in the worker's process
