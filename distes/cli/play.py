@@ -15,6 +15,7 @@ from distes.api.saved.film import FRAMES_PER_SECOND, Film
 from distes.api.saved.player import Player
 from distes.cli import play_member
 from distes.cli.guard import guarded
+from distes.cli.parser import Parser
 from distes.errors import ConfigurationError
 from distes.errors.display import draw_off_screen
 from distes.errors.installation import typed_command
@@ -152,7 +153,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=typed_command("play"), description="Plays the policy that a run saved, or any member of a run."
     )
     parser.add_argument("run_dir", metavar="RUN_DIR", help="the run directory")
