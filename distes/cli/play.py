@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import re
 import sys
 import time
@@ -17,7 +16,7 @@ from distes.cli import play_member
 from distes.cli.guard import guarded
 from distes.cli.parser import Parser
 from distes.errors import ConfigurationError
-from distes.errors.display import draw_off_screen
+from distes.errors.display import draw_off_screen, require_display
 from distes.errors.installation import typed_command
 from distes.errors.trust import only_own
 from distes.runs.monitors.wording import number
@@ -124,20 +123,6 @@ def play(
             yield total, length
         if film is not None:
             film.finish()
-
-
-def require_display() -> None:
-    """Checks that there is a display; without one, some simulators abort the process.
-
-    Raises:
-        ConfigurationError: There is no display.
-    """
-    if sys.platform in ("darwin", "win32") or os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"}:
-        return
-    raise ConfigurationError(
-        "There is no display to open a window on (neither DISPLAY nor WAYLAND_DISPLAY is set): film the episodes with "
-        "--record film.mp4 instead."
-    )
 
 
 def _size(text: str) -> tuple[int, int]:

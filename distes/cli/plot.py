@@ -8,8 +8,8 @@ from typing import Any
 
 from distes.cli.guard import guarded
 from distes.cli.parser import Parser
-from distes.cli.play import require_display
 from distes.errors import ConfigurationError, RunDirectoryError
+from distes.errors.display import require_display
 from distes.runs.terminal import tell
 
 KINDS = {

@@ -1,8 +1,10 @@
-"""Where simulators draw: in memory, where there is no screen; and what to do where they cannot."""
+"""Where simulators draw: on a display, or in memory; and what to do where they cannot."""
 
 import contextlib
 import ctypes.util
 import os
+import socket
+import sys
 import traceback
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -50,6 +52,46 @@ def cannot_draw(error: BaseException) -> str | None:
         return f"{start} It needs a screen: without one, set MUJOCO_GL=egl or MUJOCO_GL=osmesa."
     other = "osmesa" if chosen == "egl" else "egl"
     return f"{start} Install it ({_package(chosen)}), or set MUJOCO_GL={other} ({_package(other)})."
+
+
+def require_display() -> None:
+    """Checks that there is a display; without one, some simulators abort the process.
+
+    Raises:
+        ConfigurationError: There is no display, or it does not answer.
+    """
+    given = {name: os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")}
+    if sys.platform in ("darwin", "win32") or given["WAYLAND_DISPLAY"] or given["SDL_VIDEODRIVER"]:
+        return
+    if given["DISPLAY"] and _answers(given["DISPLAY"]):
+        return
+    why = "neither DISPLAY nor WAYLAND_DISPLAY is set"
+    if given["DISPLAY"]:
+        why = f"DISPLAY is {given['DISPLAY']}, and nothing answers there"
+    raise ConfigurationError(
+        f"There is no display to open a window on ({why}): film the episodes with --record film.mp4 instead."
+    )
+
+
+def _answers(display: str) -> bool:
+    """Whether an X server accepts connections at a display such as `:0` or `localhost:10.0`."""
+    host, _, number = display.rpartition(":")
+    number = number.partition(".")[0]
+    if not number.isdigit():
+        return False
+    try:
+        if host not in ("", "unix"):
+            socket.create_connection((host, 6000 + int(number)), timeout=5).close()
+            return True
+    except OSError:
+        return False
+    place = f"/tmp/.X11-unix/X{number}"
+    for address in (f"\0{place}", place):  # the former on Linux only
+        with socket.socket(socket.AF_UNIX) as server, contextlib.suppress(OSError):
+            server.settimeout(5)
+            server.connect(address)
+            return True
+    return False
 
 
 @contextlib.contextmanager
