@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from distes.cli.flags import Flags, configure, read_flags
 from distes.cli.guard import guarded
+from distes.cli.help import width
 from distes.cli.parser import Parser
 from distes.errors import ConfigurationError
 from distes.errors.installation import typed_command
@@ -72,7 +73,7 @@ def _show(found: Probed | None) -> None:
 
 
 def _tell(level: str, name: str, text: str) -> None:
-    columns = columns_of(sys.stdout)
-    lines = wrapped(text, columns and max(NARROWEST, columns - MARGIN)).split("\n")
+    columns = columns_of(sys.stdout) or width()
+    lines = wrapped(text, max(NARROWEST, columns - MARGIN)).split("\n")
     tell(f"{MARKS[level]} {name:<14} {lines[0]}\n", sys.stdout)
     tell("".join(f"{'':{MARGIN}}{line}\n" for line in lines[1:]), sys.stdout)

@@ -41,7 +41,7 @@ def cannot_draw(error: BaseException) -> str | None:
     if chosen is None:
         return (
             f"MuJoCo finds nothing to draw with ({what}). Without a screen, it draws with EGL or OSMesa: "
-            f"install one of them ({_package('egl')}, or {_package('osmesa')}), and set MUJOCO_GL=egl or "
+            "install one of them (libegl1 or libosmesa6 on Debian and Ubuntu), and set MUJOCO_GL=egl or "
             "MUJOCO_GL=osmesa in the environment."
         )
     if chosen not in BACKENDS:
