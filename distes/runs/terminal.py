@@ -48,14 +48,14 @@ def columns_of(stream: TextIO | None) -> int | None:
 
 
 def wrapped(text: str, columns: int | None) -> str:
-    """Breaks lines that are longer than a terminal is wide between words.
+    """Breaks long lines between words.
 
-    What users copy stays in one piece: a word is never broken, and neither is a command. Lines that begin with a space
-    are as they were.
+    What users copy stays in one piece: words, and so paths, and the commands that a sentence names. Lines that begin
+    with a space, such as those of a table, are never broken.
 
     Args:
         text: One line or several.
-        columns: The width; None leaves the text as it is.
+        columns: The most characters of a line; None leaves the text as it is.
     """
     if columns is None:
         return text

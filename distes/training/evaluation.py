@@ -33,7 +33,7 @@ class Evaluated:
         scalars_EV: The task's scalars in the centre's episodes, (E, V); None if there are none.
         best: The best evaluation of a centre until now.
         reached: Whether the centre has reached the target.
-        test: Where it has, means over its evaluation on data that nothing is chosen by; otherwise empty.
+        test: If so, means over its evaluation on the task's test data, if there is any; otherwise empty.
     """
 
     rounds: list[Population]
@@ -93,7 +93,7 @@ class GenerationEvaluation:
         return Evaluated(rounds, evaluation, told, fitness_E, scalars_EV, best, reached, test)
 
     def test(self, population: Population, stop: Callable[[], bool]) -> dict[str, float]:
-        """Means over the evaluation of a population's centre on data that nothing is chosen by; see `of_test`."""
+        """Means over the evaluation of a population's centre on the task's test data; see `of_test`."""
         return of_test(self._task, self._centre.test(population, stop))
 
     def _all_rounds(self, population: Population, stop: Callable[[], bool]) -> tuple[Evaluation, list[Population]]:
