@@ -30,7 +30,7 @@ class Scalars:
     def require(self, population: Population, evaluation: Evaluation) -> None:
         """Checks that the first evaluation has all scalars that the task names: a wrong name is found at once.
 
-        In a resumed run this is a warning only, since a scalar may appear later.
+        A resumed run, in which a scalar may come later, is only warned of it.
 
         Raises:
             ConfigurationError: No member and no episode of the centre has one of them.

@@ -15,7 +15,6 @@ from distes.runs.groups import Group, group_runs
 from distes.runs.history import History, as_float, read_runs
 from distes.runs.monitors.wording import duration
 from distes.runs.statistics import bootstrap_interval, interquartile_mean
-from distes.runs.terminal import wrapped
 
 NARROWEST = 12  # columns of the groups' names
 GAP = 2  # columns between two
@@ -102,7 +101,8 @@ class Comparison:
         if self.left_out:
             parts.append("\nLeft out:\n")
             for why in self.left_out.values():
-                parts += [f"  {line}\n" for line in wrapped(why, max(width - 2, NARROWEST)).split("\n")]
+                lines = textwrap.wrap(why, max(width - 2, NARROWEST), break_long_words=False, break_on_hyphens=False)
+                parts += [f"  {line}\n" for line in lines]
         return "".join(parts)
 
     def __str__(self) -> str:
@@ -227,12 +227,12 @@ def _aligned(head: Sequence[str], names: Sequence[str], cells: Sequence[Sequence
     """Lines of a table: names to the left, wrapped to what is left of the width, and numbers to the right."""
     widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
     room = max(NARROWEST, width - sum(widths) - GAP * len(widths))
-    in_lines = [textwrap.wrap(name, room) or [""] for name in names]
-    first = max(len(line) for lines in in_lines for line in lines)
+    wrapped = [textwrap.wrap(name, room) or [""] for name in names]
+    first = max(len(line) for lines in wrapped for line in lines)
     gap = " " * GAP
     rule = "-" * (first + sum(widths) + GAP * len(widths))
     lines = [gap.join([" " * first, *(one.rjust(size) for one, size in zip(head, widths, strict=True))]), rule]
-    for name, row in zip(in_lines, cells, strict=True):
+    for name, row in zip(wrapped, cells, strict=True):
         lines.append(
             gap.join([name[0].ljust(first), *(one.rjust(size) for one, size in zip(row, widths, strict=True))])
         )
