@@ -2,7 +2,7 @@
 
 import sys
 
-from distes.runs.terminal import tell
+from distes.runs.terminal import tell_sentence
 from distes.training.signals import program
 
 
@@ -19,7 +19,7 @@ def _main(arguments: list[str]) -> int:
     try:
         from distes.cli import main
     except ModuleNotFoundError as error:
-        tell(
+        tell_sentence(
             f"error: {error.name} is not installed for {sys.executable}: run `make setup` or `pip install -e .`\n",
             sys.stderr,
         )

@@ -67,6 +67,6 @@ def overview() -> str:
 
 
 def _say(text: str, stream: TextIO | None) -> None:
-    from distes.runs.terminal import tell
+    from distes.runs.terminal import tell_sentence
 
-    tell(text, stream)
+    tell_sentence(text, stream)

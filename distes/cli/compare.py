@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distes.cli.guard import guarded
+from distes.cli.parser import Parser
 from distes.runs.terminal import tell
 
 WIDEST = 120  # columns: wider tables are harder to read
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="distes compare",
         description="Compares runs in a table. Runs that differ in nothing but their seed form one group.",
         epilog="IQM: the interquartile mean with a bootstrap interval, after Agarwal et al. 2021 (arXiv:2108.13264).",

@@ -1,6 +1,5 @@
 """`distes completion bash|zsh|fish`: prints a script that completes commands, options, keys, their values."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -10,6 +9,7 @@ from distes.api.configuration.key_table import described, noise, top_level
 from distes.cli.flags import NEEDS, SWITCHES
 from distes.cli.guard import guarded
 from distes.cli.options import EVERY, OPTIONS, Values
+from distes.cli.parser import Parser
 from distes.errors.installation import typed_command
 from distes.runs.terminal import tell
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: The arguments after `completion`; None takes those of this process.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=typed_command("completion"), description="Prints a script that completes distes' command line."
     )
     parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell that is to run the script")

@@ -3,19 +3,20 @@
 With the flags of a run, it also prints what the run's task finds out about its noise; see `Task.probe`.
 """
 
-import argparse
 import sys
-import textwrap
 from collections.abc import Sequence
 
 from distes.cli.flags import Flags, configure, read_flags
 from distes.cli.guard import guarded
 from distes.cli.help import width
+from distes.cli.parser import Parser
 from distes.errors import ConfigurationError
 from distes.errors.installation import typed_command
-from distes.runs.terminal import tell
+from distes.runs.terminal import columns_of, tell, wrapped
 from distes.tasks.probed import Probed
 
+MARGIN = 18  # columns to the left of a finding's text
+NARROWEST = 20  # columns of that text
 MARKS = {"ok": "ok", "note": "--", "fault": "!!"}
 NOT_HERE = ("resume", "replay", "help_of", "version", "print_config", "dry_run")
 
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: The arguments after `doctor`; None takes those of this process.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=typed_command("doctor"),
         usage="%(prog)s [-h] [--config FILE] [--KEY VALUE ...]",
         description="Prints what is installed and what is missing, and trains a little. With the configuration of a "
@@ -72,6 +73,7 @@ def _show(found: Probed | None) -> None:
 
 
 def _tell(level: str, name: str, text: str) -> None:
-    lines = textwrap.wrap(text, width() - 18, break_on_hyphens=False)
+    columns = columns_of(sys.stdout) or width()
+    lines = wrapped(text, max(NARROWEST, columns - MARGIN)).split("\n")
     tell(f"{MARKS[level]} {name:<14} {lines[0]}\n", sys.stdout)
-    tell("".join(f"{'':18}{line}\n" for line in lines[1:]), sys.stdout)
+    tell("".join(f"{'':{MARGIN}}{line}\n" for line in lines[1:]), sys.stdout)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distes.cli.guard import guarded
+from distes.cli.parser import Parser
 from distes.errors import ConfigurationError
 from distes.runs.terminal import tell
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="distes evaluate",
         description="Measures the policy that a run saved: on the test part of labelled data or of a language model's "
         "prompts, else in fresh episodes.",

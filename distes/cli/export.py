@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distes.cli.guard import guarded
+from distes.cli.parser import Parser
 from distes.errors import ConfigurationError
 from distes.runs.terminal import tell
 
@@ -16,7 +17,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="distes export", description="Exports a saved policy, and checks the file.")
+    parser = Parser(prog="distes export", description="Exports a saved policy, and checks the file.")
     parser.add_argument("run_dir", metavar="RUN_DIR", help="the run directory")
     form = parser.add_mutually_exclusive_group(required=True)
     form.add_argument("--onnx", type=Path, metavar="FILE", help="for ONNX runtimes; needs the extra onnx")

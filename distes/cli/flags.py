@@ -10,7 +10,8 @@ from pathlib import Path
 from distes.api.configuration import shipped
 from distes.api.configuration.classes import CLASSES
 from distes.api.configuration.key_table import described, top_level
-from distes.api.configuration.resolution import DEFAULTS, Configuration, Layer, read_file, resolve, resume
+from distes.api.configuration.layers import DEFAULTS, Layer, read_file
+from distes.api.configuration.resolution import Configuration, resolve, resume
 from distes.api.configuration.signature import NoText, Text, typed
 from distes.errors import ConfigurationError
 

@@ -22,7 +22,7 @@ from distes.errors import (
     raised,
 )
 from distes.pools.on_ray.environment import STAYS
-from distes.runs.terminal import tell
+from distes.runs.terminal import tell, tell_sentence
 from distes.training.signals import BEFORE_TRAINING, INTERRUPTED, StopSignals
 
 
@@ -51,7 +51,7 @@ def guarded(
             code, sentence = judge(error, hint)
             if code == 1 or debug():
                 tell("".join(traceback.format_exception(error)), sys.stderr)
-            tell(f"error: {sentence}\n", sys.stderr)
+            tell_sentence(f"error: {sentence}\n", sys.stderr)
             return code
 
 
@@ -62,7 +62,7 @@ def quiet() -> Iterator[None]:
         if not sys.warnoptions:  # python -W shows them
             warnings.simplefilter("ignore")
             warnings.filterwarnings("default", category=DistesWarning)
-            warnings.showwarning = lambda message, *_: tell(
+            warnings.showwarning = lambda message, *_: tell_sentence(
                 f"{'' if isinstance(message, DistesNotice) else 'warning: '}{message}\n", sys.stderr
             )
         yield

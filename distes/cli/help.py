@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from distes.api.configuration import shipped
 from distes.api.configuration.classes import CLASSES
 from distes.api.configuration.key_table import Described, Key, described, keys_of, noise, top_level
-from distes.api.configuration.resolution import DEFAULTS
+from distes.api.configuration.layers import DEFAULTS
 from distes.api.configuration.synonyms import SYNONYMS
 from distes.cli.flags import Flags
 from distes.errors import ConfigurationError, did_you_mean

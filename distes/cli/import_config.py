@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distes.cli.guard import guarded
-from distes.runs.terminal import tell
+from distes.cli.parser import Parser
+from distes.runs.terminal import tell, tell_sentence
 
 SOURCES = ("openai", "uber", "rllib", "zoo", "evotorch")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="distes import_config",
         description="Translates JSON of OpenAI's evolution-strategies-starter and of Uber's deep-neuroevolution, YAML "
         "of RLlib's ES and ARS and of rl-zoo's ars.yml, and EvoTorch's arguments, and prints the result with what each "
@@ -44,7 +45,7 @@ def _one(flags: argparse.Namespace) -> int:
 
     found = import_config(flags.files[0], flags.source, flags.name, trust=flags.trust)
     if found.warning:
-        tell(f"warning: {found.warning}\n", sys.stderr)
+        tell_sentence(f"warning: {found.warning}\n", sys.stderr)
     if flags.output is None:
         tell(found.text, sys.stdout)
         return 0

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import re
 import sys
 import time
@@ -15,8 +14,9 @@ from distes.api.saved.film import FRAMES_PER_SECOND, Film
 from distes.api.saved.player import Player
 from distes.cli import play_member
 from distes.cli.guard import guarded
+from distes.cli.parser import Parser
 from distes.errors import ConfigurationError
-from distes.errors.display import draw_off_screen
+from distes.errors.display import draw_off_screen, require_display
 from distes.errors.installation import typed_command
 from distes.errors.trust import only_own
 from distes.runs.monitors.wording import number
@@ -125,20 +125,6 @@ def play(
             film.finish()
 
 
-def require_display() -> None:
-    """Checks that there is a display; without one, some simulators abort the process.
-
-    Raises:
-        ConfigurationError: There is no display.
-    """
-    if sys.platform in ("darwin", "win32") or os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"}:
-        return
-    raise ConfigurationError(
-        "There is no display to open a window on (neither DISPLAY nor WAYLAND_DISPLAY is set): film the episodes with "
-        "--record film.mp4 instead."
-    )
-
-
 def _size(text: str) -> tuple[int, int]:
     """Reads `640x480`.
 
@@ -152,7 +138,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=typed_command("play"), description="Plays the policy that a run saved, or any member of a run."
     )
     parser.add_argument("run_dir", metavar="RUN_DIR", help="the run directory")

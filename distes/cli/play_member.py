@@ -9,7 +9,7 @@ from distes.api.replay.member_film import play_member
 from distes.api.replay.replayed import SIGNS, Member, Replayed
 from distes.errors import ConfigurationError
 from distes.runs.monitors.wording import number
-from distes.runs.terminal import tell
+from distes.runs.terminal import tell, tell_sentence
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def play_and_print(flags: argparse.Namespace, member: Member) -> None:
     """Plays a member and prints what it came to."""
 
     def say(line: str) -> None:
-        tell(f"{line}\n", sys.stderr)
+        tell_sentence(f"{line}\n", sys.stderr)
 
     replayed = play_member(
         flags.run_dir,

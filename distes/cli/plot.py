@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from distes.cli.guard import guarded
-from distes.cli.play import require_display
+from distes.cli.parser import Parser
 from distes.errors import ConfigurationError, RunDirectoryError
+from distes.errors.display import require_display
 from distes.runs.terminal import tell
 
 KINDS = {
@@ -20,7 +21,7 @@ SMOOTH = 5  # values
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="distes plot",
         description="Draws what runs have recorded. Runs that differ in nothing but their seed form one curve.",
         epilog="kinds: " + "; ".join(f"{name}: {about}" for name, about in KINDS.items()) + ".",

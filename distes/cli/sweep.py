@@ -10,7 +10,7 @@ from distes.api.configuration.signature import Text
 from distes.cli.flags import Flags, read_flags
 from distes.cli.guard import guarded, judge
 from distes.errors import ConfigurationError, installation
-from distes.runs.terminal import tell
+from distes.runs.terminal import tell, tell_sentence
 from distes.training.signals import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _train(planned: "Sweep", arguments: Sequence[str], debug: bool) -> int:
         code, sentence = codes[combination.name] = judge(error, "")
         if code == 1 or debug:
             tell("".join(traceback.format_exception(error)), sys.stderr)
-        tell(f"error: {combination.name}: {sentence}\n", sys.stderr)
+        tell_sentence(f"error: {combination.name}: {sentence}\n", sys.stderr)
 
     tell(f"{_counted(len(planned.combinations), 'run')} in {planned.directory}\n", sys.stdout)
     try:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distes.cli.guard import guarded
-from distes.runs.terminal import tell
+from distes.cli.parser import Parser
+from distes.runs.terminal import tell, tell_sentence
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="distes vine",
         description="Writes a page that shows the populations of a run trained with --record_population true.",
     )
@@ -35,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> int:
         from distes.api.replay.vine import write_vine
 
-        path = write_vine(flags.run_dir, flags.out, trust=flags.trust, say=lambda line: tell(f"{line}\n", sys.stderr))
+        path = write_vine(
+            flags.run_dir, flags.out, trust=flags.trust, say=lambda line: tell_sentence(f"{line}\n", sys.stderr)
+        )
         tell(f"The page is {shlex.quote(str(path))}: open it in a browser.\n", sys.stdout)
         return 0
 

@@ -92,9 +92,9 @@ class Pool(ABC):
         return
 
     def film(self, order: FilmOrder) -> None:
-        """Begins to film a centre, or passes the order over. Results of evaluations do not depend on it.
+        """Begins to film a centre. A pool may drop the order, such as while it makes another film.
 
-        By default it does nothing.
+        Results of evaluations do not depend on films. By default nothing is filmed.
         """
         return
 

@@ -136,7 +136,7 @@ class ChunkResult:
             none.
         retried: How often the chunk was begun again in new environments, after one had raised.
         capped: Number of episodes that were as long as the population's cap.
-        returns: Mean returns, float64, of the same shape as fitness, where that counts rewards otherwise; or None.
+        returns: Mean returns, float64, of the same shape as fitness; None where fitness is the mean return.
         reward_moments: Moments of discounted returns, where the task normalises rewards; or None.
         scalars: The scalars that the task names, (pairs, signs, V) or (episodes, V), float32; None if it names none.
         missing: Scalars that nobody in the chunk had, see `Outcome`.
@@ -203,7 +203,7 @@ def reduce(population: Population, results: list[ChunkResult], cut: list[Chunk])
 
 
 def _returns(shape: tuple[int, int], results: list[ChunkResult], cut: list[Chunk]) -> NDArray[np.float64] | None:
-    """The returns of all members, (N, S); None where fitness is what they are."""
+    """The returns of all members, (N, S); None where fitness is the mean return."""
     of_pairs = [(chunk, result.returns) for chunk, result in zip(cut, results, strict=True) if not chunk.of_centre]
     if not of_pairs or any(returns is None for _, returns in of_pairs):
         return None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from distes.errors import described
+from distes.errors import DistesError, described
 from distes.noise.global_randomness import seeded
 from distes.noise.one_thread import one_thread
 from distes.policies.layout import Layout
@@ -80,12 +80,6 @@ class Camera:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a simulator may end its process
-            hint = _hint(described(error))
-            return Filmed(order.generation, order.timesteps, why=f"{described(error).rstrip('.')}{hint}.")
+            why = str(error) if isinstance(error, DistesError) else f"{described(error).rstrip('.')}."
+            return Filmed(order.generation, order.timesteps, why=why)
         return Filmed(order.generation, order.timesteps, gif)
-
-
-def _hint(what: str) -> str:
-    if "OpenGL" in what or "GLFW" in what or "EGL" in what:
-        return ". Without a screen, MuJoCo draws with MUJOCO_GL=egl or MUJOCO_GL=osmesa in the environment"
-    return ""

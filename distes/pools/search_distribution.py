@@ -1,7 +1,7 @@
 """The part of a population, besides its directions, whose size grows with the number of parameters.
 
 The rows of a population of arbitrary vectors (`Population.rows_NP`) are no part of it: they belong to single members,
-and travel with the chunks of these.
+and travel with the chunks that evaluate these.
 
 Axes: P parameters.
 """

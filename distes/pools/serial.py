@@ -61,12 +61,12 @@ class SerialPool(Pool):
     def evaluate_until(
         self, population: Population, stop: Callable[[], bool], enough: Callable[[], bool]
     ) -> dict[int, ChunkResult]:
-        """Evaluates chunks in their order, until all are done or another is to do the rest.
+        """Evaluates chunks in their order, until all are done or another pool takes over.
 
         Args:
             population: As in `evaluate`.
             stop: As in `evaluate`.
-            enough: Asked before each chunk whether to leave it and those after it.
+            enough: Asked before each chunk whether another pool takes over, from this chunk on.
 
         Returns:
             The results of the chunks that are done, by the chunk's index.

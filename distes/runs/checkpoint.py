@@ -98,7 +98,7 @@ class Checkpoints:
         return self._keep_every is not None and generation > 0 and generation % self._keep_every == 0
 
     def generations(self) -> list[int]:
-        """Returns the generations that checkpoints are there of, the newest first, without reading them."""
+        """Returns the generations that have a checkpoint, the newest first; reads no checkpoint."""
         return list(dict.fromkeys(_age(name)[0] for name in self._names()))
 
     def load_newest(self, at_most: int | None = None) -> tuple[int, dict[str, Any]] | None:

@@ -57,7 +57,7 @@ class Recorded:
         parents_N: With genomes, the index of each member's parent among the population's genomes, -1 for none.
         observations: Moments of all observations after the generation, as `RunningStat.state_dict` returns them; None
             where observations are not normalised.
-        rewards: Moments of all discounted returns, likewise; None where rewards are not normalised.
+        rewards: Moments of all discounted returns, in the same form; None where rewards are not normalised.
     """
 
     generation: int

@@ -2,11 +2,18 @@
 
 import contextlib
 import os
+import re
 import sys
+import textwrap
 from typing import TextIO
 
 # OSError: a closed pipe or a full disk. ValueError: a closed stream, or a character that it cannot encode.
 UNWRITABLE = (OSError, ValueError)
+# Spaces within a command that a sentence names: around options, and after the names of programs.
+WITHIN_COMMANDS = re.compile(
+    r"(?<![,.;:)]) (?=-)|(?<= )(-\S*[^\s,.;:)]) |(\bpip install|\bpip|\bdistes|\bpython[\d.]*) "
+)
+KEPT = "\0"  # stands for a space at which a line is not broken
 
 
 def tell(text: str, stream: TextIO | None) -> None:
@@ -20,6 +27,48 @@ def tell(text: str, stream: TextIO | None) -> None:
     """
     with contextlib.suppress(*UNWRITABLE):
         write(text, stream)
+
+
+def tell_sentence(text: str, stream: TextIO | None) -> None:
+    """Writes sentences as `tell` does; on a terminal, lines are broken between words.
+
+    Args:
+        text: The sentences, with a newline at the end.
+        stream: As in `tell`.
+    """
+    tell(wrapped(text, columns_of(stream)), stream)
+
+
+def columns_of(stream: TextIO | None) -> int | None:
+    """Returns the width of a terminal; None for a stream that is no terminal, or one of unknown width."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None if stream is not None else None
+    except (*UNWRITABLE, AttributeError):  # a file, a pipe, a buffer in memory, or a notebook's own stream
+        return None
+
+
+def wrapped(text: str, columns: int | None) -> str:
+    """Breaks long lines between words.
+
+    What users copy stays in one piece: words, and so paths, and the commands that a sentence names. Lines that begin
+    with a space, such as those of a table, are never broken.
+
+    Args:
+        text: One line or several.
+        columns: The most characters of a line; None leaves the text as it is.
+    """
+    if columns is None:
+        return text
+    lines = [line if line.startswith(" ") else _broken(line, columns) for line in text.split("\n")]
+    return "\n".join(lines)
+
+
+def _broken(line: str, columns: int) -> str:
+    if len(line) <= columns:
+        return line
+    whole = WITHIN_COMMANDS.sub(lambda found: found[0].replace(" ", KEPT), line)
+    parts = textwrap.wrap(whole, columns, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(parts).replace(KEPT, " ")
 
 
 def write(text: str, stream: TextIO | None) -> None:

@@ -23,8 +23,8 @@ class Result:
         best_mean: Mean fitness of the best centre, which `policy/best` holds; NaN if none was evaluated.
         best_std_error: Its standard error; NaN for fewer than two episodes.
         best_episodes: Number of its episodes.
-        test: Where the task holds data out of training, means over the evaluation of the final centre that nothing is
-            chosen by: `fitness`, and the task's scalars by name. Otherwise empty.
+        test: If the task holds test data out, means over the final centre's evaluation on these: `fitness`, and the
+            task's scalars by name. Otherwise empty. Nothing is decided by them.
         evaluations: Generations in which the centre was evaluated, apart from the evaluation at the end; None where the
             run has been resumed from a checkpoint of an older version, which does not say it.
     """

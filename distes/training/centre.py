@@ -21,8 +21,8 @@ class CentreEvaluation:
 
     Attributes:
         target: The mean fitness that ends the run, or None.
-        final_episodes: Episodes that confirm the target, or evaluate the centre at the end; 0 for none. As those that
-            travel with a population, at most as many as the task says make sense.
+        final_episodes: Episodes that confirm the target, or evaluate the centre at the end; 0 for none. A task may
+            limit their number, as it limits that of episodes that travel with a population (`Task.evaluations`).
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class CentreEvaluation:
     def travels_with(self, population: Population) -> Population:
         """Adds the centre's episodes to a population in whose generation the centre is evaluated.
 
-        Episodes of the centre that the strategy itself asks for come first, and count as those asked for here, unless
-        the task holds data out of training: then the strategy learns from its own, and they validate nothing.
+        Episodes of the centre that the strategy itself asks for come first, and count among those that are wanted here.
+        They do not count if the task holds data out of training: the strategy's own are on training data then.
         """
         asked_E, genome_E, purpose_E = population.eval_seeds_E, population.eval_genome_E, None
         due = self._episodes if population.generation % self._every == 0 else 0
@@ -126,7 +126,7 @@ class CentreEvaluation:
         return self._fresh(population, some, stop).eval_fitness_E
 
     def test(self, population: Population, stop: Callable[[], bool]) -> Evaluation | None:
-        """The evaluation of a population's centre for `Purpose.TEST`, which decides nothing.
+        """The evaluation of a population's centre on the task's test data, by which nothing is decided.
 
         Args:
             population: The population; its members are not evaluated.
@@ -187,7 +187,7 @@ def centre_alone(
 ) -> Population:
     """A population without members: the episodes of the centre only.
 
-    Genomes stay, since workers start the next generation's from theirs.
+    Genomes stay: workers make those of the next generation from them.
 
     Args:
         population: The population.

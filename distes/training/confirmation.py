@@ -1,9 +1,9 @@
 """Confirms a candidate for the best centre in fresh episodes, at a bounded cost.
 
 An evaluation that travels with a generation has few episodes, and the highest of hundreds of them is a lucky one. A
-centre that seems better than the best is therefore evaluated again at once, in episodes that nobody has chosen it by.
-They come in stages of growing size, and a candidate that falls behind is given up early. All of them together are at
-most a share of the episodes that the populations have taken; a candidate that comes too soon is passed over.
+centre that seems better than the best is therefore evaluated again at once, in episodes that had no part in its choice.
+These come in stages of growing size, and a candidate that falls behind is given up early. All of them together are at
+most a share of the episodes that the populations have taken; a candidate that would exceed this share is skipped.
 
 Axis: E episodes of one centre.
 """
@@ -64,8 +64,8 @@ def _race(
 ) -> NDArray[np.float64]:
     """Evaluates a centre in fresh episodes until it has had all of them or has fallen behind.
 
-    It has once its mean is below the best by more than a standard error. A best of fewer episodes may be a lucky one,
-    and is allowed for as in `Best.or_better`.
+    A centre has fallen behind once its mean is below the best by more than a standard error. If the best itself has
+    fewer episodes, it may be a lucky one, and its mean counts as lower, as in `Best.or_better`.
     """
     fresh_E = np.empty(0)
     stage = min(FIRST_STAGE, centre.final_episodes)

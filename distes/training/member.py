@@ -1,4 +1,4 @@
-"""Members of generations that are over: the step from one generation to the next by record, and one member alone."""
+"""Recorded generations: taking a generation's step again, and evaluating one of its members alone."""
 
 import dataclasses
 from collections.abc import Callable

@@ -56,7 +56,7 @@ def _of_fitness(evaluation: Evaluation, fitness_E: NDArray[np.float64]) -> dict[
 
 
 def of_returns(evaluation: Evaluation) -> dict[str, float | int]:
-    """Metrics of the members' returns, where their fitness counts rewards otherwise."""
+    """Metrics of the members' returns; none where fitness is the return itself."""
     return_N2 = evaluation.return_N2
     if return_N2 is None:
         return {}

@@ -93,7 +93,7 @@ class Progress:
         )
 
     def followed(self, recorded: Recorded) -> Self:
-        """The progress after one more generation by its record.
+        """The progress after one more generation, which is read from its record.
 
         Raises:
             CheckpointError: The moments of observations are not those of this task.

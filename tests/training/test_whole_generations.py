@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-import distes.training.centre
-import distes.training.progress
-import distes.training.trainer
 from distes.errors import CheckpointError
 from distes.runs.directory import RunDirectory
 from distes.runs.monitors.jsonl import Jsonl
 from distes.training.budget import Result
 from distes.training.centre import CentreEvaluation
+from distes.training.evaluation import GenerationEvaluation
 from distes.training.progress import Progress
+from distes.training.recording import Recording
+from distes.training.state import TrainingState
 from distes.training.trainer import Trainer
 from tests.support.lines import Lines, Place
 from tests.support.small import Log, Parts, archive, drift, sphere, trainer
@@ -24,10 +24,12 @@ from tests.training.test_trainer import checksums
 
 # What a generation runs through, and a run's begin and end do not.
 STEPS = (
-    *(Trainer._one_generation, Trainer._tell, Trainer._metrics, Trainer._evaluate),
-    *(CentreEvaluation.judge, CentreEvaluation.reaches_target, Progress.after),
+    *(Trainer._one_generation, Trainer._tell, TrainingState.learn, Progress.after),
+    *(GenerationEvaluation.evaluate, GenerationEvaluation._all_rounds),
+    *(CentreEvaluation.judge, CentreEvaluation.reaches_target),
+    *(Recording.before_update, Recording.after_update, Recording._metrics),
 )
-WATCHED = (distes.training.trainer.__file__, distes.training.centre.__file__, distes.training.progress.__file__)
+WATCHED = tuple({inspect.getfile(step): None for step in STEPS})
 rarely = partial(archive, checkpoint_seconds=1e9)  # so that what counts is saved at the end
 
 

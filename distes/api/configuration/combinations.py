@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from distes.api.configuration.classes import CLASSES
-from distes.api.configuration.resolution import DEFAULTS, Configuration, Layer, resolve
+from distes.api.configuration.layers import DEFAULTS, Layer
+from distes.api.configuration.resolution import Configuration, resolve
 from distes.api.configuration.signature import NoText, Text, shown
 from distes.errors import ConfigurationError
 from distes.runs.groups import short_names, text_of

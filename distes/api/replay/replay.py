@@ -21,6 +21,7 @@ from distes.api.building.identity import identity
 from distes.api.building.pool import decide_device, sum_on
 from distes.api.configuration import resolution as configurations
 from distes.api.configuration.keys import own_arguments
+from distes.api.configuration.layers import Layer
 from distes.api.replay.replayed import Member, Replayed, of_centre, of_member
 from distes.errors import CheckpointError, ConfigurationError, RunDirectoryError
 from distes.errors.trust import only_own
@@ -218,7 +219,7 @@ def stored_run(
     with contextlib.ExitStack() as stack:
         if not trust:
             stack.enter_context(only_own(str(directory.config)))
-        here = configurations.Layer(values={"workers": 0})
+        here = Layer(values={"workers": 0})
         configuration = configurations.resume(run_dir, [here])
         experiment, policy = build(configuration)
         stack.callback(experiment.task.close)

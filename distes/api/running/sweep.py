@@ -12,8 +12,9 @@ from typing import Any, Literal
 from distes.api.configuration import shipped
 from distes.api.configuration.classes import CLASSES
 from distes.api.configuration.combinations import Combination, combine
+from distes.api.configuration.layers import Layer, read_file
 from distes.api.configuration.objects import all_texts
-from distes.api.configuration.resolution import Configuration, Layer, flat, read_file, resume
+from distes.api.configuration.resolution import Configuration, flat, resume
 from distes.api.saved.compare import Comparison, compare
 from distes.errors import ConfigurationError, RunDirectoryError
 from distes.errors.trust import only_own

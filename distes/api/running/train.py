@@ -9,8 +9,9 @@ from typing import Any
 from distes.api.configuration import shipped
 from distes.api.configuration.classes import CLASSES
 from distes.api.configuration.keys import schema
+from distes.api.configuration.layers import DEFAULTS, Layer, read_file
 from distes.api.configuration.objects import Objects
-from distes.api.configuration.resolution import DEFAULTS, Configuration, Layer, read_file, resolve
+from distes.api.configuration.resolution import Configuration, resolve
 from distes.api.configuration.resolution import resume as stored
 from distes.api.running.launch import train_and_return
 from distes.api.saved.run import Run

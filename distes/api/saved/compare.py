@@ -108,7 +108,8 @@ class Comparison:
         if self.left_out:
             parts.append("\nLeft out:\n")
             for why in self.left_out.values():
-                parts += [f"  {line}\n" for line in textwrap.wrap(why, max(width - 2, NARROWEST))]
+                lines = textwrap.wrap(why, max(width - 2, NARROWEST), break_long_words=False, break_on_hyphens=False)
+                parts += [f"  {line}\n" for line in lines]
         return "".join(parts)
 
     def __str__(self) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from distes.api.building.construct import construct
 from distes.api.building.policy import build_policy
 from distes.errors import CheckpointError, ConfigurationError, DistesError, EvaluationError, described
+from distes.errors.display import drawing
 from distes.errors.installation import install
 from distes.runs.policy_files import SavedPolicy
 from distes.tasks.gym.playing import one_episode
@@ -136,6 +137,7 @@ class Player:
         """The current frame, (height, width, 3) uint8. Height and width are even, as most video formats require.
 
         Raises:
+            ConfigurationError: Nothing can be drawn here, such as for want of a library.
             EvaluationError: The environment cannot render.
         """
         with self._raising(), warnings.catch_warnings():
@@ -172,9 +174,10 @@ class Player:
 
     @contextlib.contextmanager
     def _raising(self) -> Iterator[None]:
-        """Turns any error of the environment or the policy into an EvaluationError."""
+        """Turns any error of the environment or the policy into an EvaluationError, one of drawing into a sentence."""
         try:
-            yield
+            with drawing(self.task.name):
+                yield
         except DistesError:
             raise
         except Exception as error:
@@ -182,8 +185,6 @@ class Player:
             hint = ""
             if "pygame" in what and type(error).__name__ in ("DependencyNotInstalled", "ModuleNotFoundError"):
                 hint = f". To draw it: {install('render')}."
-            elif "OpenGL" in what:
-                hint = ". Without a screen, MuJoCo draws with MUJOCO_GL=egl or MUJOCO_GL=osmesa in the environment."
             raise EvaluationError(
                 f"The environment {self.task.name}, or the policy in it, raised {what}{hint}"
             ) from error

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from distes.api.building.build import build
 from distes.api.configuration import yaml_text
-from distes.api.configuration.resolution import DEFAULTS, Configuration, layer_of, resolve
+from distes.api.configuration.layers import DEFAULTS, layer_of
+from distes.api.configuration.resolution import Configuration, resolve
 from distes.api.translation import formats, written
 from distes.api.translation.formats import Entry, Source
 from distes.errors import ConfigurationError

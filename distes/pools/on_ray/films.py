@@ -15,7 +15,7 @@ def _shoot(camera: Camera, order: FilmOrder) -> Filmed:
 
 
 class RayFilms:
-    """Makes one film at a time; an order that comes while one is being made is passed over."""
+    """Makes one film at a time; an order that comes while a film is being made is dropped."""
 
     def __init__(self, experiment: Experiment, put: Callable[[Any], Any]) -> None:
         """Sends nothing yet.

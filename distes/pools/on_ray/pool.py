@@ -1,43 +1,35 @@
-"""The pool on Ray (Moritz et al. 2018, arXiv:1712.05889): carries out what `Dispatch` decides.
+"""The pool on Ray (Moritz et al. 2018, arXiv:1712.05889): starts workers, and has them evaluate populations.
 
 The population is put into the object store once. Each node fetches it once, and the node's workers share that memory.
 A worker receives a `Chunk` and returns a few scalars per member.
 """
 
 import contextlib
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import ray
 
-from distes.errors import ClusterError, ConfigurationError, EvaluationError
-from distes.errors.messages import progress, warning
+from distes.errors import ClusterError, ConfigurationError
 from distes.pools.base import Interrupted, Pool, Status, unheard
-from distes.pools.blame import interrupted
 from distes.pools.chunks import Chunk, ChunkResult, chunk_size_to_occupy, chunks, how_far, reduce
 from distes.pools.device import visible_gpus
-from distes.pools.dispatch import Dispatch
 from distes.pools.experiment import Experiment
 from distes.pools.filming import Filmed, FilmOrder
 from distes.pools.on_ray import relay
 from distes.pools.on_ray.actor import _Actor
-from distes.pools.on_ray.calls import Answer, Calls, CallStatus, DirectCalls
-from distes.pools.on_ray.cluster import Watch, free_resources, too_few_workers
+from distes.pools.on_ray.calls import Calls, DirectCalls
+from distes.pools.on_ray.cluster import free_resources
 from distes.pools.on_ray.connection import Connection
-from distes.pools.on_ray.deaths import Death
 from distes.pools.on_ray.driver_node import DriverNode
+from distes.pools.on_ray.execution import Execution
 from distes.pools.on_ray.films import RayFilms
 from distes.pools.on_ray.held import connect, leave
 from distes.pools.on_ray.relay import RelayedCalls
 from distes.pools.on_ray.sendable import require_sendable
 from distes.pools.on_ray.sync import array_bytes, how_to_send, require_sync
 from distes.pools.on_ray.workers import RayWorkers
-from distes.pools.replica import OutOfStep
 from distes.pools.worker_table import gpu_share, worker_count
 from distes.population import Evaluation, Population
-
-POLL = 0.5  # seconds between checks whether to stop
 
 
 class RayPool(Pool):
@@ -104,49 +96,64 @@ class RayPool(Pool):
         )
         self._well = True  # whether the cluster is as it should be
         try:
-            self._set_up(experiment, workers, min_workers, oversubscribe, sync, show, elsewhere)
+            self._set_up(
+                experiment,
+                workers,
+                min_workers,
+                oversubscribe=oversubscribe,
+                elsewhere=elsewhere,
+                start_timeout=start_timeout,
+                chunk_timeout=chunk_timeout,
+                sync=sync,
+                show=show,
+            )
         except BaseException:
             if connection is None:  # otherwise it is the caller's
                 leave(self._connection, lambda: None, well=False)
             raise
-        self._start_timeout = start_timeout
-        self._open = False  # whether there have been enough workers to begin
-        self._numbers = (0, 0)  # of the generation, and of its first pair
-        self._dispatch = Dispatch(chunk_timeout)
-        self._astray = set[int]()  # workers whose copy of the strategy differs from the driver's
-        self._bytes_up, self._next_look, self._enough = 0, 0.0, time.monotonic()
-        self._waited = 0.0  # seconds within evaluations in which no worker could evaluate
+        self._bytes_up = 0
 
     def _set_up(
         self,
         experiment: Experiment,
         workers: int | None,
         min_workers: int,
+        *,
         oversubscribe: bool,
+        elsewhere: bool,
+        start_timeout: float,
+        chunk_timeout: float | None,
         sync: str,
         show: Callable[[Sequence[str], Sequence[Sequence[str]]], None] | None,
-        elsewhere: bool,
     ) -> None:
         """Decides device and number of workers, and starts the workers."""
         if elsewhere:
             experiment = experiment.with_device(int(ray.cluster_resources().get("GPU", 0)), "the Ray cluster")
         cpus, gpus = free_resources(on_gpus=experiment.device == "cuda")
         count = worker_count(workers, cpus, gpus, oversubscribe=oversubscribe, may_grow=elsewhere, say=self._say)
-        self._elsewhere = elsewhere
-        self._grows = elsewhere and workers is None and not gpus
-        # A cluster may still grow to `min_workers`; on one machine, `worker_count` has said how many workers fit.
-        self._minimum = min_workers if elsewhere else min(min_workers, count)
         self.device, self._usual = experiment.device, experiment.pairs_per_chunk
         experiment.task.close()  # workers make their own; some environments cannot exist twice
         share = gpu_share(count, gpus) if gpus else 0
         actor = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
-        self._node = DriverNode(local=not elsewhere)
-        self._sync, experiment = how_to_send(sync, experiment, self._node.put, self._node.get, self._say)
-        self._films = RayFilms(experiment, self._node.put)
-        reference = self._node.put(experiment)
+        self._node = node = DriverNode(local=not elsewhere)
+        self._sync, experiment = how_to_send(sync, experiment, node.put, node.get, self._say)
+        self._films = RayFilms(experiment, node.put)
+        reference = node.put(experiment)
         self._workers = RayWorkers(actor, reference, count, with_address=elsewhere, say=self._say, show=show)
         self._calls: Calls = RelayedCalls() if count >= relay.RELAY_WORKERS else DirectCalls()
-        self._watch = Watch(local=not elsewhere)
+        self._execution = Execution(
+            self._workers,
+            self._calls,
+            self._sync,
+            node,
+            local=not elsewhere,
+            grows=elsewhere and workers is None and not gpus,
+            # A cluster may still grow to `min_workers`; on one machine, `worker_count` has said how many workers fit.
+            minimum=min_workers if elsewhere else min(min_workers, count),
+            start_timeout=start_timeout,
+            chunk_timeout=chunk_timeout,
+            say=self._say,
+        )
 
     def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
         """Keeps two chunks in flight per worker; chunks of dead, hung or slow workers are evaluated again by others."""
@@ -165,30 +172,17 @@ class RayPool(Pool):
         Raises:
             Interrupted: As in `evaluate`, and so are the others.
         """
-        cut = chunks(population, self._pairs_per_chunk, self._usual)
+        cut, results = chunks(population, self._pairs_per_chunk, self._usual), dict(done)
         self._hint(population)
-        self._numbers = population.generation + 1, population.first_pair  # messages count from 1
-        self._dispatch.begin([chunk for chunk in cut if chunk.index not in done], *self._numbers)
-        results = dict(done)
         try:
-            self._sync.begin(population)
-            while not self._dispatch.finished:
-                if stop():
-                    raise Interrupted
-                self._hand_out()
-                self._waiting(self._what_for(population, cut, results))
-                self._wait(results)
-                self._look_after()
+            self._execution.run(
+                population, cut, results, stop, lambda: self._waiting(self._what_for(population, cut, results))
+            )
         except ClusterError:
             self._well = False
             if stop():  # requested during the wait for the cluster; takes precedence
                 raise Interrupted from None
             raise
-        finally:
-            # chunks that are not begun yet, or all of them after an error
-            finished = self._dispatch.finished
-            self._calls.cancel([one for one in self._calls.in_flight() if one.since is None or not finished])
-            self._sync.end()
         self._workers.show()  # workers that are ready; the others are still starting
         self._bytes_up = array_bytes(list(results.values()))
         return reduce(population, [results[chunk.index] for chunk in cut], cut)
@@ -200,10 +194,7 @@ class RayPool(Pool):
             ClusterError: No worker could start, or none for too long; or the cluster is gone.
         """
         try:
-            if joining := list(self._workers.joining):
-                ready, _ = ray.wait(joining, num_returns=len(joining), timeout=0)
-                self._take_in(ready)
-            self._look_after()
+            self._execution.gather()
         except ClusterError:
             self._well = False
             raise
@@ -233,10 +224,10 @@ class RayPool(Pool):
         return Status(
             alive=len(self._workers.ready),
             restarted=self._workers.restarted,
-            **vars(self._dispatch.counts),
+            **vars(self._execution.dispatch.counts),
             bytes_down=self._sync.bytes_down,
             bytes_up=self._bytes_up,
-            waited=self._waited,
+            waited=self._execution.waited,
             nodes=self._workers.by_node(),
         )
 
@@ -250,22 +241,9 @@ class RayPool(Pool):
     def _what_for(self, population: Population, cut: Sequence[Chunk], results: Mapping[int, ChunkResult]) -> str:
         """What is being waited for, in words."""
         ready = len(self._workers.ready)
-        if not self._open or not ready:
+        if not self._execution.begun or not ready:
             return f"{ready:,} of {self._workers.count:,} workers ready"
         return how_far(population, cut, results)
-
-    def _bring_back(self, worker: int) -> None:
-        """Arranges for the whole state to be sent to a worker whose copy of the strategy differs from the driver's."""
-        self._sync.forget(worker)
-        if worker not in self._astray:
-            self._astray.add(worker)
-            self._say(
-                warning(
-                    f"Worker {worker} has come to other parameters than the driver, and gets all of them. If others "
-                    "do, too (other processors or GPUs, or other libraries than the driver's), --sync broadcast is "
-                    "faster."
-                )
-            )
 
     def _hint(self, population: Population) -> None:
         """Says once which chunk size would occupy all workers."""
@@ -273,112 +251,3 @@ class RayPool(Pool):
         if size and not self._pairs_per_chunk and not self._hinted:
             self._hinted = True
             self._say(f"There are fewer chunks than workers; a new run with --chunk_size {size} would occupy all.")
-
-    def _hand_out(self) -> None:
-        """Sends new assignments and cancels redundant ones, once enough workers are ready to begin."""
-        if not self._open and len(self._workers.ready) < self._minimum:
-            return
-        if not self._open and self._minimum > 1 and self._workers.joining:
-            there = f"{len(self._workers.ready)} of {self._workers.count} workers are there"
-            self._say(progress(f"{there}: training begins."))
-        self._open = True
-        now = time.monotonic()
-        if assignments := self._dispatch.hand_out(now):
-            self._calls.send([(one, *self._sync.arguments(one.worker, one.chunk)) for one in assignments])
-        if redundant := self._dispatch.redundant(now):
-            self._calls.cancel(redundant)
-
-    def _wait(self, results: dict[int, ChunkResult]) -> None:
-        """Waits for an answer or a new worker, and handles all that have arrived."""
-        began, idle = time.monotonic(), not self._open or not self._workers.ready
-        pending = [*self._calls.pending(), *self._workers.joining]
-        if not pending:  # no worker is ready or starting
-            time.sleep(POLL)
-            self._waited += time.monotonic() - began
-            return
-        ready, _ = ray.wait(pending, num_returns=1, timeout=POLL)
-        if idle:
-            self._waited += time.monotonic() - began
-        if ready:  # and all others that have arrived meanwhile
-            ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
-        answers, lost = self._calls.collect(ready)
-        failures = [error for answer in answers if (error := self._take(answer, results)) is not None]
-        for worker, death in lost.items():
-            try:
-                self._lose(worker, death)
-            except EvaluationError as error:
-                failures.append(error)
-        self._take_in([reference for reference in ready if reference in self._workers.joining])
-        if failures:  # raised last, so that all answers have been recorded
-            raise failures[0]
-
-    def _take_in(self, references: Sequence[Any]) -> None:
-        """Makes workers that are ready take part."""
-        for number in self._workers.join(references):
-            self._calls.joined(number, self._workers.ready[number], self._workers.nodes[number])
-            self._dispatch.joined(number)
-
-    def _take(self, answer: Answer, results: dict[int, ChunkResult]) -> Exception | None:
-        """Handles one answer: a result, a cancelled chunk or an error.
-
-        Returns:
-            The error if the chunk could not be evaluated and its result is still needed, otherwise None.
-        """
-        assignment, now = answer.assignment, time.monotonic()
-        if answer.result is not None:
-            if self._dispatch.done(assignment, now):
-                results[assignment.chunk.index] = answer.result
-                self._sync.answered(assignment.worker)
-            return None
-        self._dispatch.cancelled(assignment, now)
-        if not self._dispatch.is_open(assignment):  # its error has been reported by another worker
-            return None
-        if answer.status is CallStatus.CANCELLED and not assignment.named_redundant:
-            # not cancelled by this pool: this is how Ray reports a KeyboardInterrupt
-            return EvaluationError(interrupted(assignment.chunk, *self._numbers))
-        if isinstance(answer.error, OutOfStep):
-            self._bring_back(assignment.worker)
-            return None
-        return answer.error
-
-    def _lose(self, worker: int, death: Death, how: str = "died") -> None:
-        """Replaces a dead or hung worker, and puts its chunks back to be evaluated again.
-
-        Raises:
-            EvaluationError: The chunk that the worker was evaluating is to blame.
-        """
-        if worker not in self._workers.ready:
-            return
-        self._node.require(ask_head=True)  # without the driver's own node, no worker can be started
-        death = self._workers.death_of(worker, death)
-        self._calls.drop(worker)
-        self._sync.forget(worker)
-        self._workers.replace(worker, f"{how}: {death.cause}")
-        self._dispatch.lost(worker, time.monotonic(), death.cause, outside=death.outside)
-
-    def _look_after(self) -> None:
-        """Every `POLL` seconds, checks for hung workers, too few workers, and a cluster that has grown or is gone.
-
-        Raises:
-            ClusterError: There were too few workers for too long, all of them died, or the cluster's head is gone.
-            EvaluationError: The chunk of a hung worker is to blame.
-        """
-        now = time.monotonic()
-        if now < self._next_look:
-            return
-        self._next_look = now + POLL
-        self._node.require()
-        for worker in self._dispatch.hung(now):
-            self._lose(worker, Death("it did not answer"), "has not answered for too long and is given up")
-        self._dispatch.require_progress(now, self._start_timeout)
-        self._workers.start_missing()
-        heard = self._watch.look()
-        if not self._watch.answers:
-            return
-        if len(self._workers.ready) >= max(self._minimum, 1):
-            self._enough = now
-        elif now - self._enough > self._start_timeout:
-            ready, count = len(self._workers.ready), self._workers.count
-            raise ClusterError(too_few_workers(self._start_timeout, max(self._minimum, 1), ready, count))
-        if heard and self._elsewhere and not self._workers.joining:
-            self._workers.fill(int(ray.available_resources().get("CPU", 0)), more=self._grows)

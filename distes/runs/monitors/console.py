@@ -19,7 +19,7 @@ from distes.runs.monitors import wording
 from distes.runs.monitors.base import Metrics, Monitor
 from distes.runs.monitors.sparkline import sparkline
 from distes.runs.monitors.wording import duration, number
-from distes.runs.terminal import UNWRITABLE, write
+from distes.runs.terminal import UNWRITABLE, columns_of, wrapped, write
 from distes.runs.units import UNITS, Units
 
 REFRESH_SECONDS = 0.125  # between two updates of the table; more than 8 a second are not noticed
@@ -119,9 +119,9 @@ class Console(Monitor):
         self._spoke_at = time.monotonic()
         with contextlib.suppress(*UNWRITABLE):
             if self._live is not None:
-                self._live.console.print(Text(line), soft_wrap=True)
+                self._live.console.print(Text(wrapped(line, self._terminal.width)), soft_wrap=True)
             else:
-                self._print(line)
+                self._print(wrapped(line, columns_of(self._stream)))
 
     def warned(self, text: str) -> None:
         """Takes a warning that is shown elsewhere, for the table."""

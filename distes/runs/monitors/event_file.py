@@ -22,7 +22,7 @@ EARLIEST_AXIS = "generations"  # of files whose name does not say it
 
 
 class EventFile:
-    """A new file, later by its name than all others of its directory, since TensorBoard reads them in that order."""
+    """A new file, whose name sorts after those of its directory, since TensorBoard reads them in that order."""
 
     def __init__(self, directory: Path, axis: str, purge_from: int | None = None) -> None:
         """Creates the file.

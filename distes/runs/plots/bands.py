@@ -68,8 +68,8 @@ def band(curves: Sequence[Curve]) -> Band:
     """Summarises the curves of some runs on the grid of all their points.
 
     Between its points a run is interpolated linearly. The grid begins where all runs have begun. A run that has ended
-    keeps its last value, so that those that reach their target early go on to count; one that has not ended counts up
-    to its last point.
+    keeps its last value, so that a run which reaches its target early counts to the end; one that has not ended counts
+    up to its last point.
 
     Args:
         curves: One per run; each has a point.

@@ -116,7 +116,7 @@ class Gym(Task):
             normalize_observations: Whether policies see (observation - mean) / std of all observations so far.
             observation_fraction: The share of pairs whose observations are counted for that.
             reward_shift: Subtracted from each reward, in training only, to take away a bonus for staying alive.
-            reward_sign: Whether the sign of each reward counts in place of it, in training only.
+            reward_sign: Whether only the sign of each reward counts; in training only.
             normalize_rewards: Whether rewards are divided by the standard deviation of all discounted returns so far,
                 in training only; as Stable-Baselines3's VecNormalize does with `norm_reward`.
             reward_gamma: The discount factor of these returns.

@@ -14,6 +14,7 @@ import gymnasium
 import numpy as np
 
 from distes.errors import ConfigurationError, described
+from distes.errors.display import cannot_draw, drawing
 from distes.errors.installation import install
 from distes.members.members import Members
 from distes.tasks.base import MemberError, Outcome, Request, Task
@@ -95,6 +96,7 @@ class _Shown(Task):
         """Runs every member's episodes.
 
         Raises:
+            ConfigurationError: Nothing can be drawn here.
             MemberError: The environment raises, or a number is not finite where the request refuses that.
         """
         with warnings.catch_warnings():
@@ -102,6 +104,8 @@ class _Shown(Task):
             try:
                 return self._episodes.run(members, request)
             except MemberError as error:
+                if isinstance(error.__cause__, ConfigurationError):  # nothing can be drawn here
+                    raise error.__cause__ from error
                 raise MemberError(error.member, f"{error.reason}{_hint(error)}", error.episode_seed) from error
 
     def close(self) -> None:
@@ -112,7 +116,8 @@ class _Shown(Task):
 
 def drawn(environment: gymnasium.Env[Any, Any]) -> Any:
     """The environment's current picture, (height, width, 3) uint8, of even height and width, as video formats want."""
-    picture = np.asarray(environment.render())
+    with drawing(environment.spec.id if environment.spec else type(environment.unwrapped).__name__):
+        picture = np.asarray(environment.render())
     height, width = picture.shape[:2]
     return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
@@ -122,6 +127,5 @@ def _hint(error: BaseException) -> str:
     what = "" if cause is None else described(cause)
     if "pygame" in what and type(cause).__name__ in ("DependencyNotInstalled", "ModuleNotFoundError"):
         return f". To draw it: {install('render')}."
-    if "OpenGL" in what:
-        return ". Without a screen, MuJoCo draws with MUJOCO_GL=egl or MUJOCO_GL=osmesa in the environment."
-    return ""
+    why = None if cause is None else cannot_draw(cause)
+    return "" if why is None else f". {why}"

@@ -14,7 +14,7 @@ import pytest
 
 from distes.api.building.build import build
 from distes.api.configuration.keys import CLASSES, schema
-from distes.api.configuration.resolution import DEFAULTS
+from distes.api.configuration.layers import DEFAULTS
 from distes.api.configuration.signature import Argument, _kinds
 from distes.cli import main
 from distes.cli.flags import configure, read_flags

@@ -21,7 +21,8 @@ from distes.api.building.policy import build_policy
 from distes.api.building.pool import decide_device, sum_on
 from distes.api.configuration import yaml_text
 from distes.api.configuration.keys import CLASSES, chosen_class
-from distes.api.configuration.resolution import DEFAULTS, flat, read_file, resolve
+from distes.api.configuration.layers import DEFAULTS, read_file
+from distes.api.configuration.resolution import flat, resolve
 from distes.cli import main
 from distes.cli.flags import configure, read_flags
 from distes.cli.help import format_help

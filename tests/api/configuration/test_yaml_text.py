@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distes.api.configuration import yaml_text
-from distes.api.configuration.resolution import MAX_BYTES, read_file
+from distes.api.configuration.layers import MAX_BYTES, read_file
 from distes.cli import main
 from distes.cli.flags import configure, read_flags
 from distes.errors import ConfigurationError, DistesError
@@ -153,7 +153,7 @@ def test_a_pipe_is_read_and_not_waited_for(tmp_path: Path, monkeypatch: pytest.M
     writer.join()
     os.close(read)
     os.mkfifo(tmp_path / "pipe")
-    monkeypatch.setattr("distes.api.configuration.resolution.PIPE_SECONDS", 0.1)
+    monkeypatch.setattr("distes.api.configuration.layers.PIPE_SECONDS", 0.1)
     assert "cannot be read: nothing has come out of it for 0.1 seconds" in refused(tmp_path / "pipe")
 
 

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from distes.api.configuration import yaml_text
-from distes.api.configuration.resolution import DEFAULTS, layer_of, resolve
+from distes.api.configuration.layers import DEFAULTS, layer_of
+from distes.api.configuration.resolution import resolve
 from distes.api.translation import formats, written
 from distes.errors import ConfigurationError
 from tests.support.foreign_configurations import (

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distes.api.building.build import build
-from distes.api.configuration.resolution import DEFAULTS, Layer, resolve
+from distes.api.configuration.layers import DEFAULTS, Layer
+from distes.api.configuration.resolution import resolve
 from distes.envs.base import BatchedEnv
 from distes.errors import ConfigurationError, EvaluationError
 from distes.pools.serial import SerialPool

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 import distes
 from distes.api.building.build import build
-from distes.api.configuration.resolution import DEFAULTS, layer_of, resolve
+from distes.api.configuration.layers import DEFAULTS, layer_of
+from distes.api.configuration.resolution import resolve
 from distes.pools.chunks import Chunk, ChunkResult, chunks
 from distes.pools.device import visible_gpus
 from distes.pools.experiment import Experiment

@@ -16,7 +16,8 @@ import torch
 import distes
 from distes.api.building.build import build
 from distes.api.configuration import yaml_text
-from distes.api.configuration.resolution import DEFAULTS, Configuration, layer_of, resolve
+from distes.api.configuration.layers import DEFAULTS, layer_of
+from distes.api.configuration.resolution import Configuration, resolve
 from distes.api.running.probe import probe as probe_experiment
 from distes.api.running.probe import probed
 from distes.cli import main

@@ -35,7 +35,7 @@ class RewardSettings:
     """What rewards count in training.
 
     Attributes:
-        sign: Whether the sign of a reward counts in place of it.
+        sign: Whether only the sign of a reward counts.
         normalize: Whether rewards are divided by the deviation of discounted returns.
         gamma: The discount factor of these.
         clip: c, the most that a normalised reward may count.

@@ -11,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from distes.errors import ConfigurationError
+from distes.errors.display import drawing
 from distes.errors.installation import install
 from distes.population import Normalization
 from distes.tasks.base import Task
@@ -32,14 +33,14 @@ def film(task: Task, policy: nn.Module, normalization: Normalization | None, see
         seed: The seed of the episode.
 
     Raises:
-        ConfigurationError: The task has no environment that can be drawn, or Pillow is not installed.
+        ConfigurationError: The task has no environment that can be drawn here, or Pillow is not installed.
         Exception: Whatever the environment, its drawing or the policy raise.
     """
     try:
         from PIL import Image
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"Films need Pillow, which is not installed: {install('video')}.") from error
-    with _without_screen():
+    with _without_screen(), drawing(task.name):
         pictures, milliseconds = _pictures(Image, task, policy, normalization, seed)
     while True:
         buffer = io.BytesIO()

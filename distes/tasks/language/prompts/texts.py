@@ -117,7 +117,7 @@ def pieces(
 def _blocks(text: str, size: int) -> Iterator[str]:
     """A text in parts of at most `size` characters, each but the first with the space before its first word.
 
-    A tokeniser of words in which a space belongs to the word after it thus sees the words as in the whole text.
+    Some tokenisers count a space as part of the word after it: they see the same words here as in the whole text.
     """
     begun = 0
     while len(text) - begun > size:
