@@ -222,9 +222,9 @@ def supervised(rows: Rows) -> Shown:
     for case, title in SUPERVISED.items():
         mine = [row for row in rows if row["case"] == case]
         adam = f"{fmean(row['adam']['test'] for row in mine):.1f} %"
-        spent = f"{median(row['seconds'] for row in mine):.0f}"
-        shown.append([title, *_over_splits([row["test"] for row in mine]), adam, spent])
-    return ["", "test accuracy", "splits", "Adam", "seconds"], shown
+        spent = f"{mine[0]['generations']:,}", f"{mine[0]['images'] / 1e6:,.0f}"
+        shown.append([title, *_over_splits([row["test"] for row in mine]), adam, *spent])
+    return ["", "test accuracy", "splits", "Adam", "generations", "million images"], shown
 
 
 def subnetwork(rows: Rows) -> Shown:
@@ -246,7 +246,6 @@ LEARNING: dict[str, tuple[tuple[str, ...], Any]] = {
     "levels": (("learning_mujoco",), levels),
     "humanoid": (("humanoid",), humanoid),
     "seeds": (("learning",), seeds),
-    "levels_long": (("learning_long",), levels),
     "supervised": (("supervised",), supervised),
     "subnetwork": (("subnetwork",), subnetwork),
     "language": (("language",), language),
