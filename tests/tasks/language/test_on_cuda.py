@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from distes.cli import main
-from distes.members.cuda_graph import SYNCHRONISES
+from distes.members.capture_check import SYNCHRONISES
 from distes.members.gaussian import GaussianRows
 from distes.members.members import Members
 from distes.policies.language.causal_lm import Dtype
