@@ -115,7 +115,7 @@ def test_workers_take_over_in_the_midst_of_a_generation(monkeypatch: pytest.Monk
 
         monkeypatch.setattr(pool._serial._worker, "evaluate", counts)
         got = evaluate(pool, asked)
-        assert pool._ray is not None and len(pool._ray._dispatch.times._seconds) >= 4
+        assert pool._ray is not None and len(pool._ray._execution.dispatch.times._seconds) >= 4
     assert here == [0, 1]
     assert np.array_equal(got.fitness_N2, expected.fitness_N2)
     assert [moments.mean_O.tolist() for moments in got.moments] == [one.mean_O.tolist() for one in expected.moments]
