@@ -5,11 +5,12 @@ import pytest
 from scripts.benchmarks.learning import subnetwork, supervised
 
 pytest.importorskip("sklearn")
+ONE = ["--generations", "1", "--strategy.population_size", "4"]
 TINY = {
-    "OpenAIES": ["--generations", "1", "--strategy.population_size", "4"],
-    "DeepGA": ["--generations", "1", "--strategy.population_size", "4", "--strategy.candidates", "1"],
-    "RandomSearch": ["--generations", "1", "--strategy.population_size", "4", "--strategy.candidates", "1"],
-    "BernoulliES": ["--generations", "1", "--strategy.population_size", "4"],
+    "OpenAIES": ONE,
+    "DeepGA": [*ONE, "--strategy.candidates", "1", "--strategy.parents", "2"],
+    "RandomSearch": [*ONE, "--strategy.candidates", "1"],
+    "BernoulliES": ONE,
 }
 
 
@@ -29,7 +30,7 @@ def test_masks_are_drawn(masks: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["rank 1", "PGPE"])
 def test_a_run_on_labelled_data_is_measured(name: str) -> None:
-    flags = [*supervised.CASES[name], "--generations", "1", "--strategy.population_size", "4"]
+    flags = [*supervised.CASES[name], *ONE]
     row = supervised.trained(flags, split=1, workers="0")
     assert row["generations"] == 1 and 0 < row["test"] < 60
     assert row["command"].startswith("distes train --config digits")

@@ -246,6 +246,7 @@ LEARNING: dict[str, tuple[tuple[str, ...], Any]] = {
     "levels": (("learning_mujoco",), levels),
     "humanoid": (("humanoid",), humanoid),
     "seeds": (("learning",), seeds),
+    "levels_long": (("learning_long",), levels),
     "supervised": (("supervised",), supervised),
     "subnetwork": (("subnetwork",), subnetwork),
     "language": (("language",), language),

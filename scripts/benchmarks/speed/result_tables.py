@@ -92,6 +92,7 @@ SPEED: dict[str, tuple[tuple[str, ...], Any]] = {
     "noise_memory": (("noise_memory",), noise_memory),
     "integrators": (("integrators",), integrators),
     "compiled": (("compiled",), compiled),
+    "supervised_speed": (("supervised_speed",), supervised),
     "language_speed": (("language_speed",), language),
     "virtual_batch_norm_speed": (("virtual_batch_norm_speed",), virtual_batch_norm),
 }
