@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=50)
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--workers_per_node", type=int, default=2)
-    parser.add_argument("--generations", type=int, default=100, help="at least so many")
+    parser.add_argument("--generations", type=int, default=100, help="the least number of generations")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--port", type=int, default=6399, help="of the cluster's head")
     parser.add_argument("--sync", default="auto", help="auto, broadcast or replay")

@@ -512,7 +512,7 @@ def episode_seed(member_seed: int, episode: int) -> int:
 
 
 def tensor_offsets(direction: int, sizes: Sequence[int], table: int) -> list[int]:
-    """Where the slice of each tensor begins in a table of so many numbers."""
+    """Where the slice of each tensor begins, in a table of the given size."""
     groups: list[list[int]] = [[]]
     for size in sizes:
         if sum(groups[-1]) + size > table // 2:

@@ -81,7 +81,7 @@ class Cluster:
         return sorted(child.pid for child in children if child.name().startswith("ray::_Actor"))
 
     def with_deaths(self, generations: int, deaths: int) -> list[float]:
-        """In the midst of a generation in the middle, so many workers are killed."""
+        """Kills a number of workers during a generation in the middle of the run."""
         times = self.train(generations // 2)
         pids = random.Random(0).sample(self.pids(), deaths)
         timer = threading.Timer(median(times) / 2, lambda: [os.kill(pid, signal.SIGKILL) for pid in pids])

@@ -69,7 +69,7 @@ class Sleeping(Task):
 
 
 def relays_from(workers: int) -> None:
-    """Has nodes hand chunks out from so many workers on, and not from where they usually do."""
+    """Lets relays hand out chunks from a given number of workers on, in place of the usual number."""
     set_variables()
     from distes.pools.on_ray import relay
 

@@ -84,7 +84,7 @@ class Training(NamedTuple):
         return runs / f"{self.strategy}-{self.task}-seed{self.seed}"
 
     def budget(self, timesteps: float) -> float:
-        """Its timesteps, where the others have so many."""
+        """Its timesteps: the task's own, or the given number."""
         return TASKS[self.task].budget or timesteps
 
 

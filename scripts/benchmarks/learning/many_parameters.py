@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How far a function of many parameters has come down after so many evaluations: LM-MA-ES beside others.
+"""How far a function of many parameters has come down after a number of evaluations: LM-MA-ES beside others.
 
     python scripts/benchmarks/learning/many_parameters.py [--sizes 1000 10000] [--evaluations 100000] [--json FILE]
 

@@ -88,7 +88,7 @@ def vmapped(members: Members, module: nn.Module, x_B1: Tensor) -> Call:
 
 
 def fastest(variants: dict[str, Call], seconds: float) -> dict[str, float]:
-    """Microseconds of one call of each: the fastest of as many turns as fit into so many seconds for each."""
+    """Microseconds of one call of each: the fastest of the turns that fit into the seconds for each."""
     best: dict[str, float] = {}
     repeat = {}
     for name, call in variants.items():
