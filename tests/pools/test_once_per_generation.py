@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from distes.policies.linear import Linear
 from distes.pools.chunks import Chunk
 from distes.pools.on_ray import relay
+from distes.pools.on_ray import sync as sending
 from distes.pools.on_ray.pool import RayPool
 from distes.pools.on_ray.sync import Broadcast
 from distes.pools.search_distribution import SearchDistribution
@@ -24,6 +25,7 @@ from distes.training.member import one_alone
 from tests.support.small import Log, Parts, parts, trainer
 
 P = 5_000
+SMALL = 50  # bytes: of those of `populations`, some are larger
 ROUNDS = {"population_size": 8, "timesteps_per_generation": 20}  # three rounds of eight episodes of one step
 
 
@@ -133,6 +135,21 @@ def bits(population: Population) -> bytes:
     return pickle.dumps(pickle.loads(pickle.dumps(population)))  # twice, so that shared objects do not matter
 
 
+def sent_to_few_here(sync: Broadcast, population: Population, store: Store) -> Population:
+    """What a worker gets where small populations travel with the calls."""
+    before, small = len(store.kept), sending.array_bytes(population) <= SMALL
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sending, "WITH_CALLS", SMALL)
+        sync.begin(population)
+    shared, news = sync.arguments(0, Chunk(0, 0, len(population.ids_N)))
+    assert isinstance(shared, Population) == small and (len(store.kept) == before) == small
+    for reference in news:
+        shared = store.get(reference).put_into(store.get(shared))
+    sync.end()
+    copied: Population = pickle.loads(pickle.dumps(shared))  # when it is called
+    return copied
+
+
 @given(st.lists(st.tuples(populations(), st.booleans()), min_size=1, max_size=4))
 def test_whatever_was_sent_before_a_worker_gets_the_population_that_was_asked_for(
     rounds: list[tuple[Population, bool]],
@@ -140,11 +157,13 @@ def test_whatever_was_sent_before_a_worker_gets_the_population_that_was_asked_fo
     """Also where a strategy changes its arrays in place between two rounds."""
     store = Store()
     sync, centre_P = Broadcast(store.put, store.get), np.zeros(3, np.float32)
+    few_here = Broadcast(store.put, store.get, with_calls=True)
     for population, in_place in rounds:
         if in_place:
             centre_P[:] = population.centre_P
             population = dataclasses.replace(population, centre_P=centre_P)
         for what in (population, centre_alone(population), one_alone(population, 1, -1)):
+            assert bits(sent_to_few_here(few_here, what, store)) == bits(what)
             before = len(store.kept)
             sync.begin(what)
             rest, news = sync.arguments(0, Chunk(0, 0, len(what.ids_N)))

@@ -1,6 +1,7 @@
 """The pool on Ray (Moritz et al. 2018, arXiv:1712.05889): starts workers, and has them evaluate populations.
 
 The population is put into the object store once. Each node fetches it once, and the node's workers share that memory.
+A small one travels with the calls, if there are few workers and all are on this machine.
 A worker receives a `Chunk` and returns a few scalars per member.
 """
 
@@ -136,11 +137,13 @@ class RayPool(Pool):
         share = gpu_share(count, gpus) if gpus else 0
         actor = ray.remote(num_cpus=0 if oversubscribe else 1, num_gpus=share, max_restarts=0)(self.worker)
         self._node = node = DriverNode(local=not elsewhere)
-        self._sync, experiment = how_to_send(sync, experiment, node.put, node.get, self._say)
+        relayed = count >= relay.RELAY_WORKERS
+        few_here = not elsewhere and not relayed
+        self._sync, experiment = how_to_send(sync, experiment, node.put, node.get, self._say, with_calls=few_here)
         self._films = RayFilms(experiment, node.put)
         reference = node.put(experiment)
         self._workers = RayWorkers(actor, reference, count, with_address=elsewhere, say=self._say, show=show)
-        self._calls: Calls = RelayedCalls() if count >= relay.RELAY_WORKERS else DirectCalls()
+        self._calls: Calls = RelayedCalls() if relayed else DirectCalls()
         self._execution = Execution(
             self._workers,
             self._calls,

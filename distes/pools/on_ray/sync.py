@@ -3,7 +3,8 @@
 Either is put into the object store once, and each node fetches it once. The search distribution (the centre, and all
 else that grows with the number of parameters) is an object of its own. So further rounds of a generation, and the
 episodes that confirm the target, only send their directions and seeds. Rows of arbitrary vectors, where a population
-has them, are put chunk by chunk, and a node fetches those of the chunks that its workers evaluate.
+has them, are put chunk by chunk, and a node fetches those of the chunks that its workers evaluate. Small populations on
+one machine are not put anywhere, but travel with the calls.
 """
 
 import dataclasses
@@ -31,6 +32,9 @@ SYNCS = ("auto", "broadcast", "replay")
 # On GPUs and from this number of parameters, `auto` lets workers take the step themselves: a GPU sums a thousand slices
 # of noise in the time that a network takes to transfer one. A CPU does not.
 REPLAY_PARAMETERS = 10_000_000
+# Bytes of arrays up to which a population travels with each call to the few workers of one machine: as an object in the
+# store it would cost some 4 milliseconds of each generation.
+WITH_CALLS = 2**15
 HISTORY = 16  # generations that a worker may miss and catch up on; after more, it receives the whole state
 
 
@@ -55,10 +59,10 @@ class Sync(ABC):
         self._rows_put: dict[tuple[int, int], Any] = {}  # (start, stop) of a chunk -> reference to its rows
 
     def begin(self, population: Population) -> None:
-        """Puts a population into the object store."""
+        """Takes a population, whose chunks are sent next."""
         if population.generation != self._generation:
             self.bytes_down, self._generation = 0, population.generation
-        self._shared = self._put(self._form(population))
+        self._shared = self._share(population)
         self._rows_NP = population.rows_NP if self._sends_rows(population) else None
         self._rows_put.clear()
 
@@ -71,16 +75,20 @@ class Sync(ABC):
         """Drops all references to objects in the object store."""
         self.end()
 
+    def _share(self, population: Population) -> Any:
+        """Returns what each call carries: a reference to the population in the object store."""
+        return self._put(self._form(population))
+
     @abstractmethod
     def _form(self, population: Population) -> Population | PopulationOutline:
-        """Returns the form in which a population is sent."""
+        """Returns the form in which a population is put."""
 
     def _sends_rows(self, population: Population) -> bool:
         """Returns whether the rows of a population are sent, where it has rows."""
         return True
 
     def arguments(self, worker: int, chunk: Chunk) -> tuple[Any, list[Any]]:
-        """Returns references to the population as it is sent, and to messages that the worker may not have yet."""
+        """Returns the population as calls carry it, and references to messages that the worker may not have yet."""
         return self._shared, [*self._messages(worker), *self._rows(chunk)]
 
     def _messages(self, worker: int) -> list[Any]:
@@ -116,16 +124,31 @@ class Sync(ABC):
 class Broadcast(Sync):
     """Sends the search distribution to each node once per generation."""
 
-    def __init__(self, put: Put, get: Get) -> None:
+    def __init__(self, put: Put, get: Get, *, with_calls: bool = False) -> None:
         """Starts without a population.
 
         Args:
             put: Puts an object into the object store, and returns a reference.
             get: Returns the object behind a reference.
+            with_calls: Whether small populations travel with each call, see `WITH_CALLS`.
         """
         super().__init__(put)
-        self._get = get
+        self._get, self._with_calls = get, with_calls
         self._distribution: Any = None  # reference to the previous population's
+
+    def _share(self, population: Population) -> Any:
+        if not self._is_small(population):
+            return super()._share(population)
+        self._distribution = None
+        self.bytes_down += array_bytes(population)
+        return population
+
+    def _sends_rows(self, population: Population) -> bool:
+        return not self._is_small(population)
+
+    def _is_small(self, population: Population) -> bool:
+        """Whether a population travels whole, with each call."""
+        return self._with_calls and array_bytes(population) <= WITH_CALLS
 
     def _form(self, population: Population) -> Population:
         """Returns the population without its search distribution, which is put unless the round before had the same.
@@ -139,7 +162,7 @@ class Broadcast(Sync):
         return SearchDistribution.without(population)
 
     def _messages(self, worker: int) -> list[Any]:
-        return [self._distribution]  # the population is sent without it
+        return [] if self._distribution is None else [self._distribution]
 
     def close(self) -> None:
         """Drops all references, including that to the search distribution."""
@@ -221,7 +244,7 @@ def require_sync(sync: str, experiment: Experiment) -> None:
 
 
 def how_to_send(
-    sync: str, experiment: Experiment, put: Put, get: Get, say: Callable[[str], None]
+    sync: str, experiment: Experiment, put: Put, get: Get, say: Callable[[str], None], *, with_calls: bool = False
 ) -> tuple[Sync, Experiment]:
     """Decides how generations are sent; returns that, and the experiment without its strategy if workers need none.
 
@@ -231,13 +254,14 @@ def how_to_send(
         put: Puts an object into the object store, and returns a reference.
         get: Returns the object behind a reference.
         say: Takes a line for the user.
+        with_calls: Whether small populations may travel with calls, as in `Broadcast`.
     """
     size, strategy = experiment.forward.layout.size, experiment.strategy
     pays = (
         size >= REPLAY_PARAMETERS and experiment.device == "cuda" and visible_gpus() > 0
     )  # the driver must have a GPU, too, for equal bits
     if strategy is None or sync == "broadcast" or (sync == "auto" and not pays):
-        return Broadcast(put, get), dataclasses.replace(experiment, strategy=None)
+        return Broadcast(put, get, with_calls=with_calls), dataclasses.replace(experiment, strategy=None)
     say(progress(f"Fitnesses travel, and each worker updates its own copy of the {size:,} parameters (sync: replay)."))
     return Replay(put, strategy, experiment.perturbation), experiment
 
