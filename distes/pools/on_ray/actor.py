@@ -4,7 +4,8 @@ import dataclasses
 import gc
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import ray
 import torch
@@ -14,6 +15,7 @@ from distes.errors.resuming import in_one_process
 from distes.pools.chunks import Chunk, ChunkResult, ChunkRows
 from distes.pools.device import WorkerPlace
 from distes.pools.experiment import Experiment
+from distes.pools.on_ray.fetched import Fetched
 from distes.pools.replica import PopulationOutline, StateMessage, TellMessage
 from distes.pools.search_distribution import SearchDistribution
 from distes.pools.worker import Worker
@@ -29,6 +31,20 @@ class _Actor(Worker):
         # The node of an embedded cluster blocks SIGTERM. Its children, and those of an environment, would inherit that.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         super().__init__(experiment)
+        self._fetched = Fetched()
+
+    def evaluate_sent(self, chunk: Chunk, sent: Sequence[Any]) -> ChunkResult:
+        """Evaluates a chunk, see `evaluate`.
+
+        Args:
+            chunk: The chunk.
+            sent: The population and further messages, or references to them.
+
+        Raises:
+            NotFetchedError: An object cannot be fetched.
+        """
+        population, *messages = self._fetched.values(sent)
+        return self.evaluate(population, chunk, *messages)
 
     def evaluate(
         self,

@@ -13,6 +13,7 @@ from distes.errors import DistesError
 from distes.pools.assignment import Assignment
 from distes.pools.chunks import ChunkResult
 from distes.pools.on_ray.deaths import Death
+from distes.pools.on_ray.fetched import NotFetchedError
 from distes.tasks.base import Stopped
 
 
@@ -106,9 +107,9 @@ class DirectCalls(Calls):
     def send(self, calls: Sequence[tuple[Assignment, Any, Sequence[Any]]]) -> None:
         """Sends each chunk in a call of its own."""
         for assignment, shared, messages in calls:
-            self._flying[self._actors[assignment.worker].evaluate.remote(shared, assignment.chunk, *messages)] = (
-                assignment
-            )
+            actor = self._actors[assignment.worker]
+            # in a list: the worker itself fetches what it does not have yet
+            self._flying[actor.evaluate_sent.remote(assignment.chunk, [shared, *messages])] = assignment
 
     def tell(self, messages: Any) -> None:
         """Sends the reference to each worker in a call of its own."""
@@ -176,6 +177,8 @@ def what_became(error: RayError) -> tuple[CallStatus, Exception | Death | None]:
     if isinstance(error, RayTaskError):
         if isinstance(error.cause, Stopped):  # it had begun, and stopped when it was cancelled
             return CallStatus.CANCELLED, None
+        if isinstance(error.cause, NotFetchedError):
+            return CallStatus.LOST, Death(f"it cannot fetch what it needs: {error.cause}", outside=True)
         if not isinstance(error.cause, DistesError):
             return CallStatus.FAILED, RuntimeError(str(error))
         error.cause.add_note(str(error))  # for --debug: the worker's traceback, which pickling loses

@@ -81,7 +81,7 @@ class _Relay:
         word: Word = key, CallStatus.LOST, Death("it was given up", outside=True)
         actor = await self._worker(worker)
         if actor is not None:
-            self._flying[key] = actor.evaluate.remote(population, chunk, *messages)
+            self._flying[key] = actor.evaluate_sent.remote(chunk, [population, *messages])
             try:
                 word = key, CallStatus.DONE, await self._flying[key]
             except RayError as error:
