@@ -53,8 +53,8 @@ class DeviceCopy:
     def of(self, vector_P: NDArray[np.float32]) -> Tensor:
         """Returns the copy, (P,), float32; read-only by convention.
 
-        The bits are compared (a millisecond for millions of numbers), since Ray passes a population as a new object
-        with every chunk.
+        The bits are compared (a millisecond for millions of numbers), since a strategy may change its vector in place,
+        and a population that travels with the calls is a new object in each of them.
 
         Args:
             vector_P: float32, of the length of the first one.
