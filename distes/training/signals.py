@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Literal, Self
 
+from distes.errors.unsafe_exit import crash_expected
 from distes.runs.terminal import complete_streams, flush_streams, tell
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -100,6 +101,8 @@ def program(main: Callable[[], int]) -> int:
         code = INTERRUPTED
     signals.exit_code, signals._first = code, "notes"
     flush_streams()
+    if crash_expected():
+        os._exit(code)
     return code
 
 

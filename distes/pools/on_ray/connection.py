@@ -102,6 +102,7 @@ class Connection:
             self._thread.wait(seconds, say, "Ray is still starting", lambda: self._waiting("starting Ray"))
         except KeyboardInterrupt:
             self._thread.wait_briefly()
+            ray_internals.abandon_threads()
             raise
         except Exception as error:
             raise ClusterError(
@@ -128,6 +129,7 @@ class Connection:
             self._thread.wait(seconds, say, what, lambda: self._waiting(f"joining the Ray cluster at {address}"))
         except KeyboardInterrupt:
             self._thread.wait_briefly()
+            ray_internals.abandon_threads()
             raise
         except Exception as error:
             raise ClusterError(

@@ -6,6 +6,7 @@ Each function says what it is for. `tests/test_internals.py` fails when a privat
 import atexit
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import ray
 from ray.exceptions import RayError
 
 from distes.errors.messages import warning
+from distes.errors.unsafe_exit import expect_crash_at_exit
 
 worker: Any = ray._private.worker
 services: Any = ray._private.services
@@ -69,6 +71,21 @@ def forget_token() -> None:
 def forget_at_exit() -> None:
     """Unregisters Ray's shutdown at exit, which would wait for a node that does not answer."""
     atexit.unregister(worker.shutdown)
+
+
+def abandon_threads() -> None:
+    """Prepares for the end of Ray's threads after an interrupted start: some begin while their cluster ends.
+
+    Their tracebacks are not printed, and this process does not wait for them at exit, where they would crash it.
+    """
+    expect_crash_at_exit()
+    before = threading.excepthook
+
+    def of_others(failure: threading.ExceptHookArgs) -> None:
+        if failure.thread is None or not failure.thread.name.startswith("ray_"):
+            before(failure)
+
+    threading.excepthook = of_others
 
 
 def loopback_arguments(folder: Path) -> dict[str, Any]:

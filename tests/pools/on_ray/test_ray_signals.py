@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from distes.pools.on_ray import connection
+from distes.errors import unsafe_exit
+from distes.pools.on_ray import connection, ray_internals
 from distes.pools.on_ray.connection import Connection
 from tests.support.small import ROOT
 
@@ -69,3 +70,37 @@ def test_the_alarm_that_rays_handler_sets_does_not_end_an_interrupted_start(monk
         Connection(None, None)
     after, _ = signal.getitimer(signal.ITIMER_REAL)
     assert after == pytest.approx(before, abs=30)
+
+
+def test_after_an_interrupted_start_threads_of_ray_end_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+    monkeypatch.setattr(unsafe_exit, "_expected", False)
+    monkeypatch.setattr(threading, "excepthook", lambda failure: heard.append(str(failure.exc_value)))
+    ray_internals.abandon_threads()
+
+    def fail(what: str) -> None:
+        raise ConnectionError(what)
+
+    for name in ("ray_listen_error_messages", "somebody else's"):
+        thread = threading.Thread(target=fail, args=(name,), name=name)
+        thread.start()
+        thread.join()
+    assert heard == ["somebody else's"] and unsafe_exit.crash_expected()
+
+
+def test_a_program_then_ends_without_shutting_the_interpreter_down() -> None:
+    program = """
+import atexit, sys
+from distes.errors.unsafe_exit import expect_crash_at_exit
+from distes.training.signals import program
+atexit.register(print, "shut down")
+def main():
+    print("done")
+    if sys.argv[1:]:
+        expect_crash_at_exit()
+    return 7
+sys.exit(program(main))
+"""
+    for arguments, said in (([], "done\nshut down\n"), (["crash"], "done\n")):
+        ended = subprocess.run([sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (7, said, "")
