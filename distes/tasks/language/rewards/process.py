@@ -28,7 +28,7 @@ def serve(connection: int, lifeline: int, board: int, worker: int) -> None:
     Args:
         connection: The descriptor of a socket to the worker.
         lifeline: The descriptor of a pipe's end to read from. Only the worker has the other end, and never writes.
-        board: The descriptor of a file of `reward_board.new_file`.
+        board: The descriptor of a file that `board.new_file` made.
         worker: The worker's process id.
     """
     _end_with(lifeline, worker)
