@@ -127,7 +127,7 @@ class Child:
         return Rated(values.reshape(rows, self._columns).copy(), reached, board.failure, ended)
 
     def close(self) -> None:
-        """Kills the process, and those that it has started."""
+        """Kills the process, and the processes that it has started."""
         self._end()
 
     def _ended(self) -> str:

@@ -85,7 +85,7 @@ def failure_of(error: BaseException) -> str:
 
 
 def _end_with(lifeline: int, worker: int) -> None:
-    """Sees to it that this process, and those that rewards start, do not survive the worker.
+    """Makes sure that neither this process nor the processes that rewards start survive the worker.
 
     On Linux, the kernel kills the group once the pipe has nobody to write to it, even while a reward holds Python's
     lock. The descriptor must stay open for it.
