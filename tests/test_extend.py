@@ -17,9 +17,10 @@ import torch
 
 from distes import StatefulPolicy
 from distes.cli import main as launch
+from distes.noise.table import NoiseTable
 from distes.tasks.base import Request, Stopped
 from distes.tasks.gym.gym import Gym
-from tests.contracts import registry, test_envs, test_policies, test_strategies, test_tasks
+from tests.contracts import registry, test_envs, test_perturbations, test_policies, test_strategies, test_tasks
 from tests.support.small import ROOT, parts
 
 PAGE = (ROOT / "docs" / "extend.md").read_text()
@@ -63,7 +64,7 @@ def digests(run: Path) -> list[str]:
 
 def test_there_is_one_file_and_one_command_for_each_seam() -> None:
     assert list(FILES) == [
-        f"my_package/{name}.py" for name in ("tasks", "strategies", "policies", "simulators", "vector")
+        f"my_package/{name}.py" for name in ("tasks", "strategies", "policies", "perturbations", "simulators", "vector")
     ]
     assert len(COMMANDS) == len(FILES)
     for name, command in zip(FILES, COMMANDS, strict=True):
@@ -97,6 +98,9 @@ def test_a_value_that_is_not_allowed_is_named_with_its_section(capsys: pytest.Ca
     strategy = "--strategy my_package.strategies.CrossEntropy --strategy.elite 99 --workers 0"
     assert launch(shlex.split(strategy)) == 2
     assert "error: strategy.elite must be from 1 to 32; got 99." in capsys.readouterr().err
+    perturbation = "--perturbation my_package.perturbations.Disjoint --noise.size 5000 --perturbation.at_least 9"
+    assert launch(shlex.split(f"{perturbation} --workers 0")) == 2
+    assert "error: perturbation.at_least must be at most" in capsys.readouterr().err
 
 
 def test_the_docstring_is_the_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,6 +157,22 @@ POLICY_TESTS = suite(
 def test_the_policy_keeps_the_contract(test: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(test_policies.MODULES, "mine", (lambda: the("policies.Fading")(5, 3), (5,)))
     test(test_policies.Case("mine", "Dense"))
+
+
+PERTURBATION_TESTS = [
+    one
+    for one in suite(test_perturbations)
+    if list(inspect.signature(one).parameters) in (["case"], ["case", "monkeypatch"])
+]
+
+
+@pytest.mark.parametrize("test", PERTURBATION_TESTS, ids=lambda test: test.__name__)
+def test_the_perturbation_keeps_the_contract(test: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(PERTURBATION_TESTS) >= 10
+    noise = NoiseTable(size=2**20, seed=11)
+    case = test_perturbations.Case(the("perturbations.Disjoint"), noise)
+    test(*([case, monkeypatch] if "monkeypatch" in inspect.signature(test).parameters else [case]))
+    noise.close()
 
 
 ENV_TESTS = suite(

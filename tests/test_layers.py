@@ -158,8 +158,8 @@ def test_nobody_imports_what_is_not_declared(package: str) -> None:
         "triton",  # comes with torch's CUDA builds
         "warp",  # an extra: envs/warp/library says so where it is missing
         "matplotlib",  # an extra: runs/plots says so where it is missing
-        "PIL",  # an extra: tasks/film says so where it is missing
-        "sklearn",  # an extra: tasks/datasets says so where it is missing
+        "PIL",  # an extra: tasks/gym/playing/film says so where it is missing
+        "sklearn",  # an extra: tasks/supervised/datasets says so where it is missing
         "transformers",  # an extra: tasks/language/countdown/model says so where it is missing
         "tokenizers",  # comes with transformers
     }

@@ -67,19 +67,19 @@ class BatchedEnv(VectorEnv[Tensor, Tensor, Tensor], ABC):
     # Made on demand: to make a space of many rows takes longer than to step all rows.
     @property
     def observation_space(self) -> spaces.Space[Any]:  # type: ignore[override]
-        """Of all rows."""
+        """The space of all rows' observations."""
         return batch_space(self.single_observation_space, self.num_envs)
 
     @property
     def action_space(self) -> spaces.Space[Any]:  # type: ignore[override]
-        """Of all rows."""
+        """The space of all rows' actions."""
         return batch_space(self.single_action_space, self.num_envs)
 
     @abstractmethod
     def reset(
         self, *, seed: int | Sequence[int] | Tensor | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Starts episodes in all rows, dropped ones included, or in those that a mask selects.
+        """Starts episodes in all rows, dropped ones included, or in the rows that a mask selects.
 
         Args:
             seed: One 63-bit number per row, or one number s for s, s + 1, ...; None for seeds of its own. With a mask,
@@ -115,7 +115,7 @@ class BatchedEnv(VectorEnv[Tensor, Tensor, Tensor], ABC):
         """Raises where the steps since the last call cannot be trusted; it may wait for the device.
 
         Raises:
-            ConfigurationError: They cannot, and a setting mends it.
+            ConfigurationError: They cannot be trusted; the message names the setting that helps.
         """
         return
 

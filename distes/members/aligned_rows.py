@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 ALIGNMENT = 16  # floats in 64 bytes
-LARGE_PAGES = 2**20  # floats in 4 MiB; pages that are not touched take no memory
+LARGE_PAGES = 2**20  # floats in 4 MiB; untouched pages take no memory
 
 
 def aligned_rows(rows: int, size: int, device: torch.device) -> Tensor:
-    """Returns zeros, (rows, size) float32, whose bits in a product do not depend on where a row lies.
+    """Returns zeros, (rows, size) float32. Rows begin on 64-byte boundaries, so a product has the same bits in each.
 
     Args:
         rows: Number of rows.

@@ -16,10 +16,10 @@ SYNCHRONISES = "called a synchronizing CUDA operation"  # from torch's warning
 
 
 class Reads(TorchDispatchMode):
-    """Collects the tensors that a call reads and did not make, except those that are named.
+    """Collects the tensors that a call reads, except the named ones and those that the call itself has made.
 
     Attributes:
-        outside: These tensors, one for each storage.
+        outside: The collected tensors, one for each storage.
     """
 
     def __init__(self, named: Sequence[Tensor]) -> None:

@@ -13,14 +13,14 @@ from distes.perturbations.base import Perturbation
 class CentreRows:
     """Writes rows of the centre: factors are 0, and all other parameters are the centre's.
 
-    Axes: b members that are written, P parameters, Q numbers of a member's row.
+    Axes: b members written by one call, P parameters, Q numbers of a member's row.
     """
 
     def __init__(self, perturbation: Perturbation, count: int = 1) -> None:
         """Keeps what a row holds.
 
         Args:
-            perturbation: That of the members among which the centre would be one.
+            perturbation: The perturbation whose row layout the rows have.
             count: Number of members.
         """
         places = {slot.name: slot.span for slot in perturbation.layout.slots}
@@ -31,7 +31,7 @@ class CentreRows:
         return self._count
 
     def write(self, centre_P: Tensor, members: NDArray[np.int64], out_bQ: Tensor) -> None:
-        """Writes the rows of some members, all alike.
+        """Writes the rows of some members, which are all equal.
 
         Args:
             centre_P: float32, (P,), on the device of `out_bQ`.

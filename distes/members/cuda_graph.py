@@ -21,7 +21,7 @@ from distes.members.stream_capture import Replay, aside, captured, on_gpu
 AFTER = 100  # calls before one is recorded: recording takes as long as some hundred calls
 WARM_UP = 3  # the last of these calls run on the recording's stream, so that libraries choose and allocate beforehand
 KEPT = 8  # graphs at a time; they share memory for what they compute in between, and each keeps its output
-WIDTHS = 8  # different numbers of rows that calls are padded to, so that few graphs serve every number; see `padded`
+WIDTHS = 8  # numbers of rows that calls are padded to, so that a few graphs suffice for all calls; see `padded`
 WAITS = "it waits for the GPU, as .item(), .cpu() and branches on values do"
 
 Key = tuple[Hashable, ...]
@@ -48,14 +48,14 @@ class _Graph:
 
 @dataclass
 class _Seen:
-    """Inputs of one form that have no graph yet: how many calls there were, and memory for those that are padded."""
+    """Inputs of one form that have no graph yet: the number of calls, and memory for padded inputs."""
 
     calls: int = 0
     memory: tuple[Tensor, ...] = ()
 
 
 def padded(rows: int, most: int) -> int:
-    """Returns a number of rows from `rows` to `most`, which is one of at most `WIDTHS` for all `rows`.
+    """Returns the number of rows to pad to, from `rows` to `most`; it takes at most `WIDTHS` different values.
 
     As episodes end, a chunk runs with fewer and fewer rows. A graph for each number would hardly be used.
     """
@@ -104,7 +104,7 @@ class CudaGraphs:
         self._after = max(after, WARM_UP)
         self._seen: OrderedDict[Key, _Seen] = OrderedDict()
         self._graphs: OrderedDict[Key, _Graph] = OrderedDict()
-        self._places: tuple[Hashable, Key] | None = None  # a version, and where `storage` was by then
+        self._places: tuple[Hashable, Key] | None = None  # a version, and the addresses of `storage` at that version
         self._pool: Any = None  # the memory of all graphs, which run one after the other
         self._eager = False
 
@@ -113,7 +113,7 @@ class CudaGraphs:
 
         Args:
             inputs: What the function takes.
-            width: Rows of the first axis that the function is to be called with; None for those that there are.
+            width: Number of rows that the function is called with; None for the inputs' own number.
 
         Raises:
             RuntimeError: Memory runs out while a graph is recorded; `out_of_memory` recognises the error.
@@ -136,7 +136,7 @@ class CudaGraphs:
         self._pool = None
 
     def _where(self) -> Key:
-        """Where the function's storage is."""
+        """The addresses of the function's storage."""
         if self._version is None:
             return tuple(map(_where, self._storage()))
         version = self._version()

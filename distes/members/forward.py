@@ -52,7 +52,7 @@ class Forward:
         draws: Whether the module draws random numbers of its own.
         shares: Whether the module takes rows that all members share, until a layer makes them differ; see `shared`.
         dtype: What the layers compute in. Rows and centre are float32 all the same.
-        statistics: Where a member's statistics on the reference batch lie in its row of them; empty if it needs none.
+        statistics: Where each layer's statistics lie in a member's row of statistics; empty if the module needs none.
         tenant: The `Members` whose rows are in the memory, or None.
     """
 
@@ -92,7 +92,8 @@ class Forward:
         self.tenant: object = None
         self._centre: tuple[Tensor, ...] = ()
         self._graphs: CudaGraphs | None = None  # on a GPU; see `run`
-        self._small, self._members = False, 0  # the latter: that are bound, with rows that are computed for nobody
+        self._small = False
+        self._members = 0  # bound rows, padding included; see `width`
         self._moves = 0  # how often `storage` may have changed
 
     @property
@@ -248,23 +249,23 @@ class Forward:
         return tuple(part.to(device) for part in virtual_batch_norm.inputs_of(self.module, reference))
 
     def width(self, rows: int, memory_BQ: Tensor) -> int:
-        """Returns how many rows of their memory are best bound for some members, who have the first of them.
+        """Returns how many rows of a memory to bind for the members in its first rows.
 
-        On a GPU that may be more than there are members, so that few recorded graphs serve all numbers of members. The
-        further rows are computed for nobody; `run` returns the others.
+        On a GPU this may be more than there are members, so that a few recorded graphs suffice for all numbers of
+        members. The further rows are padding, and `run` drops their outputs.
 
         Args:
             rows: Number of members.
-            memory_BQ: Their rows and those behind them.
+            memory_BQ: The whole memory; the members have its first rows.
         """
         most = len(memory_BQ)
         records = self._graphs is not None and padded(rows, most) * memory_BQ.shape[1] < LAUNCH_BOUND
         return padded(rows, most) if records else rows
 
     def run(self, x_BK: Tensor, *state: Tensor) -> Any:
-        """Calls this object, for as many members as x has; there may be more bound ones, see `width`.
+        """Calls this object for the members that x has rows for; more rows may be bound, see `width`.
 
-        On a GPU small populations run as a recorded graph; its next run overwrites the output.
+        On a GPU a small population runs as a recorded graph, whose next run overwrites the output.
         """
         if self._graphs is not None and self._small:
             return self._graphs(x_BK, *state, width=self._members)

@@ -29,7 +29,7 @@ class Functional:
         Args:
             module: The module; it is not changed.
             layout: The layout of its parameters.
-            statistics: Where a member's statistics on the reference batch lie in its row of them.
+            statistics: Where each layer's statistics lie in a member's row of statistics.
         """
         self._module, self._layout, self._statistics = module, layout, statistics
         self._parameters: dict[str, Tensor] = {}  # (B, *shape), torch's shapes; and statistics

@@ -2,7 +2,7 @@
 
 The two signs of a direction make an antithetic pair (Salimans et al. 2017, arXiv:1703.03864, section 2.1).
 
-Axes: B members, b those that are written, K vectors of the map's basis, P parameters, Q numbers of a member's row.
+Axes: B members, b of them written by one call, K vectors of the map's basis, P parameters, Q numbers of a member's row.
 """
 
 from typing import final
@@ -22,7 +22,7 @@ DIRECTIONS = 64  # directions at a time that a GPU maps; always as many, see `_w
 
 @final
 class GaussianRows:
-    """Writes the rows of members that a Gaussian around one centre gives."""
+    """Writes the rows of members drawn from a Gaussian around one centre."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class GaussianRows:
         signs_B: NDArray[np.int64],
         transform: Transform | None = None,
     ) -> None:
-        """Keeps the numbers of the members; nothing is computed yet.
+        """Keeps the arguments; nothing is computed yet.
 
         Args:
             perturbation: Numbered directions.
@@ -42,9 +42,8 @@ class GaussianRows:
             transform: The linear map T of directions, or None for the identity.
         """
         self._perturbation, self._ids_B, self._transform = perturbation, ids_B, transform
-        self._sigma = (
-            None if np.ndim(sigma) == 0 else Resident(np.asarray(sigma, np.float32))
-        )  # None where it is a number
+        # None where it is a number
+        self._sigma = None if np.ndim(sigma) == 0 else Resident(np.asarray(sigma, np.float32))
         self._scale_B = (signs_B * np.float32(1 if np.ndim(sigma) else sigma)).astype(np.float32)
         self._basis_KP: Tensor | None = None
 

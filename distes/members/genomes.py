@@ -3,7 +3,7 @@
 A genome is the number of an initialisation and the numbers of the mutations that followed (Such et al. 2017,
 arXiv:1712.06567, section 3). Where the parent's vector is in memory, a child costs one mutation.
 
-Axes: B members, b those that are written, c those of them that share a genome, P parameters, Q numbers of a member's
+Axes: B members, b of them written by one call, c of these with the same genome, P parameters, Q numbers of a member's
 row.
 """
 
@@ -112,7 +112,7 @@ class GenomeRows:
         ids_B: NDArray[np.int64],
         mutated_B: NDArray[np.bool_],
     ) -> None:
-        """Keeps the numbers of the members; nothing is computed yet.
+        """Keeps the arguments; nothing is computed yet.
 
         Args:
             decoder: Makes the vectors of genomes, and has the mutation and its sigma.

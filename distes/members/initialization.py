@@ -24,7 +24,7 @@ class Initialization:
 
     policy      Each parameter tensor has mean 0 and the standard deviation of the policy's own initial values in it; a
                 tensor that is constant (zeros, ones) is kept.
-    glorot      Weights have variance 2 / (fan in + fan out) (Glorot and Bengio 2010, equation 16, normal).
+    glorot      Weights have variance 2 / (fan in + fan out) (Glorot and Bengio 2010, equation 12), normal.
     he          Weights have variance 2 / fan in (He et al. 2015, arXiv:1502.01852, equation 10).
     orthogonal  A weight is the orthogonal factor of its noise as a matrix (Saxe et al. 2014, arXiv:1312.6120), with
                 signs that make it uniformly distributed (Mezzadri 2007, arXiv:math-ph/0609050).
@@ -80,7 +80,7 @@ class Initialization:
 
     def write(self, ids_B: NDArray[np.int64], out_BP: Tensor) -> None:
         """Writes the parameters of the directions (B,) into (B, P), which is on this object's device."""
-        scale_BP = self._scale_P.expand(len(ids_B), -1)  # one row, seen as many
+        scale_BP = self._scale_P.expand(len(ids_B), -1)  # a view: no copy for each member
         self._perturbation.perturb(self._shift_P, scale_BP, ids_B, out_BP)
         for slot in self._factored:
             for row_P in out_BP:

@@ -1,7 +1,7 @@
 """Many members of one policy, as a task evaluates them: written from the shared noise, and run together.
 
-Axes: B members, b those that are written, K rows per member, P parameters, Q numbers of a member's row, A outputs, S
-numbers of a policy's memory.
+Axes: B members, b of them written by one call, K rows per member, P parameters, Q numbers of a member's row, A outputs,
+S numbers of a policy's memory.
 """
 
 from typing import Protocol
@@ -36,7 +36,7 @@ class Rows(Protocol):
 class Members:
     """What a task evaluates: the B members of one chunk, each written when it is needed.
 
-    At first all of them are selected; `select` narrows to those that still run, or gives each several rows.
+    At first all are selected; `select` narrows to the members that still run, or gives each several rows.
     """
 
     def __init__(
@@ -179,14 +179,14 @@ class Members:
             self._full_BP[at] = self._written_out(self._rows_BQ[at])
 
     def _normalize(self, statistics: Statistics, rows: NDArray[np.int64], members: NDArray[np.int64]) -> None:
-        """Writes the statistics of members (b,) beside their rows (b,); measures those that are not known yet."""
+        """Writes the statistics of members (b,) beside their rows (b,); measures members not measured yet."""
         if statistics.missing(members):
             self._bound = 0  # measuring binds the forward to others
         at = to_device(rows, self.device)
         self._statistics_BS[at] = statistics.of(members, self._measured)
 
     def _measured(self, members: NDArray[np.int64]) -> Tensor:
-        """The statistics of members (b,), which are written for that only: (b, S)."""
+        """Writes members (b,) into a memory of their own, and returns their statistics, (b, S)."""
         block_bQ = self._block_bQ[: len(members)]
         self._rows.write(self._centre, members, block_bQ)
         if self._full_BP is not None:

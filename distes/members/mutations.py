@@ -157,7 +157,7 @@ def required(sensitivity: Sensitivity | None) -> Sensitivity:
     """
     if sensitivity is None:
         raise ConfigurationError(
-            "A safe mutation has to know how sensitive the policy is: hand a `Sensitivity` to the "
-            "strategy, and to the experiment."
+            "A safe mutation has to know how sensitive the policy is: hand a `Sensitivity` to the strategy, and to the "
+            "experiment."
         )
     return sensitivity

@@ -1,6 +1,7 @@
 """What a policy itself answers: the module with one member's parameters, given one observation as a batch of one row.
 
-The numbers of members and rows occur nowhere in the policy, since a batch of the size of a layer may hide mistakes.
+The numbers of members and rows differ from all sizes in the policy: a batch of the size of a layer could hide a wrong
+axis.
 
 Axes: B members, K rows per member, W parameters of the module that runs, A outputs, S numbers of a policy's memory.
 """
@@ -33,7 +34,8 @@ class OwnAnswers:
     Attributes:
         weights_BW: The members' parameters.
         inputs: What the module is called with, (B, K, ...) each: observations and, for a policy with memory, states.
-        sides: Numbers of members and rows of each set of answers: all, one row of each member, and one row of one.
+        sides: Numbers of members and rows of each set of answers: all rows of all members, one row of each member, and
+            one row of one member.
         expected: The answers, by sides.
         chance: What was drawn for them, by sides.
         draws: Whether the module draws random numbers.

@@ -46,7 +46,7 @@ class Sensitivity:
                 first ones of each episode, in order.
 
         Raises:
-            ConfigurationError: There is no observation.
+            ConfigurationError: There are no observations.
         """
         if not episodes or not sum(map(len, episodes)):
             raise ConfigurationError("There is no observation by which a policy's sensitivity could be measured.")
@@ -64,7 +64,8 @@ class Sensitivity:
     def answers(self, parameters_P: Floats) -> Tensor:
         """Returns the policy's outputs for all observations, (X, A), with the parameters (P,)."""
         with torch.no_grad(), one_thread():
-            return torch.cat([self._answer(self._named(parameters_P), episode) for episode in self._episodes])
+            named = self._layout.named(torch.tensor(parameters_P))
+            return torch.cat([self._answer(named, episode) for episode in self._episodes])
 
     def __call__(self, parameters_P: Floats, kind: Kind = "sum") -> Floats:
         """Returns the sensitivities at a parameter vector, (P,) float32. They may be 0 or not finite; see `safe`.
@@ -81,7 +82,7 @@ class Sensitivity:
             return self._measured(parameters_P, kind)
 
     def _measured(self, parameters_P: Floats, kind: Kind) -> Floats:
-        named = self._named(parameters_P)
+        named = self._layout.named(torch.tensor(parameters_P))
         total = {name: torch.zeros(0) for name in named}
         for episode in self._episodes:
             for name, jacobian_A in (self._summed if kind == "sum" else self._absolute)(named, episode).items():
@@ -91,13 +92,6 @@ class Sensitivity:
         parts = [part.T if slot.transposed else part for slot, part in zip(self._layout.slots, flat, strict=True)]
         sensitivity_P: Floats = torch.cat([part.reshape(-1) for part in parts]).numpy().copy()
         return sensitivity_P
-
-    def _named(self, parameters_P: Floats) -> dict[str, Tensor]:
-        flat, named = torch.tensor(parameters_P), {}
-        for name, slot in ((slot.name, slot) for slot in self._layout.slots):
-            value = slot.view(flat)
-            named[name] = value.T if slot.transposed else value.reshape(slot.shape)
-        return named
 
     def _answer(self, named: dict[str, Tensor], episode: Tensor) -> Tensor:
         """The outputs for one episode, (T, A).

@@ -1,7 +1,7 @@
 """The statistics by which the members of a chunk normalise: measured once per member, some members at a time.
 
-Axes: B members, b those of a block, K observations of the reference batch, Q numbers of a member's row, S statistics of
-a member.
+Axes: B members, b members of a block, K observations of the reference batch, Q numbers of a member's row, S statistics
+of a member.
 """
 
 import math
@@ -25,8 +25,8 @@ Measure = Callable[[NDArray[np.int64]], Tensor]
 class Statistics:
     """The statistics of B members on the reference batch, which depend on the members' parameters alone.
 
-    Members are measured in blocks, the first of which has the members 0 to `block` - 1. So a member's companions in its
-    block are the same in whichever order members are needed.
+    Members are measured in blocks; the first block has the members 0 to `block` - 1. So a member always shares its
+    block with the same members, in whatever order members are needed.
 
     Attributes:
         block: Members of a block.

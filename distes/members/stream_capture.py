@@ -19,8 +19,8 @@ def captured(call: Callable[[], Any], device: torch.device, pool: Any) -> tuple[
     """Records a call as a CUDA graph, without running it. Leaves the stream and the allocator as they were.
 
     `torch.cuda.graph` would wait for the GPU, collect garbage and empty torch's cache each time, which takes up to a
-    second where much is cached. Here garbage is not collected while recording, since it might free what a recording
-    must not, and the cache is emptied only where memory is short.
+    second where much is cached. Here Python collects no garbage during the recording, since a recording must not free
+    GPU memory, and the cache is emptied only where memory is short.
 
     Args:
         call: Runs the kernels.
@@ -78,8 +78,8 @@ def aside(like: Tensor) -> Iterator[None]:
     current.wait_stream(side)  # each stream waits for the other before it uses memory again
 
 
-# Used for nothing else, not by another thread either: recording is a property of a stream. Whoever records graphs by
-# other means, as a simulator does, does so on a stream of its own.
+# One per thread, and used for nothing else, since recording is a property of a stream. A simulator that records graphs
+# itself does so on a stream of its own.
 _STREAMS: dict[tuple[torch.device, int], torch.cuda.Stream] = {}
 
 

@@ -1,6 +1,6 @@
 """Everything that distes uses of torch without torch promising it, as seen in torch 2.13.
 
-Each entry says what for. `tests/test_internals.py` fails when a part is gone, and says which.
+Each function says what it is for. `tests/test_internals.py` fails when a part is gone, and says which.
 """
 
 import torch

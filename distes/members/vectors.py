@@ -1,6 +1,6 @@
 """Members that are arbitrary vectors, such as those that an optimiser of another library asks for.
 
-Axes: B members, b those that are written, P parameters.
+Axes: B members, b of them written by one call, P parameters.
 """
 
 from typing import final
@@ -56,7 +56,7 @@ def require_written_out(perturbation: Perturbation, who: str) -> None:
 
     Args:
         perturbation: Knows what a row holds.
-        who: Who has such members, for the message.
+        who: What has such members, for the message.
 
     Raises:
         ConfigurationError: A row holds differences of low rank from the centre.

@@ -41,6 +41,6 @@ class Watch(TorchFunctionMode):
 
 
 def _caller() -> str:
-    """The name of the module that called a torch function: torch's own checks of arguments do not count."""
+    """Returns the name of the module that called a torch function, by which torch's own checks are told apart."""
     name: str = sys._getframe(2).f_globals.get("__name__", "")
     return name

@@ -59,7 +59,7 @@ def episode_seeds(draws_B: NDArray[np.uint64], episodes: int) -> NDArray[np.int6
 def splitmix64(seeds_B: NDArray[np.uint64], count: int, first: int = 0) -> NDArray[np.uint64]:
     """Returns outputs number `first` to `first + count - 1` of SplitMix64 for each seed, (B, count) uint64.
 
-    Steele et al. 2014, doi:10.1145/2714064.2660195.
+    Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195.
 
     Args:
         seeds_B: The seeds, (B,) uint64.

@@ -1,7 +1,7 @@
 """The global random generators: torch's, NumPy's legacy generator and Python's. distes draws from none of them.
 
-A policy that samples its actions may. The generators are seeded for each chunk, so such a policy samples the same
-actions in every process that may evaluate the chunk.
+A policy that samples its actions may draw from them. The generators are seeded for each chunk, so such a policy samples
+the same actions in every process that may evaluate the chunk.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""For loops compiled by Numba: how they are compiled, and operations that round as torch's kernels on a CPU do."""
+"""How loops are compiled by Numba, and operations for them that round as torch's kernels on a CPU do."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ def _fma(context: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 def _rint(context: Any, a: Any) -> Any:
-    """Returns the nearest integer, the even one of two, as a float."""
+    """Returns the nearest integer as a float; of two equally near ones, the even one."""
 
     def code(target: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.call(builder.module.declare_intrinsic("llvm.rint", [values[0].type]), values)

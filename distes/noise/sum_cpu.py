@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from distes.population import Floats
+
 Ids = NDArray[np.int64]
 
 # NumPy's overhead per slice is 3 microseconds, the time of some 4,000 numbers. Sums smaller than WORTH_COMPILING take
@@ -65,7 +66,7 @@ def add_in_numpy(table: NDArray[Any], starts_N: Ids, weights_N: Floats, out: Flo
 def add_bits(table: NDArray[Any], starts_N: Ids, weights_N: Floats, thresholds: Floats, out: Floats) -> None:
     """Adds weights[i] to out[j] where table[starts[i] + j] > thresholds[j], in the order of i.
 
-    The arguments are those of `add_slices`, and the thresholds, (L,) float32.
+    `thresholds` is (L,) float32; the other arguments are those of `add_slices`.
     """
     if len(starts_N) * (len(out) + OVERHEAD) >= WORTH_COMPILING:
         add_bits_compiled(table, starts_N, weights_N, thresholds, out)
@@ -115,9 +116,9 @@ def add_compiled(table: NDArray[Any], starts_N: Ids, weights_N: Floats, out: Flo
 
 
 def _whole_turns(slices: int, starts_N: Ids, weights_N: Floats) -> tuple[Ids, Floats]:
-    """Fills up to a multiple of the slices that a kernel adds in one pass.
+    """Pads to a multiple of `slices`, which a kernel adds in one pass.
 
-    Adding 0 times a number to a sum that began as +0 changes no bit.
+    The padding has the weight 0: adding 0 times a number to a sum that began as +0 changes no bit.
     """
     missing = -len(starts_N) % slices
     return np.pad(starts_N, (0, missing), mode="edge"), np.pad(weights_N, (0, missing))

@@ -45,7 +45,7 @@ def add_in_torch(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor
 def add_bits(table: Tensor, starts_N: Tensor, weights_N: Tensor, thresholds: Tensor, out: Tensor) -> None:
     """Adds weights[i] to out[j] where table[starts[i] + j] > thresholds[j], in the order of i.
 
-    The arguments are those of `add_slices`, and the thresholds, (L,) float32.
+    `thresholds` is (L,) float32; the other arguments are those of `add_slices`.
     """
     kernel = _triton_kernel(out.device) if out.device.type == "cuda" else None
     add = kernel.add_bits if kernel else add_bits_in_torch

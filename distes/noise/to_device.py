@@ -10,8 +10,8 @@ from torch import Tensor
 def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
     """Returns an array as a tensor on a device; the array may be written to afterwards.
 
-    A GPU reads pageable memory only after all work before it is done, and the host waits for that. From page-locked
-    memory, which torch keeps for the next time, it reads whenever it comes to it.
+    A copy from pageable memory makes the host wait until the GPU has done all earlier work. A copy from page-locked
+    memory, which torch keeps for later copies, does not.
 
     Args:
         array: The array, on the host.
@@ -22,7 +22,7 @@ def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
 
 
 class Resident:
-    """An array that does not change, on the device that needs it; sent once. A pickled one is sent anew."""
+    """An array that does not change, sent once to the device that needs it; after unpickling it is sent anew."""
 
     def __init__(self, array: NDArray[Any]) -> None:
         """Sends nothing yet.

@@ -27,7 +27,7 @@ def _add_slices(  # type: ignore[no-untyped-def]
     inside = j < length
     total = tl.load(out + j, inside)
     for i in tl.range(n, loop_unroll_factor=UNROLL):
-        slice = tl.load(table + (tl.load(starts_N + i) + j), inside)  # starts are int64, and so are the offsets
+        slice = tl.load(table + (tl.load(starts_N + i) + j), inside)  # int64 starts, so offsets do not overflow
         number = slice.to(tl.float32)
         if SQUARED:
             number = number * number
@@ -90,7 +90,8 @@ def add_slices(table: Tensor, starts_N: Tensor, weights_N: Tensor, out: Tensor, 
 def add_bits(table: Tensor, starts_N: Tensor, weights_N: Tensor, thresholds: Tensor, out: Tensor) -> None:
     """Adds weights[i] to out[j] where table[starts[i] + j] > thresholds[j], in the order of i.
 
-    The bits are those of `sum_cpu.add_bits`. The arguments are those of `add_slices`, and the thresholds, (L,) float32.
+    The bits are those of `sum_cpu.add_bits`. `thresholds` is (L,) float32; the other arguments are those of
+    `add_slices`.
     """
     programs = triton.cdiv(len(out), BLOCK)
     _compiled_bits[(programs,)](

@@ -1,8 +1,7 @@
 """Weighted sums of slices of the noise table, at memory bandwidth; they are the gradient estimate of ES.
 
-A form of the sum adds the numbers themselves, their squares, or the bits which say that they exceed a threshold.
-
-Slices are read in place, in the table; no array of the size of all slices is formed.
+A sum adds the numbers themselves, their squares, or bits that say whether a number exceeds its threshold. Slices are
+read in place; no array of the size of all slices is formed.
 
 Axes: N slices, L numbers per slice.
 """

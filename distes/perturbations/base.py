@@ -11,18 +11,17 @@ from distes.errors import ConfigurationError
 from distes.noise.to_device import to_device
 from distes.perturbations.row_layout import RowLayout
 from distes.policies.layout import Layout
+from distes.population import Floats
 
-Floats = NDArray[np.float32]
 BLOCK = 2**26  # numbers gathered at a time on a GPU: 256 MB
 
 
 class Perturbation(ABC):
     """Directions by number. Axes: P parameters, N directions, B members, Q numbers of a member's row.
 
-    Its law is `weighted_sum(ids, weights) == weights @ directions(ids)`, up to rounding, and the same for squares
-    and, where there are any, for bits. Over
-    all numbers a direction has mean 0 and covariance I. Every method's result depends only on its arguments and the
-    noise table.
+    Its law is `weighted_sum(ids, weights) == weights @ directions(ids)`, up to rounding; the sums of squares and of
+    bits obey the same law for squared directions and for bits. Over all numbers a direction has mean 0 and covariance
+    I. Every method's result depends only on its arguments and the noise table.
 
     Attributes:
         device: The device that forms weighted sums, unless a call names another.
@@ -108,7 +107,7 @@ class Perturbation(ABC):
         Takes the arguments of `weighted_sum`, and a threshold for each parameter, (P,) float32.
 
         Raises:
-            ConfigurationError: The perturbation has no such sum, as products of thin factors have none.
+            ConfigurationError: The perturbation cannot form this sum, as one whose directions are products of factors.
         """
         raise ConfigurationError(
             f"The perturbation {type(self).__name__} cannot sum the bits of its directions: use --perturbation Dense."

@@ -28,9 +28,10 @@ class DenseByTensor(Slices):
     - The numbers of a tensor lie at different places of the table, and so do those of tensors of one group. If T is at
       least twice the policy's parameters, all tensors are one group, and no two of them share a number of the table.
     - In a smaller table, tensors of different groups may share numbers, since a direction then takes more than half of
-      the table. Their slices never begin at the same number: a direction whose first hash would let them takes the
-      next hash. So what two tensors share lies at different places in them, and equally shaped tensors are as little
-      correlated as independent noise. The distance between slices is another one in each direction.
+      the table. No two slices begin at the same number: if a direction's first hash gives such slices, the direction
+      takes the next hash. So a number that two tensors share lies at different places in them, and equally shaped
+      tensors are as little correlated as independent noise. The distance between slices differs from direction to
+      direction.
 
     Over all directions the mean is 0 and the covariance I up to terms of the order of 1 / sqrt(T), as for `Dense`.
     """
@@ -107,8 +108,8 @@ class DenseByTensor(Slices):
 def smallest_table(layout: Layout) -> int:
     """Returns how many numbers a table must have: twice those of the largest tensor, or more for many tiny tensors.
 
-    With K tensors and at least T / 2 places for each slice, two begin at the same number with a probability below
-    K^2 / T. A hash in two must do, unless all tensors are one slice.
+    With K tensors and at least T / 2 places for each slice, two slices begin at the same number with a probability
+    below K^2 / T. At least every second hash must give distinct beginnings, unless all tensors are one slice.
 
     Args:
         layout: The layout of the policy's parameters.

@@ -23,9 +23,10 @@ from distes.noise.one_thread import one_thread
 from distes.noise.table import NoiseTable
 from distes.noise.to_device import Resident
 from distes.noise.weighted_sum import weighted_sum
-from distes.perturbations.base import BLOCK, Floats, Perturbation, gather
+from distes.perturbations.base import BLOCK, Perturbation, gather
 from distes.perturbations.row_layout import Factors, RowLayout
 from distes.policies.layout import Layout, Slot
+from distes.population import Floats
 
 TILE = 256  # rows of a weight that one thread adds up at a time
 AT_ONCE = 512  # directions whose factors are gathered at a time: some 2 MB, which stays in the second-level cache
@@ -116,7 +117,7 @@ class LowRank(Perturbation):
     def perturb_on(
         self, table: Tensor, centre_P: Tensor, scale_B: Tensor, ids_B: NDArray[np.int64], out_BQ: Tensor
     ) -> None:
-        """Does what `perturb` does, with tensors of one device."""
+        """Does the same as `perturb`, with all tensors on one device."""
         _, right, rest = self._parts
         gather(table, ids_B, out_BQ)
         scale_B1 = scale_B.unsqueeze(1)

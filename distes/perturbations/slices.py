@@ -13,15 +13,16 @@ from torch import Tensor
 
 from distes.noise.table import NoiseTable
 from distes.noise.weighted_sum import weighted_bits, weighted_sum
-from distes.perturbations.base import Floats, Perturbation, gather
+from distes.perturbations.base import Perturbation, gather
 from distes.perturbations.row_layout import RowLayout
 from distes.policies.layout import Layout
+from distes.population import Floats
 
 
 class Slices(Perturbation):
     """Base class of dense noise: each span of the flat vector gets a slice of the table.
 
-    A subclass says which spans there are, and where in the table the slices of a direction begin. Each parameter then
+    A subclass defines the spans, and where in the table the slices of a direction begin. Each parameter then
     has one number of noise, so members are written out, and sums are formed in the table, without copies.
 
     Attributes:
@@ -41,7 +42,7 @@ class Slices(Perturbation):
 
     @abstractmethod
     def slices(self, ids_N: NDArray[np.int64]) -> Iterable[tuple[slice, NDArray[np.int64]]]:
-        """Returns each span of the flat vector, with where the slice of each direction begins in the table, (N,)."""
+        """Returns each span of the flat vector, and where each direction's slice begins in the table, (N,)."""
 
     @property
     def row_layout(self) -> RowLayout:
@@ -122,6 +123,6 @@ def perturb_by_slices(
 
 
 def perturb_on(table: Tensor, centre_P: Tensor, scale_B: Tensor, ids_B: NDArray[np.int64], out_BP: Tensor) -> None:
-    """Does what `perturb_by_slices` does, with tensors of one device; it rounds product and sum separately, too."""
+    """Does the same as `perturb_by_slices`, with all tensors on one device; it rounds product and sum separately."""
     gather(table, ids_B, out_BP)
     out_BP.mul_(scale_B.unsqueeze(1) if scale_B.dim() == 1 else scale_B).add_(centre_P)

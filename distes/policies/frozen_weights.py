@@ -27,7 +27,7 @@ def frozen_weights(module: nn.Module, layout: Layout, kind: Weights, seed: int) 
         seed: From 0 to 2**64 - 1.
 
     Returns:
-        The parameters, (W,) float32, and the names of those that are drawn, none of which has a number that is 0.
+        The parameters, (W,) float32, and the names of the drawn ones, in which no number is 0.
     """
     frozen_W, drawn = layout.flatten(module), []
     for number, slot in enumerate(layout.slots):
@@ -44,7 +44,7 @@ def _weights(slot: Slot, kind: Weights, seed: int, number: int) -> Floats:
     fan_in, fan_out = slot.fans
     # He et al. 2015, equation 10; Glorot and Bengio 2010, equation 12, for normal weights
     deviation = math.sqrt(2 / (fan_in + fan_out)) if kind == "glorot_normal" else math.sqrt(2 / fan_in)
-    if kind == "signed_constant":  # Ramanujan et al., section 3.3
+    if kind == "signed_constant":  # Ramanujan et al. 2020, arXiv:1911.13299, section 3.3
         signs_L: Floats = np.where(raw_L >> np.uint64(63), np.float32(deviation), np.float32(-deviation))
         return signs_L
     normal_L = torch.special.ndtri(torch.from_numpy(uniform(raw_L))).numpy()

@@ -21,10 +21,10 @@ def initialize_(module: nn.Module, init: Initial) -> None:
 
     Args:
         module: The policy, or a part of it.
-        init: One of these.
+        init: `torch`, `normc` or `zero`.
 
     Raises:
-        ConfigurationError: It is none of these.
+        ConfigurationError: `init` is none of them.
     """
     if init not in INITIALS:
         raise ConfigurationError(f"init must be one of {', '.join(INITIALS)}; got {init!r}.", argument="init")

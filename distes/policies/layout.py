@@ -1,8 +1,10 @@
 """How one flat float32 vector holds the parameters of a torch module.
 
-Axes: P parameters. Parameters follow each other in the order of `named_parameters()`. The
-weights of `nn.Linear` and of recurrent cells lie as (in, out), the transpose of torch's own order, because batched
-products over members are 2 to 4.5 times faster that way round.
+Parameters follow each other in the order of `named_parameters()`. The weights of `nn.Linear` and of recurrent cells lie
+as (in, out), the transpose of torch's own order, because batched products over members are 2 to 4.5 times faster that
+way round.
+
+Axes: P parameters.
 """
 
 import math
@@ -41,12 +43,12 @@ class Slot:
 
     @property
     def size(self) -> int:
-        """The number of its numbers."""
+        """How many numbers the parameter has."""
         return int(np.prod(self.shape, dtype=np.int64))
 
     @property
     def span(self) -> slice:
-        """Its span in the flat vector."""
+        """Where the parameter lies in the flat vector."""
         return slice(self.start, self.start + self.size)
 
     @property
@@ -115,10 +117,15 @@ class Layout:
         parts = [state[s.name].detach().T if s.transposed else state[s.name].detach() for s in self.slots]
         return torch.cat([part.reshape(-1).float() for part in parts]).cpu().numpy().copy()
 
+    def named(self, vector_P: Tensor) -> dict[str, Tensor]:
+        """Returns views of the parameters in a flat vector, (P,), by name and in the module's own shapes."""
+        views = {slot.name: (slot, slot.view(vector_P)) for slot in self.slots}
+        return {name: view.T if slot.transposed else view.reshape(slot.shape) for name, (slot, view) in views.items()}
+
     def load(self, module: nn.Module, vector_P: NDArray[np.float32]) -> None:
         """Writes a flat vector, (P,) float32, into the module's parameters.
 
-        Its layers with virtual batch normalisation measure their statistics anew.
+        Layers with virtual batch normalisation then measure their statistics anew.
 
         Raises:
             ConfigurationError: The vector has another shape.
@@ -126,11 +133,9 @@ class Layout:
         if vector_P.shape != (self.size,):
             raise ConfigurationError(f"The policy has {self.size} parameters; got a vector of shape {vector_P.shape}.")
         state = dict(module.named_parameters())
-        flat = torch.tensor(vector_P)
         with torch.no_grad():
-            for slot in self.slots:
-                value = slot.view(flat)
-                state[slot.name].copy_(value.T if slot.transposed else value.reshape(state[slot.name].shape))
+            for name, value in self.named(torch.tensor(vector_P)).items():
+                state[name].copy_(value)
         virtual_batch_norm.measure(module)
 
 

@@ -59,11 +59,8 @@ class ParametrizedPolicy(nn.Module, ABC):
         slots = self._searched.slots
         parts = [own[slot.name].T if slot.transposed else own[slot.name] for slot in slots]
         weights_1W = self.parameters_of(torch.cat([part.reshape(-1) for part in parts]).unsqueeze(0))
-        named = {}
-        for slot in self.weights.slots:
-            value = slot.view(weights_1W[0])
-            value = value.T if slot.transposed else value.reshape(slot.shape)
-            named[slot.name] = value.to(self.weights.dtypes[slot.name])
+        dtypes = self.weights.dtypes
+        named = {name: value.to(dtypes[name]) for name, value in self.weights.named(weights_1W[0]).items()}
         return functional_call(self.inner, named, inputs)
 
     @property

@@ -27,9 +27,9 @@ READY_SECONDS = 20.0  # seconds after the first worker is ready, for which the h
 class AutoPool(Pool):
     """Evaluates in this process, and on Ray on this machine from some chunk on.
 
-    `Worth` decides whether to start Ray. It starts in the background, and so do its workers. Whoever evaluates, the
-    results have the same bits, and chunks that are done when workers take over are not evaluated again. If Ray cannot
-    start, a warning says so, and the run goes on in this process.
+    `Worth` decides whether to start Ray. It starts in the background, and so do its workers. The results have the
+    same bits in this process and on workers, and chunks that are done when workers take over are not evaluated again.
+    If Ray cannot start, a warning says so, and the run goes on in this process.
 
     Attributes:
         generations_left: Returns how many generations are left as far as limits say, with the present one.
@@ -55,7 +55,7 @@ class AutoPool(Pool):
             ray: Further arguments of `RayPool`, such as `workers`.
             worth: Decides whether Ray is started; None takes the rule of `Worth` for these cores.
             say: Takes a line for the user.
-            waiting: Takes what is being waited for, now and then.
+            waiting: Called now and then with a text that says what is being waited for.
 
         Raises:
             ConfigurationError: The device is `cuda`, and there is no GPU.
@@ -69,9 +69,9 @@ class AutoPool(Pool):
         self.generations_left: Callable[[], float] = lambda: math.inf
         self._may_start, self._handed_over = True, False
         self._start: BackgroundStart | None = None
-        self._ray: RayPool | None = None  # its workers are starting, or evaluate
+        self._ray: RayPool | None = None  # once its workers are starting
         self._first_ready: float | None = None  # when the first of them was ready
-        self.history: list[tuple[int, str]] = []  # from which generation, counted from 1, who evaluates
+        self.history: list[tuple[int, str]] = []  # who evaluates, from which generation on; counted from 1
 
     def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluation:
         """Evaluates in this process, on Ray, or both one after the other, see `Pool.evaluate`."""
@@ -117,7 +117,7 @@ class AutoPool(Pool):
         return [*self._serial.filmed(), *later]
 
     def status(self) -> Status:
-        """Returns the state of those that evaluate: this process, or the workers."""
+        """Returns the state of this process, or of the workers once they evaluate."""
         if self._ray is not None and self._handed_over:
             return self._ray.status()
         return self._serial.status()

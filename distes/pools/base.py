@@ -56,7 +56,7 @@ class Status:
 
 
 def unheard(text: str) -> None:
-    """Takes what is being waited for, and does nothing with it."""
+    """Ignores a text that says what is being waited for."""
 
 
 class Pool(ABC):

@@ -53,7 +53,7 @@ class Trial:
     def survived(self, part: Chunk) -> None:
         """Acquits a part; after the last part, the whole chunk waits to be evaluated."""
         self.open.discard(part)
-        self._losses.pop(part, None)  # those that count are in a row
+        self._losses.pop(part, None)  # only losses in a row count
         self._fresh.discard(part)
         self._need_fresh.discard(part)
         if not self.open:
@@ -64,7 +64,7 @@ class Trial:
         """Records that a worker died or hung over a part, which is cut in halves if possible.
 
         Args:
-            part: The part, or the whole chunk if the worker was given it before the trial.
+            part: The part, or the whole chunk if the worker was given the chunk before the trial.
             proven: Whether the worker has done other work well; if not, the loss is no evidence.
             fresh: Whether the worker has done nothing else.
         """

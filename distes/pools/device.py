@@ -83,7 +83,7 @@ def visible_gpus() -> int:
 
 
 def choose_device(asked: str, gpus: int, *, on_tensors: bool, parameters: int, where: str = "this machine") -> str:
-    """Returns `cpu` or `cuda`. It depends on the experiment, and on whether there is a GPU.
+    """Returns `cpu` or `cuda`; the choice depends on the experiment, and on whether there is a GPU.
 
     `auto` takes a GPU, if there is one, for environments that run on tensors and for large policies. A small policy in
     environments that are stepped one by one on the CPU is faster there.

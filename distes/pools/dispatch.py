@@ -4,7 +4,7 @@ This module knows neither Ray nor a clock: every method is given the time, so te
 Workers are integers. A worker has up to `IN_FLIGHT` chunks: it evaluates the first, and the next is queued behind it,
 so that it never waits for the driver.
 
-A chunk over which workers died is put on trial, see `trials.py`.
+A chunk over which workers died is put on trial, see `distes.pools.trials`.
 """
 
 import math
@@ -251,7 +251,7 @@ class Dispatch:
         return SEARCH_INTERVAL * min(1.0, len(self.assigned) / 1000) * self.times.usual(self._largest)
 
     def _worth_copying(self, now: float) -> list[Chunk]:
-        """Chunks that are assigned but not started, then those that are overdue, the oldest first."""
+        """Chunks that are assigned but not started, then overdue chunks, the oldest first."""
         on_time = {one.chunk.index for one in self._all() if self._is_on_time(one, now)}
         late = [one for one in self._all() if self.is_open(one) and one.chunk.index not in on_time]
         late = [one for one in late if one.chunk.index not in self._trials]

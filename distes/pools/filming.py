@@ -1,4 +1,4 @@
-"""Films of the centre: an order goes to whoever evaluates, and a film or a sentence comes back. It never raises."""
+"""Films of the centre: a pool is given an order, and returns a film, or a sentence that says why there is none."""
 
 import copy
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class FilmOrder:
 
 @dataclass(frozen=True)
 class Filmed:
-    """What came of an order.
+    """The result of an order.
 
     Attributes:
         generation: As in the order.
@@ -71,7 +71,7 @@ class Camera:
         return cls(experiment.task, experiment.forward.module, experiment.forward.layout)
 
     def shoot(self, order: FilmOrder) -> Filmed:
-        """Films an episode in this process, without a trace in it: random generators are as before."""
+        """Films an episode in this process and restores random generators. Raises nothing but KeyboardInterrupt."""
         try:
             with one_thread(), seeded(order.seed):
                 policy = copy.deepcopy(self.policy).to("cpu").eval()

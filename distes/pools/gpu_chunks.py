@@ -2,8 +2,8 @@
 
 A step of a chunk takes a GPU a certain time however few rows it has, and it takes thousands of rows to fill one. So on
 a single GPU one chunk would be best, and on eight GPUs eight. How a population is cut is part of the experiment, since
-the last bits of a member on a GPU depend on how many run together: it must not depend on the number of GPUs. The rule
-is a compromise, for one GPU up to eight; `--chunk_size` overrules it.
+the last bits of a member on a GPU depend on how many run together: the cut must not depend on the number of GPUs. The
+rule is a compromise for one to eight GPUs; `--chunk_size` overrules it.
 """
 
 from typing import final

@@ -20,7 +20,7 @@ class GpuMemory:
             device: Device of the worker.
         """
         self._device = device if device.type == "cuda" else None
-        self._stays: int | None = None  # bytes in use before the first chunk: noise, policy
+        self._stays: int | None = None  # bytes in use before the first chunk, of the noise and the policy
         self._taken: dict[int, int] = {}  # greatest number of bytes beyond that, by members of the chunk
 
     def begin(self) -> None:

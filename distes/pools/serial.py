@@ -13,7 +13,7 @@ from distes.pools.worker import Worker
 from distes.population import Evaluation, Population
 from distes.tasks.base import Stopped
 
-TELL_SECONDS = 0.1  # least seconds between two words on how far the evaluation is
+TELL_SECONDS = 0.1  # least seconds between two calls of `waiting`
 
 
 class SerialPool(Pool):
@@ -31,7 +31,7 @@ class SerialPool(Pool):
         Args:
             experiment: What the worker is made of.
             pairs_per_chunk: As in `distes.pools.chunks.chunks`.
-            waiting: Takes how far the evaluation is, now and then.
+            waiting: Called now and then with a text that says how far the evaluation is.
 
         Raises:
             ConfigurationError: The device is `cuda`, and there is no GPU.
@@ -39,7 +39,7 @@ class SerialPool(Pool):
         experiment = experiment.with_device(visible_gpus())
         alone = dataclasses.replace(experiment, strategy=None)  # the strategy itself is in this process
         self._worker, self._pairs_per_chunk, self._waiting = Worker(alone), pairs_per_chunk, waiting
-        self._told = 0.0  # when `waiting` was called
+        self._told = 0.0  # when `waiting` was last called
         self._camera, self._films = Camera.of(experiment), list[Filmed]()
         self.device, self._usual = experiment.device, experiment.pairs_per_chunk
 

@@ -1,6 +1,6 @@
 """The trials of one generation: which chunks are suspected of killing workers, and which worker may test which part.
 
-`chunk_trial.py` holds the trial of a single chunk. This module collects the evidence of all workers for it.
+`distes.pools.chunk_trial` holds the trial of a single chunk. This module collects the evidence of all workers for it.
 """
 
 from collections import Counter

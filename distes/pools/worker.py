@@ -138,41 +138,17 @@ class Worker:
 
     def _evaluate(self, population: Population, chunk: Chunk, rows_BP: Floats | None) -> ChunkResult:
         started = time.perf_counter()
-        span = slice(chunk.start, chunk.stop)
-        count = chunk.stop - chunk.start
-        observed_B = pairs_B = None
-        if chunk.of_centre:
-            seeds_B = population.eval_seeds_E[span]
-        else:
-            each = len(population.signs)
-            seeds_B = population.seeds_N[span].repeat(each)
-            pairs_B = (population.first_pair + np.arange(chunk.start, chunk.stop)).repeat(each)
-            if population.observed_N is not None and population.observed_N[span].any():
-                observed_B = population.observed_N[span].repeat(each)
         centre_P = population.centre_P if self._centre is None else self._centre.of(population.centre_P)
         rows = self._rows(population, chunk, rows_BP)
         self._members = members = Members(self._forward, self._perturbation, centre_P, rows, self._device)
-        refuses = population.refuses_non_finite
-        request = Request(
-            seeds_B,
-            not chunk.of_centre,
-            population.normalization,
-            observed_B,
-            refuses,
-            self.stop,
-            max_steps=None if chunk.of_centre else population.max_steps,
-            reward_sign=population.reward_sign,
-            reward_scale=population.reward_scale,
-            purpose=population.purpose(chunk.start) if chunk.of_centre else Purpose.TRAIN,
-            common_seed=population.common_seed or 0,
-            pairs_B=pairs_B,
-        )
+        request = self._request(population, chunk)
         try:
-            with seeded(int(seeds_B[0])) if self._forward.draws else contextlib.nullcontext():
+            with seeded(int(request.seeds_B[0])) if self._forward.draws else contextlib.nullcontext():
                 outcome = checked(self._task, self._task.evaluate(members, request), len(members))
-            outcome = _finite(outcome, refuses)
+            outcome = _finite(outcome, request.refuses_non_finite)
         except MemberError as error:
             raise EvaluationError(member_failed(population, chunk, error)) from error
+        count = chunk.stop - chunk.start
         shape = (count,) if chunk.of_centre else (count, len(population.signs))
         behaviour_BD, scalars_BV = outcome.behaviour_BD, outcome.scalars_BV
         return ChunkResult(
@@ -190,6 +166,32 @@ class Worker:
             reward_moments=outcome.reward_moments,
             scalars=None if scalars_BV is None else scalars_BV.reshape(*shape, -1),
             missing=dict(outcome.missing),
+        )
+
+    def _request(self, population: Population, chunk: Chunk) -> Request:
+        """How the task is to evaluate a chunk's members."""
+        span, each = slice(chunk.start, chunk.stop), len(population.signs)
+        observed_B = pairs_B = None
+        if chunk.of_centre:
+            seeds_B = population.eval_seeds_E[span]
+        else:
+            seeds_B = population.seeds_N[span].repeat(each)
+            pairs_B = (population.first_pair + np.arange(chunk.start, chunk.stop)).repeat(each)
+            if population.observed_N is not None and population.observed_N[span].any():
+                observed_B = population.observed_N[span].repeat(each)
+        return Request(
+            seeds_B,
+            training=not chunk.of_centre,
+            normalization=population.normalization,
+            observed_B=observed_B,
+            refuses_non_finite=population.refuses_non_finite,
+            stop=self.stop,
+            max_steps=None if chunk.of_centre else population.max_steps,
+            reward_sign=population.reward_sign,
+            reward_scale=population.reward_scale,
+            purpose=population.purpose(chunk.start) if chunk.of_centre else Purpose.TRAIN,
+            common_seed=population.common_seed or 0,
+            pairs_B=pairs_B,
         )
 
     def _rows(self, population: Population, chunk: Chunk, rows_BP: Floats | None) -> Rows:

@@ -270,7 +270,7 @@ def _require_file(path: Path) -> None:
 
 
 def _make_directories(path: Path, made: list[Path]) -> None:
-    """Creates a folder and its parents, as `mkdir -p` does, and appends those that were missing to `made`.
+    """Creates a folder and its parents, as `mkdir -p` does, and appends the folders that it creates to `made`.
 
     Raises:
         OSError: A folder cannot be created, or a file of that name exists.

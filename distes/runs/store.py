@@ -72,7 +72,8 @@ class RunStore:
             run_directory.checkpoints, keep=keep_checkpoints, keep_every=keep_checkpoints_every
         )
         self._record = PopulationRecord(run_directory.population, max_bytes=record_population_max_bytes)
-        self._records, self._not_recorded = record_population, False  # the latter: whether that has been said
+        self._records = record_population
+        self._not_recorded = False  # whether a generation is missing from the record, and this has been said
         self._writer = BackgroundWriter()
         self._seconds, self._last = checkpoint_seconds, time.monotonic()
         self.saved: int | None = None

@@ -1,7 +1,7 @@
 """Augmented random search (ARS).
 
 Mania, Guy and Recht 2018, "Simple random search of static linear policies is competitive for reinforcement learning",
-arXiv:1803.07055, algorithms 1 and 2: V1 without and V2 with `task.normalize_observations`, V1-t and V2-t with
+arXiv:1803.07055, algorithm 2: V1 without and V2 with `task.normalize_observations`, V1-t and V2-t with
 `top_directions`. In the paper policies are linear and start at zero (`Linear`, `bias: false`, `initial_scale: 0`).
 
 Axes: P parameters, N antithetic pairs, 2 the signs (+, -).
@@ -24,7 +24,7 @@ from distes.strategies.update.schedules import schedule_of
 class ARS(GradientES):
     """Augmented random search: the best directions, weighted by their returns (Mania, Guy and Recht 2018).
 
-    One generation of algorithms 1 and 2, with centre M, N pairs, and b = top_directions:
+    One generation of algorithm 2, with centre M, N pairs, and b = top_directions:
 
         r_k+, r_k- = fitness(M + nu delta_k), fitness(M - nu delta_k)
         keep the b directions with the largest max(r_k+, r_k-)

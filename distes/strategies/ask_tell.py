@@ -1,6 +1,6 @@
 """Base class for optimisers of other libraries that ask for vectors and are told what each was worth.
 
-Such as pycma's CMA-ES, nevergrad's optimisers or a particle swarm. Axes: P parameters, N members.
+Examples are pycma's CMA-ES, nevergrad's optimisers and particle swarms. Axes: P parameters, N members.
 """
 
 import pickle

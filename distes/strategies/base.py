@@ -44,8 +44,8 @@ class Strategy(ABC):
         ranks_signs: Whether the fitness that it is told is to be made of the signs of rewards.
         asks_for_rows: Whether its populations have rows, members that are arbitrary vectors.
         searches_bits: Whether only the signs of a member's numbers may count, as with a `Subnetwork`.
-        needs_initial: Whether it needs the initial parameters as long as it runs. They are no part of its state: who
-            resumes it makes it with the same ones.
+        needs_initial: Whether it needs the initial parameters as long as it runs. They are no part of its state: a
+            resumed strategy must be made with the same ones.
         sensitivity: The policy's sensitivity where the strategy measures it, else None. Workers need it, too.
         varying: The keys of `state_dict`, at any depth, whose values may change shape or appear later. `restore`
             requires all other values to have the shape they have at the start. A class that extends `state_dict`
@@ -89,8 +89,8 @@ class Strategy(ABC):
     def evaluation_seeds(self, count: int, *, final: bool = False) -> NDArray[np.uint64]:
         """Seeds for episodes of the centre in the generation that `ask` returns, (count,), uint64.
 
-        Fewer seeds are the first of more. Whoever evaluates the centre takes the seeds from here, so that all centres
-        of a generation meet the same episodes.
+        The first seeds are the same for any count. Every evaluation of a centre takes its seeds from here, so that all
+        centres of a generation meet the same episodes.
 
         Args:
             count: Number of episodes.

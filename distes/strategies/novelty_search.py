@@ -4,12 +4,12 @@ Conti et al. 2018, "Improving Exploration in Evolution Strategies for Deep Reinf
 Novelty-Seeking Agents", arXiv:1712.06560, algorithms 1 and 2. A few agents, each with a centre and an optimiser of its
 own, take turns. An archive keeps the behaviour of their centres, and novelty is the distance to it.
 
-Three details differ from the paper. The first two keep workers from waiting for the driver:
+Three details differ from the paper. The first two spare workers a wait for the driver:
 
 - An agent's centre is evaluated with its population, not after the update. Its behaviour enters the archive just
   before the novelty of its members is computed.
-- The next agent is drawn by the behaviours of all centres from each agent's last turn. The first generations give each
-  agent one turn.
+- The next agent is drawn by the novelty of the behaviours that the centres had in the agents' last turns. In the first
+  generations each agent has one turn.
 - Observation statistics are shared by all agents, since behaviours in the archive are compared across agents.
 
 Axes: P parameters, N antithetic pairs, 2 the signs (+, -), E episodes of the centre, D numbers of a behaviour, M

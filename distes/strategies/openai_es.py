@@ -93,6 +93,6 @@ class OpenAIES(GradientES):
 
     def _estimate(self, fitness_N2: NDArray[np.float64]) -> Estimate:
         utility_N2 = self._shape(fitness_N2)
-        # Algorithm 2, line 10, antithetic. The paper divides by N * sigma, the released code by 2N and not by sigma;
+        # Algorithm 2, line 11, antithetic. The paper divides by N * sigma, the released code by 2N and not by sigma;
         # so do we: published learning rates and weight decays are tuned for that scale.
         return Estimate(utility_N2[:, 0] - utility_N2[:, 1], utility_N2.size)

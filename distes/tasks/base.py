@@ -1,6 +1,6 @@
 """The interface of a task: from members and seeds to fitness.
 
-Whoever writes a task imports from here what it is asked for, `Request`, and what it answers, `Outcome`.
+A task of your own imports its parts from here: it is given a `Request`, and returns an `Outcome`.
 """
 
 from abc import ABC, abstractmethod
@@ -119,7 +119,7 @@ class Task(ABC):
         return type(self).make is not Task.make
 
     def confusion(self, policy: nn.Module) -> NDArray[np.int64] | None:
-        """How many test rows of a class (row) a policy gives which class (column), (C, C); None without classes."""
+        """How often a policy answers a class (column) for test rows of a class (row), (C, C); None without classes."""
         return None
 
     @property
@@ -128,7 +128,7 @@ class Task(ABC):
         return ()
 
     def inputs(self, count: int) -> NDArray[Any] | None:
-        """Inputs for a policy as its user has them, at most `count`, where no episode need be played; else None."""
+        """At most `count` inputs as a policy's user has them, if they can be had without an episode; else None."""
         return None
 
     @property
@@ -231,8 +231,8 @@ class Task(ABC):
     def learnt_from(self, evaluation: Evaluation) -> Evaluation:
         """Returns what the strategy is told of a generation, on the driver; by default the evaluation itself.
 
-        A task overrides it if a member's fitness depends on that of others, of which it knows nothing where it is
-        evaluated. The result is a function of the evaluation alone. Then `relative_fitness` is True.
+        A task overrides it if a member's fitness depends on that of other members, which is not known where the member
+        is evaluated. The result is a function of the evaluation alone. Then `relative_fitness` is True.
         """
         return evaluation
 
@@ -252,7 +252,7 @@ class Task(ABC):
 
     @property
     def centre_scalars(self) -> tuple[str, ...]:
-        """Those of `scalars` that members have not, since they cost time. Theirs are NaN, and not recorded."""
+        """The `scalars` that only the centre has, since they cost time. A member's are NaN, and not recorded."""
         return ()
 
     @property

@@ -61,7 +61,7 @@ class Outcome:
             of the first generation has one, the run ends with that sentence; or goes on with it as a warning, if the
             task has `occasional_scalars`.
         stepped: Rows of a batched simulator that were stepped, those without an episode included, added up over steps;
-            0 where environments are stepped one by one. `steps_B.sum()` of them counted.
+            0 where environments are stepped one by one. `steps_B.sum()` of them ran an episode.
     """
 
     fitness_B: NDArray[np.float64]

@@ -54,10 +54,10 @@ class CentreEvaluation:
         self._held_out = task.held_out
 
     def travels_with(self, population: Population) -> Population:
-        """Adds the centre's episodes to a population in whose generation the centre is evaluated.
+        """Adds the centre's episodes to a population, if the centre is evaluated in its generation.
 
-        Episodes of the centre that the strategy itself asks for come first, and count among those that are wanted here.
-        They do not count if the task holds data out of training: the strategy's own are on training data then.
+        Episodes of the centre that the strategy itself asks for come first, and count towards the number to evaluate.
+        They do not count if the task holds data out of training, since the strategy's episodes then use training data.
         """
         asked_E, genome_E, purpose_E = population.eval_seeds_E, population.eval_genome_E, None
         due = self._episodes if population.generation % self._every == 0 else 0
@@ -163,7 +163,7 @@ def target_of(task: Task, target: float | None) -> float | None:
 
 
 def centre_of(strategy: Strategy, population: Population) -> Floats:
-    """The parameters of the centre that a population's evaluation shows, (P,) float32.
+    """The parameters of the centre that is evaluated with a population, (P,) float32.
 
     Args:
         strategy: The strategy, which asks for the population.
@@ -187,7 +187,7 @@ def centre_alone(
 ) -> Population:
     """A population without members: the episodes of the centre only.
 
-    Genomes stay: workers make those of the next generation from them.
+    Genomes stay: workers make the next generation's genomes from them.
 
     Args:
         population: The population.

@@ -45,9 +45,9 @@ def confirmed(
         Interrupted: `stop` returned True.
     """
     enough = centre.final_episodes
-    if not len(fitness_E) or len(fitness_E) >= enough:  # these are the target's own fresh episodes, or none are wanted
+    if not len(fitness_E) or len(fitness_E) >= enough:  # the target's own fresh episodes, or none are wanted
         return best.or_better(fitness_E) if len(fitness_E) else best
-    if not best.episodes:  # the first is the best for want of another
+    if not best.episodes:  # the first evaluation is the best so far
         return best.or_better(fitness_E)
     if not float(fitness_E.mean()) > best.mean:
         return best

@@ -60,7 +60,7 @@ class GenerationEvaluation:
         """Evaluates nothing yet.
 
         Args:
-            task: The task, for what of an evaluation is learnt from.
+            task: The task, which says what the strategy learns from; see `Task.learnt_from`.
             state: The strategy, for further rounds, and the run's progress.
             pool: Evaluates populations.
             centre: Evaluates centres.

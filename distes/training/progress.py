@@ -155,7 +155,7 @@ class Progress:
         return {name: getattr(self, name) for name in names}
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it, for a checkpoint."""
+        """The whole progress, for a checkpoint."""
         return {
             "observations": None if self.observations is None else self.observations.state_dict(),
             **self.counts,

@@ -29,9 +29,9 @@ class Scalars:
         return {name: self._task.meaning(name) for name in self._task.scalars}
 
     def require(self, population: Population, evaluation: Evaluation) -> None:
-        """Looks whether the first evaluation has all scalars that the task names: a wrong name is found at once.
+        """Checks that the first evaluation has all scalars that the task names, so that a wrong name is found at once.
 
-        Where a scalar may come later, as in a resumed run, that is a warning.
+        Where a scalar may come later, as in a resumed run, a missing one is a warning.
 
         Raises:
             ConfigurationError: No member and no episode of the centre has one of them, and none ever will.

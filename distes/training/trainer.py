@@ -74,7 +74,7 @@ class Trainer:
             callbacks: Called after each generation with its metrics and fitness_N2; the run ends if one returns a
                 reason, a text. An exception ends it as well, with the state saved.
             archive: Saves checkpoints and policies; None saves nothing.
-            waiting: Takes what is being waited for in the first generation.
+            waiting: Called with a text that says what is being waited for in the first generation.
             generations: Stop after this many generations; null for no limit.
             total_timesteps: Stop once the populations have taken this many environment steps; null for no limit.
             max_seconds: Stop after this many seconds of training, including those before a resume; null for no limit.
@@ -299,7 +299,7 @@ class Trainer:
         self._state.follow(recorded)
 
     def state(self) -> dict[str, Any]:
-        """All of it, as a checkpoint holds it and `restore` takes it."""
+        """The whole state, as a checkpoint holds it and `restore` takes it."""
         return self._state.state_dict()
 
     def back_to(self, state: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ EXTRAS = {"wandb": "wandb", "mlflow": "mlflow"}  # the package that a monitor ne
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a monitor may be told of its run; the constructor of a user's monitor gets those that it declares by name.
+    """What a monitor may be told about its run; a user's monitor gets the attributes that its constructor declares.
 
     Attributes:
         directory: The run directory.

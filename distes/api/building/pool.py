@@ -7,15 +7,11 @@ from typing import Any, Literal
 from distes.api.building.screens import Screen
 from distes.api.configuration.resolution import Configuration
 from distes.errors.messages import progress, warning
+from distes.noise.sum_cpu import cores as cores
 from distes.perturbations.base import Perturbation
 from distes.pools.base import Pool
 from distes.pools.device import configure_torch, visible_gpus
 from distes.pools.experiment import Experiment
-
-
-def cores() -> int:
-    """Returns the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def evaluates_here(configuration: Configuration, device: str) -> Literal["always", "at first", "never"]:

@@ -2,7 +2,7 @@
 
 A configuration holds plain values. A class or function that can be imported is written as its import path. Any other
 object, such as a lambda or an instance, is written as `python:ARGUMENT:NAME`, and found again while `Objects.offered`
-lasts. A file holds the text alone, so whoever reads the file must be given the object once more.
+lasts. A file holds the text alone, so a program that reads the file must give the object again.
 """
 
 import copy

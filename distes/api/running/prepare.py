@@ -4,10 +4,11 @@ import contextlib
 import itertools
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -126,17 +127,10 @@ def prepare(
     """
     options = {name: configuration[name] for name in own_arguments(Trainer)}
     target = target_of(experiment.task, options["target_fitness"])
-    budget = Budget(options["generations"], options["total_timesteps"], options["max_seconds"])
-    budget.require_end(target if options["eval_episodes"] else None)
-    if options["film_every"] is not None and not only_replays:
-        with_films(experiment.task)
-    if options["alignment_every"] is not None:
-        require_gradient(experiment.task)
+    budget = _checked_budget(options, experiment.task, target, only_replays=only_replays)
     experiment = decide_device(configuration, experiment)
     configuration = {**configuration, "device": experiment.device}
-    determined_by = {**settings(configuration), **identity(experiment, policy)}
-    if objects.is_object(configuration["policy"]["class_path"]):
-        determined_by["policy/fixed"] = fixed_numbers(policy)
+    determined_by = _determined_by(configuration, experiment, policy)
     task, strategy = experiment.task, experiment.strategy
     assert strategy is not None
     path = configuration["run_dir"] or new_run_dir(task.name)
@@ -153,14 +147,15 @@ def prepare(
             keep.callback(_discard, directory)
         if not resumed and not only_replays:
             _probe(experiment, directory, console)
-        # the strategy has not asked for a member that is replayed alone
+        # a worker's copy of the strategy would not ask for a member that is replayed alone
         sync = "broadcast" if only_replays else configuration["sync"]
         pool = start_pool(configuration, experiment, console, sync, short=only_replays)
         stack.enter_context(contextlib.closing(pool))
+        decided, configuration = configuration["device"], {**configuration, "device": pool.device}
         if resumed:
             _say_new_device(directory, pool.device, console.say)
-        elif pool.device != configuration["device"]:
-            directory.write_config(as_text({**configuration, "device": pool.device}))
+        elif pool.device != decided:
+            directory.write_config(as_text(configuration))
         sum_on(experiment.perturbation, pool.device, console.say)
         monitors: list[Monitor] = []
         trainer = Trainer(
@@ -177,15 +172,49 @@ def prepare(
         )
         if isinstance(pool, AutoPool):
             pool.generations_left = lambda: trainer.generations_left
-        if state is not None:
-            trainer.restore(state)
-        elif resumed:
-            console.say("There is no checkpoint yet: the run begins with its first generation.")
-        configuration = {**configuration, "device": pool.device}
+        if resumed:
+            _restore(trainer, state, console.say)
         begun = keep.pop_all
         yield PreparedRun(
             configuration, path, directory, resumed, console, archive, pool, trainer, monitors, begun, trusting
         )
+
+
+def _restore(trainer: Trainer, state: dict[str, Any] | None, say: Callable[[str], None]) -> None:
+    """Takes a resumed run back to its newest checkpoint, if there is one."""
+    if state is None:
+        say("There is no checkpoint yet: the run begins with its first generation.")
+    else:
+        trainer.restore(state)
+
+
+def _determined_by(configuration: Configuration, experiment: Experiment, policy: nn.Module) -> dict[str, str]:
+    """The settings and fingerprints that determine a run's results, as text by name."""
+    determined_by = {**settings(configuration), **identity(experiment, policy)}
+    if objects.is_object(configuration["policy"]["class_path"]):
+        determined_by["policy/fixed"] = fixed_numbers(policy)
+    return determined_by
+
+
+def _checked_budget(options: Mapping[str, Any], task: Task, target: float | None, *, only_replays: bool) -> Budget:
+    """Returns the run's limits, and checks that it ends and that the task has the films and gradients it asks for.
+
+    Args:
+        options: The trainer's arguments.
+        task: The task.
+        target: The fitness that ends the run, or None.
+        only_replays: Whether a member is to be replayed, for which no film is made.
+
+    Raises:
+        ConfigurationError: The run would never end, or the task has no films or no gradient.
+    """
+    budget = Budget(options["generations"], options["total_timesteps"], options["max_seconds"])
+    budget.require_end(target if options["eval_episodes"] else None)
+    if options["film_every"] is not None and not only_replays:
+        with_films(task)
+    if options["alignment_every"] is not None:
+        require_gradient(task)
+    return budget
 
 
 def _probe(experiment: Experiment, directory: RunDirectory, console: Screen) -> None:

@@ -1,12 +1,11 @@
 """What a run was made with, in `environment.json`: versions, the commit, the command line, the machine. No secret.
 
-Beside these stands what the task calls its steps and episodes, by which runs are plotted and compared.
+It also holds what the task calls its steps and episodes, which plots and comparisons show.
 """
 
 import contextlib
 import importlib.metadata
 import json
-import os
 import platform
 import re
 import shutil
@@ -20,6 +19,7 @@ from typing import Any
 
 from distes import __version__
 from distes.errors.installation import ROOT
+from distes.noise.sum_cpu import cores
 from distes.runs import atomic_files
 from distes.runs.units import Units
 
@@ -94,7 +94,7 @@ def environment() -> dict[str, Any]:
         "host": socket.gethostname(),
         "system": platform.platform(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "gpus": _gpus(),
     }
 

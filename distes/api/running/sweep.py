@@ -34,7 +34,7 @@ class Sweep:
         directory: The directory that holds those of the runs.
         keys: The keys that were varied, without the seed.
         combinations: All runs, in the order in which they were trained.
-        failed: The errors of those that failed, by name.
+        failed: The errors of failed runs, by name.
         interrupted: Whether a signal has ended the sweep before its last run.
     """
 

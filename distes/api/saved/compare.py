@@ -28,7 +28,7 @@ class Row:
     Attributes:
         group: What sets the group apart, as `sigma=0.1`.
         runs: Number of runs.
-        finished: Number of those that reached a limit or their target; the figures of evaluations are theirs.
+        finished: Number of runs that reached a limit or their target; the figures of evaluations are over these.
         median: Median of the final evaluations.
         quartile1: First quartile of the final evaluations.
         quartile3: Third quartile of the final evaluations.
@@ -76,7 +76,7 @@ class Comparison:
     left_out: dict[Path, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as JSON holds it."""
+        """The whole comparison, in values that JSON can hold."""
         return {
             "target": self.target,
             "groups": [asdict(row) for row in self.rows],
@@ -129,7 +129,7 @@ def compare(
 
     Raises:
         ConfigurationError: An argument is wrong, or there is no run.
-        RunDirectoryError: A path is not a directory, or no run can be read. Of several, those that cannot are left out.
+        RunDirectoryError: A path is not a directory, or no run can be read. Of several, unreadable ones are left out.
     """
     if not run_dirs:
         raise ConfigurationError("There is no run to compare: name at least one run directory.")
@@ -193,7 +193,7 @@ def _to_target(run: History, target: float | None) -> tuple[float, float] | None
 
 
 def _median_of_all(reached: Sequence[float], runs: int) -> float | None:
-    """The median over all runs, in which infinity stands for those that did not reach the target."""
+    """The median over all runs; a run that did not reach the target counts as infinity."""
     values: NDArray[np.float64] = np.array([*reached, *[math.inf] * (runs - len(reached))])
     with np.errstate(invalid="ignore"):
         middle = float(np.median(values))

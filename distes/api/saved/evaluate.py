@@ -44,7 +44,7 @@ SAMPLES = 5  # answers of a language model that are shown
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """What a saved policy came to.
+    """The results of a saved policy.
 
     Attributes:
         task: The task's name.

@@ -14,7 +14,6 @@ from distes.errors.installation import install
 
 OBSERVATIONS = 1000
 TOLERANCE = 1e-6
-Names = dict[str, NDArray[Any]]
 
 
 def export(policy: Policy, path: Path, form: str) -> float:

@@ -38,7 +38,7 @@ class Policy:
     """
 
     def __init__(self, saved: SavedPolicy) -> None:
-        """Makes the policy. The task says how observations and actions look; its environment is made to be asked.
+        """Makes the policy. The task's environment is made for a moment, to read its spaces.
 
         Raises:
             DistesError: The policy or its task cannot be made.
@@ -205,7 +205,7 @@ class Policy:
 
 @dataclass(frozen=True, eq=False)
 class Episodes:
-    """What episodes brought.
+    """The results of episodes.
 
     Attributes:
         returns: The sum of each episode's rewards, (E,).

@@ -28,7 +28,7 @@ def copied(view: Tensor, *, out: Tensor) -> None:
 
 
 def clipped(low: float, high: float) -> Callable[..., Any]:
-    """Returns what copies numbers into the observation, clipped to a range."""
+    """Returns a function that copies numbers into the observation, clipped to a range."""
     return partial(torch.clamp, min=low, max=high)
 
 

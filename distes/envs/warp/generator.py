@@ -27,7 +27,7 @@ HALF = wp.constant(u32(16))
 # PCG64: the factor of its linear congruential generator, 128 bits as two halves.
 FACTOR_HIGH, FACTOR_LOW = wp.constant(u64(0x2360ED051FC65DA4)), wp.constant(u64(0x4385DF649FCCF645))
 LOW_WORD = wp.constant(u64(0xFFFFFFFF))
-ZERO, ONE, WORD, ROTATION, LONG = (wp.constant(u64(number)) for number in (0, 1, 32, 58, 64))
+ONE, WORD, ROTATION, LONG = (wp.constant(u64(number)) for number in (1, 32, 58, 64))
 FRACTION, TINY = wp.constant(u64(11)), wp.constant(wp.float64(2.0**-53))
 
 # The ziggurat: where its tail begins, the index of a layer in the lowest byte, and 52 bits of a place in the layer.

@@ -28,10 +28,10 @@ class BackgroundStart:
     """
 
     def __init__(self, gpus: int | None, parameters: int, *, seconds: float, say: Callable[[str], None]) -> None:
-        """Begins to start Ray, and returns at once.
+        """Starts Ray in a thread, and returns at once.
 
         Args:
-            gpus: As of `Connection`, and so are the others.
+            gpus: As of `Connection`.
             parameters: Number of the policy's parameters.
             seconds: Seconds that Ray may take.
             say: Takes a line for the user; called in a thread.

@@ -45,7 +45,7 @@ class Connection:
             parameters: Number of the policy's parameters; a cluster started here has memory for several sets of them.
             seconds: Seconds that Ray may take.
             say: Takes a line for the user, including Ray's own messages.
-            waiting: Takes what is being waited for, again and again.
+            waiting: Called repeatedly with a text that says what is being waited for.
 
         Raises:
             ClusterError: The cluster cannot be reached, or none can be started here. Nothing is left behind.
@@ -112,9 +112,8 @@ class Connection:
 
     def _join(self, address: str, seconds: float, say: Callable[[str], None]) -> None:
         try:
-            _check_reachable(
-                ray_internals.address_of_auto() if address == "auto" else address
-            )  # Ray itself would try for minutes
+            # Ray itself would try for minutes
+            _check_reachable(ray_internals.address_of_auto() if address == "auto" else address)
         except (OSError, RuntimeError, ValueError) as error:
             raise ClusterError(
                 f"No Ray cluster answers at {address!r} ({last_line(error).rstrip('.')}). Start one with "

@@ -83,8 +83,8 @@ class Execution:
         Args:
             population: The population.
             cut: Its chunks.
-            results: Results by the chunk's index; those that arrive are added.
-            stop: Asked now and then; once it returns True, the evaluation is given up.
+            results: Results by the chunk's index; further results are added as they arrive.
+            stop: Called now and then; once it returns True, the evaluation is given up.
             waiting: Called now and then, before a wait for answers.
 
         Raises:

@@ -68,12 +68,12 @@ def connect(
     """Returns a connection as `Connection` makes it, or the one that is held.
 
     Args:
-        address: As of `Connection`, and so are the others.
-        gpus: Number of GPUs of this machine.
-        parameters: Number of the policy's parameters.
-        seconds: Seconds that Ray may take.
-        say: Takes a line for the user.
-        waiting: Takes what is being waited for.
+        address: As of `Connection`.
+        gpus: As of `Connection`.
+        parameters: As of `Connection`.
+        seconds: As of `Connection`.
+        say: As of `Connection`.
+        waiting: As of `Connection`.
 
     Raises:
         ClusterError: The cluster cannot be reached, or none can be started here.
@@ -134,7 +134,7 @@ def _free_cpus() -> float:
 
 
 def _is_free(held: _Held) -> bool:
-    """Waits until the workers of the pool before have left; returns whether the cluster answers."""
+    """Waits until the previous pool's workers have left; returns whether the cluster answers."""
     from distes.pools.on_ray.thread import within
 
     end = time.monotonic() + FREE_SECONDS

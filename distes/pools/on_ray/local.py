@@ -17,8 +17,8 @@ import ray
 from distes.errors import ClusterError
 from distes.pools.on_ray import ray_internals
 
-OBJECT_STORE = 256 * 2**20  # bytes of the object store besides
-SETS = 6  # float32 numbers per parameter: this population, the previous one, and the optimiser's state
+OBJECT_STORE = 256 * 2**20  # bytes of the object store, beside the room for `SETS`
+SETS = 6  # float32 numbers per parameter: in this population, the previous one, and the optimiser's state
 # The greatest length of a folder's path: a socket's path has 107 bytes (`man 7 unix`), of which Ray appends some.
 LONGEST = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1")
 SHARED_MEMORY = Path("/dev/shm")

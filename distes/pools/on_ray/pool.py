@@ -1,8 +1,8 @@
 """The pool on Ray (Moritz et al. 2018, arXiv:1712.05889): starts workers, and has them evaluate populations.
 
 The population is put into the object store once. Each node fetches it once, and the node's workers share that memory.
-A small one travels with the calls, if there are few workers and all are on this machine.
-A worker receives a `Chunk` and returns a few scalars per member.
+A small population travels with the calls instead, if there are few workers and all of them are on this machine. A
+worker receives a `Chunk` and returns a few scalars per member.
 """
 
 import contextlib
@@ -73,9 +73,10 @@ class RayPool(Pool):
             sync: `broadcast` sends the centre to each node, `replay` has workers take the strategy's steps themselves,
                 `auto` decides by size and device.
             say: Takes a line for the user.
-            waiting: Takes what is being waited for, again and again.
+            waiting: Called repeatedly with a text that says what is being waited for.
             show: Takes the column names and the rows of the table of workers; None passes it to `say` line by line.
-            connection: A connection to the cluster that is there already. The pool closes it, once it is made itself.
+            connection: An open connection to the cluster; None makes one. The pool closes it, unless this constructor
+                raises.
 
         Raises:
             ConfigurationError: `min_workers` exceeds `workers`, a part of the experiment cannot be pickled, or the
@@ -173,7 +174,9 @@ class RayPool(Pool):
             done: Results by the chunk's index.
 
         Raises:
-            Interrupted: As in `evaluate`, and so are the others.
+            Interrupted: As in `evaluate`.
+            EvaluationError: As in `evaluate`.
+            ClusterError: As in `evaluate`.
         """
         cut, results = chunks(population, self._pairs_per_chunk, self._usual), dict(done)
         self._hint(population)

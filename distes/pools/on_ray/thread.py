@@ -12,7 +12,7 @@ from typing import Any
 
 from distes.pools.on_ray.ray_internals import forget_at_exit
 
-TURN_SECONDS = 0.1  # seconds between two words on what is being waited for
+TURN_SECONDS = 0.1  # seconds between two calls of `turn` during a wait
 NOTICE_SECONDS = 20.0  # seconds after which the user is told about the wait for Ray
 ABORT_SECONDS = 10.0  # seconds that an interrupted start may still take
 

@@ -1,4 +1,4 @@
-"""The actors of a pool: starts them, adds those that are ready, replaces dead ones, and reports this to the user."""
+"""The actors of a pool: starts them, adds the ones that get ready, replaces dead ones, and tells the user."""
 
 import time
 from collections import Counter

@@ -67,7 +67,7 @@ class Monitors(Monitor):
     """Combines several monitors, so that no failure of one can end the training.
 
     A full disk, a closed pipe or a bug in a user's monitor must not cost a run of days. An Exception of a monitor is
-    therefore counted in `failures`, and the monitor's first is reported in one sentence; the other monitors continue.
+    therefore counted in `failures`, and each monitor's first one is reported in a sentence; other monitors continue.
     After an OSError the monitor is called again in the next generation, since the disk may have room again. After any
     other exception it is only closed. An error of `say` itself, as when the terminal is gone, is ignored.
 
@@ -90,19 +90,19 @@ class Monitors(Monitor):
         self._broken: list[Monitor] = []
 
     def record(self, metrics: Metrics, fitness_N2: NDArray[Any]) -> None:
-        """Passes one generation to all monitors but those that are broken."""
+        """Passes one generation to all monitors except broken ones."""
         for monitor in self.monitors:
             if not _among(monitor, self._broken):
                 self._attempt(monitor, lambda monitor=monitor: monitor.record(metrics, fitness_N2))  # type: ignore[misc]
 
     def film(self, gif: bytes, metrics: Metrics) -> None:
-        """Passes a film to all monitors but those that are broken."""
+        """Passes a film to all monitors except broken ones."""
         for monitor in self.monitors:
             if not _among(monitor, self._broken):
                 self._attempt(monitor, lambda monitor=monitor: monitor.film(gif, metrics))  # type: ignore[misc]
 
     def finish(self, result: Metrics) -> None:
-        """Passes the end of the run to all monitors but those that are broken."""
+        """Passes the end of the run to all monitors except broken ones."""
         for monitor in self.monitors:
             if not _among(monitor, self._broken):
                 self._attempt(monitor, lambda monitor=monitor: monitor.finish(result))  # type: ignore[misc]

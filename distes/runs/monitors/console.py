@@ -123,10 +123,6 @@ class Console(Monitor):
             else:
                 self._print(wrapped(line, columns_of(self._stream)))
 
-    def warned(self, text: str) -> None:
-        """Takes a warning that is shown elsewhere, for the table."""
-        self._warnings.add(" ".join(text.split()))
-
     def waiting(self, text: str) -> None:
         """Shows what is being waited for: beside a spinner, or as a line every `WAIT_SECONDS` at most.
 

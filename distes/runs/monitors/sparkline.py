@@ -10,7 +10,7 @@ def sparkline(values: Sequence[float], width: int) -> str:
     """Draws values as blocks of different heights, from the lowest value to the highest.
 
     Args:
-        values: The values; those that are not finite are left out.
+        values: The values; NaN and infinities are left out.
         width: Characters, at most. Of more values, the last of each stretch is drawn.
     """
     finite = [value for value in values if math.isfinite(value)]

@@ -70,7 +70,7 @@ class Decay:
         return {} if self.initial_P is None else {"norm/from_initial": norm(centre_P - self.initial_P)}
 
     def state_dict(self) -> dict[str, str]:
-        """Returns a digest of the initial centre, which is not saved itself, since whoever resumes starts from it."""
+        """Returns a digest of the initial centre, which is not saved itself: a resumed run starts from it."""
         return {} if self.initial_P is None else {"initial": self._digest}
 
     def check(self, state: Mapping[str, Any]) -> None:

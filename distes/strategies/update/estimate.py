@@ -1,6 +1,6 @@
 """A gradient estimate from weighted directions, and the norms of a step.
 
-Salimans et al. 2017, arXiv:1703.03864, algorithm 2, line 10. Axes: P parameters, N antithetic pairs.
+Salimans et al. 2017, arXiv:1703.03864, algorithm 2, lines 10 and 11. Axes: P parameters, N antithetic pairs.
 """
 
 import math

@@ -162,7 +162,7 @@ class _OnOneVector:
         return group
 
     def step(self, gradient_P: NDArray[np.float32]) -> None:
-        """Takes one step; torch's own optimisers without the decorator that imports torch's compiler, see below."""
+        """Takes one step; one of torch's own optimisers without its decorator, which imports torch's compiler."""
         self._centre.grad = torch.from_numpy(gradient_P)
         with torch.no_grad():
             if self.is_torchs:

@@ -58,9 +58,8 @@ def log_rank(fitness_N2: Fitness) -> Fitness:
     """
     n = fitness_N2.size
     by_rank = np.maximum(0, np.log(n / 2 + 1) - np.log(np.arange(1, n + 1)))
-    until = np.concatenate(
-        [[0.0], np.cumsum(by_rank / by_rank.sum() - 1 / n)]
-    )  # sums of the utilities before each rank
+    # Sums of the utilities before each rank.
+    until = np.concatenate([[0.0], np.cumsum(by_rank / by_rank.sum() - 1 / n)])
     until[-1] = 0  # without rounding error: if all members are equal, all utilities are 0
     _, place, counts = np.unique(-fitness_N2.ravel(), return_inverse=True, return_counts=True)
     end = np.cumsum(counts)

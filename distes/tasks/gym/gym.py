@@ -159,15 +159,7 @@ class Gym(Task):
         description = Description(
             env, dict(env_kwargs or {}), tuple(wrappers), stepping, slots, max_steps, wants_info, options
         )
-        self._environments = self._shown = Environments(description)
-        if eval_env_kwargs:
-            changed = dataclasses.replace(description, kwargs={**description.kwargs, **eval_env_kwargs})
-            self._shown = Environments(changed)
-        if train_integrator is not None:
-            require_choice("train_integrator", train_integrator, INTEGRATORS)
-        warp = WarpSettings.read(physics)
-        if train_integrator is not None or warp is not None:
-            self._environments = Environments(dataclasses.replace(description, integrator=train_integrator, warp=warp))
+        self._environments, self._shown = _environments(description, eval_env_kwargs, train_integrator, physics)
         self._integrator = train_integrator
         self.env = self._environments.env
         changes = {
@@ -232,7 +224,7 @@ class Gym(Task):
 
     @property
     def counts_signs(self) -> bool:
-        """Whether a strategy may ask for the signs of rewards, which those that are normalised do not have."""
+        """Whether a strategy may ask for the signs of rewards: only where rewards are not normalised."""
         return not self.normalizes_rewards
 
     @property
@@ -415,6 +407,25 @@ class Gym(Task):
             self._scalars,
             self._num_worlds,
         )
+
+
+def _environments(
+    description: Description, eval_kwargs: dict[str, Any] | None, integrator: Integrator | None, physics: str
+) -> tuple[Environments, Environments]:
+    """The environments of members, and those in which the centre is evaluated and played; see the arguments of `Gym`.
+
+    Raises:
+        ConfigurationError: The integrator or the physics is unknown.
+    """
+    members = shown = Environments(description)
+    if eval_kwargs:
+        shown = Environments(dataclasses.replace(description, kwargs={**description.kwargs, **eval_kwargs}))
+    if integrator is not None:
+        require_choice("train_integrator", integrator, INTEGRATORS)
+    warp = WarpSettings.read(physics)
+    if integrator is not None or warp is not None:
+        members = Environments(dataclasses.replace(description, integrator=integrator, warp=warp))
+    return members, shown
 
 
 def _spaces_of(environments: Environments) -> str:

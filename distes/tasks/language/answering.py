@@ -105,7 +105,7 @@ class Answering:
 
         Args:
             members: B members.
-            asked_bK: The prompts of each member, or those that all see, (1, K).
+            asked_bK: The prompts of each member, or the prompts that all see, (1, K).
             request: As a task's `evaluate` takes it.
         """
         policy = language_model(members)

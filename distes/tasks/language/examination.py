@@ -45,7 +45,7 @@ class Examination:
 
         Args:
             members: B members.
-            asked_bK: The prompts of each member, or those that all see, (1, K).
+            asked_bK: The prompts of each member, or the prompts that all see, (1, K).
             request: As a task's `evaluate` takes it; its purpose is not looked at.
         """
         count, size = len(members), len(asked_bK[0])

@@ -3,8 +3,8 @@
 A row is one prompt of one member; the rows of a member follow each other. Prompts are padded on the left, so that all
 answers begin at one place. A member whose answers have all ended leaves the batch.
 
-Axes: B members, b those that run, K prompts of a member, R rows, T tokens of a prompt, N those of an answer, V entries
-of the vocabulary.
+Axes: B members, b members that run, K prompts of a member, R rows, T tokens of a prompt, N tokens of an answer, V
+entries of the vocabulary.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ from distes.tasks.language.decoders import Decoder, StaticDecoder
 from distes.tasks.request import never
 
 SELDOM = 16  # steps between two looks for ended answers on a GPU, which has to be waited for
-FULL = 0.75  # share of members below which those that have ended leave the batch
+FULL = 0.75  # share of running members below which ended members leave the batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +103,7 @@ def generate(
 
     Args:
         members: B members; another selection is left behind.
-        prompts: The prompts of each, or those that all see.
+        prompts: The prompts of each member, or the prompts that all see.
         decoding: How tokens are chosen.
         at_once: Members that run in one batch, as far as memory allows.
         seeds_B: For drawn tokens: one number per member. The two members of a pair draw alike.

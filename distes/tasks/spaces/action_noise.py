@@ -23,7 +23,7 @@ TENSOR_STEPS, TENSOR_NUMBERS = 64, 2**20  # T in torch, at most, and numbers of 
 
 
 class ArrayNoise:
-    """NumPy noise for rows of which each starts and ends episodes at its own time: one Philox generator per episode."""
+    """NumPy noise for rows, each of which starts and ends episodes at its own time: one generator per episode."""
 
     def __init__(self, rows: int, size: int, deviation: float = 1.0, law: Law = "normal") -> None:
         """Allocates the blocks.
@@ -32,7 +32,7 @@ class ArrayNoise:
             rows: R, at most.
             size: A.
             deviation: The standard deviation of Gaussian noise; a factor on the other ones.
-            law: The noise's law; those that are not normal have sequences of their own.
+            law: The noise's law; laws other than `normal` have sequences of their own.
         """
         self._law = law
         self._deviation = np.float32(deviation)
@@ -111,7 +111,7 @@ class TensorNoise:
             seeds_R: The episodes' seeds, int64, on the device of the policy's outputs.
             size: A.
             deviation: The standard deviation of Gaussian noise; a factor on the other ones.
-            law: The noise's law; those that are not normal have sequences of their own.
+            law: The noise's law; laws other than `normal` have sequences of their own.
             together: Whether all rows have the same age.
         """
         self._law, self._size, self._deviation, self._together = law, size, deviation, together

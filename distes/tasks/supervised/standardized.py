@@ -1,4 +1,4 @@
-"""Inputs less their mean, over their deviation, both those of the rows that a policy is trained on.
+"""Standardised inputs: less the mean, over the deviation, of the rows that a policy is trained on.
 
 Axes: R rows, O observation.
 """
@@ -19,7 +19,7 @@ LEAST = 0.1  # of the deviation of all numbers together: a number that hardly va
 
 
 class StandardizedObservation(Observation):
-    """Another kind of observation, of which each number is standardised."""
+    """An observation of another kind, each of whose numbers is standardised."""
 
     def __init__(self, of: Observation, batches: Iterable[Tensor]) -> None:
         """Measures mean and deviation.

@@ -1,12 +1,12 @@
 """Episodes in a batched simulator, in torch tensors that never leave its device.
 
-Axes: B members, K episodes of each, J = B * K episodes (number b * K + k), R rows in use; L lanes, of which each runs
-one member's rows.
+Axes: B members, K episodes of each, J = B * K episodes (number b * K + k), R rows in use; L lanes, each of which runs
+the rows of one member.
 
 There are two ways. Where there is a row for each episode, all episodes begin together: a lane is a member with its K
-rows, and members that are over are dropped when they are many. Where there are fewer rows, or the simulator cannot drop
-any, a lane is a row, and a row whose episode is over takes the next one that waits: see `refill.py`. A simulator that
-cannot start some rows alone runs some members after the other, each time in the first way.
+rows, and members whose episodes are over are dropped once they are many. Where there are fewer rows, or the simulator
+cannot drop any, a lane is a row, and a row whose episode is over takes the next waiting episode: see `refill.py`. A
+simulator that cannot restart single rows runs groups of members one after the other, each group in the first way.
 """
 
 import itertools

@@ -1,9 +1,9 @@
-"""The moments of what the rows of a batched simulator show: of observations, or of discounted returns.
+"""The moments of numbers from the rows of a batched simulator: of observations, or of discounted returns.
 
 Two ways to add up, both in float64. Where there is a row for each episode, blocks of steps are added up as a whole,
 which is fast, and whose last bits depend on the rows that run beside each other. Where a number of rows is chosen, each
-episode is added up by itself, step by step, and the episodes in the order of their numbers: whichever row ran an
-episode, and beside whom, changes no bit.
+episode is added up by itself, step by step, and the episodes in the order of their numbers: so the row that ran an
+episode, and the episodes beside it, change no bit.
 
 Axes: R rows in use, J episodes of an evaluation, O numbers of a row.
 """
@@ -29,7 +29,7 @@ class EpisodeSums(ObservationSums):
             size: O.
             episodes: J.
             device: Of all tensors.
-            always_finite: Whether all numbers are finite; otherwise those that are not are left out.
+            always_finite: Whether all numbers are finite; otherwise rows with NaN or infinity are left out.
         """
         self._always_finite = always_finite
         self._sum_2JO = torch.zeros(2, episodes + 1, size, dtype=torch.float64, device=device)
@@ -50,7 +50,7 @@ class EpisodeSums(ObservationSums):
         self._count_R.add_(counts_R)
 
     def settle(self, job_R: Tensor) -> None:
-        """Writes the rows' sums down, of row r at place job_R[r]."""
+        """Writes the sums of row r to the episode job_R[r]."""
         self._sum_2JO[:, job_R] = self._sum_2RO
         self._count_J[job_R] = self._count_R
 

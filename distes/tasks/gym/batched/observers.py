@@ -1,7 +1,7 @@
-"""What watches the episodes of a batched simulator: each observer keeps one thing of every episode.
+"""Observers of the episodes of a batched simulator: each keeps one quantity of every episode.
 
-Axes: R rows in use, J episodes of an evaluation, O observation. Tensors of episodes have a place more, the last one,
-for what rows without an episode say.
+Axes: R rows in use, J episodes of an evaluation, O observation. Tensors of episodes have one more entry at the end, for
+rows without an episode.
 """
 
 from abc import ABC, abstractmethod
@@ -13,13 +13,13 @@ from distes.tasks.gym.batched.columns import Columns
 
 
 class UnreadableError(ValueError):
-    """What an observer wants of a step cannot be read; the message is part of a sentence."""
+    """A step lacks what an observer reads from it; the message is part of a sentence."""
 
 
 class Observer(ABC):
-    """Keeps one thing of each episode: of those that run by row, of those that are over by the episode's number.
+    """Keeps one quantity per episode: by row while the episode runs, by the episode's number once it is over.
 
-    Nothing may wait for a GPU, and what an episode comes to may depend neither on its row nor on the others.
+    No method may wait for a GPU, and the result of an episode may depend neither on its row nor on other episodes.
     """
 
     @abstractmethod
@@ -49,7 +49,7 @@ class Observer(ABC):
 
     @abstractmethod
     def settle(self, columns: Columns) -> None:
-        """Writes down what the rows' episodes have come to so far, by their numbers."""
+        """Writes the present results of the rows' episodes, by the episodes' numbers."""
 
     @abstractmethod
     def renew(self, new_R: Tensor) -> None:

@@ -30,7 +30,7 @@ class Refill:
 
         Args:
             columns: The rows, which have their first episodes.
-            members: Those that are in the rows are selected.
+            members: All members; the ones in the rows are selected.
             per_member: Episodes of a member.
             waiting: The numbers of the episodes that wait.
             look_every: Steps between two looks.

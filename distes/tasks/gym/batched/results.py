@@ -1,4 +1,4 @@
-"""What the episodes of a batched evaluation came to: one list of observers, and the outcome that they give.
+"""The results of a batched evaluation: a list of observers, and the outcome that is made of what they kept.
 
 Axes: B members, K episodes of each, J = B * K episodes, D numbers of a behaviour, V scalars.
 """
@@ -58,7 +58,7 @@ class BatchedResults:
         self._scores = None if scoring is None else BatchedScores(scoring, alone=alone)
         each = (self._totals, self._moments, self._scores, self._scalars, self._behaviour)
         self._observers: list[Observer] = [one for one in each if one is not None]
-        # Of few observers, each step would call methods that do nothing.
+        # Only observers that override a method: calls that do nothing would cost time in each step.
         self._act = [one.act for one in self._observers if type(one).act is not Observer.act]
         self._watch = [one.watch for one in self._observers if type(one).watch is not Observer.watch]
         self.begun, self.stepped = False, 0
@@ -96,7 +96,7 @@ class BatchedResults:
             watch(columns)
 
     def settle(self, columns: Columns) -> None:
-        """Writes down what the rows' episodes have come to so far."""
+        """Writes the present results of the rows' episodes."""
         for observer in self._observers:
             observer.settle(columns)
 
@@ -113,7 +113,7 @@ class BatchedResults:
             observer.keep(rows)
 
     def forget(self, jobs: slice) -> None:
-        """Forgets what some episodes came to, over which the simulator raised."""
+        """Drops the results of episodes over which the simulator raised."""
         if self.begun:
             self._totals.return_J[jobs], self._totals.steps_J[jobs] = torch.nan, 0
             if self._behaviour is not None:

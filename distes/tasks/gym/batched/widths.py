@@ -10,17 +10,17 @@ STEPS = 8  # widths from one power of two to the next
 
 
 def bucket(count: int) -> int:
-    """The smallest of few widths that has room for `count`: a multiple of an eighth of a power of two.
+    """Returns the smallest allowed width with room for `count`: a multiple of an eighth of a power of two.
 
-    CUDA graphs and kernels are chosen by width. With few of them, those of earlier generations serve again, and at most
-    an eighth of the rows is stepped for nothing.
+    CUDA graphs and kernels are chosen by width. With few widths, graphs of earlier generations are used again, and at
+    most an eighth of the rows is stepped for nothing.
     """
     step = max(1, 2 ** ((count - 1).bit_length() - 1) // STEPS) if count > 1 else 1
     return -(-count // step) * step
 
 
 def kept(alive_L: NDArray[np.bool_], width: int) -> NDArray[np.int64]:
-    """Which lanes go on: the first `width`, in which those that live beyond them have taken the places of some dead.
+    """Returns the lanes to keep: the first `width`, in which running lanes from beyond replace lanes that are over.
 
     Args:
         alive_L: Which lanes run.

@@ -121,7 +121,7 @@ def require_warp(name: str, kind: Kind, reason: str | None) -> None:
 
 
 def untaken_arguments(twin: Callable[..., Any], kwargs: Mapping[str, Any]) -> list[str]:
-    """The names of those arguments that the original takes and its twin does not."""
+    """The names of the arguments that the original takes and its twin does not."""
     known = inspect.signature(twin).parameters.keys() - TWIN_ONLY
     return [name for name in kwargs if name not in known]
 
@@ -245,5 +245,5 @@ def _twin_or_not(description: Description, why_no_twin: Callable[[], str]) -> tu
 
 
 def is_batched(make: Callable[..., Any]) -> bool:
-    """Whether a callable is a `BatchedEnv`, which takes any number of rows and drops those that are over."""
+    """Whether a callable is a `BatchedEnv`, which takes any number of rows and drops rows that are over."""
     return isinstance(make, type) and issubclass(make, BatchedEnv)

@@ -196,7 +196,7 @@ class Environments:
         return make_single(self.description, self.spec, self._opened.close, render_mode)
 
     def simulation(self, device: torch.device) -> Simulation:
-        """Makes a simulator of many rows for episodes; `trial` is that of the CPU, and one that is not distes' own.
+        """Makes a simulator of many rows for episodes: `trial` on the CPU, and if the simulator is not distes' own.
 
         Raises:
             ConfigurationError: It cannot be made.

@@ -111,7 +111,7 @@ class Simulation(ABC):
 
 
 class TwinSimulation(Simulation):
-    """A batched twin of `distes.envs`, which takes any number of rows and drops those that are over."""
+    """A batched twin of `distes.envs`, which takes any number of rows and drops rows that are over."""
 
     renews = True
 

@@ -210,7 +210,7 @@ def _rows_of(values: Any, rows: list[int]) -> Any:
 
 
 def _with_masks(each: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """Turns an info for each row into one with an entry for each row; those that lack a key are masked by `_KEY`."""
+    """Turns an info for each row into one with an entry for each row; `_KEY` masks rows that lack the key."""
     final: dict[str, Any] = {}
     for key in dict.fromkeys(key for one in each for key in one):
         there = [key in one for one in each]

@@ -94,7 +94,7 @@ class Scoring:
 
 
 class ArrayScores:
-    """Scores of rows of which each starts and ends episodes at its own time."""
+    """Scores of rows, each of which starts and ends episodes at its own time."""
 
     def __init__(self, scoring: Scoring, rows: int) -> None:
         """Allocates the sums of some rows.

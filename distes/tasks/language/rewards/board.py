@@ -1,6 +1,6 @@
 """Memory that a process that runs rewards shares with its worker: which answer is rated since when, and the results.
 
-A row costs a few writes to memory, and whoever reads needs nothing of the process, which may have died meanwhile.
+A row costs a few writes to memory. The reader needs nothing from the process, which may have died meanwhile.
 
 Axes: R rows of a batch, C numbers of a row: the reward and the scores.
 """

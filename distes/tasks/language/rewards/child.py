@@ -58,7 +58,7 @@ class Child:
         """Starts the process, and waits until it has imported the reward.
 
         Args:
-            given: What `reward_process.serve` reads first, pickled.
+            given: What `process.serve` reads first, pickled.
             columns: C.
             stop: Whether to give up; see `Request.stop`.
 
@@ -97,7 +97,7 @@ class Child:
         """Has a batch rated. The process is closed if a row takes too long, or if it ends itself.
 
         Args:
-            batch: The rows as `reward_process.serve` reads them, pickled.
+            batch: The rows as `process.serve` reads them, pickled.
             rows: R.
             seconds: The time that each may take.
             stop: Whether to give up.
@@ -127,7 +127,7 @@ class Child:
         return Rated(values.reshape(rows, self._columns).copy(), reached, board.failure, ended)
 
     def close(self) -> None:
-        """Kills the process, and those that it has started."""
+        """Kills the process, and the processes that it has started."""
         self._end()
 
     def _ended(self) -> str:

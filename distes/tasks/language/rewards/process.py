@@ -28,7 +28,7 @@ def serve(connection: int, lifeline: int, board: int, worker: int) -> None:
     Args:
         connection: The descriptor of a socket to the worker.
         lifeline: The descriptor of a pipe's end to read from. Only the worker has the other end, and never writes.
-        board: The descriptor of a file of `reward_board.new_file`.
+        board: The descriptor of a file that `board.new_file` made.
         worker: The worker's process id.
     """
     _end_with(lifeline, worker)
@@ -85,7 +85,7 @@ def failure_of(error: BaseException) -> str:
 
 
 def _end_with(lifeline: int, worker: int) -> None:
-    """Sees to it that this process, and those that rewards start, do not survive the worker.
+    """Makes sure that neither this process nor the processes that rewards start survive the worker.
 
     On Linux, the kernel kills the group once the pipe has nobody to write to it, even while a reward holds Python's
     lock. The descriptor must stay open for it.
