@@ -48,8 +48,8 @@ def train(
             environment. Workers on other machines receive it by value.
         config: A YAML file or the name of a configuration that comes with distes, or several; keys win over them.
         callbacks: A function of a generation's metrics (a dict) and `fitness_N2` (N, 2), called after each generation,
-            or several. One that returns a text ends the run, and `result.json` has the text as reason. An exception ends the run
-            with its state saved, and is raised here.
+            or several. One that returns a text ends the run, and `result.json` has the text as reason. An exception
+            ends the run with its state saved, and is raised here.
         quiet: Whether to show nothing. Messages go to the logger `distes`.
         keys: Keys of the configuration. `policy` may also be a module, a class or a function that returns a module;
             `strategy` and `perturbation` a class; `monitors` may contain instances of `Monitor`. Objects that cannot
