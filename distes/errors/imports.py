@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,13 +57,23 @@ def import_object(section: str, path: str) -> Any:
     except (Exception, SystemExit) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and f"{module_name}.".startswith(f"{missing}."):
-            raise ConfigurationError(f"{start}: there is no module {missing!r}.", argument=section) from error
+            raise ConfigurationError(
+                f"{start}: there is no module {missing!r}. {where_sought()}", argument=section
+            ) from error
         raise ConfigurationError(f"{start}: {module_name} {raised(error)}.", argument=section) from error
     found = getattr(module, name, nothing := object())
     if found is nothing:
         hint = did_you_mean(name, [known for known in vars(module) if not known.startswith("_")])
         raise ConfigurationError(f"{start}: the module {module_name} has no {name!r}.{hint}", argument=section)
     return found
+
+
+def where_sought() -> str:
+    """Says where a module is looked for that was not found."""
+    return (
+        f"It is looked for among the installed packages and in the folder {os.getcwd()!r}: start distes where the "
+        "module lies, or add its folder to PYTHONPATH."
+    )
 
 
 @contextmanager

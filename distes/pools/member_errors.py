@@ -39,8 +39,10 @@ def member_failed(population: Population, chunk: Chunk, error: MemberError) -> s
         pair, sign = _pair_and_sign(population, chunk, error.other)
         other = f"the centre's episode {chunk.start + error.other}" if chunk.of_centre else f"pair {pair}, sign {sign},"
         reason = reason.replace("OTHER", other)
+    finite = not error.reason.endswith(("is not finite", "is not a finite number"))
+    goes_on = "" if finite else "With --non_finite worst such a member is ranked last, and the run goes on. "
     return (
-        f"{who} of generation {generation} could not be evaluated: {reason}{seed}. "
+        f"{who} of generation {generation} could not be evaluated: {reason}{seed}. {goes_on}"
         f"To replay it alone: {in_one_process(where)}"
     )
 

@@ -81,7 +81,7 @@ class RunDirectory:
             if held := run._held():
                 raise RunDirectoryError(
                     f"The run directory {run.path} already holds a run ({held}). Choose another --run_dir, or continue "
-                    f"that run with --resume {run.path}."
+                    f"that run with --resume {run.path} (in Python run_dir=..., or distes.resume)."
                 )
             for folder in (run.checkpoints, run.policy):
                 _make_directories(folder, made)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from distes.errors import ConfigurationError
+from distes.errors.imports import where_sought
 from distes.errors.trust import HARMLESS_WRAPPERS, foreign
 from distes.tasks.argument_values import value_of
 
@@ -31,6 +32,9 @@ def callable_of(named: str | Callable[..., Any], key: str) -> Callable[..., Any]
     module, _, attribute = named.replace(":", ".").rpartition(".")
     try:
         found = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        sought = f" {where_sought()}" if f"{module}.".startswith(f"{error.name}.") else ""
+        raise ConfigurationError(f"{key}: cannot import {named!r}: {error}.{sought}") from error
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigurationError(f"{key}: cannot import {named!r}: {error}.") from error
     if not callable(found):

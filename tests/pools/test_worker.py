@@ -111,6 +111,7 @@ def test_a_fitness_that_is_no_number_is_refused(
     task.bad = {member: value}
     message = (
         rf"^{who}, of generation 1 could not be evaluated: its fitness is {value}, which is not a finite number\. "
+        r"With --non_finite worst such a member is ranked last, and the run goes on\. "
         r"To replay it alone: distes resume RUN_DIR --workers 0 --replay 1,\d,[+-]$"
     )
     with pytest.raises(EvaluationError, match=message):

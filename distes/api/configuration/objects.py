@@ -8,7 +8,7 @@ lasts. A file holds the text alone, so a program that reads the file must give t
 import copy
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -28,9 +28,46 @@ class Objects:
 
     def __init__(self) -> None:
         self._by_text = dict[str, Any]()
+        self._by_argument = dict[str, Any]()
 
     def __contains__(self, text: str) -> bool:
         return text in self._by_text
+
+    def given(self, value: Any, name: str) -> Any:
+        """Returns what was given by an argument as `plain` does, and keeps it for `stand_for`.
+
+        Args:
+            value: Any value.
+            name: The argument.
+        """
+        self._by_argument[name.rpartition(".")[2]] = value
+        return self.plain(value, name)
+
+    def stand_for(self, texts: Mapping[str, str]) -> None:
+        """Lets what was given by an argument stand for the object that a file names by it.
+
+        A class of a script's `__main__` or of a notebook is an object; imported from a module it has an import path,
+        and so another text than the file's.
+
+        Args:
+            texts: A file's texts of objects by argument, as `arguments_of` returns them.
+        """
+        for argument, text in texts.items():
+            value = self._by_argument.get(argument)
+            if argument not in FREE and is_alone(value):
+                self._by_text.setdefault(text, value)
+
+    def as_named(self, value: Any, name: str, texts: Collection[str]) -> Any:
+        """Returns the file's own text for an object of the same argument and name; any other value as it is.
+
+        Args:
+            value: Any value.
+            name: The argument.
+            texts: All texts of the file.
+        """
+        if is_alone(value) and import_path(value) and first_text(value, name) in texts:
+            return self.text(value, name)
+        return value
 
     def plain(self, value: Any, name: str) -> Any:
         """Returns a value as YAML can hold it: tuples as lists, NumPy's numbers as Python's, objects as texts.
@@ -67,8 +104,7 @@ class Objects:
 
     def text(self, value: Any, name: str) -> str:
         """Returns the text for an object: `python:`, the argument and its name, numbered if another has the same."""
-        named = value if hasattr(value, "__qualname__") else type(value)
-        start, count = f"{PREFIX}{name.rpartition('.')[2]}:{named.__qualname__.rpartition('<locals>.')[2]}", 1
+        start, count = first_text(value, name), 1
         text = start
         while self._by_text.setdefault(text, value) is not value:
             count += 1
@@ -91,6 +127,17 @@ def import_path(value: Any) -> str | None:
     if not (isinstance(module, str) and isinstance(name, str)) or module == "__main__" or "." in name:
         return None
     return f"{module}.{name}" if getattr(sys.modules.get(module), name, None) is value else None
+
+
+def first_text(value: Any, name: str) -> str:
+    """Returns the text of an object that no other of that name stands beside."""
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{PREFIX}{name.rpartition('.')[2]}:{named.__qualname__.rpartition('<locals>.')[2]}"
+
+
+def is_alone(value: Any) -> bool:
+    """Whether a value is an object that a configuration names by one text, and no number, name or collection."""
+    return not isinstance(value, None | str | int | float | np.generic | np.ndarray | Path | Mapping | list | tuple)
 
 
 def is_object(text: Any) -> bool:

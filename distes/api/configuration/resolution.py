@@ -185,6 +185,8 @@ def _unknown(key: str, known: dict[str, Argument], classes: dict[str, str], plac
     meant = {last, SYNONYMS.get(last.lower(), last)}
     namesakes = [other for other in [*known, *CLASSES] if meant & {other, other.rpartition(".")[2]}]
     hint = f" Did you mean {namesakes[0]!r}?" if namesakes else did_you_mean(key, [*known, *CLASSES])
+    if not hint and not key.count("."):  # a last part alone, as Python takes it
+        hint = did_you_mean(key, [other.rpartition(".")[2] for other in known])
     own = ", ".join(other.partition(".")[2] for other in known if other.startswith(f"{section}."))
     reason = f": {classes[section].rpartition('.')[2]} takes {own or 'nothing'}" if section in classes else ""
     return f"{key!r} is not a key of the configuration{place}{reason}.{hint}"

@@ -85,9 +85,8 @@ class Argument:
             except Exception:  # any objection of jsonargparse, or of a class that it constructs
                 continue
         names = [name for name in get_args(self.hint) if isinstance(name, str)]
-        raise ConfigurationError(
-            f"{self.key} must be {self.type_name}; got {shown(given)}.{did_you_mean(str(given), names)}"
-        )
+        meant = " Did you mean 'cuda'?" if given == "gpu" and "cuda" in names else did_you_mean(str(given), names)
+        raise ConfigurationError(f"{self.key} must be {self.type_name}; got {shown(given)}.{meant}")
 
     def fallback(self) -> Any:
         """The default as YAML holds it, or MISSING if YAML cannot."""

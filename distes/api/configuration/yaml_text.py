@@ -120,6 +120,8 @@ def read(text: str) -> Any:
         problem = error.problem or error.context
         if error.context == "expected a single document in the stream":
             problem = "a second document begins, and one is all that a configuration has"
+        if r"'\t'" in str(problem):
+            problem = f"{problem}: indent with spaces, not with tabs"
         raise ConfigurationError(f"{line}malformed YAML, {problem}.") from error
     except yaml.reader.ReaderError as error:
         line = f"line {text.count(chr(10), 0, error.position) + 1}: "

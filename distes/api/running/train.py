@@ -10,7 +10,7 @@ from distes.api.configuration import shipped
 from distes.api.configuration.classes import CLASSES
 from distes.api.configuration.keys import schema
 from distes.api.configuration.layers import DEFAULTS, Layer, read_file
-from distes.api.configuration.objects import Objects
+from distes.api.configuration.objects import Objects, all_texts
 from distes.api.configuration.resolution import Configuration, resolve
 from distes.api.configuration.resolution import resume as stored
 from distes.api.running.launch import train_and_return
@@ -30,7 +30,7 @@ def train(
     /,
     *,
     config: File | Sequence[File] = (),
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callback | Sequence[Callback] = (),
     quiet: bool = False,
     **keys: Any,
 ) -> Run:
@@ -47,9 +47,9 @@ def train(
         problem: An environment's id; a task, as an instance, a class or a class's name; or a callable that makes an
             environment. Workers on other machines receive it by value.
         config: A YAML file or the name of a configuration that comes with distes, or several; keys win over them.
-        callbacks: Functions of a generation's metrics (a dict) and `fitness_N2` (N, 2), called after each generation.
-            One that returns a text ends the run, and `result.json` has the text as reason. An exception ends the run
-            with its state saved, and is raised here.
+        callbacks: A function of a generation's metrics (a dict) and `fitness_N2` (N, 2), called after each generation,
+            or several. One that returns a text ends the run, and `result.json` has the text as reason. An exception
+            ends the run with its state saved, and is raised here.
         quiet: Whether to show nothing. Messages go to the logger `distes`.
         keys: Keys of the configuration. `policy` may also be a module, a class or a function that returns a module;
             `strategy` and `perturbation` a class; `monitors` may contain instances of `Monitor`. Objects that cannot
@@ -73,7 +73,7 @@ def train(
 def resume(
     run_dir: File,
     *,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callback | Sequence[Callback] = (),
     quiet: bool = False,
     trust: bool = False,
     **keys: Any,
@@ -95,6 +95,8 @@ def resume(
     with given_objects.offered(), _surroundings():
         config = Path(path) / "config.yaml"
         layers = [DEFAULTS, *([read_file(config)] if config.is_file() else [])]
+        texts = set(all_texts([layers[-1].classes, layers[-1].values]))
+        given = {name: given_objects.as_named(value, name, texts) for name, value in given.items()}
         named = {
             text
             for text in (given_objects.plain(value, name) for name, value in given.items())
@@ -111,7 +113,7 @@ def _run(
     configuration: Configuration,
     given: Objects,
     quiet: bool,
-    callbacks: Sequence[Callback],
+    callbacks: Callback | Sequence[Callback],
     monitors: Sequence[Monitor],
     *,
     resumed: bool,
@@ -120,7 +122,7 @@ def _run(
         configuration,
         resumed=resumed,
         show="nothing" if quiet else "progress",
-        callbacks=callbacks,
+        callbacks=[callbacks] if callable(callbacks) else callbacks,
         monitors=monitors,
     )
     return Run(path, result=result, objects=given, trust=True)

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
-from distes.api.configuration.objects import Objects
+from distes.api.configuration.objects import Objects, arguments_of
 from distes.api.saved.language_model import LanguageModel
 from distes.api.saved.policy import Policy
 from distes.api.saved.subnetwork_file import read_saved
@@ -36,13 +36,18 @@ def load(
         The policy; for a language model, a `LanguageModel`.
     """
     given = Objects()
-    named = {text for text in (given.plain(value, name) for name, value in objects.items()) if isinstance(text, str)}
+    named = {text for text in (given.given(value, name) for name, value in objects.items()) if isinstance(text, str)}
     with given.offered():
-        return read(Path(path), which, trust=trust, named=named)
+        return read(Path(path), which, trust=trust, named=named, given=given)
 
 
 def read(
-    path: Path, which: Literal["best", "last"] = "best", *, trust: bool = False, named: set[str] | None = None
+    path: Path,
+    which: Literal["best", "last"] = "best",
+    *,
+    trust: bool = False,
+    named: set[str] | None = None,
+    given: Objects | None = None,
 ) -> Policy:
     """Reads a policy or a language model from a run directory or a policy folder, as `load` does.
 
@@ -51,12 +56,15 @@ def read(
         which: As `load` takes it.
         trust: As `load` takes it.
         named: Import paths that may be imported without trust.
+        given: What a program gave for objects that no file holds, if it did; they are offered already.
     """
     if which not in ("best", "last"):
         raise ConfigurationError(f"which must be 'best' or 'last'; got {which!r}.")
     source = path if path.is_file() else policy_folder(path) / DESCRIPTION
     with nullcontext() if trust else only_own(str(source), named or set()):
         saved = read_saved(path, which)
+        if given is not None:
+            given.stand_for(arguments_of({"task": saved.task, "policy": saved.policy}))
         return LanguageModel(saved) if is_language(saved) else Policy(saved)
 
 

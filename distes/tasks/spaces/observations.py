@@ -164,8 +164,12 @@ class DictObservation(Observation):
 
     def count(self, observation: Any) -> int | None:
         """See the base class; all parts must have the same leading axis."""
-        if not isinstance(observation, Mapping) or not observation.keys() >= {key for key, _, _ in self._parts}:
-            raise ValueError(f"it must be a mapping with the keys {', '.join(key for key, _, _ in self._parts)}")
+        keys = [key for key, _, _ in self._parts]
+        if not isinstance(observation, Mapping):
+            found = type(observation).__name__
+            raise ValueError(f"it must be a mapping with the keys {', '.join(keys)}; got {found}")
+        if missing := [key for key in keys if key not in observation]:
+            raise ValueError(f"it must be a mapping with the keys {', '.join(keys)}; it lacks {', '.join(missing)}")
         counts = {part.count(observation[key]) for key, part, _ in self._parts}
         if len(counts) > 1:
             raise ValueError("its parts differ in their numbers of rows")

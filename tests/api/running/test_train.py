@@ -88,6 +88,35 @@ def test_objects_train_and_must_be_given_again(tmp_path: Path) -> None:
     assert len(digests(path)) == 5
 
 
+class Importable(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(4, 2)
+
+
+def test_objects_of_a_script_are_given_again_from_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a class of a notebook has moved to a module: it then has an import path, and had none."""
+    with monkeypatch.context() as script:
+        script.setattr(Importable, "__module__", "__main__")
+        script.setattr(make, "__module__", "__main__")
+        distes.train(make, policy=Importable, run_dir=tmp_path / "run", **SMALL)
+    assert "python:policy:Importable" in (tmp_path / "run" / "config.yaml").read_text()
+    policy = distes.load(tmp_path / "run", env=make, policy=Importable)
+    assert policy.predict(np.zeros(4))[0] in (0, 1)
+    module = Importable()
+    assert distes.load(tmp_path / "run", env=lambda: make(), policy=module).evaluate(1).mean == policy.evaluate(1).mean
+    with pytest.raises(ConfigurationError, match="policy is 'python:policy:Importable', an object of the program"):
+        distes.load(tmp_path / "run", env=make)
+    distes.resume(tmp_path / "run", generations=4, env=make, policy=Importable, quiet=True)
+    assert len(digests(tmp_path / "run")) == 4
+    with pytest.raises(ConfigurationError, match="policy is 'python:policy:Importable', an object"):
+        distes.resume(tmp_path / "run", generations=5, env=make, policy=distes.Linear, quiet=True)
+
+
+def test_a_single_callback_needs_no_list(tmp_path: Path) -> None:
+    run = distes.train("CartPole-v1", callbacks=lambda metrics, fitness_N2: "enough", run_dir=tmp_path / "r", **SMALL)
+    assert run.result is not None and run.result.reason == "enough"
+
+
 def test_the_next_steps_of_a_run_with_objects_are_calls_that_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,7 +153,7 @@ def test_a_task_instance_and_a_function_that_makes_a_policy(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"sigmaa": 1}, "'sigmaa' is not a key of the configuration"),
+        ({"sigmaa": 1}, "'sigmaa' is not a key of the configuration. Did you mean 'sigma'"),
         ({"env": "Pendulum-v1"}, "env is given twice"),
         ({"strategy": 3}, "strategy must be the name of a class"),
         ({"policy": nn.Linear(4, 3)}, "must answer one observation with shape"),

@@ -41,6 +41,10 @@ def test_dicts_are_put_one_after_the_other() -> None:
     shown = {"a": np.array([[3.0, 4.0]]), "c": np.array(5.0), "b": np.array([1, 2])}
     assert observation.shape == (5,)
     np.testing.assert_array_equal(row(observation, shown), [1, 2, 3, 4, 5])
+    with pytest.raises(ValueError, match="a mapping with the keys b, a, c; it lacks a, c"):
+        observation.count({"b": np.array([1, 2])})
+    with pytest.raises(ValueError, match="a mapping with the keys b, a, c; got list"):
+        observation.count([1, 2])
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ def fault_of_step(given: Any, space: Any) -> str | None:
     if (fault := fault_of_observation(observation, space, "step")) is not None:
         return fault
     if _kind(reward) not in "biuf" or _shape(reward) != ():
-        return f"its reward must be a single number; step returned {_shown(reward)}"
+        one = ", of which `float(reward.item())` makes one" if _shape(reward) == (1,) else ""
+        return f"its reward must be a single number; step returned {_shown(reward)}{one}"
     for name, flag in (("terminated", terminated), ("truncated", truncated)):
         if _kind(flag) not in "biu" or _shape(flag) != ():
             return f"its {name} must be True or False; step returned {_shown(flag)}"
