@@ -173,8 +173,8 @@ def _labelled(given: Any, path: str) -> Labelled:
         raise ConfigurationError(f"{start} has no rows.", argument="data")
     if y.dtype.kind in "USO":
         raise ConfigurationError(
-            f"{start} must have numbers as targets; got {y.dtype}, such as {str(y.flat[0])!r}. Number the classes from 0 "
-            "on, as numpy.unique(targets, return_inverse=True)[1] does.",
+            f"{start} must have numbers as targets; got {y.dtype}, such as {str(y.flat[0])!r}. Number the classes from "
+            "0 on, as numpy.unique(targets, return_inverse=True)[1] does.",
             argument="data",
         )
     if x.ndim < 2 or len(x) != len(y) or x.dtype.kind not in "biuf" or y.dtype.kind not in "biuf":

@@ -124,7 +124,7 @@ class Supervised(DataTask):
         if self._fitness in OF_CLASSES and not classes:
             raise ConfigurationError(
                 f"fitness {self._fitness} needs a class for each row: integers from 0 on, in an array of shape (n,); "
-                f"the targets of {self._data!r} are {train.y_n.shape[1]} numbers for each row, in two axes or as floats. "
+                f"the targets of {self._data!r} are {train.y_n.shape[1]} numbers for each row, in two axes or floats. "
                 "Give classes, or use mse to fit the numbers.",
                 argument="fitness",
             )

@@ -283,7 +283,7 @@ class TestData:
             ({"data": "tests.support.labelled.nothing"}, "has no 'nothing'"),
             ({"data": "tests.support.labelled.endless", "data_args": {"size": 3}}, "cannot be made: .*3 is too much"),
             ({"data": "tests.support.labelled.only_inputs"}, "a torch Dataset or a pair of arrays"),
-            ({"data": "tests.support.labelled.negative"}, "classes are counted from 0"),
+            ({"data": "tests.support.labelled.negative"}, "in one axis are classes, counted from 0"),
             ({"data": "tests.support.labelled.not_finite"}, "has inputs that are not finite"),
             ({"data": "tests.support.labelled.regression"}, "fitness cross_entropy needs a class for each row"),
             ({"data": NUMBERED, "test": 0.0}, "have 200 rows, of which none is left for the test part"),
