@@ -90,8 +90,8 @@ class Answering:
             raise ConfigurationError(
                 f"task.max_new_tokens is {self.max_new_tokens}, and the longest prompt, "
                 f"{excerpt(rows[lengths.index(longest)])}, has {longest} tokens: together more than the {most} that "
-                f"{type(policy.model).__name__} takes; of {len(rows):,} prompts {too_long:,} do not fit. Shorten them or "
-                "the answers, or leave these prompts out."
+                f"{type(policy.model).__name__} takes; {too_long:,} of {len(rows):,} prompts do not fit. Shorten them "
+                "or the answers, or leave these prompts out."
             )
 
     def decoding(self, policy: CausalLM, most: int | None = None) -> Decoding:
