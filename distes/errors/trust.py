@@ -122,7 +122,7 @@ def only_own(source: str, named: Collection[str] = ()) -> Iterator[None]:
         if path not in named:
             raise ConfigurationError(
                 f"{source} names {path!r} as its {key}, which is no part of distes and would be run. Repeat this "
-                "with --trust if you trust where it comes from."
+                "with --trust if you trust where it comes from (in Python trust=True)."
             )
 
     with _listening(refuse):
