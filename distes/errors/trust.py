@@ -1,7 +1,7 @@
 """Controls which code a stored run or a saved policy may import by name.
 
 A saved policy from another person is data: names of classes, arguments and numbers. A name becomes code when it is
-imported. Every function that imports a name from a configuration therefore calls `foreign` or `foreign_class` first.
+imported. Every function that imports a name from a configuration therefore calls `foreign` first.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -122,7 +122,7 @@ def only_own(source: str, named: Collection[str] = ()) -> Iterator[None]:
         if path not in named:
             raise ConfigurationError(
                 f"{source} names {path!r} as its {key}, which is no part of distes and would be run. Repeat this "
-                "with --trust (in Python trust=True) if you trust where it comes from."
+                "with --trust if you trust where it comes from (in Python trust=True)."
             )
 
     with _listening(refuse):

@@ -52,7 +52,10 @@ PARTS: list[tuple[str, Any]] = [
     ("policy", "trap.Net"),
 ]
 EVERYWHERE = [*PARTS, *((key, "trap.spring") for key in ("strategy", "perturbation", "strategy.optimizer"))]
-REFUSED = r"error: .*{} names .*, which is no part of distes .* with --trust \(in Python trust=True\) if you"
+REFUSED = (
+    r"error: .*{} names .*, which is no part of distes .* with --trust if you trust where it comes from "
+    r"\(in Python trust=True\)\."
+)
 
 
 def poisoned(content: Any, key: str, value: Any) -> Any:

@@ -17,6 +17,7 @@ from distes.api.configuration import yaml_text
 from distes.api.configuration.classes import CLASSES
 from distes.api.configuration.keys import BUDGET_AND_PLACE, RANGES, SUPPLIED, chosen_class, schema
 from distes.api.configuration.layers import DEFAULTS, Layer, read_file
+from distes.api.configuration.objects import found, is_object
 from distes.api.configuration.signature import MISSING, Argument, Text, shown, typed
 from distes.api.configuration.synonyms import SYNONYMS
 from distes.errors import ConfigurationError, did_you_mean
@@ -147,6 +148,8 @@ def _same(section: str, path: str, other: str) -> bool:
     if path == other or {path, other} <= set(CLASSES[section]):
         return path == other
     with suppress(ConfigurationError):
+        if is_object(path) and not isinstance(found(path, section), type):
+            return False  # it has been made, and takes no arguments of another layer
         return chosen_class(section, path) is chosen_class(section, other)
     return False
 

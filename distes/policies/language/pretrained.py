@@ -96,8 +96,9 @@ def folder_of(path: str) -> Path:
     module = path.rpartition(".")[0]
     if os.sep in path or not module or not all(part.isidentifier() for part in path.split(".")):
         raise ConfigurationError(
-            f"path: there is no folder or GGUF file {path}. A run keeps weights alone: to be resumed, evaluated or "
-            "exported it needs the folder that it was trained from. Put it back there, or a link to it.",
+            f"path: there is no folder or GGUF file {path}. Nothing is downloaded: give a folder that save_pretrained "
+            "of transformers has written. A run keeps weights alone: to be resumed, evaluated or exported it needs the "
+            "folder that it was trained from. Put it back there, or a link to it.",
             argument="path",
         )
     foreign(path, "policy.path")
@@ -190,15 +191,14 @@ def tokenizer(path: str) -> Any:
             loaded = library.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:
         raise ConfigurationError(
-            f"path {path}: the folder {folder} has no tokenizer that transformers can load: it {raised(error)}.",
-            argument="path",
+            f"policy.path {path}: the folder {folder} has no tokenizer that transformers can load: it {raised(error)}. "
+            "Write it with tokenizer.save_pretrained."
         ) from error
     files = {"tokenizer.json", *getattr(loaded, "vocab_files_names", {}).values()}
     if not any((folder / name).is_file() for name in files):  # transformers makes an empty one
         raise ConfigurationError(
-            f"path {path}: the folder {folder} has no tokenizer: none of {', '.join(sorted(files))} is there. Write it "
-            "with tokenizer.save_pretrained.",
-            argument="path",
+            f"policy.path {path}: the folder {folder} has no tokenizer: none of {', '.join(sorted(files))} is there. "
+            "Write it with tokenizer.save_pretrained."
         )
     return loaded
 

@@ -13,7 +13,7 @@ from distes.tasks.base import Request
 from distes.tasks.language.cache_size import at_once
 from distes.tasks.language.examined import Asked
 from distes.tasks.language.generation import Answers, Decoding, Padded, generate
-from distes.tasks.language.prompts.rows import Row
+from distes.tasks.language.prompts.rows import Row, excerpt
 from distes.tasks.language.tokens import Tokens
 
 ROWS = 256  # prompts of a held-out part that are answered at once; fixed, since last bits depend on a batch's size
@@ -83,11 +83,15 @@ class Answering:
         """
         tokens = self.tokens(policy)
         most = getattr(policy.config.get_text_config(), "max_position_embeddings", None)
-        longest = max((len(tokens.prompt(row)) for row in rows), default=0)
+        lengths = [len(tokens.prompt(row)) for row in rows]
+        longest = max(lengths, default=0)
         if most is not None and longest + self.max_new_tokens > most:
+            too_long = sum(length + self.max_new_tokens > most for length in lengths)
             raise ConfigurationError(
-                f"task.max_new_tokens is {self.max_new_tokens}, and the longest prompt has {longest} tokens: "
-                f"together more than the {most} that {type(policy.model).__name__} takes. Shorten one of both."
+                f"task.max_new_tokens is {self.max_new_tokens}, and the longest prompt, "
+                f"{excerpt(rows[lengths.index(longest)])}, has {longest} tokens: together more than the {most} that "
+                f"{type(policy.model).__name__} takes; {too_long:,} of {len(rows):,} prompts do not fit. Shorten them "
+                "or the answers, or leave these prompts out."
             )
 
     def decoding(self, policy: CausalLM, most: int | None = None) -> Decoding:

@@ -121,8 +121,8 @@ class DataParts:
         for name, part in (("training", train), ("test", test)):
             if not len(part.rows_n):
                 raise ConfigurationError(
-                    f"The data {self._source[0]!r} have no row left for the {name} part: choose other shares for "
-                    "validation and test."
+                    f"The data {self._source[0]!r} have {len(data.train.x_nO):,} rows, of which none is left for the "
+                    f"{name} part: choose other shares, task.validation and task.test."
                 )
         return {Purpose.TRAIN: train, Purpose.VALIDATE: validate, Purpose.TEST: test}
 

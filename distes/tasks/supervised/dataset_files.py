@@ -114,7 +114,8 @@ def _idx(path: Path, magic: int, axes: int) -> Bytes:
     if found != magic or len(content) != header + int(np.prod(shape)):
         words = "axis" if axes == 1 else "axes"
         raise ConfigurationError(
-            f"{path} is no IDX file of bytes with {axes} {words}, or it is incomplete.", argument="folder"
+            f"folder: {str(path)!r} is no IDX file of bytes with {axes} {words}, or it is incomplete: get it again.",
+            argument="folder",
         )
     return content[header:].reshape(shape)
 
@@ -137,7 +138,7 @@ def _cifar(where: Path, names: list[str], source: list[Path] | Path) -> tuple[By
     content = _mapped(source[0]) if isinstance(source, list) and len(source) == 1 else _made(joined, join)
     if not len(content) or len(content) % CIFAR_ROW:
         raise ConfigurationError(
-            f"CIFAR-10 in {where} is incomplete: its {len(content):,} bytes are not rows of {CIFAR_ROW:,}.",
+            f"folder {str(where)!r}: CIFAR-10 is incomplete: its {len(content):,} bytes are not rows of {CIFAR_ROW:,}.",
             argument="folder",
         )
     rows = content.reshape(-1, CIFAR_ROW)
@@ -163,7 +164,9 @@ def _made(path: Path, write: Callable[[IO[bytes]], None]) -> Bytes:
             Path(made.name).replace(path)
         return _mapped(path)
     except (OSError, EOFError, KeyError, tarfile.TarError) as error:
-        raise ConfigurationError(f"{path} cannot be unpacked: {error}.", argument="folder") from error
+        raise ConfigurationError(
+            f"folder: {str(path)!r} cannot be unpacked: {error}. Get the packed file again.", argument="folder"
+        ) from error
 
 
 def _fill(path: Path, file: IO[bytes], write: Callable[[IO[bytes]], None]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from distes.errors import ConfigurationError
+from distes.errors import ConfigurationError, raised
 from distes.errors.imports import import_object
 from distes.errors.trust import foreign
 
@@ -67,6 +67,11 @@ def squared_error(answers_BKA: Tensor, targets: Tensor) -> Tensor:
 
 OBJECTIVES: dict[str, Objective] = {"cross_entropy": cross_entropy, "accuracy": accuracy, "mse": squared_error}
 OF_CLASSES = ("cross_entropy", "accuracy")
+WANTED = (
+    "takes answers (B, K, A), of B members to K rows each, and their targets, and returns a tensor (B, K), a number "
+    "per row that is to be maximised"
+)
+TRIED = 2, 3  # B and K of a trial: two numbers that tell the axes apart
 
 
 def objective_of(name: str) -> Objective:
@@ -85,7 +90,36 @@ def objective_of(name: str) -> Objective:
         )
     foreign(name, "task.fitness")
     found = import_object("task.fitness", name)
-    if not callable(found):
-        raise ConfigurationError(f"fitness {name!r} cannot be called.", argument="fitness")
+    if isinstance(found, type) or not callable(found):
+        what = "a class" if isinstance(found, type) else f"a {type(found).__name__}"
+        raise ConfigurationError(f"fitness {name!r} must be a function that {WANTED}; got {what}.", argument="fitness")
     given: Objective = found
     return given
+
+
+def check_objective(name: str, objective: Objective, targets_n: Tensor, action_size: int) -> None:
+    """Calls a function of the user's once, on answers of zeros to some targets, before a run starts.
+
+    Args:
+        name: Its import path.
+        objective: The function.
+        targets_n: Targets of the data, (n,) or (n, A).
+        action_size: A, the numbers of an answer.
+
+    Raises:
+        ConfigurationError: It raises, or does not return a number per row.
+    """
+    members, rows = TRIED
+    targets = targets_n[torch.arange(rows) % len(targets_n)].expand(members, rows, *targets_n.shape[1:])
+    shapes = f"answers {(members, rows, action_size)} and targets {tuple(targets.shape)}"
+    start = f"fitness {name!r} must be a function that {WANTED}; for {shapes} it"
+    try:
+        with torch.inference_mode():
+            found: object = objective(torch.zeros(members, rows, action_size), targets.clone())
+    except Exception as error:
+        raise ConfigurationError(f"{start} {raised(error)}.", argument="fitness") from error
+    if not isinstance(found, Tensor) or found.is_complex():
+        got = "a complex one" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise ConfigurationError(f"{start} returned {got}.", argument="fitness")
+    if found.shape != TRIED:
+        raise ConfigurationError(f"{start} returned the shape {tuple(found.shape)}.", argument="fitness")

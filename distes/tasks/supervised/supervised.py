@@ -24,7 +24,15 @@ from distes.tasks.spaces.actions import Action, BoxAction, DiscreteAction
 from distes.tasks.spaces.observations import Observation
 from distes.tasks.supervised.data_parts import DataParts, tensor_of
 from distes.tasks.supervised.datasets import DATA_SETS, Dataset
-from distes.tasks.supervised.objectives import OF_CLASSES, Objective, accuracy, cross_entropy, objective_of
+from distes.tasks.supervised.objectives import (
+    OBJECTIVES,
+    OF_CLASSES,
+    Objective,
+    accuracy,
+    check_objective,
+    cross_entropy,
+    objective_of,
+)
 
 GPU_ROWS = 2**18  # of all members
 BLOCK = 256  # rows per member that are run at once; fixed, since the last bits of a product depend on its size
@@ -87,6 +95,11 @@ class Supervised(DataTask):
         shares = Shares(validation, test, split)
         if data in DATA_SETS and (data_args or test_args):
             raise ConfigurationError(f"data_args is for data by import path; data is {data}.", argument="data_args")
+        if folder is not None and (data == "digits" or data not in DATA_SETS):
+            raise ConfigurationError(
+                f"folder is for the files of mnist, fashion_mnist and cifar10; data is {data}, which does not read it.",
+                argument="folder",
+            )
         self._data, self._fitness, self._batch_size, self._batches = data, fitness, batch_size, batches
         self.parts = DataParts(data, folder, data_args or {}, test_args, shares, standardize=standardize)
 
@@ -110,10 +123,13 @@ class Supervised(DataTask):
         classes = train.y_n.ndim == 1
         if self._fitness in OF_CLASSES and not classes:
             raise ConfigurationError(
-                f"fitness {self._fitness} needs a class for each row, whole numbers from 0 on; the data's targets are "
-                f"{train.y_n.shape[1]} numbers of any size: use mse.",
+                f"fitness {self._fitness} needs a class for each row: integers from 0 on, in an array of shape (n,); "
+                f"the targets of {self._data!r} are {train.y_n.shape[1]} numbers for each row, in two axes or floats. "
+                "Give classes, or use mse to fit the numbers.",
                 argument="fitness",
             )
+        if self._fitness not in OBJECTIVES:
+            check_objective(self._fitness, self._objective, tensor_of(train.y_n), self.action_size)
         test = self.data.test
         if test is not None and (
             test.x_nO.shape[1:] != train.x_nO.shape[1:]

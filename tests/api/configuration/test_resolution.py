@@ -705,6 +705,7 @@ def outcome(argv: list[str], content: Any = None) -> None:
             build(configure(flags))
     except ConfigurationError as error:
         words = set(names([argv, content]))
+        words |= {repr(word.strip())[1:-1] for word in argv if word.strip()}  # as --help shows what it looked for
         sentence = " ".join(str(error).split())
         said = sentence if len(sentence) < 3000 else ""
         assert any(word in said for word in words), f"{sentence!r} names nothing of {words}"

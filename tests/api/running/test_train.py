@@ -255,3 +255,10 @@ def test_no_secret_of_the_command_line_is_recorded() -> None:
     shown = without_secrets(words)
     assert not any(secret in " ".join(shown) for secret in ("abc", "def", "ghi", "jkl", "ghp_"))
     assert shown[0] == "x" and shown[5:7] == ["--seed", "3"] and "size: 3" in shown[4] and shown[2] == HIDDEN
+
+
+def test_an_instance_replaces_a_files_class_and_its_arguments(tmp_path: Path) -> None:
+    """Also where both are of one class: the file's arguments are not for an instance."""
+    task = distes.Supervised("tests.support.labelled.numbered", batch_size=16)
+    run = distes.train(config="digits", task=task, generations=1, workers=0, quiet=True, run_dir=tmp_path / "run")
+    assert run.result.timesteps == 256 * 16

@@ -151,7 +151,10 @@ def test_prompts_that_cannot_be_answered_are_refused(llama: distes.Run) -> None:
         model.answer("1 + 2 =")
     with pytest.raises(ConfigurationError, match=r"must have either `prompt`.*it has neither, but text"):
         model.answer([{"text": "1"}])
-    with pytest.raises(ConfigurationError, match="longest prompt has 90 tokens: together more than the 64"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"longest prompt, .1 1 .*has 90 tokens: together more than the 64 .*; 1 of 1 prompts do not fit",
+    ):
         model.answer(["1 " * 90])
     with pytest.raises(ConfigurationError, match="max_new_tokens must be at least 1; got 0"):
         model.answer(["1"], max_new_tokens=0)

@@ -208,7 +208,11 @@ class TestCheck:
                 {},
                 f"reward '{HERE}.number_of' raised ValueError: could not convert string to float",
             ),
-            (f"{HERE}.number_of", {}, "for an empty answer to the prompt '0 + 1 ='. It must rate whatever a model may"),
+            (
+                f"{HERE}.number_of",
+                {},
+                "for an empty answer to the prompt '0 + 1 ='. It is called with a prompt's object and",
+            ),
             (f"{HERE}.length", {"scores": ["exact"]}, "returned the number 0 alone, and task.scores declares exact"),
             (
                 f"{HERE}.exact",

@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from distes.errors import ConfigurationError
-from distes.tasks.supervised.objectives import accuracy, cross_entropy, objective_of, squared_error
+from distes.tasks.supervised.objectives import (
+    Objective,
+    accuracy,
+    check_objective,
+    cross_entropy,
+    objective_of,
+    squared_error,
+)
 
 B, K, A = 3, 50, 10
 
@@ -56,5 +63,31 @@ def test_squared_error_of_numbers_and_of_classes() -> None:
 def test_an_unknown_fitness_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=re.escape("fitness must be one of cross_entropy, accuracy, mse")):
         objective_of("acuracy")
-    with pytest.raises(ConfigurationError, match="cannot be called"):
+    with pytest.raises(ConfigurationError, match=r"must be a function that takes answers .*; got a float"):
         objective_of("math.pi")
+    with pytest.raises(ConfigurationError, match=r"must be a function that takes answers .*; got a class"):
+        objective_of("torch.nn.CrossEntropyLoss")
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        (lambda answers, targets: (answers - targets).square().mean(), "it returned the shape ()"),
+        (lambda answers, targets: (answers - targets).square().mean((-1, -2)), "it returned the shape (2,)"),
+        (lambda answers, targets: (answers - targets).square(), "it returned the shape (2, 3, 4)"),
+        (lambda answers, targets: answers.numpy().mean(-1), "it returned a ndarray"),
+        (lambda answers, targets: None, "it returned a NoneType"),
+        (lambda answers: answers, "it raised TypeError"),
+    ],
+)
+def test_a_function_of_ones_own_that_gives_no_number_per_row_is_refused(own: Objective, message: str) -> None:
+    shapes = "for answers (2, 3, 4) and targets (2, 3, 4)"
+    with pytest.raises(ConfigurationError, match=re.escape(f"{shapes} {message}")) as caught:
+        check_objective("mine.loss", own, torch.zeros(1, 4), 4)
+    assert str(caught.value).startswith("fitness 'mine.loss' must be a function") and caught.value.argument == "fitness"
+
+
+def test_a_function_of_ones_own_may_write_to_the_targets() -> None:
+    targets_n = torch.arange(5)
+    check_objective("mine.hits", lambda answers, targets: answers.argmax(-1) == targets.sub_(1), targets_n, 5)
+    assert targets_n.tolist() == [0, 1, 2, 3, 4]

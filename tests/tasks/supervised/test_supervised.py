@@ -283,10 +283,14 @@ class TestData:
             ({"data": "tests.support.labelled.nothing"}, "has no 'nothing'"),
             ({"data": "tests.support.labelled.endless", "data_args": {"size": 3}}, "cannot be made: .*3 is too much"),
             ({"data": "tests.support.labelled.only_inputs"}, "a torch Dataset or a pair of arrays"),
-            ({"data": "tests.support.labelled.negative"}, "classes are counted from 0"),
+            ({"data": "tests.support.labelled.negative"}, "in one axis are classes, counted from 0"),
             ({"data": "tests.support.labelled.not_finite"}, "has inputs that are not finite"),
             ({"data": "tests.support.labelled.regression"}, "fitness cross_entropy needs a class for each row"),
-            ({"data": NUMBERED, "test": 0.0}, "have no row left for the test part"),
+            ({"data": NUMBERED, "test": 0.0}, "have 200 rows, of which none is left for the test part"),
+            (
+                {"data": "tests.support.labelled.regression", "fitness": "torch.atan2"},
+                "'torch.atan2' must be a function",
+            ),
             ({"data": NUMBERED, "test_args": {"classes": 5}}, "differs in form from the training part"),
         ],
     )
@@ -302,6 +306,8 @@ class TestData:
             ({"split": -1}, "split must be from 0 to 2**64 - 1; got -1"),
             ({"validation": 1.0}, "validation must be a share from 0 to below 1; got 1.0"),
             ({"data_args": {"rows": 3}}, "data_args is for data by import path"),
+            ({"folder": "files"}, "folder is for the files of mnist, fashion_mnist and cifar10; data is digits"),
+            ({"data": NUMBERED, "folder": "files"}, f"data is {NUMBERED}, which does not read it"),
             ({"fitness": "f1"}, "fitness must be one of"),
         ],
     )
