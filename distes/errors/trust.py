@@ -1,7 +1,7 @@
 """Controls which code a stored run or a saved policy may import by name.
 
 A saved policy from another person is data: names of classes, arguments and numbers. A name becomes code when it is
-imported. Every function that imports a name from a configuration therefore calls `foreign` first.
+imported. Every function that imports a name from a configuration therefore calls `foreign` or `foreign_class` first.
 """
 
 from collections.abc import Callable, Collection, Iterator
