@@ -316,9 +316,10 @@ def test_whoever_waits_for_a_maker_that_dies_makes_it(folder: Path, children: An
     """The maker holds the lock and never gets on; the others wait; then it is killed."""
     maker = children(
         """
-import time
+import sys, time
 def stuck(seed):
-    print("making", flush=True)
+    sys.stdout.write("making\\n")  # in one piece, since several threads make a table
+    sys.stdout.flush()
     time.sleep(600)
 module.np.random.SFC64 = stuck
 table().numbers

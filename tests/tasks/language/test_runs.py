@@ -169,7 +169,8 @@ def test_without_the_models_folder_it_is_said_what_is_needed(movable: tuple[Path
         lambda: distes.evaluate(folder / "run", trust=True),
     ):
         with pytest.raises(
-            ConfigurationError, match=r"there is no folder .*model\. A run keeps weights alone: .*or a link"
+            ConfigurationError,
+            match=r"there is no folder .*model\. Nothing is downloaded: .*A run keeps weights alone: .*or a link",
         ):
             use()
     (folder / "model").symlink_to(folder / "elsewhere")
