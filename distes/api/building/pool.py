@@ -7,7 +7,7 @@ from typing import Any, Literal
 from distes.api.building.screens import Screen
 from distes.api.configuration.resolution import Configuration
 from distes.errors.messages import progress, warning
-from distes.noise.sum_cpu import cores as cores
+from distes.noise.sum_cpu import cores
 from distes.perturbations.base import Perturbation
 from distes.pools.base import Pool
 from distes.pools.device import configure_torch, visible_gpus

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from distes.api.building.build import build
 from distes.api.building.construct import in_section
-from distes.api.building.pool import cores, decide_device, evaluates_here
+from distes.api.building.pool import decide_device, evaluates_here
 from distes.api.configuration.resolution import Configuration
+from distes.noise.sum_cpu import cores
 from distes.pools.chunks import chunks
 from distes.pools.experiment import Experiment
 from distes.pools.search_distribution import SearchDistribution

@@ -6,9 +6,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from distes.pools.on_ray.cluster import last_line
+
 
 class NotFetchedError(Exception):
-    """An object that a chunk needs cannot be fetched; the message is Ray's."""
+    """An object that a chunk needs cannot be fetched; the message is the last line of Ray's."""
 
 
 class Fetched:
@@ -43,4 +45,4 @@ def _fetch(reference: "ray.ObjectRef[Any]") -> Any:
     try:
         return ray.get(reference)
     except RayError as error:
-        raise NotFetchedError(str(error)) from error
+        raise NotFetchedError(last_line(error)) from error
