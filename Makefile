@@ -8,11 +8,14 @@ SHELL := bash
 PYTHON ?= python3.13 python3.12 python3.11 python3
 # Passed to pip, for example an index that has CPU-only wheels of torch.
 PIP_ARGS ?=
+# Processes that run tests side by side; 0 runs them in one, as a debugger needs it.
+PROCESSES ?= auto
 # Passed to what `make run`, `make test`, `make test-all`, `make docs` and `make bench` start.
 ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --maxprocesses 8 --dist loadgroup
 
 # A stamp is written when its set-up is complete, so an interrupted one is simply done again. A .venv that has lost its
 # interpreter, or was made for this tree at another place, is set up anew.
@@ -39,11 +42,11 @@ run: $(RUN_READY)  ## train CartPole-v1 on this machine; ARGS="--config configs/
 
 test: $(DEV_READY)  ## test every promise once, in about ten minutes; ARGS="-k noise" for some of it
 	@echo "Running the tests that are not slow; make test-all runs all"
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: $(DEV_READY)  ## run all tests, in about forty minutes; ARGS="-m slow" for those that `make test` leaves out
 	@echo "Running all tests"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 check: $(DEV_READY)  ## lint, formatting and types
 	@echo "Checking with ruff and mypy"

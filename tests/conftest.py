@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.support.alone import pytest_runtest_protocol  # noqa: F401 (a hook)
+
 with contextlib.suppress(ImportError):
     import triton  # noqa: F401 (first: torch imports it for torch.export, and after some simulators that crashes)
 
@@ -17,12 +19,19 @@ settings.register_profile("distes", deadline=None)
 settings.load_profile("distes")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what is marked `gpu` where there is no GPU."""
-    if not torch.cuda.is_available():
-        for item in items:
-            if item.get_closest_marker("gpu"):
-                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+    """Skips what is marked `gpu` where there is no GPU, and says which tests stay together among several processes.
+
+    Those marked `alone` do, since a file's cluster may outlive a test. Those of a file do, since they share what it
+    makes.
+    """
+    on_gpu = torch.cuda.is_available()
+    for item in items:
+        if item.get_closest_marker("gpu") and not on_gpu:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+        together = "alone" if item.get_closest_marker("alone") else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(together))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.small import DRIFT, ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 FLAGS = [f"--task.env={DRIFT}", "--task.env_kwargs={seconds: 0.001}", "--policy.hidden_sizes=[4]", "--noise.size=5000"]
 FLAGS += ["--strategy.population_size=16", "--final_episodes=0", "--checkpoint_seconds=1e9", "--target_fitness=.inf"]
 FLAGS += ["--workers=1", "--generations=1000000"]

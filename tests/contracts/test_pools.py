@@ -19,6 +19,8 @@ from distes.population import Evaluation, Genomes, Normalization, Population, Tr
 from tests.reference import episode_seed
 from tests.support.small import Parts, drift, evaluate, population, train
 
+pytestmark = pytest.mark.alone
+
 PAIRS_PER_CHUNK = 2
 UNBEARABLE = 666  # a pair's draw whose episode makes the environment raise
 POOLS = {

@@ -14,7 +14,7 @@ from distes.tasks.base import Outcome, Request
 from distes.tasks.functions import Function
 from tests.support.small import Parts, evaluate, parts, population
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 class Enough(BaseException):

@@ -56,6 +56,7 @@ def following(made: Parts, strategy: Strategy) -> Experiment:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_equals_the_serial_pool_when_a_worker_dies_and_when_a_run_is_resumed() -> None:
     made = drift(env_kwargs={"seconds": 0.0003})
     rounds = {"population_size": 32, "timesteps_per_generation": 600}
@@ -90,6 +91,7 @@ def test_equals_the_serial_pool_when_a_worker_dies_and_when_a_run_is_resumed() -
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_who_goes_astray_is_brought_back(tmp_path: Path) -> None:
     bait = tmp_path / "bait"
     made = parts(Baited(bait), Linear(1, 20, bias=False, initial_scale=3.0))

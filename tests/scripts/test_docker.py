@@ -129,6 +129,7 @@ def machine() -> Iterator[tuple[Path, dict[str, str]]]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_compose_file_s_head_and_worker_train(machine: tuple[Path, dict[str, str]]) -> None:
     folder, kept = machine
     with socket.socket() as free:

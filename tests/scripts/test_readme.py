@@ -199,6 +199,7 @@ def test_every_program_is_run_by_a_test() -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", pytest.param("docs/reproducibility.md", marks=pytest.mark.slow)])
+@pytest.mark.alone
 def test_the_check_of_the_promise_finds_two_runs_identical(page: str, tmp_path: Path) -> None:
     (text,) = (text for text in blocks(page, "bash") if "echo identical" in text)
     shown = text[re.search(r"^(python scripts/launch|distes train)", text, re.M).start() :]

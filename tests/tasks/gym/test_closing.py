@@ -181,6 +181,7 @@ class TestStopping:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_on_ray(tmp_path: Path) -> None:
     """One at a time is enough, made by a lambda; it stops within an episode, and is closed.
 

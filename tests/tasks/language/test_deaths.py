@@ -25,6 +25,7 @@ def deadly(prompt: Mapping[str, Any], answer: str, *, marks: str) -> float:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("sync", ["broadcast", "replay"])
+@pytest.mark.alone
 def test_a_worker_that_is_killed_changes_nothing(sync: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTES_TEST_DRIVER", str(os.getpid()))
     arguments = tiny_language.arguments(reward=f"{__name__}.deadly", scores=[], validation=0)
