@@ -85,7 +85,7 @@ def read_file(path: str | Path) -> Layer:
         raise ConfigurationError(f"The configuration {str(path)!r} cannot be read: {error}.") from error
     if not isinstance(content, dict | None):
         raise ConfigurationError(f"The configuration {path} must be a mapping of keys to values.")
-    if (source := recognised(content)) is not None and not CLASSES.keys() & content.keys():
+    if content and (source := recognised(content)) is not None and not CLASSES.keys() & content.keys():
         several = source in ("zoo", "rllib") and sum(isinstance(one, dict) for one in content.values()) > 1
         raise ConfigurationError(
             f"{path} is a configuration of {SOURCES[source]}, and has other keys than those of distes. This translates "

@@ -23,7 +23,7 @@ def fault_of_parameters(environment: Any) -> str | None:
     Returns:
         Part of a sentence, or None if nothing is wrong.
     """
-    layer, given = environment, {"seed": 0}
+    layer, given = environment, ["seed"]
     while True:
         if (lacking := _lacking(layer.reset, given)) is not None:
             return f"its reset takes no {lacking}{_written(layer.reset)}: write `{RESET}`, and {_use(layer)}"
@@ -31,7 +31,7 @@ def fault_of_parameters(environment: Any) -> str | None:
             return f"its step cannot be called with an action alone{_written(layer.step)}: write `{STEP}`"
         if not (isinstance(layer, gymnasium.Wrapper) and _hands_on(layer)):
             return None
-        layer, given = layer.env, {"seed": 0, "options": None}
+        layer, given = layer.env, ["seed", "options"]
 
 
 def _hands_on(wrapper: Any) -> bool:
@@ -49,9 +49,9 @@ def _use(layer: Any) -> str:
     return "draw all random numbers from a generator of that seed"
 
 
-def _lacking(method: Any, given: dict[str, Any]) -> str | None:
+def _lacking(method: Any, names: list[str]) -> str | None:
     """The first of these keywords that a method does not take."""
-    return None if _takes(method, **given) else next((name for name in given if not _takes(method, **{name: 0})), None)
+    return next((name for name in names if not _takes(method, **{name: 0})), None)
 
 
 def _takes(method: Any, *given: Any, **named: Any) -> bool:
