@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from distes.api.running.train import train as train
     from distes.api.saved.compare import compare as compare
     from distes.api.saved.evaluate import evaluate as evaluate
+    from distes.api.saved.exported import export as export
     from distes.api.saved.language_model import LanguageModel as LanguageModel
     from distes.api.saved.load import load as load
     from distes.api.saved.policy import Policy as Policy
@@ -71,6 +72,7 @@ HOMES = {
     "resume": "distes.api.running.train",
     "load": "distes.api.saved.load",
     "evaluate": "distes.api.saved.evaluate",
+    "export": "distes.api.saved.exported",
     "Run": "distes.api.saved.run",
     "LanguageModel": "distes.api.saved.language_model",
     "Policy": "distes.api.saved.policy",

@@ -13,7 +13,7 @@ from distes.api.configuration.key_table import described, top_level
 from distes.api.configuration.layers import DEFAULTS, Layer, read_file
 from distes.api.configuration.resolution import Configuration, resolve, resume
 from distes.api.configuration.signature import NoText, Text, typed
-from distes.errors import ConfigurationError
+from distes.errors import ConfigurationError, OptionError
 
 
 @dataclass
@@ -80,7 +80,7 @@ def read_flags(argv: Sequence[str]) -> Flags:
         token = tokens.pop(0)
         key, equals, value = token.removeprefix("--").partition("=")
         if (not token.startswith("--") or not key) and token != "-h":
-            raise ConfigurationError(_no_flag(token))
+            raise OptionError(_no_flag(token))
         if not equals and tokens and not tokens[0].startswith("--"):
             value, equals = tokens.pop(0), "="
             if key in _lists() and tokens and not tokens[0].startswith("--"):
@@ -94,7 +94,7 @@ def read_flags(argv: Sequence[str]) -> Flags:
             flags.help = value
         elif key in SWITCHES:
             if equals and typed(value) not in (True, False):
-                raise ConfigurationError(f"{key} is a flag without a value, --{key}; got {value!r}.")
+                raise OptionError(f"{key} is a flag without a value, --{key}; got {value!r}.")
             setattr(flags, key, not equals or bool(typed(value)))
         elif section in CLASSES and name == "help":
             flags.help_of = section
@@ -106,7 +106,7 @@ def read_flags(argv: Sequence[str]) -> Flags:
             flags.layer.values.pop(key, None)  # the last one counts, and stands last
             flags.layer.values[key] = Text(value) if equals else NoText()
     if flags.replay and flags.resume is None:
-        raise ConfigurationError("replay needs the run that it is of: --resume RUN_DIR.")
+        raise OptionError("replay needs the run that it is of: --resume RUN_DIR.")
     return flags
 
 
@@ -131,7 +131,7 @@ def _set(flags: Flags, key: str, value: str, *, given: bool) -> None:
     """
     if not given:
         what = NEEDS.get(key, "VALUE").format(", ".join(shipped.names()))
-        raise ConfigurationError(f"{key} needs a value: --{key} {what}.")
+        raise OptionError(f"{key} needs a value: --{key} {what}.")
     if key == "config":
         flags.configs.append(value)
     elif key == "resume":

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from distes.errors import (
-    ConfigurationError,
     DistesError,
     DistesNotice,
     DistesWarning,
+    OptionError,
     RunDirectoryError,
     blame,
     raised,
@@ -38,7 +38,7 @@ def guarded(
         work: The work, which returns an exit code.
         debug: Whether to print the traceback of an error that the user can act on.
         interrupted: The line to print if a signal ends the work.
-        hint: What follows the sentence about a wrong argument.
+        hint: What follows the sentence about a wrong key or value, such as where the keys are listed.
     """
     with StopSignals("raises") as signals:
         try:
@@ -94,7 +94,7 @@ def surroundings() -> Iterator[None]:
 def judge(error: BaseException, hint: str) -> tuple[int, str]:
     """The exit code of an error (2 if the user can act on it, 1 for a bug), and a sentence about it."""
     if isinstance(error, DistesError):
-        return 2, f"{' '.join(str(error).split())}{hint if isinstance(error, ConfigurationError) else ''}"
+        return 2, f"{' '.join(str(error).split())}{hint if isinstance(error, OptionError) else ''}"
     if isinstance(error, OSError | MemoryError):  # a full disk, a machine too small
         return 2, f"{type(error).__name__}: {' '.join(str(error).split())}"
     from distes.errors.cuda import failure, out_of_memory

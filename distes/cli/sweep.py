@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from distes.api.configuration.signature import Text
 from distes.cli.flags import Flags, read_flags
 from distes.cli.guard import guarded, judge
-from distes.errors import ConfigurationError, installation
+from distes.errors import ConfigurationError, OptionError, installation
 from distes.runs.terminal import tell, tell_sentence
 from distes.training.signals import INTERRUPTED
 
@@ -98,7 +98,7 @@ def _taken(arguments: Sequence[str], name: str) -> tuple[list[str], str | None]:
         elif token.startswith(f"--{name}=") and token != f"--{name}=":
             value = token.partition("=")[2]
         elif token in (f"--{name}", f"--{name}="):
-            raise ConfigurationError(f"{name} needs a value: --{name} 0..4, or --{name} 0,3,7.")
+            raise OptionError(f"{name} needs a value: --{name} 0..4, or --{name} 0,3,7.")
         else:
             rest.append(token)
     return rest, value

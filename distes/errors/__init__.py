@@ -5,6 +5,7 @@ traceback and exits with 2; any other exception is a bug in distes, and the exit
 """
 
 import difflib
+import inspect
 import linecache
 import signal
 import sysconfig
@@ -40,6 +41,10 @@ class ConfigurationError(DistesError, ValueError):
     def __init__(self, message: str, argument: str | None = None) -> None:
         super().__init__(message)
         self.argument = argument
+
+
+class OptionError(ConfigurationError):
+    """A key or flag is unknown, or its value is none that it can have. Commands then say where all keys are listed."""
 
 
 class EvaluationError(DistesError):
@@ -132,6 +137,16 @@ def described(error: BaseException, when: str = "", longest: int = LONGEST_MESSA
         source, where = linecache.getline(filename, line).strip(), f" ({_shown(filename)}:{line})"
     what = f": {message}" if message else f" in {source!r}" if source else ""
     return f"{name}{when}{what}{where}"
+
+
+def place_of(function: object) -> str | None:
+    """Returns where a function or method is defined, such as `"envs.py:12"`; None where no file is known.
+
+    Args:
+        function: The function.
+    """
+    code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)  # type: ignore[arg-type]
+    return None if code is None else f"{_shown(code.co_filename)}:{code.co_firstlineno}"
 
 
 def blame(error: BaseException) -> str | None:

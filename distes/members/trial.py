@@ -14,6 +14,7 @@ from distes.errors import ConfigurationError, DistesWarning, raised
 from distes.members.form import Form
 from distes.members.forward import Forward
 from distes.members.language_trial import require_agreement
+from distes.members.layers.replace import left_over
 from distes.members.own_answers import OwnAnswers, agree
 from distes.members.watch import Watch
 from distes.noise.global_randomness import fingerprint, seeded
@@ -22,6 +23,7 @@ from distes.policies.language.causal_lm import CausalLM
 from distes.policies.layout import Layout
 from distes.policies.virtual_batch_norm import layers_of, reference_of
 
+NAMED = 3  # layers in a warning
 SHORT = 200  # characters of an exception's message in a warning
 
 LEFT_OVER = "it has parameters outside the layers that have a form for many members"
@@ -86,7 +88,7 @@ class _Trial:
         forward, reasons, sentences = self.forward, list[str](), list[str]()
         forward.writes_input, forward.draws = self.own.writes_input, self.own.draws
         if forward.form is not Form.LAYERS:
-            reasons.append(PARTLY_FROZEN if _partly_frozen(forward) else LEFT_OVER)
+            reasons.append(PARTLY_FROZEN if _partly_frozen(forward) else f"{LEFT_OVER}{_named_layers(forward)}")
         if self.own.remembers:
             reasons = ["two calls with one input give two answers"]
             forward.fall_back(Form.ROWS)
@@ -151,6 +153,13 @@ class _Trial:
             except Exception:  # whatever a foreign forward raises when it meets shared rows beside members' own
                 shares = False
         return shares
+
+
+def _named_layers(forward: Forward) -> str:
+    """The layers that have no form for many members, such as `: net.3 (BatchNorm1d)`."""
+    layers = left_over(forward.module, forward.layout)
+    further = f" and {len(layers) - NAMED} more" if len(layers) > NAMED else ""
+    return f": {', '.join(layers[:NAMED])}{further}" if layers else ""
 
 
 def _partly_frozen(forward: Forward) -> bool:

@@ -3,13 +3,14 @@
 Axes: N pairs, 2 the signs (+, -), E episodes of the centre, V scalars of the task.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distes.errors import EvaluationError
+from distes.errors import DistesWarning, EvaluationError
 from distes.pools.base import Pool
 from distes.population import Evaluation, Floats, Population
 from distes.runs.best import Best
@@ -67,6 +68,7 @@ class GenerationEvaluation:
             scalars: Checks the task's scalars.
         """
         self._task, self._state, self._pool, self._centre, self._scalars = task, state, pool, centre, scalars
+        self._said = False
 
     def evaluate(self, population: Population, stop: Callable[[], bool]) -> Evaluated:
         """Evaluates a generation.
@@ -83,6 +85,7 @@ class GenerationEvaluation:
         evaluation, rounds = self._all_rounds(population, stop)
         self._scalars.require(population, evaluation)
         fitness_E, scalars_EV = centre.judge(population, evaluation, stop)
+        self._warn_of_non_finite(f"generation {population.generation + 1}", fitness_E)
         episodes = progress.episodes + evaluation.episodes
         best = confirmed(centre, population, fitness_E, progress.best, episodes, stop)
         reached = centre.reaches_target(fitness_E)
@@ -91,6 +94,20 @@ class GenerationEvaluation:
         if not self._state.refuses_non_finite:
             told = told.ranked_last()
         return Evaluated(rounds, evaluation, told, fitness_E, scalars_EV, best, reached, test)
+
+    def _warn_of_non_finite(self, when: str, fitness_E: NDArray[np.float64]) -> None:
+        """Says once that an evaluation of the centre met a number that is not finite; see `Trainer`'s `non_finite`."""
+        bad = int(np.count_nonzero(~np.isfinite(fitness_E)))
+        if not bad or self._said:
+            return
+        self._said = True
+        warnings.warn(
+            f"The centre of {when} met NaN or infinity in {bad} of {len(fitness_E)} evaluations, so its evaluation is "
+            "NaN: it becomes no best policy and reaches no target. non_finite is worst, so the run goes on. A lower "
+            "learning rate or sigma may keep the policy's numbers finite.",
+            DistesWarning,
+            stacklevel=2,
+        )
 
     def test(self, population: Population, stop: Callable[[], bool]) -> dict[str, float]:
         """Means over the evaluation of a population's centre on the task's test data; see `of_test`."""

@@ -306,14 +306,16 @@ class SubLinear(nn.Linear):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: nn.Sequential(nn.Linear(4, 3), nn.PReLU()), LEFT_OVER),
+        (lambda: nn.Sequential(nn.Linear(4, 3), nn.PReLU()), rf"{LEFT_OVER}: 1 \(PReLU\)\.$"),
+        (lambda: nn.Sequential(*(nn.PReLU() for _ in range(5))), rf"{LEFT_OVER}: 0 .*, 2 \(PReLU\) and 2 more\.$"),
+        (lambda: nn.PReLU(), rf"{LEFT_OVER}: PReLU\.$"),
         (lambda: nn.Sequential(SubLinear(4, 3)), LEFT_OVER),
         (lambda: ReadsWeights(4), "its forward does not run with its layers replaced"),
         (lambda: Shared(), "its forward does not run with its layers replaced"),
         (lambda: Tied(), LEFT_OVER),
         (lambda: TiedBias(), LEFT_OVER),
     ],
-    ids=["PReLU", "subclass", "reads weights", "shared", "tied", "tied bias"],
+    ids=["PReLU", "five", "alone", "subclass", "reads weights", "shared", "tied", "tied bias"],
 )
 def test_whatever_cannot_be_replaced_runs_through_vmap_and_says_so(make: Callable[[], nn.Module], reason: str) -> None:
     torch.manual_seed(0)

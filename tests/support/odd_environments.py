@@ -62,6 +62,45 @@ class NoSeedArgument(Plain):
         return super().reset()
 
 
+class NoActionArgument(Plain):
+    def step(self) -> Any:  # type: ignore[override]
+        return super().step(0)
+
+
+class NoOptionsArgument(Plain):
+    def reset(self, *, seed: int | None = None) -> Any:  # type: ignore[override]
+        return super().reset(seed=seed)
+
+
+class SeedsItself(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """A wrapper that calls what it wraps in a way of its own."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        return self.env.reset(seed=seed)
+
+
+class BeyondBounds(Plain):
+    def _look(self) -> Any:
+        return np.array([0, 50], np.float32) if self.steps == 2 else super()._look()
+
+
+class BeyondBoundsInPart(Plain):
+    observation_space = spaces.Dict({"here": spaces.Box(-1, 1, (2,), np.float32), "there": spaces.Box(0, 1, (), float)})
+
+    def _look(self) -> Any:
+        return {"here": super()._look(), "there": -0.5}
+
+
+class OfOtherType(Plain):
+    def _look(self) -> Any:
+        return super()._look().astype(np.float64)
+
+
+class Rounded(Plain):
+    def _look(self) -> Any:
+        return np.array([1 + 1e-7, -1], np.float32)
+
+
 class SmallSeeds(Plain):
     """As those that hand their seed to NumPy's old generator."""
 

@@ -7,10 +7,12 @@ import hashlib
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -212,6 +214,17 @@ class TestWhatItTells:
         for line, fitness_N2 in zip(log.lines, log.fitness, strict=True):
             assert np.isfinite(fitness_N2).all() and set(fitness_N2.ravel()) == {1.0, np.nextafter(1.0, -1)}
             assert line["fitness/non_finite"] == np.count_nonzero(fitness_N2 < 1) > 0
+
+    def test_a_centre_whose_evaluation_is_nan_is_said_once(self) -> None:
+        made = parts(Gym(ECHO, env_kwargs={"lengths": [1, 2], "rewards": [1.0, float("nan")]}))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            log = train(made, generations=3, non_finite="worst", eval_episodes=20)
+        assert np.isnan(log.column("eval/mean")).all()
+        (said,) = [str(one.message) for one in caught if "The centre of" in str(one.message)]
+        assert re.match(
+            r"The centre of generation 1 met NaN or infinity in \d+ of 20 evaluations, so its evaluation", said
+        )
 
     def test_a_generation_without_any_finite_fitness_ends_the_run(self) -> None:
         made = parts(Gym(ECHO, env_kwargs={"rewards": [1.0, float("nan"), 1.0]}))

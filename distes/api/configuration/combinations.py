@@ -99,7 +99,7 @@ def combine(files: Sequence[Layer], flags: Layer, over: Mapping[str, Sequence[An
             layers = [DEFAULTS, *files, layer]
             found.append(Combination(name, layers, resolve(layers)))
         except ConfigurationError as error:
-            raise ConfigurationError(f"{name}: {error}") from error
+            raise type(error)(f"{name}: {error}") from error
     return found
 
 

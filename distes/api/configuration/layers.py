@@ -3,6 +3,7 @@
 import errno
 import os
 import select
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 from distes.api.configuration import yaml_text
 from distes.api.configuration.classes import CLASSES
 from distes.api.configuration.keys import short_name
+from distes.api.configuration.other_libraries import SOURCES, recognised
 from distes.api.configuration.signature import shown
-from distes.errors import ConfigurationError, did_you_mean
+from distes.errors import ConfigurationError, OptionError, did_you_mean, installation
 from distes.runs import atomic_files
 
 MAX_BYTES = 2**20  # size limit of a file, which takes PyYAML seconds to read
@@ -44,15 +46,15 @@ class Layer:
                     self.values.update({f"{section}.{name}": item for name, item in (value or {}).items()})
                 elif key in ("class_path", "init_args"):
                     wanted = "the name of a class" if key == "class_path" else "a mapping of arguments"
-                    raise ConfigurationError(f"{section}.{key} must be {wanted}; got {shown(value)}{self.place}.")
+                    raise OptionError(f"{section}.{key} must be {wanted}; got {shown(value)}{self.place}.")
                 else:
                     near = did_you_mean(str(key), ["class_path", "init_args"])
-                    raise ConfigurationError(
+                    raise OptionError(
                         f"{section}.{key} is not a key{self.place}: a part has class_path, and its arguments under "
                         f"init_args.{near}"
                     )
         else:
-            raise ConfigurationError(
+            raise OptionError(
                 f"{section} must be the name of a class, or class_path and init_args; got {shown(given)}{self.place}."
             )
 
@@ -83,6 +85,13 @@ def read_file(path: str | Path) -> Layer:
         raise ConfigurationError(f"The configuration {str(path)!r} cannot be read: {error}.") from error
     if not isinstance(content, dict | None):
         raise ConfigurationError(f"The configuration {path} must be a mapping of keys to values.")
+    if content and (source := recognised(content)) is not None and not CLASSES.keys() & content.keys():
+        several = source in ("zoo", "rllib") and sum(isinstance(one, dict) for one in content.values()) > 1
+        raise ConfigurationError(
+            f"{path} is a configuration of {SOURCES[source]}, and has other keys than those of distes. This translates "
+            f"it: {installation.command('import_config')} {shlex.quote(str(path))} "
+            f"{'--name ENTRY ' if several else ''}-o NEW.yaml"
+        )
     return layer_of(content, str(path))
 
 
@@ -102,7 +111,7 @@ def layer_of(content: dict[str, Any] | None, origin: str) -> Layer:
             layer.add_class(key, value)
         elif key == "noise":
             if not isinstance(value, dict):
-                raise ConfigurationError(f"noise must be a mapping, as {{size: 1e8}}; got {shown(value)} in {origin}.")
+                raise OptionError(f"noise must be a mapping, as {{size: 1e8}}; got {shown(value)} in {origin}.")
             layer.values.update({f"noise.{name}": item for name, item in value.items()})
         else:
             layer.values[str(key)] = value

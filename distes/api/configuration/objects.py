@@ -33,6 +33,11 @@ class Objects:
     def __contains__(self, text: str) -> bool:
         return text in self._by_text
 
+    @property
+    def names(self) -> list[str]:
+        """The last parts of the arguments that `given` was called with."""
+        return list(self._by_argument)
+
     def given(self, value: Any, name: str) -> Any:
         """Returns what was given by an argument as `plain` does, and keeps it for `stand_for`.
 

@@ -20,7 +20,7 @@ from distes.api.configuration.layers import DEFAULTS, Layer, read_file
 from distes.api.configuration.objects import found, is_object
 from distes.api.configuration.signature import MISSING, Argument, Text, shown, typed
 from distes.api.configuration.synonyms import SYNONYMS
-from distes.errors import ConfigurationError, did_you_mean
+from distes.errors import ConfigurationError, OptionError, did_you_mean
 
 Configuration = dict[str, Any]
 
@@ -42,7 +42,7 @@ def resolve(layers: Iterable[Layer]) -> Configuration:
             part = configuration.setdefault(section, {}) if section else configuration
             part[name] = value
         elif argument.required:
-            raise ConfigurationError(f"{key} is missing: {classes[section]} needs it.")
+            raise OptionError(f"{key} is missing: {classes[section]} needs it.")
     for section, path in classes.items():
         configuration[section] = {"class_path": path, "init_args": configuration.get(section, {})}
     check_ranges(configuration)
@@ -63,7 +63,7 @@ def resume(directory: str | Path, layers: Iterable[Layer]) -> Configuration:
     if not path.is_file():
         what = "holds no config.yaml" if path.parent.is_dir() else "does not exist"
         raise ConfigurationError(f"There is no run to resume: the directory {directory} {what}.")
-    stored_layer = read_file(path)
+    stored_layer, layers = read_file(path), list(layers)
     stored = resolve([DEFAULTS, stored_layer])
     wanted = resolve([DEFAULTS, stored_layer, *layers])
     other_place = wanted["run_dir"] not in (None, stored["run_dir"])
@@ -74,9 +74,10 @@ def resume(directory: str | Path, layers: Iterable[Layer]) -> Configuration:
     for key in [*old, *new]:
         # as text, since nan differs from itself
         if key not in BUDGET_AND_PLACE and yaml_text.write(old.get(key)) != yaml_text.write(new.get(key)):
+            origin = next((layer.origin for layer in reversed(layers) if key in {**layer.classes, **layer.values}), "")
             raise ConfigurationError(
                 f"{key} is {shown(old.get(key))} in {path} and cannot become {shown(new.get(key))}: a resumed run "
-                f"keeps its experiment. Start a new one, or leave {key} out."
+                f"keeps its experiment. Start a new one, or leave {f'--config {origin}' if origin else key} out."
             )
     return wanted
 
@@ -115,16 +116,16 @@ def check_ranges(configuration: Configuration) -> None:
         if isinstance(value, int | float) and not least <= value <= most:
             span = f"from {least} to {most}" if most < math.inf else f"at least {least}"
             span = "a number" if least == -math.inf else span
-            raise ConfigurationError(f"{key} must be {span}; got {shown(value)}.")
+            raise OptionError(f"{key} must be {span}; got {shown(value)}.")
     try:
         possible = b"\0" not in os.fsencode(configuration["run_dir"] or "")
     except UnicodeEncodeError:
         possible = False
     if not possible:
-        raise ConfigurationError(f"run_dir must be a path; got {shown(configuration['run_dir'])}.")
+        raise OptionError(f"run_dir must be a path; got {shown(configuration['run_dir'])}.")
     if (configuration["chunk_size"] or 0) % 2:
         size = configuration["chunk_size"]
-        raise ConfigurationError(f"chunk_size must be even, since members come in pairs; got {size}, use {size + 1}.")
+        raise OptionError(f"chunk_size must be even, since members come in pairs; got {size}, use {size + 1}.")
 
 
 def _merge(layers: Iterable[Layer]) -> tuple[dict[str, str], dict[str, Any], dict[str, str]]:
@@ -167,10 +168,10 @@ def _by_argument(
         base = None if owner is None else given.get(owner, known[owner].fallback())
         base = typed(base) if isinstance(base, Text) else base
         if owner is None or not isinstance(base, dict | None):
-            raise ConfigurationError(_unknown(key, known, classes, origins[key]))
+            raise OptionError(_unknown(key, known, classes, origins[key]))
         *inner, last = key.removeprefix(f"{owner}.").split(".")
         if len(inner) > yaml_text.MAX_DEPTH:
-            raise ConfigurationError(f"{shown(key)} is nested too deeply, by more than {yaml_text.MAX_DEPTH} levels.")
+            raise OptionError(f"{shown(key)} is nested too deeply, by more than {yaml_text.MAX_DEPTH} levels.")
         mapping = given[owner] = dict(base or {})
         for name in inner:
             mapping[name] = dict(mapping[name]) if isinstance(mapping.get(name), dict) else {}

@@ -6,6 +6,7 @@ checks values. A parsed value is always one that YAML can hold, so that a config
 
 import copy
 import inspect
+import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from distes.api.configuration import yaml_text
 from distes.api.configuration.jsonargparse_internals import typed_actions
-from distes.errors import ConfigurationError, did_you_mean
+from distes.errors import ConfigurationError, OptionError, did_you_mean
 
 MISSING = inspect.Parameter.empty
 LARGEST = 2**64  # integers must lie in [-LARGEST / 2, LARGEST): a seed takes 64 bits, a size 63
@@ -72,7 +73,7 @@ class Argument:
         """
         if isinstance(given, NoText):
             if self.hint is not bool:
-                raise ConfigurationError(f"{self.key} needs a value: --{self.key} VALUE.")
+                raise OptionError(f"{self.key} needs a value: --{self.key} VALUE.")
             return True
         # `--run_dir 7` means the text "7", since a number would not do; `--seed 7` means the number.
         # `--monitors csv` means a list of one text.
@@ -86,7 +87,33 @@ class Argument:
                 continue
         names = [name for name in get_args(self.hint) if isinstance(name, str)]
         meant = " Did you mean 'cuda'?" if given == "gpu" and "cuda" in names else did_you_mean(str(given), names)
-        raise ConfigurationError(f"{self.key} must be {self.type_name}; got {shown(given)}.{meant}")
+        raise OptionError(f"{self.key} must be {self.type_name}; got {shown(given)}.{meant or self._written(given)}")
+
+    def _written(self, given: Any) -> str:
+        """Returns how to write a list of numbers or a mapping, after a space, where that is wanted; otherwise empty."""
+        kind = self.type_name.removesuffix(" or null")
+        if given is None or isinstance(given, dict | list):
+            return ""
+        if kind in ("a list of int", "a list of float"):
+            words = re.findall(r"[-+.\de]+", str(given))
+            numbers = f"[{', '.join(words)}]"
+            example = numbers if self._is_value(numbers) else "[64, 64]" if kind.endswith("int") else "[0.1, 0.2]"
+        elif kind == "a mapping":
+            name, _, value = (part.strip() for part in str(given).partition("="))
+            if isinstance(given, Text):
+                example = f"{{{name}: {value}}}" if name.isidentifier() and value else "{key: value}"
+            else:
+                example = '{"key": value}'
+        else:
+            return ""
+        return f" Write it as --{self.key} '{example}'." if isinstance(given, Text) else f" Write it as {example}."
+
+    def _is_value(self, text: str) -> bool:
+        """Whether a text, as YAML, is a value of this argument."""
+        try:
+            return bool(self._parse(yaml_text.read(text)))
+        except Exception:  # any objection, as in `parse`
+            return False
 
     def fallback(self) -> Any:
         """The default as YAML holds it, or MISSING if YAML cannot."""
@@ -114,9 +141,9 @@ class Argument:
         theirs = self._takes_anything and not (isinstance(parsed, int | float) and kinds & {int, float})
         for number in () if theirs else _leaves(parsed):
             if number != number:
-                raise ConfigurationError(f"{self.key} must be a number; got {shown(parsed)}.")
+                raise OptionError(f"{self.key} must be a number; got {shown(parsed)}.")
             if type(number) is int and not -LARGEST // 2 <= number < LARGEST:
-                raise ConfigurationError(
+                raise OptionError(
                     f"{self.key} must be {self.type_name}; a whole number of {len(str(number))} digits is too large."
                 )
         return parsed

@@ -144,4 +144,5 @@ SYNONYMS = {
     "noise_table_size": "noise.size",
     "batch_size": "chunk_size",
     "verbose": "quiet",
+    "silent": "quiet",
 }

@@ -1,7 +1,7 @@
 """Training from Python: `distes.train` and `distes.resume` take what the command takes, and objects besides."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from distes.api.configuration.objects import Objects, all_texts
 from distes.api.configuration.resolution import Configuration, resolve
 from distes.api.configuration.resolution import resume as stored
 from distes.api.running.launch import train_and_return
+from distes.api.running.own_arguments import require_known
 from distes.api.saved.run import Run
 from distes.errors import ConfigurationError
 from distes.errors.trust import only_own
@@ -66,7 +67,7 @@ def train(
     with given_objects.offered(), _surroundings():
         files = [config] if isinstance(config, str | os.PathLike) else config
         layers = [DEFAULTS, *(read_file(shipped.locate(os.fspath(path))) for path in files)]
-        configuration = resolve([*layers, _layer(given, given_objects, layers)])
+        configuration = resolve([*layers, _layer(given, given_objects, layers, train)])
         return _run(configuration, given_objects, quiet, callbacks, monitors, resumed=False)
 
 
@@ -103,7 +104,7 @@ def resume(
             if isinstance(text, str)
         }
         with nullcontext() if trust else only_own(str(config), named):
-            layer = _layer(given, given_objects, layers)
+            layer = _layer(given, given_objects, layers, resume)
             configuration = stored(path, [layer])
             _require_consent(configuration, layer, config, trust)
             return _run(configuration, given_objects, quiet, callbacks, monitors, resumed=True)
@@ -151,13 +152,14 @@ def _apart(keys: Mapping[str, Any]) -> tuple[dict[str, Any], list[Monitor]]:
     return {**keys, "monitors": named}, [one for one in keys["monitors"] if isinstance(one, Monitor)]
 
 
-def _layer(keys: Mapping[str, Any], given: Objects, below: Sequence[Layer]) -> Layer:
+def _layer(keys: Mapping[str, Any], given: Objects, below: Sequence[Layer], call: Callable[..., Run]) -> Layer:
     """The layer of a call's keys.
 
     Args:
         keys: Values and objects by full key or by its last part.
         given: Receives the objects.
         below: The layers that it stands upon, which choose the classes that the keys do not.
+        call: Whose keys they are, `train` or `resume`.
 
     Raises:
         ConfigurationError: A key is of several parts, or is given twice.
@@ -174,6 +176,7 @@ def _layer(keys: Mapping[str, Any], given: Objects, below: Sequence[Layer]) -> L
     for one in [*below, layer]:
         classes.update(one.classes)
     known = schema(classes)
+    require_known(plain, known, call)
     for name, value in plain.items():
         full = _full_key(name, known)
         if full in layer.values:

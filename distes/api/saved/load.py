@@ -1,6 +1,7 @@
 """Loads what a run saved: a policy with observations and actions, or a language model."""
 
 import os
+from collections.abc import Collection
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from distes.api.configuration.objects import Objects, arguments_of
 from distes.api.saved.language_model import LanguageModel
 from distes.api.saved.policy import Policy
 from distes.api.saved.subnetwork_file import read_saved
-from distes.errors import ConfigurationError
+from distes.errors import ConfigurationError, did_you_mean
 from distes.errors.trust import only_own
 from distes.policies.language.causal_lm import CausalLM
 from distes.runs.policy_files import DESCRIPTION, SavedPolicy, Which, load_policy, policy_folder
@@ -64,8 +65,25 @@ def read(
     with nullcontext() if trust else only_own(str(source), named or set()):
         saved = read_saved(path, which)
         if given is not None:
+            _require_known(given.names, saved)
             given.stand_for(arguments_of({"task": saved.task, "policy": saved.policy}))
         return LanguageModel(saved) if is_language(saved) else Policy(saved)
+
+
+def _require_known(names: Collection[str], saved: SavedPolicy) -> None:
+    """Checks that what `load` was given has names that a run's objects can have.
+
+    Raises:
+        ConfigurationError: A name is none.
+    """
+    known = {"task", "policy", "strategy", "perturbation", *saved.task["init_args"], *saved.policy["init_args"]}
+    for name in names:
+        if name not in known:
+            near = did_you_mean(name, ["which", "trust", *known])
+            raise ConfigurationError(
+                f"distes.load has no argument {name!r}, and the task and the policy of this run have none of that "
+                f"name.{near}"
+            )
 
 
 def is_language(saved: SavedPolicy) -> bool:

@@ -5,22 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-from distes.api.configuration import yaml_text
+from distes.api.configuration import other_libraries, yaml_text
+from distes.api.configuration.other_libraries import SOURCES, Source
 from distes.api.translation import evotorch_arguments, openai_json, rllib_yaml, uber_gpu_json, zoo_yaml
 from distes.api.translation.translated import Translation
 from distes.errors import ConfigurationError, did_you_mean
 from distes.runs import atomic_files
 
-Source = Literal["openai", "uber", "rllib", "zoo", "evotorch"]
-SOURCES: dict[Source, str] = {
-    "openai": "OpenAI",
-    "uber": "Uber",
-    "rllib": "RLlib",
-    "zoo": "rl-zoo",
-    "evotorch": "EvoTorch",
-}
 MAX_BYTES = 2**20
 DEFAULT = "default"  # rl-zoo's entry for environments that the file does not name
 
@@ -72,24 +65,9 @@ def entries(path: Path, source: Source | None = None, name: str | None = None) -
 
 def recognised(content: Any) -> Source | None:
     """Returns the library that a file's content comes from, or None."""
-    if not isinstance(content, dict):
-        return None
-    if "game" in content and "model" in content:
-        return "uber"
-    if isinstance(content.get("config"), dict) and "env_id" in content:
-        policy = content.get("policy")
-        kind = policy.get("type") if isinstance(policy, dict) else None
-        of_uber = {"algo_type", "novelty_search", "population_size", "num_elites"} & content.keys()
-        return "uber" if of_uber or kind in ("ESAtariPolicy", "GAAtariPolicy") else "openai"
-    if evotorch_arguments.KNOWN & content.keys():
+    if isinstance(content, dict) and evotorch_arguments.KNOWN & content.keys():
         return "evotorch"
-    sections = [one for one in content.values() if isinstance(one, dict)]
-    if any({"run", "alg"} & one.keys() for one in sections):
-        return "rllib"
-    if any({"n_timesteps", "n_delta"} & one.keys() for one in sections):
-        return "zoo"
-    of_rllib = {"num_workers", "use_pytorch", "framework", "noise_stdev", "episodes_per_batch", "num_rollouts"}
-    return "rllib" if "env" in content and of_rllib & content.keys() else None
+    return other_libraries.recognised(content)
 
 
 def _entries(content: dict[str, Any], source: Source) -> list[Entry]:

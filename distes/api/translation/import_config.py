@@ -8,9 +8,10 @@ from pathlib import Path
 from distes.api.building.build import build
 from distes.api.configuration import yaml_text
 from distes.api.configuration.layers import DEFAULTS, layer_of
+from distes.api.configuration.other_libraries import Source
 from distes.api.configuration.resolution import Configuration, resolve
 from distes.api.translation import formats, written
-from distes.api.translation.formats import Entry, Source
+from distes.api.translation.formats import Entry
 from distes.errors import ConfigurationError
 from distes.errors.trust import only_own
 

@@ -98,7 +98,7 @@ def left_over(module: nn.Module, layout: Layout) -> list[str]:
     slots = {slot.name: slot for slot in layout.slots}
     tied = tied_parameters(module, slots)
     return [
-        f"{name} ({type(layer).__name__})"
+        f"{name} ({type(layer).__name__})" if name else type(layer).__name__
         for name, layer in module.named_modules()
         if any(True for _ in layer.parameters(recurse=False)) and member_layer(name, layer, slots, tied) is None
     ]

@@ -24,7 +24,7 @@ from distes.tasks.gym import without_effect
 from distes.tasks.gym.arguments import OBSERVATION_FRACTION, SLOTS, require_choice, require_ranges
 from distes.tasks.gym.environments.choosing import Description
 from distes.tasks.gym.environments.environments import Environments
-from distes.tasks.gym.environments.first_look import notice_of_memory
+from distes.tasks.gym.environments.first_look import notices
 from distes.tasks.gym.episodes.behaviour import Behaviour
 from distes.tasks.gym.episodes.episodes import EpisodeSettings
 from distes.tasks.gym.episodes.info_scalars import InfoScalars
@@ -171,7 +171,8 @@ class Gym(Task):
         }
         self._changed = [name for name, value in changes.items() if value]
         rewards = RewardSettings(reward_sign, normalize_rewards, reward_gamma, reward_clip)
-        self._retries, self._memory, self._said = retries, "", False
+        self._retries, self._said = retries, False
+        self._looked_at: list[str] = []
         self._settings = EpisodeSettings(episodes_per_member, max_steps, action_noise, reward_shift, rewards)
         self._act = ActionSettings(action_mode == "rescale", action_bins, sample_actions, action_mask)
         self._slots, self._num_worlds = slots, num_worlds
@@ -250,7 +251,7 @@ class Gym(Task):
         lines = [
             self._environments.notice,
             differs,
-            self._memory,
+            *self._looked_at,
             *without_effect.of_rows(self._environments, self._slots, self._num_worlds),
             *without_effect.of_actions(self._action, self._act, self._settings.action_noise),
             *without_effect.of_normalization(self._settings, self._fraction, observations=self._normalize),
@@ -323,7 +324,7 @@ class Gym(Task):
                     f"member's episodes run at once; the environment has {most}.",
                     argument="slots",
                 )
-        self._memory = notice_of_memory(self._environments, self._action, self._retries, self.close)
+        self._looked_at = notices(self._environments, self._action, self._retries, self.close)
         if self._shown is not self._environments and self._shown.spaces != self._environments.spaces:
             raise ConfigurationError(
                 f"eval_env_kwargs changes the spaces of {self.env} from {_spaces_of(self._environments)} to "

@@ -18,12 +18,17 @@ from distes.errors import ConfigurationError, did_you_mean, raised
 from distes.errors.imports import import_object
 from distes.errors.installation import install
 from distes.errors.trust import foreign
+from distes.tasks.supervised.array_files import is_file_of_data, read_file
 from distes.tasks.supervised.dataset_files import cifar10_files, mnist_files
 
 CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 MNIST = "http://yann.lecun.com/exdb/mnist or a mirror of it"
 FASHION_MNIST = "https://github.com/zalandoresearch/fashion-mnist"
+
+
+MOST_UNNUMBERED = 10_000  # outputs; from here on a policy that has ten times as many as classes is refused
+NUMBERED = "Number the classes from 0 on, as numpy.unique(targets, return_inverse=True)[1] does."
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +65,7 @@ def read(data: str, folder: str | None, arguments: Mapping[str, Any], test: Mapp
     """Reads a data set.
 
     Args:
-        data: A name in `DATA_SETS`, or an import path.
+        data: A name in `DATA_SETS`, a file `.npz`, or an import path.
         folder: The folder of the files.
         arguments: Arguments for what the import path names.
         test: Further ones, with which it is called again for the test part; None if it has none of its own.
@@ -70,10 +75,14 @@ def read(data: str, folder: str | None, arguments: Mapping[str, Any], test: Mapp
     """
     if data in DATA_SETS:
         return DATA_SETS[data](folder)
+    if is_file_of_data(data):
+        given, of_test = read_file(data)
+        first = _labelled(given, data)
+        return Dataset(first, None if of_test is None else _labelled(of_test, data), _white(first))
     if "." not in data:
         raise ConfigurationError(
-            f"data must be one of {', '.join(DATA_SETS)}, or the import path of a torch Dataset, of a pair of arrays, "
-            f"or of a function that returns one; got {data!r}.{did_you_mean(data, DATA_SETS)}",
+            f"data must be one of {', '.join(DATA_SETS)}, a file FILE.npz, or the import path of a torch Dataset, of a "
+            f"pair of arrays, or of a function that returns one; got {data!r}.{did_you_mean(data, DATA_SETS)}",
             argument="data",
         )
     foreign(data, "task.data")
@@ -173,8 +182,7 @@ def _labelled(given: Any, path: str) -> Labelled:
         raise ConfigurationError(f"{start} has no rows.", argument="data")
     if y.dtype.kind in "USO":
         raise ConfigurationError(
-            f"{start} must have numbers as targets; got {y.dtype}, such as {str(y.flat[0])!r}. Number the classes from "
-            "0 on, as numpy.unique(targets, return_inverse=True)[1] does.",
+            f"{start} must have numbers as targets; got {y.dtype}, such as {str(y.flat[0])!r}. {NUMBERED}",
             argument="data",
         )
     if x.ndim < 2 or len(x) != len(y) or x.dtype.kind not in "biuf" or y.dtype.kind not in "biuf":
@@ -183,7 +191,10 @@ def _labelled(given: Any, path: str) -> Labelled:
             f"{x.shape}, {x.dtype}, and targets of shape {y.shape}, {y.dtype}.",
             argument="data",
         )
-    return Labelled(_inputs(x, start), _targets(y, start))
+    labelled = Labelled(_inputs(x, start), _targets(y, start))
+    if labelled.y_n.ndim == 1:
+        _require_outputs(labelled.y_n, start)
+    return labelled
 
 
 def _array(given: Any, name: str, start: str) -> NDArray[Any]:
@@ -215,6 +226,12 @@ def _stacked(given: torch.utils.data.Dataset[Any], start: str) -> tuple[NDArray[
                 keys = f" with {', '.join(map(str, row))}" if isinstance(row, Mapping) else ""
                 raise ConfigurationError(
                     f"{wanted}; row {len(pairs)} is a {type(row).__name__}{keys}.", argument="data"
+                )
+            if len(row) > 2:
+                raise ConfigurationError(
+                    f"{wanted}; row {len(pairs)} has {len(row)} items, and only the first two would be used. Weights "
+                    "of rows are not supported: return two items.",
+                    argument="data",
                 )
             pairs.append((np.asarray(row[0]), np.asarray(row[1])))
             for name, first, one in zip(("input", "target"), pairs[0], pairs[-1], strict=True):
@@ -266,6 +283,17 @@ def _targets(y: NDArray[Any], start: str) -> NDArray[Any]:
     y = y.reshape(len(y), -1).astype(np.float32)
     _require_finite(y, "targets", start)
     return y
+
+
+def _require_outputs(classes_n: NDArray[np.int64], start: str) -> None:
+    """Checks that classes are numbered so that a policy can have an output for each number up to the largest."""
+    largest, count = int(classes_n.max()), len(np.unique(classes_n))
+    if largest >= MOST_UNNUMBERED and largest >= 10 * count:
+        raise ConfigurationError(
+            f"{start} has {count:,} classes, of which the largest is {largest:,}; a policy has an output for each "
+            f"number up to it. {NUMBERED} If they are numbers to be fitted, give them as floats.",
+            argument="data",
+        )
 
 
 def _white(given: Labelled) -> int:

@@ -4,6 +4,7 @@ Axes: B members evaluated together, K rows of a batch, n rows of data, O observa
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,9 @@ from distes.tasks.data_task import DataTask, Shares
 from distes.tasks.mini_batches import Batches
 from distes.tasks.spaces.actions import Action, BoxAction, DiscreteAction
 from distes.tasks.spaces.observations import Observation
+from distes.tasks.supervised.array_files import digest, is_file_of_data
 from distes.tasks.supervised.data_parts import DataParts, tensor_of
-from distes.tasks.supervised.datasets import DATA_SETS, Dataset
+from distes.tasks.supervised.datasets import DATA_SETS, NUMBERED, Dataset
 from distes.tasks.supervised.objectives import (
     OBJECTIVES,
     OF_CLASSES,
@@ -66,8 +68,9 @@ class Supervised(DataTask):
         """Reads no data yet.
 
         Args:
-            data: digits (with the extra `supervised`); mnist, fashion_mnist or cifar10, from `folder`; or the import
-                path of a torch Dataset, of a pair of arrays (inputs and targets), or of a function that returns one.
+            data: digits (with the extra `supervised`); mnist, fashion_mnist or cifar10, from `folder`; a file .npz with
+                the arrays x and y, and x_test and y_test if it has a test part; or the import path of a torch Dataset,
+                of a pair of arrays (inputs and targets), or of a function that returns one.
             folder: The folder of mnist's, fashion_mnist's or cifar10's standard files.
             data_args: Arguments of the class or function that data names.
             test_args: Arguments, beside data_args, by which it gives the test part; null splits one off.
@@ -93,7 +96,7 @@ class Supervised(DataTask):
                 f"batches must be shared, own or no_mini_batch; got {batches!r}.", argument="batches"
             )
         shares = Shares(validation, test, split)
-        if data in DATA_SETS and (data_args or test_args):
+        if (data in DATA_SETS or is_file_of_data(data)) and (data_args or test_args):
             raise ConfigurationError(f"data_args is for data by import path; data is {data}.", argument="data_args")
         if folder is not None and (data == "digits" or data not in DATA_SETS):
             raise ConfigurationError(
@@ -146,7 +149,27 @@ class Supervised(DataTask):
     @property
     def name(self) -> str:
         """The data set's name."""
-        return self._data.rpartition(".")[2]
+        return Path(self._data).stem if is_file_of_data(self._data) else self._data.rpartition(".")[2]
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The content of a file of arrays, which a resumed run must find unchanged."""
+        return {"data": digest(self._data)} if is_file_of_data(self._data) else {}
+
+    @property
+    def notice(self) -> str | None:
+        """A sentence on classes that no row has."""
+        if self.data.train.y_n.ndim != 1:
+            return None
+        missing = np.setdiff1d(np.arange(self.action_size), self.data.train.y_n)
+        if not len(missing):
+            return None
+        shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        has = "class has" if len(missing) == 1 else "classes have"
+        return (
+            f"Of the {self.action_size:,} classes of {self._data}, 0 to {self.action_size - 1:,}, {len(missing):,} "
+            f"{has} no row ({shown}): the policy has an output for each. {NUMBERED}"
+        )
 
     @property
     def observation_shape(self) -> tuple[int, ...]:

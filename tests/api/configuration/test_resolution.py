@@ -360,11 +360,15 @@ WRONG_FLAGS = {
     "--strategy.population_size true": r"strategy.population_size must be int; got 'true'",
     "--noise.seed null": r"noise.seed must be int; got 'null'",
     "--workers many": r"workers must be one of 'auto' or int or null; got 'many'",
-    "--policy.hidden_sizes 5": r"policy.hidden_sizes must be a list of int; got '5'",
+    "--policy.hidden_sizes 5": r"policy.hidden_sizes must be a list of int; got '5'\. Write it as --.* '\[5\]'\.",
+    "--policy.hidden_sizes 64,64": r"got '64,64'\. Write it as --policy.hidden_sizes '\[64, 64\]'\.",
+    "--policy.hidden_sizes 64x32x2": r"Write it as --policy.hidden_sizes '\[64, 32, 2\]'\.",
+    "--policy.hidden_sizes wide": r"got 'wide'\. Write it as --policy.hidden_sizes '\[64, 64\]'\.",
+    "--task.env_kwargs g=9.8": r"a mapping or null; got 'g=9\.8'\. Write it as --task.env_kwargs '{g: 9\.8}'\.",
     "--device gpu": r"device must be one of 'auto', 'cpu', 'cuda'; got 'gpu'\. Did you mean 'cuda'",
     "--device null": r"device must be one of 'auto', 'cpu', 'cuda'; got 'null'",
     "--oversubscribe maybe": r"oversubscribe must be bool; got 'maybe'",
-    "--task.env_kwargs 5": r"task.env_kwargs must be a mapping or null; got '5'",
+    "--task.env_kwargs 5": r"task.env_kwargs must be a mapping or null; got '5'\. Write it as --.* '{key: value}'\.",
     "--strategy.fitness_shaping centred_rank": r"must be one of 'centered_rank', .* Did you mean 'centered_rank'\?",
     "--seed": r"seed needs a value: --seed VALUE",
     "--config": r"config needs a value",
@@ -443,6 +447,26 @@ def test_a_file_that_is_no_text(tmp_path):
     assert "not a text in UTF-8" in fails("--config", str(tmp_path / "conf.yaml"))
 
 
+def test_a_list_or_a_mapping_that_is_none_in_a_file(tmp_path):
+    (tmp_path / "conf.yaml").write_text("policy: {class_path: MLP, init_args: {hidden_sizes: '64,64'}}")
+    assert fails("--config", str(tmp_path / "conf.yaml")).endswith("got '64,64'. Write it as [64, 64].")
+    (tmp_path / "conf.yaml").write_text("task: {class_path: Gym, init_args: {env_kwargs: 3}}")
+    assert fails("--config", str(tmp_path / "conf.yaml")).endswith('got 3. Write it as {"key": value}.')
+
+
+def test_a_file_of_another_library_is_named_with_the_command_that_translates_it(tmp_path):
+    path = tmp_path / "ars.yml"
+    one = "CartPole-v1:\n  n_timesteps: 5e4\n  policy: LinearPolicy\n"
+    path.write_text(one)
+    said = fails("--config", str(path))
+    assert "ars.yml is a configuration of rl-zoo, and has other keys than those of distes" in said
+    assert said.endswith(f"import_config {path} -o NEW.yaml")
+    path.write_text(f"{one}Pendulum-v1:\n  n_timesteps: 2e4\n")
+    assert fails("--config", str(path)).endswith(f"import_config {path} --name ENTRY -o NEW.yaml")
+    path.write_text('{"config": {"episodes_per_batch": 10000}, "env_id": "Humanoid-v1", "exp_prefix": "humanoid"}')
+    assert "is a configuration of OpenAI" in fails("--config", str(path))
+
+
 def test_a_module_that_fails_on_import(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "broken_net.py").write_text("import module_that_is_not_there")
@@ -453,12 +477,26 @@ def test_a_module_that_fails_on_import(tmp_path, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("argv", [["--seed", "x"], ["--policy", f"{HERE}.Net", "--policy.width", "13"]])
-def test_main_prints_one_line_and_exits_with_2(capsys, argv):
+@pytest.mark.parametrize(
+    ("argv", "is_about_a_key"),
+    [
+        (["--seed", "x"], True),
+        (["--sed", "3"], True),
+        (["--generations", "1", "seed"], True),
+        (["--seed"], True),
+        (["--seed", "-1"], True),
+        (["--policy", f"{HERE}.Net", "--policy.width", "13"], False),
+        (["--task.env", "tests.support.odd_environments.FourValues", "--workers", "0"], False),
+        (["--config", "nothing.yaml"], False),
+    ],
+)
+def test_main_prints_one_line_and_exits_with_2(capsys, argv, is_about_a_key):
+    """The line ends with where the keys are listed if it is about a key or its value, and not about what is trained."""
     assert main(argv) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert re.fullmatch(r"error: [^\n]+ \(--help all shows every key\)\n", err)
+    assert re.fullmatch(r"error: [^\n]+\n", err)
+    assert err.endswith("(--help all shows every key)\n") == is_about_a_key
 
 
 def test_warnings_of_ours_are_one_line_and_those_of_libraries_none(tmp_path, capsys):

@@ -17,6 +17,8 @@ from torch import nn
 
 import distes
 from distes.api.building import monitors
+from distes.api.configuration.layers import read_file
+from distes.api.configuration.resolution import resume as stored
 from distes.api.running.provenance import HIDDEN, without_secrets
 from distes.api.saved.result import playing
 from distes.cli import main
@@ -169,6 +171,53 @@ def test_wrong_arguments_are_sentences(keys: dict[str, Any], message: str, tmp_p
     with pytest.raises(ConfigurationError, match=message):
         distes.train("CartPole-v1", run_dir=tmp_path / "run", **{**SMALL, **keys})
     assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("callback", print, r"distes\.train has no argument 'callback'\. Did you mean 'callbacks'\?"),
+        ("callbaks", [print], r"Did you mean 'callbacks'\?"),
+        ("silent", True, r"Did you mean 'quiet'\?"),
+        ("cfg", "pendulum", r"Did you mean 'config'\?"),
+        ("trust", True, r"has no argument 'trust': what a program itself names is trusted"),
+        ("problem", "CartPole-v1", r"the problem is the first argument, without a name"),
+        ("hidden_size", [3], r"'hidden_size' is not a key of the configuration\. Did you mean 'policy.hidden_sizes'"),
+        ("nothing_like_it", 3, r"'nothing_like_it' is not a key of the configuration\.$"),
+    ],
+)
+def test_what_is_no_argument_says_what_was_meant(name: str, value: Any, message: str, tmp_path: Path) -> None:
+    keys = {key: given for key, given in SMALL.items() if key != "quiet"}
+    with pytest.raises(ConfigurationError, match=message):
+        distes.train(run_dir=tmp_path / "run", **keys, **{name: value})
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_no_argument_of_a_resume_or_of_load(tmp_path: Path) -> None:
+    distes.train("CartPole-v1", run_dir=tmp_path / "run", **SMALL)
+    with pytest.raises(
+        ConfigurationError, match=r"distes\.resume has no argument 'callback'\. Did you mean 'callbacks'"
+    ):
+        distes.resume(tmp_path / "run", callback=print)
+    with pytest.raises(
+        ConfigurationError, match=r"no argument 'config': a run keeps the configuration in its directory"
+    ):
+        distes.resume(tmp_path / "run", config="pendulum")
+    with pytest.raises(ConfigurationError, match=r"distes\.load has no argument 'wich', .* Did you mean 'which'\?"):
+        distes.load(tmp_path / "run", wich="last")
+    assert distes.load(tmp_path / "run", env="CartPole-v1", policy=distes.MLP).saved.action_size == 2
+
+
+def test_a_resume_with_another_file_says_to_leave_the_file_out(tmp_path: Path) -> None:
+    assert main(["train", "--workers=0", "--generations=1", f"--run_dir={tmp_path / 'run'}", "--quiet"]) == 0
+    file = tmp_path / "other.yaml"
+    file.write_text("task: {class_path: Gym, init_args: {env: Pendulum-v1}}")
+    with pytest.raises(
+        ConfigurationError, match=r"task\.env is 'CartPole-v1' in .*, or leave --config .*other\.yaml out"
+    ):
+        stored(tmp_path / "run", [read_file(file)])
+    with pytest.raises(ConfigurationError, match=r"Start a new one, or leave strategy\.sigma out\."):
+        distes.resume(tmp_path / "run", sigma=0.7)
 
 
 def test_a_callback_sees_each_generation_and_ends_the_run_without_changing_it(tmp_path: Path) -> None:

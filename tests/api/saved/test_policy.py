@@ -164,3 +164,22 @@ def test_the_policy_folder_alone_is_enough_and_trust_is_asked_for(tmp_path: Path
         distes.load(tmp_path / "copy", trust=True).predict(np.zeros(4))
     with pytest.raises(ConfigurationError, match="which must be 'best' or 'last'"):
         distes.load(tmp_path / "copy", "worst", trust=True)  # type: ignore[arg-type]
+
+
+class TestExportFromPython:
+    def test_of_a_run_a_policy_and_a_directory(self, tmp_path: Path) -> None:
+        run = distes.train("CartPole-v1", run_dir=tmp_path / "run", **SMALL)
+        for number, given in enumerate((run, run.policy, run.directory)):
+            file = tmp_path / f"{number}.pt2"
+            assert distes.export(given, file) <= 1e-6
+            module = torch.export.load(file).module()
+            seen = np.array([[0.0, 0.1, 0.0, -0.1], [0.3, -0.5, 0.1, 0.2]], np.float32)
+            assert np.array_equal(module(torch.from_numpy(seen)).numpy(), run.policy.predict(seen)[0])
+
+    def test_wrong_arguments_are_sentences(self, tmp_path: Path) -> None:
+        with pytest.raises(
+            ConfigurationError, match=r"The ending of .*policy' must be \.onnx or \.pt2; or say the form"
+        ):
+            distes.export(tmp_path, tmp_path / "policy")
+        with pytest.raises(ConfigurationError, match="form must be 'onnx' or 'torch_export'; got 'torchscript'"):
+            distes.export(tmp_path, tmp_path / "policy.pt", "torchscript")  # type: ignore[arg-type]

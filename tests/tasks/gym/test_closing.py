@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ import pytest
 
 from distes.cli import main
 from distes.cli.play import play
-from distes.errors import ConfigurationError
+from distes.errors import ConfigurationError, DistesNotice
 from distes.pools.base import Interrupted
 from distes.pools.serial import SerialPool
 from distes.tasks.base import Request
+from distes.tasks.gym.environments import opened
 from distes.tasks.gym.gym import Gym
 from tests.support.odd_environments import Endless, Plain
 from tests.support.small import ROOT, evaluate, parts, trainer
@@ -205,3 +207,25 @@ def test_on_ray(tmp_path: Path) -> None:
         with pytest.raises(Interrupted):
             pool.evaluate(asked, lambda: time.monotonic() > until)
     assert [path.name for path in tmp_path.iterdir()] == ["endless"]
+
+
+def test_closing_that_takes_long_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Environments are closed in one thread: a window or a simulator may not be closed in another."""
+
+    class Slow:
+        def close(self) -> None:
+            time.sleep(0.03)
+
+    def closed(count: int) -> list[str]:
+        environments = opened.Opened()
+        for _ in range(count):
+            environments.keep(Slow())
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            environments.close_all()
+        return [str(one.message) for one in caught if one.category is DistesNotice]
+
+    assert closed(4) == []
+    monkeypatch.setattr(opened, "PATIENCE", 0.01)
+    assert closed(4) == ["Environments are being closed, one after another: 1 of 4 took 0 s."]
+    assert closed(1) == []

@@ -14,6 +14,7 @@ from distes.errors import ConfigurationError, EvaluationError, described
 from distes.policies.cnn import CNN
 from distes.pools.serial import SerialPool
 from distes.tasks.base import Request
+from distes.tasks.gym.environments.departures import departure
 from distes.tasks.gym.gym import Gym
 from tests.support.odd_environments import Plain
 from tests.support.small import evaluate, parts, train
@@ -27,7 +28,16 @@ HERE = r"\(.*odd_environments\.py:\d+\)"
     [
         ("FourValues", r"its step must return \(observation, reward, terminated, truncated, info\); it returned 4 val"),
         ("NoInfo", r"its reset must return \(observation, info\), info a dict; it returned an array of shape \(2,\)"),
-        ("NoSeedArgument", r"its reset raised TypeError: .* unexpected keyword argument 'seed'"),
+        (
+            "NoSeedArgument",
+            r"its reset takes no seed "
+            + HERE
+            + r": write `def reset\(self, \*, seed=None, options=None\):`, and begin it with `super\(\)\.reset\(",
+        ),
+        (
+            "NoActionArgument",
+            r"its step cannot be called with an action alone " + HERE + r": write `def step\(self, action",
+        ),
         ("SmallSeeds", r"its reset raised ValueError: Seed must be between 0 and 2\*\*32 - 1 " + HERE),
         ("VectorReward", r"its reward must be a single number; step returned an array of shape \(2,\)"),
         (
@@ -52,6 +62,49 @@ HERE = r"\(.*odd_environments\.py:\d+\)"
 def test_what_keeps_not_to_the_interface_is_a_sentence(env: str, sentence: str) -> None:
     with pytest.raises(ConfigurationError, match=sentence):
         Gym(ODD + env).check()
+
+
+def test_gymnasiums_wrappers_hand_on_seed_and_options_and_others_what_they_like() -> None:
+    library, own = "gymnasium.wrappers.FlattenObservation", ODD + "SeedsItself"
+    with pytest.raises(ConfigurationError, match=r"its reset takes no options \(.*odd_environments\.py:\d+\): write"):
+        Gym(ODD + "NoOptionsArgument", wrappers=[library]).check()
+    with pytest.raises(ConfigurationError, match=r"its reset takes no seed \(.*odd_environments\.py:\d+\): write"):
+        Gym(ODD + "NoSeedArgument", wrappers=[library]).check()
+    for env, wrappers in (("NoOptionsArgument", []), ("NoOptionsArgument", [own]), ("Plain", [library, own])):
+        Gym(ODD + env, wrappers=wrappers).check()
+
+
+class TestDepartures:
+    """Observations that are none of their space, and that can be used all the same."""
+
+    @pytest.mark.parametrize(
+        ("env", "sentence"),
+        [
+            ("BeyondBounds", r"after step 2 the number \[1\] is 50, and the space declares -1 to 1\. Training uses"),
+            ("BeyondBoundsInPart", r"after reset the number for 'there' is -0\.5, and the space declares 0 to 1"),
+            ("OfOtherType", r"after reset the numbers are float64, and the space declares float32"),
+        ],
+    )
+    def test_are_said_once(self, env: str, sentence: str) -> None:
+        task = Gym(ODD + env, max_steps=5)
+        task.check()
+        assert re.fullmatch(
+            rf"{re.escape(ODD + env)} departs from its observation space: {sentence}.*", task.notice or ""
+        )
+
+    def test_are_found_in_rows(self) -> None:
+        seen = [np.zeros((3, 2)), np.array([[0.0, 0.0], [0.0, -7.0], [9.0, 0.0]])]
+        found = departure(seen, gymnasium.spaces.Box(-1, 1, (2,), np.float64))
+        assert found == "after step 1 the number [1] is -7, and the space declares -1 to 1"
+
+    def test_are_not_said_of_numbers_that_are_not_finite(self) -> None:
+        assert departure([np.array([np.nan, np.inf])], gymnasium.spaces.Box(-1, 1, (2,), np.float64)) is None
+
+    @pytest.mark.parametrize("env", [ODD + "Rounded", ODD + "Plain", "Acrobot-v1", "Taxi-v4", "MountainCar-v0"])
+    def test_are_not_found_where_there_are_none(self, env: str) -> None:
+        task = Gym(env, max_steps=5)
+        task.check()
+        assert "departs" not in (task.notice or "")
 
 
 def test_a_wrapper_that_returns_nothing() -> None:

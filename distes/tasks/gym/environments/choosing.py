@@ -15,7 +15,7 @@ from distes.envs.mujoco.integrator import Integrator
 from distes.envs.warp import library
 from distes.envs.warp.settings import WarpSettings
 from distes.errors import ConfigurationError, did_you_mean
-from distes.errors.imports import torch_as_it_was
+from distes.errors.imports import torch_as_it_was, where_sought
 from distes.errors.installation import install
 from distes.errors.trust import KNOWN_MODULES, foreign
 from distes.tasks.arguments import Wrapper, callable_of, name_of, takes, wrapper_and_arguments
@@ -150,6 +150,11 @@ def registry_entry(description: Description) -> Any:
                 quiet(importlib.import_module(module))  # registers its environments
         spec = copy.deepcopy(gymnasium.spec(id))
     except ImportError as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and module not in KNOWN_MODULES and f"{module}.".startswith(f"{missing}."):
+            raise ConfigurationError(
+                f"The environment {name!r} cannot be made: there is no module {missing!r}. {where_sought()}"
+            ) from error
         raise cannot_make(name, error) from error
     except gymnasium.error.Error as error:
         if name.startswith("ALE/"):

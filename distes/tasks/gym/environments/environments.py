@@ -112,6 +112,13 @@ class Environments:
         return self.kind == "foreign" or (self.kind == "batched" and self.env.removeprefix(OURS) not in TWINS)
 
     @property
+    def is_foreign(self) -> bool:
+        """Whether code that is neither distes' nor Gymnasium's gives the observations."""
+        if self.description.wrappers or self.spec is None:
+            return self.kind != "envpool"
+        return not str(self.spec.entry_point).startswith(("gymnasium.", "distes."))
+
+    @property
     def endless(self) -> bool:
         """Whether no step limit is known, neither the user's nor the environment's."""
         given = self.description

@@ -54,7 +54,7 @@ def fault_of_observation(observation: Any, space: Any, of: str, rows: int | None
     """
     leading = () if rows is None else (rows,)
     try:
-        parts = _parts_of(observation, space)
+        parts = parts_of(observation, space)
     except (KeyError, TypeError, IndexError):
         keys = ", ".join(map(repr, getattr(space, "spaces", ())))
         return f"its observations must be mappings with the keys {keys}; {of} returned {_shown(observation)}"
@@ -124,7 +124,7 @@ def _is_numbers(value: Any) -> bool:
     return isinstance(value, tuple | list) and _kind(value) in "biuf" and len(value) > 0
 
 
-def _parts_of(observation: Any, space: spaces.Space[Any]) -> list[tuple[str, Any, spaces.Space[Any]]]:
+def parts_of(observation: Any, space: spaces.Space[Any]) -> list[tuple[str, Any, spaces.Space[Any]]]:
     """Splits an observation into the parts of a Dict space; the observation of another space is one part.
 
     Returns:

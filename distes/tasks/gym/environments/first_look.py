@@ -1,11 +1,11 @@
-"""Tries an environment before a run: does it follow Gymnasium's interface, and does its seed decide everything?
+"""Tries an environment before a run: its interface, whether its seed decides everything, and its observations.
 
 Axes: R rows of a vector environment, A action.
 """
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from distes.errors import ConfigurationError, described
 from distes.noise.draws import episode_seeds
+from distes.tasks.gym.environments.departures import departure
 from distes.tasks.gym.environments.environments import Environments
 from distes.tasks.gym.environments.faults import fault_of_observation, fault_of_reset, fault_of_rows, fault_of_step
+from distes.tasks.gym.environments.parameters import fault_of_parameters
 from distes.tasks.gym.environments.simulation import Simulation
 from distes.tasks.spaces.actions import Action
 from distes.tasks.spaces.observations import Observation
@@ -28,8 +30,20 @@ class RaisedError(Exception):
     """The environment raised; the message is part of a sentence."""
 
 
-def notice_of_memory(environments: Environments, action: Action, retries: int, close: Callable[[], None]) -> str:
-    """Checks whether an environment does the same again after a reset with the same seed.
+class Look(NamedTuple):
+    """What was seen, in words.
+
+    Attributes:
+        difference: Where the second of two equal beginnings differs from the first; None if it does not.
+        departure: How observations depart from their space; None if they do not.
+    """
+
+    difference: str | None
+    departure: str | None
+
+
+def notices(environments: Environments, action: Action, retries: int, close: Callable[[], None]) -> list[str]:
+    """Checks an environment, whether its seed decides everything, and whether its observations are of their space.
 
     Args:
         environments: Makes the environment.
@@ -38,14 +52,14 @@ def notice_of_memory(environments: Environments, action: Action, retries: int, c
         close: Closes all environments.
 
     Returns:
-        A sentence for the user if it does something else; empty otherwise.
+        A sentence for the user for each of the two that is not so.
 
     Raises:
         ConfigurationError: The environment raises, or does not follow Gymnasium's interface.
     """
     for left in reversed(range(retries + 1)):
         try:
-            difference = _difference_of(environments, action)
+            look = _look(environments, action)
             break
         except RaisedError as error:
             close()
@@ -53,44 +67,54 @@ def notice_of_memory(environments: Environments, action: Action, retries: int, c
                 raise ConfigurationError(f"The environment {environments.env!r} cannot be used: {error}.") from error
         except ConfigurationError as error:
             raise ConfigurationError(f"The environment {environments.env!r} cannot be used: {error}.") from error
-    if difference is None:
-        return ""
-    advice = " Use --task.normalize_observations true instead." if environments.description.normalizes else ""
-    return (
-        f"{environments.env} was reset twice with one seed and given the same actions, and {difference}: it, or a "
-        "wrapper, does not heed the seed, or has a memory of its own. What a member gets then depends on who used its "
-        f"environment before, and other numbers of workers give other results.{advice}"
-    )
+    said = []
+    if look.difference is not None:
+        advice = " Use --task.normalize_observations true instead." if environments.description.normalizes else ""
+        said.append(
+            f"{environments.env} was reset twice with one seed and given the same actions, and {look.difference}: it, "
+            "or a wrapper, does not heed the seed, or has a memory of its own. What a member gets then depends on who "
+            f"used its environment before, and other numbers of workers give other results.{advice}"
+        )
+    if look.departure is not None and environments.is_foreign:
+        said.append(
+            f"{environments.env} departs from its observation space: {look.departure}. Training uses the observations "
+            "as they are; correct the space, or them."
+        )
+    return said
 
 
-def _difference_of(environments: Environments, action: Action) -> str | None:
+def _look(environments: Environments, action: Action) -> Look:
     if environments.kind == "one_by_one":
-        difference: str | None = environments.tried(lambda one: look_at(one, action))
-        return difference
+        look: Look = environments.tried(lambda one: look_at(one, action))
+        return look
     if not environments.is_users:
-        return None
+        return Look(None, None)
     return look_at_many(environments.trial, environments.observation, action)
 
 
-def look_at(environment: Any, action: Action) -> str | None:
+def look_at(environment: Any, action: Action) -> Look:
     """Runs the beginning of an episode twice, in one environment, with the same seed and actions.
-
-    Returns:
-        Where the second run differs from the first, in words; None if it does not.
 
     Raises:
         ConfigurationError: The environment does not follow Gymnasium's interface.
         RaisedError: The environment raised.
     """
+    _require(fault_of_parameters(environment))
     first = _beginning(environment, action)
-    return _difference(first, _beginning(environment, action, len(first)))
+    return _seen(first, _beginning(environment, action, len(first)), environment.observation_space)
 
 
-def look_at_many(simulation: Simulation, observation: Observation, action: Action) -> str | None:
+def look_at_many(simulation: Simulation, observation: Observation, action: Action) -> Look:
     """`look_at` for a simulator of many rows."""
+    _require(fault_of_parameters(simulation.env))
     rows = ROWS if simulation.most_rows is None else min(ROWS, simulation.most_rows)
     first = _beginning_of_many(simulation, observation, action, rows)
-    return _difference(first, _beginning_of_many(simulation, observation, action, rows, len(first)))
+    again = _beginning_of_many(simulation, observation, action, rows, len(first))
+    return _seen(first, again, simulation.space)
+
+
+def _seen(first: list[tuple[Any, Any]], again: list[tuple[Any, Any]], space: Any) -> Look:
+    return Look(_difference(first, again), departure([seen for seen, _ in first], space))
 
 
 def _beginning(environment: Any, action: Action, length: int = STEPS) -> list[tuple[Any, Any]]:

@@ -1,10 +1,13 @@
 """Closes environments, at the end of the process at the latest."""
 
+import time
 import warnings
 import weakref
 from typing import Any
 
-from distes.errors import DistesWarning, described
+from distes.errors import DistesNotice, DistesWarning, described
+
+PATIENCE = 2.0  # seconds after which it is said that environments are being closed
 
 
 class Opened:
@@ -35,8 +38,18 @@ class Opened:
 
 
 def _close_all(kept: list[Any]) -> None:
+    count, begun, said = len(kept), time.monotonic(), False
     while kept:
         _close(kept.pop())
+        seconds = time.monotonic() - begun
+        if kept and seconds > PATIENCE and not said:
+            said = True
+            warnings.warn(
+                f"Environments are being closed, one after another: {count - len(kept)} of {count} took "
+                f"{seconds:.0f} s.",
+                DistesNotice,
+                stacklevel=2,
+            )
 
 
 def _close(environment: Any) -> None:
