@@ -16,7 +16,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import nn
 
-from distes.cli.play import main, play
+from distes.api.saved.play import play
+from distes.cli.play import main
 from distes.errors import ConfigurationError, EvaluationError
 from distes.errors.installation import install
 from distes.population import Normalization
@@ -217,9 +218,10 @@ def test_a_missing_extra_is_named(
         ("Tape", ["--record", "film.avi"], "ends in .mp4 or .gif; got 'film.avi'"),
         ("Tape", ["--record", "nowhere/film.gif"], "there is no directory nowhere"),
         ("Tape", ["--record", "film.gif", "--render", "human"], "leave out --render or --record"),
-        ("Tape", ["--every", "0"], "every must be positive; got 0"),
+        ("Tape", ["--record", "film.gif", "--every", "0"], "every must be positive; got 0"),
+        ("Tape", ["--every", "2", "--size", "60x40"], "every and size is for films: add --record FILE"),
         ("Tape", ["--max_steps", "-1"], "max_steps must be positive; got -1"),
-        ("Tape", ["--fps", "0"], "fps must be positive; got 0.0"),
+        ("Tape", ["--record", "film.gif", "--fps", "0"], "fps must be positive; got 0.0"),
         ("Tape", ["--episodes", "0"], "episodes must be at least 1; got 0"),
         ("Tape", ["--policy", "last"], "holds no last policy.*--policy best"),
     ],
@@ -311,7 +313,7 @@ def test_long_playing_is_not_silent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter(range(0, 1000, 8))
-    monkeypatch.setattr("distes.cli.play.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("distes.cli.progress_line.time.monotonic", lambda: next(clock))
     assert main([saved_run(tmp_path), "--trust", "--episodes", "2"]) == 0
     assert capsys.readouterr().err.splitlines() == ["playing episode 1 of 2, step 2", "playing episode 2 of 2, step 2"]
 
