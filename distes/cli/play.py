@@ -11,12 +11,11 @@ import numpy as np
 from distes.api.saved.film import Filming
 from distes.api.saved.play import play
 from distes.cli import play_member
-from distes.cli.guard import guarded
-from distes.cli.parser import Parser
+from distes.cli.guard import work_of_command
+from distes.cli.parser import TRUST, Parser
 from distes.cli.progress_line import ProgressLine
 from distes.errors import ConfigurationError
 from distes.errors.display import draw_off_screen, require_display
-from distes.errors.installation import typed_command
 from distes.runs.monitors.wording import number
 from distes.runs.policy_files import SavedPolicy, Which, load_policy
 from distes.runs.terminal import tell
@@ -35,9 +34,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog=typed_command("play"), description="Plays the policy that a run saved, or any member of a run."
-    )
+    parser = Parser("play", description="Plays the policy that a run saved, or any member of a run.")
     parser.add_argument("run_dir", metavar="RUN_DIR", help="the run directory")
     parser.add_argument("--policy", choices=("best", "last"), help="which policy (default: best)")
     parser.add_argument("--episodes", type=int, metavar="N", help="how many (default: 10)")
@@ -48,10 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--every", type=int, metavar="N", help="film every Nth step (default: 1)")
     parser.add_argument("--size", type=_size, metavar="WxH", help="width and height of the film, such as 640x480")
     parser.add_argument("--render", choices=("human",), help="show them in a window")
-    parser.add_argument(
-        "--trust", action="store_true", help="let the run import and call code that is not part of distes"
-    )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_common(trust=TRUST)
     play_member.add_flags(parser)
     return parser
 
@@ -77,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _play_and_print(flags, filming)
         return 0
 
-    return guarded(work, debug=lambda: flags.debug, interrupted="Interrupted.\n")
+    return work_of_command(work, debug=flags.debug)
 
 
 def _filming(flags: argparse.Namespace) -> Filming | None:
