@@ -123,8 +123,8 @@ class Rewards:
         place = int(np.isnan(values_nC).any(1).argmax())
         raise ConfigurationError(
             f"reward {self.name!r} {failure}, for an empty answer to the prompt {prompt_rows.excerpt(first[place])}. "
-            "It is called with a prompt's object and an answer, and must rate whatever a model may answer, nothing as "
-            "well.",
+            "It is called with a prompt's object and an answer, and must rate whatever a model may answer, an empty "
+            "text, too.",
             argument="reward",
         )
 
