@@ -21,10 +21,10 @@ from distes.tasks.chunk_pairs import PAIRS_PER_CHUNK, ChunkPairs
 from distes.tasks.episode_cap import EpisodeCap
 from distes.tasks.gym import without_effect
 from distes.tasks.gym.arguments import OBSERVATION_FRACTION, SLOTS, require_choice, require_ranges
+from distes.tasks.gym.environment_pair import pair_of, require_same_spaces
 from distes.tasks.gym.environments.choosing import Description
 from distes.tasks.gym.environments.environments import Environments
 from distes.tasks.gym.environments.first_look import notice_of_memory
-from distes.tasks.gym.environments.pair import pair_of, require_same_spaces
 from distes.tasks.gym.episodes.behaviour import Behaviour
 from distes.tasks.gym.episodes.episodes import EpisodeSettings
 from distes.tasks.gym.episodes.info_scalars import InfoScalars
