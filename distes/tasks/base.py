@@ -39,7 +39,12 @@ class Task(ABC):
     A task is sent to workers once, so it should hold its configuration and make the rest when it is needed. On Ray,
     arrays that it holds when it is sent are shared by the workers of a node and read-only: `evaluate` may write only to
     arrays that it has made itself.
+
+    Attributes:
+        max_steps: Steps after which an episode ends that is played or filmed in what `make` returns; None for no limit.
     """
+
+    max_steps: int | None = None
 
     @property
     @abstractmethod
@@ -109,7 +114,7 @@ class Task(ABC):
         return None
 
     def make(self, render_mode: str | None = None) -> "gymnasium.Env[Any, Any]":
-        """Makes a single environment, to play a policy in or to record it; the caller closes it.
+        """Makes a single environment, to play or record a policy in; the caller closes it, and heeds `max_steps`.
 
         Args:
             render_mode: Gymnasium's "human" or "rgb_array"; None draws nothing.

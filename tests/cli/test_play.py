@@ -20,8 +20,10 @@ from distes.api.saved.play import play
 from distes.cli.play import main
 from distes.errors import ConfigurationError, EvaluationError
 from distes.errors.installation import install
+from distes.members.members import Members
 from distes.population import Normalization
 from distes.runs.policy_files import save_policy
+from distes.tasks.base import Outcome, Request, Task
 from distes.tasks.gym.gym import Gym
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,6 +67,22 @@ class Sum(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.factor * x.sum(1, keepdim=True)
+
+
+class OwnTask(Task):
+    """A task of one's own that has an environment, and sets no limit to its episodes."""
+
+    observation_shape = property(lambda self: (2,))  # type: ignore[assignment]
+    action_size = property(lambda self: 1)  # type: ignore[assignment]
+
+    def evaluate(self, members: Members, request: Request) -> Outcome:
+        raise NotImplementedError
+
+    def make(self, render_mode: str | None = None) -> Any:
+        return Tape(render_mode)
+
+    def observation_and_action(self) -> Any:
+        return Gym(Tape).observation_and_action()
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +130,11 @@ def test_observations_are_normalised_and_clipped_as_in_training(tmp_path: Path) 
 def test_training_s_noise_and_shift_are_left_out_and_its_limit_and_bounds_kept(tmp_path: Path) -> None:
     run = saved_run(tmp_path, factor=100.0, action_noise=5.0, reward_shift=3.0, max_steps=1)
     assert list(play(run, episodes=1, seed=4, trust=True)) == [(10.0, 1)]
+
+
+def test_a_task_of_one_s_own_with_an_environment(tmp_path: Path) -> None:
+    run = saved_run(tmp_path, task=f"{__name__}.OwnTask", factor=0.5)
+    assert list(play(run, episodes=1, seed=4, trust=True)) == [(2.0 + 2.5, 2)]
 
 
 def test_best_and_last_are_two_policies(tmp_path: Path) -> None:

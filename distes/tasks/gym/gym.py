@@ -233,7 +233,7 @@ class Gym(Task):
         return self._settings
 
     @property
-    def max_steps(self) -> int | None:
+    def max_steps(self) -> int | None:  # type: ignore[override]  # read-only here
         """Steps after which an episode ends: the configured limit, or the environment's own; None for no limit."""
         spec = self._environments.spec
         return self._settings.max_steps or (None if spec is None else spec.max_episode_steps)
