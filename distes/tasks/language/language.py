@@ -93,7 +93,7 @@ class Language(DataTask):
             prompts_per_generation: Prompts that each member answers; null for all of the training part.
             draws: shared prompts for all members of a generation, or own ones for each pair.
             normalize_per_prompt: Whether fitness is the mean z-score of the rewards, taken for each prompt over all
-                members (arXiv:2511.16652). Then easy and hard prompts count alike; four bytes per answer travel.
+                members. Then easy and hard prompts count alike; four bytes per answer travel.
             temperature: 0 takes the most probable token; above it, tokens are drawn, alike for both members of a pair.
             chat_template: Whether a `prompt` is put into the model's chat template; `messages` always are.
             system: A system message before each chat.

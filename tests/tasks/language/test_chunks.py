@@ -97,8 +97,8 @@ def test_members_in_turn_answer_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     made = experiment("Dense")
     asked = population(made)
     expected = evaluated(made, asked, 4, 1)
-    monkeypatch.setattr("distes.tasks.language.cache_size.CACHE", {"cpu": 1})
-    monkeypatch.setattr("distes.tasks.language.cache_size.ROWS", {"cpu": 1})
+    monkeypatch.setattr("distes.tasks.language.cache_size.CACHE_BYTES", {"cpu": 1})
+    monkeypatch.setattr("distes.tasks.language.cache_size.MEMBER_BYTES", {"cpu": 1})
     assert evaluated(made, asked, 4, 1).tobytes() == expected.tobytes()
 
 
