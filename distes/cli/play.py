@@ -85,7 +85,8 @@ def _filming(flags: argparse.Namespace) -> Filming | None:
         return Filming(flags.record, flags.fps, every, flags.size)
     given = [name for name in ("fps", "every", "size") if getattr(flags, name) is not None]
     if given:
-        raise ConfigurationError(f"{' and '.join(given)} is for films: add --record FILE, or leave it out.")
+        are, them = ("is", "it") if len(given) == 1 else ("are", "them")
+        raise ConfigurationError(f"{' and '.join(given)} {are} for films: add --record FILE, or leave {them} out.")
     return None
 
 

@@ -242,7 +242,7 @@ def test_a_missing_extra_is_named(
         ("Tape", ["--record", "nowhere/film.gif"], "there is no directory nowhere"),
         ("Tape", ["--record", "film.gif", "--render", "human"], "leave out --render or --record"),
         ("Tape", ["--record", "film.gif", "--every", "0"], "every must be positive; got 0"),
-        ("Tape", ["--every", "2", "--size", "60x40"], "every and size is for films: add --record FILE"),
+        ("Tape", ["--every", "2", "--size", "60x40"], "every and size are for films: add --record FILE"),
         ("Tape", ["--max_steps", "-1"], "max_steps must be positive; got -1"),
         ("Tape", ["--record", "film.gif", "--fps", "0"], "fps must be positive; got 0.0"),
         ("Tape", ["--episodes", "0"], "episodes must be at least 1; got 0"),

@@ -90,12 +90,7 @@ def prepare(
         sync = "broadcast" if only_replays else configuration["sync"]
         pool = start_pool(configuration, experiment, console, sync, short=only_replays)
         stack.enter_context(contextlib.closing(pool))
-        decided, configuration = configuration["device"], {**configuration, "device": pool.device}
-        if resumed:
-            for line in new_device(directory, pool.device):
-                console.say(line)
-        elif pool.device != decided:
-            directory.write_config(as_text(configuration))
+        configuration = _on_device(configuration, pool.device, directory, console, resumed=resumed)
         sum_on(experiment.perturbation, pool.device, console.say)
         monitors: list[Monitor] = []
         trainer = Trainer(
@@ -118,6 +113,19 @@ def prepare(
         yield PreparedRun(
             configuration, path, directory, resumed, console, archive, pool, trainer, monitors, begun, trusting
         )
+
+
+def _on_device(
+    configuration: Configuration, device: str, directory: RunDirectory, console: Screen, *, resumed: bool
+) -> Configuration:
+    """The configuration with the pool's device, which a new run keeps, and of which a resumed one tells."""
+    settled = {**configuration, "device": device}
+    if resumed:
+        for line in new_device(directory, device):
+            console.say(line)
+    elif device != configuration["device"]:
+        directory.write_config(as_text(settled))
+    return settled
 
 
 def _restore(trainer: Trainer, state: dict[str, Any] | None, say: Callable[[str], None]) -> None:

@@ -72,7 +72,7 @@ class Language(DataTask):
         perplexity_text: str | None = None,
         probe: bool = True,
     ) -> None:
-        """Reads nothing yet.
+        """Reads no prompts yet, and imports no function; the text whose perplexity is measured is read at once.
 
         Args:
             prompts: A .jsonl file with an object per line; the import path of a function that returns a sequence of
@@ -190,12 +190,12 @@ class Language(DataTask):
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
-        """One number, which stands for a prompt."""
+        """(1,): prompts are texts, of which a policy sees the tokens."""
         return (1,)
 
     @property
     def action_size(self) -> int:
-        """One."""
+        """1: answers are texts, and no numbers of a policy are read as actions."""
         return 1
 
     @property

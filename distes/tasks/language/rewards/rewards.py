@@ -53,6 +53,10 @@ class Rewards:
 
     A reward that raises, takes too long, ends its process or returns something else counts as the worst. It gets a copy
     of the prompt, so that it may change it.
+
+    Attributes:
+        name: The function's name or import path, for messages.
+        scores: The names of the further scores, in their order.
     """
 
     def __init__(
