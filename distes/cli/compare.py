@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from distes.cli.guard import guarded
+from distes.cli.guard import work_of_command
 from distes.cli.parser import Parser
 from distes.runs.terminal import tell
 
@@ -16,7 +16,7 @@ WIDEST = 120  # columns: wider tables are harder to read
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="distes compare",
+        "compare",
         description="Compares runs in a table. Runs that differ in nothing but their seed form one group.",
         epilog="IQM: the interquartile mean with a bootstrap interval, after Agarwal et al. 2021 (arXiv:2108.13264).",
     )
@@ -28,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
         "--target", type=float, metavar="X", help="the evaluation to be reached (default: the run's own)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_common()
     return parser
 
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell(text, sys.stdout)
         return 0
 
-    return guarded(work, debug=lambda: flags.debug, interrupted="Interrupted.\n")
+    return work_of_command(work, debug=flags.debug)
 
 
 def terminal_width() -> int:

@@ -7,10 +7,9 @@ from distes.api.configuration import shipped
 from distes.api.configuration.classes import CLASSES
 from distes.api.configuration.key_table import described, noise, top_level
 from distes.cli.flags import NEEDS, SWITCHES
-from distes.cli.guard import guarded
+from distes.cli.guard import work_of_command
 from distes.cli.options import EVERY, OPTIONS, Values
 from distes.cli.parser import Parser
-from distes.errors.installation import typed_command
 from distes.runs.terminal import tell
 
 BASH = """\
@@ -52,9 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: The arguments after `completion`; None takes those of this process.
     """
-    parser = Parser(
-        prog=typed_command("completion"), description="Prints a script that completes distes' command line."
-    )
+    parser = Parser("completion", description="Prints a script that completes distes' command line.")
     parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell that is to run the script")
     flags = parser.parse_args(argv)
 
@@ -62,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell({"bash": bash, "zsh": lambda: ZSH + bash(), "fish": fish}[flags.shell](), sys.stdout)
         return 0
 
-    return guarded(work, debug=lambda: False)
+    return work_of_command(work)
 
 
 def values() -> dict[str, list[str]]:

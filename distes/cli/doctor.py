@@ -7,11 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from distes.cli.flags import Flags, configure, read_flags
-from distes.cli.guard import guarded
+from distes.cli.guard import work_of_command
 from distes.cli.help import width
 from distes.cli.parser import Parser
 from distes.errors import ConfigurationError
-from distes.errors.installation import typed_command
 from distes.runs.terminal import columns_of, tell, wrapped
 from distes.tasks.probed import Probed
 
@@ -28,14 +27,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after `doctor`; None takes those of this process.
     """
     parser = Parser(
-        prog=typed_command("doctor"),
+        "doctor",
         usage="%(prog)s [-h] [--config FILE] [--KEY VALUE ...]",
         description="Prints what is installed and what is missing, and trains a little. With the configuration of a "
         "run, as `distes train` takes it, also what its noise does to a language model's answers.",
     )
     given = list(sys.argv[1:] if argv is None else argv)
     parser.parse_args([one for one in given if one in ("-h", "--help")])
-    return guarded(lambda: _examine(read_flags(given)), debug=lambda: False, interrupted="Interrupted.\n")
+    return work_of_command(lambda: _examine(read_flags(given)))
 
 
 def _examine(flags: Flags) -> int:

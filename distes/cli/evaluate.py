@@ -5,20 +5,16 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from distes.cli.guard import guarded
-from distes.cli.parser import Parser
-from distes.errors import ConfigurationError
+from distes.cli.guard import work_of_command
+from distes.cli.output import require_writable, write_text
+from distes.cli.parser import TRUST, Parser
 from distes.runs.terminal import tell
-
-if TYPE_CHECKING:
-    from distes.api.saved.evaluate import Evaluated
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="distes evaluate",
+        "evaluate",
         description="Measures the policy that a run saved: on the test part of labelled data or of a language model's "
         "prompts, else in fresh episodes.",
     )
@@ -33,18 +29,8 @@ def _parser() -> argparse.ArgumentParser:
         "--answers", type=Path, metavar="FILE", help="a language model: write all answers and rewards into a .jsonl"
     )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.add_argument("--trust", action="store_true", help="let the run import code that is not part of distes")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_common(trust=TRUST)
     return parser
-
-
-def _write(found: "Evaluated", path: Path) -> None:
-    if found.answers is None:
-        raise ConfigurationError("answers: only a language model answers prompts; leave out --answers.")
-    try:
-        path.write_text("".join(f"{json.dumps(row)}\n" for row in found.answers.rows()))
-    except OSError as error:
-        raise ConfigurationError(f"answers: {path} cannot be written: {error.strerror}.") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,7 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         from distes.api.saved.evaluate import evaluate
+        from distes.api.saved.load import require_language
 
+        if flags.answers is not None:  # before an evaluation that may take long
+            what, hint = "answers: only a language model answers prompts", "Leave out --answers."
+            require_language(Path(flags.run_dir), flags.policy, what, hint)
+            require_writable(flags.answers, "answers")
         found = evaluate(
             flags.run_dir,
             flags.policy,
@@ -66,12 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             prompts=flags.prompts,
             trust=flags.trust,
         )
-        if flags.answers is not None:
-            _write(found, flags.answers)
+        if found.answers is not None and flags.answers is not None:
+            rows = found.answers.rows()
+            write_text(flags.answers, "".join(f"{json.dumps(row)}\n" for row in rows), "answers")
         if flags.json:
             tell(json.dumps(found.as_dict()) + "\n", sys.stdout)
         else:
             tell(f"{found.task}, {flags.policy} policy, of generation {found.generation:,}\n{found}\n", sys.stdout)
         return 0
 
-    return guarded(work, debug=lambda: flags.debug, interrupted="Interrupted.\n")
+    return work_of_command(work, debug=flags.debug)

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from distes.cli.guard import guarded
-from distes.cli.parser import Parser
+from distes.cli.guard import work_of_command
+from distes.cli.parser import TRUST, Parser
 from distes.errors import ConfigurationError
 from distes.runs.terminal import tell
 
@@ -17,7 +17,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="distes export", description="Exports a saved policy, and checks the file.")
+    parser = Parser("export", description="Exports a saved policy, and checks the file.")
     parser.add_argument("run_dir", metavar="RUN_DIR", help="the run directory")
     form = parser.add_mutually_exclusive_group(required=True)
     form.add_argument("--onnx", type=Path, metavar="FILE", help="for ONNX runtimes; needs the extra onnx")
@@ -33,8 +33,7 @@ def _parser() -> argparse.ArgumentParser:
         "--dtype", choices=DTYPES, help="of the weights in the folder of --transformers (default: float32)"
     )
     parser.add_argument("--policy", choices=("best", "last"), default="best", help="(default: %(default)s)")
-    parser.add_argument("--trust", action="store_true", help="let the run import code that is not part of distes")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_common(trust=TRUST)
     return parser
 
 
@@ -58,7 +57,8 @@ def _transformers(flags: argparse.Namespace) -> int:
     from distes.api.saved.load import load, require_language
 
     require_free(flags.transformers)  # loading takes long
-    require_language(Path(flags.run_dir), flags.policy)
+    what, hint = "transformers: only a language model can be written so", "Use --onnx or --torch_export."
+    require_language(Path(flags.run_dir), flags.policy, what, hint)
     model = load(flags.run_dir, flags.policy, trust=flags.trust)
     assert isinstance(model, LanguageModel)
     made = export_transformers(model, flags.transformers, dtype=flags.dtype or "float32", run_dir=flags.run_dir)
@@ -94,4 +94,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell(text, sys.stdout)
         return 0
 
-    return guarded(work, debug=lambda: flags.debug, interrupted="Interrupted.\n")
+    return work_of_command(work, debug=flags.debug)

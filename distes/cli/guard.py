@@ -55,6 +55,11 @@ def guarded(
             return code
 
 
+def work_of_command(work: Callable[[], int], *, debug: bool = False) -> int:
+    """Does the work of a command that does not train, and whose flags have been read; see `guarded`."""
+    return guarded(work, debug=lambda: debug, interrupted="Interrupted.\n")
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Hides the warnings of libraries, and prints those of distes as one line each."""

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from distes.cli.guard import guarded
+from distes.cli.guard import work_of_command
+from distes.cli.output import write_text
 from distes.cli.parser import Parser
 from distes.runs.terminal import tell, tell_sentence
 
@@ -14,7 +15,7 @@ SOURCES = ("openai", "uber", "rllib", "zoo", "evotorch")
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="distes import_config",
+        "import_config",
         description="Translates JSON of OpenAI's evolution-strategies-starter and of Uber's deep-neuroevolution, YAML "
         "of RLlib's ES and ARS and of rl-zoo's ars.yml, and EvoTorch's arguments, and prints the result with what each "
         "key was. A key without a counterpart is refused by name. Several files give a table.",
@@ -24,8 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", metavar="NAME", help="the entry, such as an environment of rl-zoo's ars.yml")
     parser.add_argument("-o", "--output", type=Path, metavar="YAML", help="write the configuration there")
     parser.add_argument("--table", action="store_true", help="say of each entry of the files whether it is translated")
-    parser.add_argument("--trust", action="store_true", help="let it import environments that are not part of distes")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_common(trust="let it import environments that are not part of distes")
     return parser
 
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     flags = _parser().parse_args(argv)
     work = _table if flags.table or len(flags.files) > 1 else _one
-    return guarded(lambda: work(flags), debug=lambda: flags.debug, interrupted="Interrupted.\n")
+    return work_of_command(lambda: work(flags), debug=flags.debug)
 
 
 def _one(flags: argparse.Namespace) -> int:
@@ -49,7 +49,7 @@ def _one(flags: argparse.Namespace) -> int:
     if flags.output is None:
         tell(found.text, sys.stdout)
         return 0
-    flags.output.write_text(found.text, encoding="utf-8")
+    write_text(flags.output, found.text, "output")
     rows = "".join(f"  {was}  ->  {ours}\n" for was, ours in found.rows)
     tell(f"{rows}{flags.output}: distes train --config {flags.output}\n", sys.stdout)
     return 0

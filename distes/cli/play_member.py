@@ -7,6 +7,7 @@ import numpy as np
 
 from distes.api.replay.member_film import play_member
 from distes.api.replay.replayed import SIGNS, Member, Replayed
+from distes.api.saved.film import Filming
 from distes.errors import ConfigurationError
 from distes.runs.monitors.wording import number
 from distes.runs.terminal import tell, tell_sentence
@@ -38,10 +39,16 @@ def member_of(flags: argparse.Namespace) -> Member | None:
         raise ConfigurationError("Either a saved policy is played or a member: leave out --policy or --generation.")
     if flags.seed is not None:
         raise ConfigurationError("A member is played with its own seed: leave out --seed, or leave out --generation.")
+    if flags.max_steps is not None:
+        raise ConfigurationError("A member's episodes end where they ended in training: leave out --max_steps.")
+    if flags.episodes is not None and flags.pair is not None:
+        raise ConfigurationError(
+            "A member plays the episodes that it had in training: leave out --episodes, or --pair for the centre."
+        )
     return Member(flags.generation, flags.pair, SIGNS[flags.sign or "+"])
 
 
-def play_and_print(flags: argparse.Namespace, member: Member) -> None:
+def play_and_print(flags: argparse.Namespace, member: Member, filming: Filming | None) -> None:
     """Plays a member and prints what it came to."""
 
     def say(line: str) -> None:
@@ -52,14 +59,14 @@ def play_and_print(flags: argparse.Namespace, member: Member) -> None:
         member,
         episodes=10 if flags.episodes is None else flags.episodes,
         human=flags.render == "human",
-        record=flags.record,
+        filming=filming,
         trust=flags.trust,
         say=say,
     )
-    for line in lines(member, replayed, filmed=flags.record is not None or flags.render == "human"):
+    for line in lines(member, replayed, filmed=filming is not None or flags.render == "human"):
         tell(f"{line}\n", sys.stdout)
-    if flags.record is not None:
-        tell(f"filmed in {flags.record}\n", sys.stdout)
+    if filming is not None:
+        tell(f"filmed in {filming.path}\n", sys.stdout)
 
 
 def lines(member: Member, replayed: Replayed, *, filmed: bool) -> list[str]:

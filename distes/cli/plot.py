@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distes.cli.guard import guarded
+from distes.cli.guard import work_of_command
 from distes.cli.parser import Parser
 from distes.errors import ConfigurationError, RunDirectoryError
 from distes.errors.display import require_display
@@ -22,7 +22,7 @@ SMOOTH = 5  # values
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="distes plot",
+        "plot",
         description="Draws what runs have recorded. Runs that differ in nothing but their seed form one curve.",
         epilog="kinds: " + "; ".join(f"{name}: {about}" for name, about in KINDS.items()) + ".",
     )
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     output.add_argument("-o", "--output", type=Path, metavar="FILE", help="write FILE.png, FILE.svg or FILE.pdf")
     output.add_argument("--svg", action="store_true", help="write KIND.svg")
     output.add_argument("--png", action="store_true", help="write KIND.png; without a display, this is the default")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_common()
     return parser
 
 
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             tell(f"Wrote {path}.\n", sys.stdout)
         return 0
 
-    return guarded(work, debug=lambda: flags.debug, interrupted="Interrupted.\n")
+    return work_of_command(work, debug=flags.debug)
 
 
 def _draw(flags: argparse.Namespace, figure: Any) -> Any:

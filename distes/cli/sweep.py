@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from distes.api.running.sweep import Sweep
 
 HELP = """\
-usage: distes sweep [--config FILE.yaml] [--run_dir DIR] --KEY VALUE,VALUE ... [--seeds 0..4]
+usage: {} [--config FILE.yaml] [--run_dir DIR] --KEY VALUE,VALUE ... [--seeds 0..4]
 
 Trains every combination of the values, one run after another in this process. Takes every key of `distes train`.
 
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         if {"-h", "--help"} & set(arguments):
-            tell(HELP, sys.stdout)
+            tell(HELP.format(installation.typed_command("sweep")), sys.stdout)
             return 0
         planned, dry = _planned(arguments)
         return _list(planned) if dry else _train(planned, arguments, debug)

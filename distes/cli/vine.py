@@ -6,22 +6,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from distes.cli.guard import guarded
-from distes.cli.parser import Parser
+from distes.cli.guard import work_of_command
+from distes.cli.parser import TRUST, Parser
 from distes.runs.terminal import tell, tell_sentence
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="distes vine",
+        "vine",
         description="Writes a page that shows the populations of a run trained with --record_population true.",
     )
     parser.add_argument("run_dir", metavar="RUN_DIR", help="the run directory")
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="the page (default: RUN_DIR/vine.html)")
-    parser.add_argument(
-        "--trust", action="store_true", help="let the run import and call code that is not part of distes"
-    )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_common(trust=TRUST)
     return parser
 
 
@@ -42,4 +39,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell(f"The page is {shlex.quote(str(path))}: open it in a browser.\n", sys.stdout)
         return 0
 
-    return guarded(work, debug=lambda: flags.debug, interrupted="Interrupted.\n")
+    return work_of_command(work, debug=flags.debug)

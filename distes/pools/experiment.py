@@ -94,10 +94,11 @@ class Experiment:
             where: Where the GPUs were counted, for the message.
 
         Raises:
-            ConfigurationError: The device is `cuda`, and there is no GPU.
+            ConfigurationError: The device is `cuda`, and there is no GPU; or the task cannot evaluate members there.
         """
         size, on_tensors = self.forward.layout.size, self.task.on_device
         device = choose_device(self.device, gpus, on_tensors=on_tensors, parameters=size, where=where)
+        self.task.check_device(self.forward.module, device)
         return dataclasses.replace(self, device=device, fingerprint=self.fingerprint or self.noise.fingerprint)
 
     @property

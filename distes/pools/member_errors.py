@@ -5,6 +5,7 @@ import numpy as np
 from distes.errors import raised
 from distes.errors.resuming import in_one_process
 from distes.pools.chunks import Chunk
+from distes.pools.device import WorkerPlace
 from distes.population import Population
 from distes.tasks.base import MemberError
 
@@ -44,6 +45,40 @@ def member_failed(population: Population, chunk: Chunk, error: MemberError) -> s
     return (
         f"{who} of generation {generation} could not be evaluated: {reason}{seed}. {goes_on}"
         f"To replay it alone: {in_one_process(where)}"
+    )
+
+
+def gpu_failed(chunk: Chunk, place: WorkerPlace, reason: str) -> str:
+    """The message for a GPU that has failed; which member is to blame is unknown."""
+    what = "episodes of the centre" if chunk.of_centre else "members"
+    return (
+        f"The GPU of the worker on {place.node} ({place}, process {place.pid}) failed while {chunk.evaluations:,} "
+        f"{what} were evaluated together: {reason}. Such an error shows late, at whatever is called next: with "
+        "CUDA_LAUNCH_BLOCKING=1 in the environment it shows where it happens. A device-side assert or an illegal "
+        "memory access comes from an index that is out of range in the policy or the environment; if it does not come "
+        "again, suspect the GPU (nvidia-smi, dmesg)."
+    )
+
+
+def does_not_fit(chunk: Chunk, place: WorkerPlace, fit: int, *, on_gpu: bool) -> str:
+    """The message for a chunk that does not fit into memory.
+
+    Args:
+        chunk: The chunk.
+        place: Where the worker is.
+        fit: How many members would fit.
+        on_gpu: Whether the memory is a GPU's.
+    """
+    where = "on the GPU" if on_gpu else "into the memory"
+    what = "episodes of the centre" if chunk.of_centre else "members of the chunk"
+    start = (
+        f"{chunk.evaluations:,} {what} do not fit {where} of the worker on {place.node} ({place}, process {place.pid})"
+    )
+    if fit >= 2:
+        return f"{start}: about {fit:,} members per chunk would; set --chunk_size {fit}."
+    return (
+        f"{start}, nor would a single pair: use a smaller policy, a perturbation of low rank, fewer --workers per "
+        "machine, or another --device."
     )
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import dataclasses
 import socket
 import time
 from collections.abc import Callable
@@ -23,12 +22,12 @@ from distes.pools.chunks import Chunk, ChunkResult, ChunkRows
 from distes.pools.device import DeviceCopy, WorkerPlace, configure_torch, place_of
 from distes.pools.experiment import Experiment
 from distes.pools.gpu_memory import GpuMemory
-from distes.pools.member_errors import chunk_named, member_failed, process_ended
+from distes.pools.member_errors import chunk_named, does_not_fit, gpu_failed, member_failed, process_ended
 from distes.pools.replica import PopulationOutline, Replica, StateMessage, TellMessage
 from distes.pools.search_distribution import SearchDistribution
 from distes.population import Floats, Genomes, Population, Purpose
-from distes.tasks.base import MemberError, Outcome, Request
-from distes.tasks.checks import checked
+from distes.tasks.base import MemberError, Request
+from distes.tasks.checks import checked, finite
 from distes.tasks.request import never
 
 
@@ -117,7 +116,7 @@ class Worker:
                 result = self._evaluate(population, chunk, rows_BP)
         except Exception as error:
             if reason := failure(error):
-                raise EvaluationError(self._failed(chunk, count, reason)) from error
+                raise EvaluationError(gpu_failed(chunk, self.place, reason)) from error
             if not out_of_memory(error):
                 raise
             failed_bytes = requested_bytes(error)
@@ -134,7 +133,8 @@ class Worker:
             self._memory.end(count)
             return result
         self._memory.end(count, failed_bytes)
-        raise EvaluationError(self._does_not_fit(chunk, count))
+        fit = self._memory.members_that_fit(count)
+        raise EvaluationError(does_not_fit(chunk, self.place, fit, on_gpu=self._device.type == "cuda"))
 
     def _evaluate(self, population: Population, chunk: Chunk, rows_BP: Floats | None) -> ChunkResult:
         started = time.perf_counter()
@@ -145,7 +145,7 @@ class Worker:
         try:
             with seeded(int(request.seeds_B[0])) if self._forward.draws else contextlib.nullcontext():
                 outcome = checked(self._task, self._task.evaluate(members, request), len(members))
-            outcome = _finite(outcome, request.refuses_non_finite)
+            outcome = finite(outcome, refuses=request.refuses_non_finite)
         except MemberError as error:
             raise EvaluationError(member_failed(population, chunk, error)) from error
         count = chunk.stop - chunk.start
@@ -249,54 +249,3 @@ class Worker:
                 f"A noise table of {megabytes:,.0f} MB does not fit on the GPU of the worker on {self.place.node} "
                 f"({self.place}): choose a smaller --noise.size, --noise.dtype float16, or fewer --workers per GPU."
             ) from error
-
-    def _failed(self, chunk: Chunk, count: int, reason: str) -> str:
-        """The message for a GPU that has failed; which member is to blame is unknown."""
-        what = "episodes of the centre" if chunk.of_centre else "members"
-        return (
-            f"The GPU of the worker on {self.place.node} ({self.place}, process {self.place.pid}) failed while "
-            f"{count:,} {what} were evaluated together: {reason}. Such an error shows late, at whatever is called "
-            "next: with CUDA_LAUNCH_BLOCKING=1 in the environment it shows where it happens. A device-side assert or "
-            "an illegal memory access comes from an index that is out of range in the policy or the environment; if "
-            "it does not come again, suspect the GPU (nvidia-smi, dmesg)."
-        )
-
-    def _does_not_fit(self, chunk: Chunk, count: int) -> str:
-        """The message for a chunk that does not fit into memory."""
-        where = "on the GPU" if self._device.type == "cuda" else "into the memory"
-        what = "episodes of the centre" if chunk.of_centre else "members of the chunk"
-        start = (
-            f"{count:,} {what} do not fit {where} of the worker on {self.place.node} ({self.place}, process "
-            f"{self.place.pid})"
-        )
-        fit = self._memory.members_that_fit(count)
-        if fit >= 2:
-            return f"{start}: about {fit:,} members per chunk would; set --chunk_size {fit}."
-        return (
-            f"{start}, nor would a single pair: use a smaller policy, a perturbation of low rank, fewer --workers per "
-            "machine, or another --device."
-        )
-
-
-def _finite(outcome: Outcome, refuses: bool) -> Outcome:
-    """Checks that a task's outcome is finite; otherwise refuses the member, or sets its fitness to NaN.
-
-    Raises:
-        MemberError: A member's fitness or behaviour is not finite, and `refuses` is set.
-        EvaluationError: The moments of observations, which cover many members, are not finite.
-    """
-    for moments in (outcome.moments, outcome.reward_moments):
-        if moments is not None:
-            moments.require_finite()
-    fitness_B, behaviour_BD = outcome.fitness_B, outcome.behaviour_BD
-    finite_B = np.isfinite(fitness_B)
-    if behaviour_BD is not None:
-        finite_B &= np.isfinite(behaviour_BD).all(axis=1)
-    if finite_B.all():
-        return outcome
-    if not refuses:
-        return dataclasses.replace(outcome, fitness_B=np.where(finite_B, fitness_B, np.nan))
-    first = int(np.flatnonzero(~finite_B)[0])
-    if behaviour_BD is None or not np.isfinite(fitness_B[first]):
-        raise MemberError(first, f"its fitness is {fitness_B[first]}, which is not a finite number")
-    raise MemberError(first, f"its behaviour {behaviour_BD[first].tolist()} has a number that is not finite")

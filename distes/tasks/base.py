@@ -1,6 +1,8 @@
 """The interface of a task: from members and seeds to fitness.
 
 A task of your own imports its parts from here: it is given a `Request`, and returns an `Outcome`.
+
+The file is longer than most: it says of each method what a task may override it for. Three of them are abstract.
 """
 
 from abc import ABC, abstractmethod
@@ -37,7 +39,12 @@ class Task(ABC):
     A task is sent to workers once, so it should hold its configuration and make the rest when it is needed. On Ray,
     arrays that it holds when it is sent are shared by the workers of a node and read-only: `evaluate` may write only to
     arrays that it has made itself.
+
+    Attributes:
+        max_steps: Steps after which an episode ends that is played or filmed in what `make` returns; None for no limit.
     """
+
+    max_steps: int | None = None
 
     @property
     @abstractmethod
@@ -81,6 +88,18 @@ class Task(ABC):
                 f"policy CausalLM answers prompts, and the task {self.name} has none: use --task Language."
             )
 
+    def check_device(self, policy: nn.Module, device: str) -> None:
+        """Checks, once the device is decided and before workers start, that members can run there.
+
+        Args:
+            policy: The policy, of which `check_policy` has approved.
+            device: `cpu` or `cuda`.
+
+        Raises:
+            ConfigurationError: They cannot.
+        """
+        return
+
     def probe(self, noisy: NoisyMembers) -> Probed | None:
         """Looks at what noise does to the policy, before a new run starts; None where a task has nothing to say.
 
@@ -95,7 +114,7 @@ class Task(ABC):
         return None
 
     def make(self, render_mode: str | None = None) -> "gymnasium.Env[Any, Any]":
-        """Makes a single environment, to play a policy in or to record it; the caller closes it.
+        """Makes a single environment, to play or record a policy in; the caller closes it, and heeds `max_steps`.
 
         Args:
             render_mode: Gymnasium's "human" or "rgb_array"; None draws nothing.
@@ -275,7 +294,8 @@ class Task(ABC):
             ConfigurationError: This task has no such episodes.
         """
         raise ConfigurationError(
-            f"The task {self.name} has no reference_episodes, which are needed to measure how sensitive a policy is."
+            f"The task {self.name} has no reference_episodes, by which the sensitivity of a policy is measured: take a "
+            "strategy without safe mutations, such as OpenAIES, or a task with episodes, such as Gym."
         )
 
     def reference_observations(self, count: int, seed: int) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from distes.errors import EvaluationError, raised
 from distes.population import Moments
-from distes.tasks.base import Outcome, Task
+from distes.tasks.base import MemberError, Outcome, Task
 
 
 def checked(task: Task, outcome: object, count: int) -> Outcome:
@@ -64,6 +64,34 @@ def checked(task: Task, outcome: object, count: int) -> Outcome:
         behaviour_BD=behaviour_BD,
         scalars_BV=scalars_BV,
     )
+
+
+def finite(outcome: Outcome, *, refuses: bool) -> Outcome:
+    """Checks that a task's outcome is finite; otherwise refuses the member, or sets its fitness to NaN.
+
+    Args:
+        outcome: As `checked` returns it.
+        refuses: Whether a member that is not finite is an error.
+
+    Raises:
+        MemberError: A member's fitness or behaviour is not finite, and `refuses` is set.
+        EvaluationError: The moments of observations, which cover many members, are not finite.
+    """
+    for moments in (outcome.moments, outcome.reward_moments):
+        if moments is not None:
+            moments.require_finite()
+    fitness_B, behaviour_BD = outcome.fitness_B, outcome.behaviour_BD
+    finite_B = np.isfinite(fitness_B)
+    if behaviour_BD is not None:
+        finite_B &= np.isfinite(behaviour_BD).all(axis=1)
+    if finite_B.all():
+        return outcome
+    if not refuses:
+        return dataclasses.replace(outcome, fitness_B=np.where(finite_B, fitness_B, np.nan))
+    first = int(np.flatnonzero(~finite_B)[0])
+    if behaviour_BD is None or not np.isfinite(fitness_B[first]):
+        raise MemberError(first, f"its fitness is {fitness_B[first]}, which is not a finite number")
+    raise MemberError(first, f"its behaviour {behaviour_BD[first].tolist()} has a number that is not finite")
 
 
 def _numbers(start: str, given: object, kinds: str, shape: tuple[int | None, ...]) -> NDArray[Any]:

@@ -21,7 +21,7 @@ class DataTask(Task):
 
     @property
     def held_out(self) -> bool:
-        """True."""
+        """Whether some data are held out: always, to validate by and to test with."""
         return True
 
     @property
@@ -31,7 +31,7 @@ class DataTask(Task):
 
     @property
     def on_device(self) -> bool:
-        """True: there are no environments, only the policy's own work."""
+        """Whether it can run on a GPU: always, since there is only the policy's own work."""
         return True
 
 

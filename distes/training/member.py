@@ -7,6 +7,7 @@ import numpy as np
 
 from distes.errors import CheckpointError, ConfigurationError, DistesError
 from distes.population import Evaluation, Population
+from distes.population.population import SIGNS
 from distes.runs.population_record import Recorded
 from distes.strategies.base import Strategy
 from distes.training.centre import some_pairs
@@ -69,7 +70,9 @@ def member_alone(
 
 
 def one_alone(population: Population, pair: int, sign: int) -> Population:
-    """A population with one pair only, turned so that its + member is the pair's member of the given sign.
+    """A population of a single member: of one pair, turned so that its + member is the one of the given sign.
+
+    The other member of the pair is not evaluated: a film of it would follow that of the one that was asked for.
 
     Args:
         population: The population.
@@ -77,4 +80,6 @@ def one_alone(population: Population, pair: int, sign: int) -> Population:
         sign: +1 or -1.
     """
     one = some_pairs(population, slice(pair, pair + 1))
-    return dataclasses.replace(one, first_pair=population.first_pair + pair, sigma=population.sigma * sign)
+    return dataclasses.replace(
+        one, first_pair=population.first_pair + pair, sigma=population.sigma * sign, signs=SIGNS[:1]
+    )

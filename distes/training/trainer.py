@@ -1,5 +1,7 @@
 """The generation loop: ask, evaluate, tell, record, checkpoint.
 
+The file is longer than most: a fifth of it describes the arguments of `Trainer`, which are keys of the configuration.
+
 Axes: N pairs, 2 the signs (+, -), E episodes of the centre.
 """
 

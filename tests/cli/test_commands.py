@@ -33,6 +33,13 @@ def test_the_table_of_keys_is_that_of_the_constructors() -> None:
     assert same, "run python -m distes.api.configuration.key_table"
 
 
+def test_help_describes_arguments_and_not_attributes_of_the_same_name() -> None:
+    both = ("policy", "CausalLM"), ("task", "Language")
+    helps = {key.name: key.help for section, name in both for key in key_table.described(section, name).keys}
+    assert helps["policy.path"].startswith("A folder that save_pretrained")
+    assert helps["task.prompts"].startswith("A .jsonl file with an object per line")
+
+
 @pytest.mark.parametrize("columns", ["80", "120"])
 def test_help_is_one_screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str) -> None:
     monkeypatch.setenv("COLUMNS", columns)

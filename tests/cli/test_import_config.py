@@ -208,6 +208,16 @@ def test_a_python_file_is_not_run(tmp_path: Path) -> None:
         (CLIPUP.replace("GymNE(", "print("), ".py", "one problem is needed, GymNE or VecGymNE; there is none"),
         (CLIPUP.replace("Pendulum-v1", "brax::ant"), ".py", "environments of brax have no counterpart"),
         (CLIPUP.replace(">> Tanh()", ">> Tanh() >> LSTM(5, 5)"), ".py", "'network' .*: it is Linear"),
+        (
+            RLLIB_OLD.replace("num_deltas: 8,", "num_deltas: 3, num_rollouts: 4,"),
+            ".yaml",
+            r"'num_deltas' \(3\): it is an old name of num_rollouts, which stands there, too",
+        ),
+        (
+            CLIPUP.replace("(obs_length, 5) >> Tanh() >> Linear(5, act_length)", "(obs_length, act_length, bias=1)"),
+            ".py",
+            "'network' .*: it is Linear",
+        ),
         ({"a": 1}, ".json", "looks like none of the configurations that are understood"),
         ("{", ".json", "malformed JSON"),
         ("x = (", ".py", "it is not Python"),
@@ -248,6 +258,27 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["import_config", str(tmp_path / "wrong.json")]) == 2
     assert main(["import_config", str(tmp_path / "nothing.json")]) == 2
     assert main(["import_config", str(theirs), str(theirs), "-o", str(ours)]) == 2
+
+
+@pytest.mark.parametrize("flags", [[], ["--table"]])
+def test_a_file_without_a_configuration_is_no_success(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ars.yml").write_text("default: {n_delta: 4}\n")
+    assert main(["import_config", str(tmp_path / "ars.yml"), "--from", "zoo", *flags]) == 2
+    assert "ars.yml has no configuration of rl-zoo." in "".join(capsys.readouterr())
+
+
+def test_an_entry_that_is_no_mapping_is_not_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ars.yml").write_text(f"{ZOO}\nAcrobot-v1: 4\n")
+    assert main(["import_config", str(tmp_path / "ars.yml"), "--name", "Acrobot-v1"]) == 2
+    assert "'Acrobot-v1' (4): it must be a mapping of keys to values" in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "theirs.yaml").write_text(RLLIB_ES)
+    assert main(["import_config", str(tmp_path / "theirs.yaml"), "-o", str(tmp_path / "nowhere" / "ours.yaml")]) == 2
+    assert "ours.yaml cannot be written: No such file or directory." in capsys.readouterr().err
 
 
 def test_a_missing_package_is_a_warning(

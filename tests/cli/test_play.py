@@ -16,11 +16,14 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import nn
 
-from distes.cli.play import main, play
+from distes.api.saved.play import play
+from distes.cli.play import main
 from distes.errors import ConfigurationError, EvaluationError
 from distes.errors.installation import install
+from distes.members.members import Members
 from distes.population import Normalization
 from distes.runs.policy_files import save_policy
+from distes.tasks.base import Outcome, Request, Task
 from distes.tasks.gym.gym import Gym
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +67,22 @@ class Sum(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.factor * x.sum(1, keepdim=True)
+
+
+class OwnTask(Task):
+    """A task of one's own that has an environment, and sets no limit to its episodes."""
+
+    observation_shape = property(lambda self: (2,))  # type: ignore[assignment]
+    action_size = property(lambda self: 1)  # type: ignore[assignment]
+
+    def evaluate(self, members: Members, request: Request) -> Outcome:
+        raise NotImplementedError
+
+    def make(self, render_mode: str | None = None) -> Any:
+        return Tape(render_mode)
+
+    def observation_and_action(self) -> Any:
+        return Gym(Tape).observation_and_action()
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +130,11 @@ def test_observations_are_normalised_and_clipped_as_in_training(tmp_path: Path) 
 def test_training_s_noise_and_shift_are_left_out_and_its_limit_and_bounds_kept(tmp_path: Path) -> None:
     run = saved_run(tmp_path, factor=100.0, action_noise=5.0, reward_shift=3.0, max_steps=1)
     assert list(play(run, episodes=1, seed=4, trust=True)) == [(10.0, 1)]
+
+
+def test_a_task_of_one_s_own_with_an_environment(tmp_path: Path) -> None:
+    run = saved_run(tmp_path, task=f"{__name__}.OwnTask", factor=0.5)
+    assert list(play(run, episodes=1, seed=4, trust=True)) == [(2.0 + 2.5, 2)]
 
 
 def test_best_and_last_are_two_policies(tmp_path: Path) -> None:
@@ -217,9 +241,10 @@ def test_a_missing_extra_is_named(
         ("Tape", ["--record", "film.avi"], "ends in .mp4 or .gif; got 'film.avi'"),
         ("Tape", ["--record", "nowhere/film.gif"], "there is no directory nowhere"),
         ("Tape", ["--record", "film.gif", "--render", "human"], "leave out --render or --record"),
-        ("Tape", ["--every", "0"], "every must be positive; got 0"),
+        ("Tape", ["--record", "film.gif", "--every", "0"], "every must be positive; got 0"),
+        ("Tape", ["--every", "2", "--size", "60x40"], "every and size are for films: add --record FILE"),
         ("Tape", ["--max_steps", "-1"], "max_steps must be positive; got -1"),
-        ("Tape", ["--fps", "0"], "fps must be positive; got 0.0"),
+        ("Tape", ["--record", "film.gif", "--fps", "0"], "fps must be positive; got 0.0"),
         ("Tape", ["--episodes", "0"], "episodes must be at least 1; got 0"),
         ("Tape", ["--policy", "last"], "holds no last policy.*--policy best"),
     ],
@@ -311,7 +336,7 @@ def test_long_playing_is_not_silent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter(range(0, 1000, 8))
-    monkeypatch.setattr("distes.cli.play.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("distes.cli.progress_line.time.monotonic", lambda: next(clock))
     assert main([saved_run(tmp_path), "--trust", "--episodes", "2"]) == 0
     assert capsys.readouterr().err.splitlines() == ["playing episode 1 of 2, step 2", "playing episode 2 of 2, step 2"]
 

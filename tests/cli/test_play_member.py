@@ -90,6 +90,17 @@ def test_the_film_shows_the_episode_that_was_scored(tmp_path: Path, capsys: pyte
     assert (
         lines[1:] == ["equal to the recorded fitness, bit for bit", f"filmed in {film}"] and film.stat().st_size > 1000
     )
+    assert lines[0].endswith(", 20 steps"), "the other member of the pair is not played"
+
+
+def test_a_member_s_film_has_the_size_speed_and_frames_that_are_asked_for(small_run: Path, tmp_path: Path) -> None:
+    imageio = pytest.importorskip("imageio.v3", reason="needs the extra 'video'")
+    pytest.importorskip("pygame", reason="needs the extra 'render'")
+    film = tmp_path / "film.gif"
+    flags = ["--every", "5", "--fps", "5", "--size", "60x41", "--record", str(film)]
+    assert main(["play", str(small_run), "--generation", "2", "--pair", "1", *flags]) == 0
+    assert imageio.imread(film, index=None).shape == (4, 42, 60, 3)
+    assert imageio.immeta(film)["duration"] == 200
 
 
 def test_without_a_record_checkpoints_that_are_kept_for_good_lead_to_their_next_generation(tmp_path: Path) -> None:
@@ -110,6 +121,9 @@ def test_without_a_record_checkpoints_that_are_kept_for_good_lead_to_their_next_
         (["--generation", "2", "--sign", "+"], "add --pair I"),
         (["--generation", "2", "--policy", "best"], "Either a saved policy is played or a member"),
         (["--generation", "2", "--seed", "3"], "A member is played with its own seed"),
+        (["--generation", "2", "--max_steps", "3"], "end where they ended in training: leave out --max_steps"),
+        (["--generation", "2", "--pair", "1", "--episodes", "3"], "that it had in training: leave out --episodes"),
+        (["--generation", "2", "--fps", "3"], "fps is for films: add --record FILE"),
     ],
 )
 def test_what_cannot_be_played_is_a_sentence(

@@ -395,6 +395,6 @@ class TestMistakes:
     ) -> None:
         flags = ["--strategy", "NSRAES", "--workers", "0", "--run_dir", str(tmp_path / "run"), "--noise.size", "10000"]
         assert main(flags) == 2
-        assert "NSRAES compares what members do, and the task does not say it" in capsys.readouterr().err
+        assert "NSRAES compares what members do, which the task" in capsys.readouterr().err
         assert main([*flags[:-4], "--strategy.patience", "0", "--task.behaviour", "final_observation"]) == 2
         assert "strategy.patience must be at least 1; got 0" in capsys.readouterr().err

@@ -34,6 +34,11 @@ def reward(prompt: Mapping[str, Any], answer: str) -> dict[str, float]:
     return {"reward": digits / 16, "exact": float(answer.split()[:1] == [str(prompt["target"])])}
 
 
+def length(prompt: Mapping[str, Any], answer: str) -> float:
+    """A reward that is a number alone."""
+    return float(len(answer))
+
+
 @lru_cache
 def folder(kind: Kind = "llama", width: int = 32) -> str:
     """Returns the folder of a model with random weights and a tokenizer of words, as `save_pretrained` writes it."""

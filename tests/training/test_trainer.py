@@ -387,7 +387,7 @@ class TestGoingOn:
         assert replayed.restore() and replayed.generation == 4
         with pytest.raises(EvaluationError, match="seed that it cannot bear"):
             replayed.replay(5, 1)
-        assert replayed.replay(4, 1).fitness_N2.shape == (1, 2)
+        assert replayed.replay(4, 1).fitness_N2.shape == (1, 1)
 
         mended = drift()
         again = trainer(mended, generations=9, monitors=[log], archive=archive(directory, mended))

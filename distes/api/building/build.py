@@ -92,11 +92,12 @@ def _check_together(task: Task, policy: nn.Module, strategy: Strategy, perturbat
         ConfigurationError: It does not.
     """
     if strategy.needs_behaviour and not task.describes_behaviour:
-        how = "set --task.behaviour, such as final_observation or info:KEY"
+        how = "Set --task.behaviour, such as final_observation or info:KEY."
         if "behaviour" not in arguments(type(task), "task"):
-            how = f"{type(task).__name__} cannot. Take a strategy that learns from fitness, such as OpenAIES"
+            how = "Take a strategy that learns from fitness, such as OpenAIES."
         raise ConfigurationError(
-            f"strategy {type(strategy).__name__} compares what members do, and the task does not say it: {how}."
+            f"strategy {type(strategy).__name__} compares what members do, which the task {type(task).__name__} does "
+            f"not describe. {how}"
         )
     if strategy.needs_behaviour and task.relative_fitness:
         raise ConfigurationError(
@@ -114,9 +115,11 @@ def _check_together(task: Task, policy: nn.Module, strategy: Strategy, perturbat
             "give: it is for Gym without normalize_rewards. Use centered_rank."
         )
     if strategy.searches_bits and not (isinstance(policy, Subnetwork) and policy.mask == "threshold"):
+        how = "set --policy Subnetwork, with the mask threshold, or take another strategy"
+        if isinstance(policy, CausalLM):
+            how = "a language model's weights are searched as they are; take another strategy, such as OpenAIES"
         raise ConfigurationError(
-            f"strategy {type(strategy).__name__} searches the bits of a mask, and this policy has none: set --policy "
-            "Subnetwork, with the mask threshold, or take another strategy."
+            f"strategy {type(strategy).__name__} searches the bits of a mask, and this policy has none: {how}."
         )
     if strategy.asks_for_rows:
         require_written_out(perturbation, f"strategy {type(strategy).__name__}")

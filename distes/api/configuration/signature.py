@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Literal, Union, get_args, get_origin
 
+import docstring_parser
 from jsonargparse import ArgumentError, ArgumentParser
 
 from distes.api.configuration import yaml_text
@@ -196,14 +197,28 @@ def arguments(component: type, section: str = "") -> dict[str, Argument]:
     """
     parser = ArgumentParser(exit_on_error=False, add_help=False)
     parser.add_class_arguments(component, fail_untyped=False, instantiate=False)
-    parameters = inspect.signature(component).parameters
+    parameters, helps = inspect.signature(component).parameters, _helps(component)
     found = {}
     for action, hint in typed_actions(parser):
         own = parameters.get(action.dest)
         required = action.required or (own is not None and own.default is MISSING)
         default = MISSING if required else action.default
         key = f"{section}.{action.dest}" if section else action.dest
-        found[action.dest] = Argument(key, _of_yaml(hint), default, (action.help or "").strip())
+        text = helps.get(action.dest) or (action.help or "").strip()
+        found[action.dest] = Argument(key, _of_yaml(hint), default, text)
+    return found
+
+
+def _helps(component: type) -> dict[str, str]:
+    """The descriptions of arguments in the constructors' own docstrings, by name.
+
+    jsonargparse prefers the class's docstring, where an attribute of the same name may be described otherwise.
+    """
+    found: dict[str, str] = {}
+    for base in reversed(component.__mro__):
+        constructor = vars(base).get("__init__")
+        parsed = docstring_parser.parse(getattr(constructor, "__doc__", None) or "")
+        found.update({one.arg_name: one.description for one in parsed.params if one.description})
     return found
 
 

@@ -2,15 +2,14 @@
 
 import contextlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from distes.api.replay.replay import stored_run
 from distes.api.replay.replayed import Member, Replayed
-from distes.api.saved.film import FRAMES_PER_SECOND, Film
+from distes.api.saved.film import Film, Filming
 from distes.errors import ConfigurationError, EvaluationError
 from distes.tasks.gym.gym import Gym
-from distes.tasks.gym.shown import drawn, shown
+from distes.tasks.gym.shown import picture_of, shown
 
 Watch = Callable[[int], None]
 
@@ -21,7 +20,7 @@ def play_member(
     *,
     episodes: int = 10,
     human: bool = False,
-    record: Path | None = None,
+    filming: Filming | None = None,
     trust: bool = False,
     watch: Watch = lambda step: None,
     say: Callable[[str], None] = lambda line: None,
@@ -36,7 +35,7 @@ def play_member(
         member: The member, or the centre of a generation.
         episodes: Of the centre, the number of episodes at most.
         human: Whether to open a window.
-        record: The file to film its episodes to, or None.
+        filming: How its episodes are filmed, or None.
         trust: Whether the run may import and call code that is not part of distes.
         watch: Called with the number of steps so far after each step that is shown or filmed.
         say: Takes lines for the user.
@@ -45,13 +44,13 @@ def play_member(
         DistesError: Something is missing or does not fit. The message says what to do.
     """
     with stored_run(run_dir, trust=trust, say=say) as run, contextlib.ExitStack() as stack:
-        if not human and record is None:
+        if not human and filming is None:
             return run.replay(member, episodes)
         task = run.experiment.task
         if not isinstance(task, Gym):
             raise ConfigurationError(f"Only environments can be shown or filmed; this run evaluates {task.name}.")
         run.go_to(member.generation)  # whatever is wrong with it, before a window or a file is opened
-        screen = _Screen(record, watch)
+        screen = _Screen(filming, watch)
         stack.callback(screen.close)
         mode = "human" if human else "rgb_array"
         watched = shown(task, screen.show, mode, training=member.pair is not None)
@@ -62,20 +61,21 @@ def play_member(
 
 
 class _Screen:
-    """Films each step, where there is a file to film to."""
+    """Films the steps of all episodes, where that is asked for."""
 
-    def __init__(self, record: Path | None, watch: Watch) -> None:
-        self._record, self._watch, self._steps = record, watch, 0
+    def __init__(self, filming: Filming | None, watch: Watch) -> None:
+        self._filming, self._watch, self._steps = filming, watch, 0
         self._film: Film | None = None
 
     def show(self, environment: Any, reward: float) -> None:
         """Films the environment after a step."""
         del reward
-        if self._record is not None:
-            if self._film is None:
-                self._film = Film(self._record, environment.metadata.get("render_fps") or FRAMES_PER_SECOND)
-            self._film.add(drawn(environment))
         self._steps += 1
+        if self._filming is not None:
+            if self._film is None:
+                self._film = self._filming.begin(environment)
+            if self._film.wants(self._steps):
+                self._film.add(picture_of(environment))
         self._watch(self._steps)
 
     def finish(self) -> None:
@@ -85,7 +85,7 @@ class _Screen:
             EvaluationError: There was no step.
             ConfigurationError: The file cannot be written.
         """
-        if self._record is not None and self._film is None:
+        if self._filming is not None and self._film is None:
             raise EvaluationError("The episode had no step, so there is nothing to film.")
         if self._film is not None:
             self._film.finish()

@@ -10,7 +10,9 @@ from distes.api.building.construct import in_section
 from distes.api.building.monitors import Surroundings, make_monitor, require_installed
 from distes.api.building.screens import Show, Silent
 from distes.api.configuration.resolution import Configuration
-from distes.api.running.prepare import PreparedRun, as_text, prepare
+from distes.api.running.directory import as_text
+from distes.api.running.prepare import prepare
+from distes.api.running.prepared_run import PreparedRun
 from distes.api.running.provenance import record_environment, record_workers
 from distes.api.saved.result import forget_result, summary, write_result
 from distes.errors import ClusterError, ConfigurationError, EvaluationError, RunDirectoryError, trust

@@ -1,13 +1,7 @@
 """What comes before training: checks, the run directory, its newest checkpoint, the workers."""
 
 import contextlib
-import itertools
-import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -16,17 +10,18 @@ from distes.api.building.construct import in_section
 from distes.api.building.identity import fixed_numbers, identity
 from distes.api.building.pool import decide_device, start_pool, sum_on
 from distes.api.building.screens import Screen, Show, screen_for
-from distes.api.configuration import objects, yaml_text
+from distes.api.configuration import objects
 from distes.api.configuration.keys import own_arguments
 from distes.api.configuration.resolution import Configuration
 from distes.api.configuration.resolution import experiment as settings
-from distes.api.running.probe import FILE, probe, record
-from distes.api.saved.result import playing
-from distes.errors import ConfigurationError, installation
+from distes.api.running.directory import as_text, discard, new_run_dir, open_directory
+from distes.api.running.notices import new_device, notices
+from distes.api.running.prepared_run import PreparedRun
+from distes.api.running.probe import probe, record
+from distes.errors import ConfigurationError
 from distes.errors.messages import progress, warning
 from distes.policies.language.causal_lm import CausalLM
 from distes.pools.auto import AutoPool
-from distes.pools.base import Pool
 from distes.pools.experiment import Experiment
 from distes.runs.directory import RunDirectory
 from distes.runs.monitors.base import Monitor
@@ -38,63 +33,6 @@ from distes.training.callbacks import Callback
 from distes.training.centre import target_of
 from distes.training.signals import clean_up_first
 from distes.training.trainer import Trainer
-
-
-@dataclass(frozen=True)
-class PreparedRun:
-    """A run that is ready: nothing is wrong with its configuration, and its workers are there.
-
-    Attributes:
-        configuration: The resolved configuration, with the device that the pool uses.
-        path: The run directory, as the user named it.
-        directory: The run directory, open.
-        resumed: Whether the directory held a run before.
-        console: The terminal.
-        archive: Saves checkpoints and policies.
-        pool: Evaluates populations.
-        trainer: At the newest checkpoint, if there is one.
-        monitors: The trainer's; empty until training begins, since they write files.
-        begun: To be called once there is something to keep. Before, an error leaves no run behind.
-        trusting: The flag that commands need if the run names code that is not part of distes.
-    """
-
-    configuration: Configuration
-    path: str
-    directory: RunDirectory
-    resumed: bool
-    console: Screen
-    archive: RunStore
-    pool: Pool
-    trainer: Trainer
-    monitors: list[Monitor]
-    begun: Callable[[], object]
-    trusting: str
-
-    @property
-    def resume(self) -> str:
-        """The command that resumes the run."""
-        return self.again("")
-
-    def again(self, flags: str) -> str:
-        """Returns the command that resumes the run with further flags. The address of a cluster must be given again.
-
-        Where the run was given objects, it is a call of Python, since no command can give them. That cannot replay
-        one member, but ends at the same member again.
-
-        Args:
-            flags: Empty, or ` --workers 0` and what to replay.
-        """
-        if given := objects.arguments_of(self.configuration):
-            here = ", workers=0" if flags else ""
-            return f"distes.resume({self.path!r}, {', '.join(f'{name}=...' for name in given)}{here}) in Python"
-        command = f"{installation.command('resume')} {shlex.quote(self.path)}{self.trusting}{flags}"
-        address = self.configuration["address"]
-        return command if flags or address in (None, "auto") else f"{command} --address {shlex.quote(address)}"
-
-    @property
-    def play(self) -> str:
-        """The command that plays the policy; a call of Python where the run was given objects."""
-        return playing(self.path, self.configuration, self.trusting, playable=self.trainer.task.playable)
 
 
 @contextlib.contextmanager
@@ -136,26 +74,23 @@ def prepare(
     path = configuration["run_dir"] or new_run_dir(task.name)
     clean_up_first()
     with contextlib.ExitStack() as stack:
-        directory = stack.enter_context(_directory(path, configuration, resumed=resumed, only_replays=only_replays))
+        directory = stack.enter_context(open_directory(path, configuration, resumed=resumed, only_replays=only_replays))
         console = _console(configuration, task, path, budget, target, show)
         stack.callback(console.close)  # also if training does not begin
-        _say_notices(configuration, task, directory, console)
+        for line in notices(configuration, task, directory):
+            console.say(line)
         archive = _archive(configuration, task, policy, directory, console, determined_by)
         state = archive.restore() if resumed else None  # another run's state is refused before anything starts
         keep = stack.enter_context(contextlib.ExitStack())
         if not resumed:
-            keep.callback(_discard, directory)
+            keep.callback(discard, directory)
         if not resumed and not only_replays:
             _probe(experiment, directory, console)
         # a worker's copy of the strategy would not ask for a member that is replayed alone
         sync = "broadcast" if only_replays else configuration["sync"]
         pool = start_pool(configuration, experiment, console, sync, short=only_replays)
         stack.enter_context(contextlib.closing(pool))
-        decided, configuration = configuration["device"], {**configuration, "device": pool.device}
-        if resumed:
-            _say_new_device(directory, pool.device, console.say)
-        elif pool.device != decided:
-            directory.write_config(as_text(configuration))
+        configuration = _on_device(configuration, pool.device, directory, console, resumed=resumed)
         sum_on(experiment.perturbation, pool.device, console.say)
         monitors: list[Monitor] = []
         trainer = Trainer(
@@ -178,6 +113,19 @@ def prepare(
         yield PreparedRun(
             configuration, path, directory, resumed, console, archive, pool, trainer, monitors, begun, trusting
         )
+
+
+def _on_device(
+    configuration: Configuration, device: str, directory: RunDirectory, console: Screen, *, resumed: bool
+) -> Configuration:
+    """The configuration with the pool's device, which a new run keeps, and of which a resumed one tells."""
+    settled = {**configuration, "device": device}
+    if resumed:
+        for line in new_device(directory, device):
+            console.say(line)
+    elif device != configuration["device"]:
+        directory.write_config(as_text(settled))
+    return settled
 
 
 def _restore(trainer: Trainer, state: dict[str, Any] | None, say: Callable[[str], None]) -> None:
@@ -243,17 +191,6 @@ def with_films(task: Task) -> None:
     task.observation_and_action()
 
 
-def as_text(configuration: Configuration) -> str:
-    """The configuration in YAML without `run_dir`, so that --config takes it as it is."""
-    return yaml_text.write({**configuration, "run_dir": None})
-
-
-def _directory(path: str, configuration: Configuration, *, resumed: bool, only_replays: bool) -> RunDirectory:
-    if only_replays:
-        return RunDirectory(path)
-    return RunDirectory.open(path) if resumed else RunDirectory.create(path, as_text(configuration))
-
-
 def _console(
     configuration: Configuration, task: Task, path: str, budget: Budget, target: float | None, show: Show
 ) -> Screen:
@@ -267,22 +204,6 @@ def _console(
         quiet=configuration["quiet"],
         units=task.units,
     )
-
-
-def _say_notices(configuration: Configuration, task: Task, directory: RunDirectory, console: Screen) -> None:
-    """Prints what the run directory and the task have to say."""
-    notices: list[str] = [*map(warning, directory.warnings), *map(progress, (task.notice or "").splitlines())]
-    if configuration["target_fitness"] is None and task.threshold_notice:
-        notices.append(task.threshold_notice)
-    if given := objects.arguments_of(configuration):
-        again = ", ".join(f"{name}=..." for name in given)
-        notices.append(
-            f"config.yaml names {' and '.join(given.values())}, which no file holds: to resume this run or to load its "
-            f"policy, a program must give the same again, as distes.resume(RUN_DIR, {again}) or "
-            f"distes.load(RUN_DIR, {again})."
-        )
-    for notice in notices:
-        console.say(notice)
 
 
 def _archive(
@@ -303,27 +224,3 @@ def _archive(
         description["evaluation"] = {"perturbation": configuration["perturbation"], "seed": configuration["seed"]}
     saving = {name: configuration[name] for name in own_arguments(RunStore)}
     return RunStore(directory, policy, description, say=console.say, experiment=determined_by, **saving)
-
-
-def _say_new_device(directory: RunDirectory, device: str, say: Callable[[str], None]) -> None:
-    stored = yaml_text.read(directory.read_config())
-    before = stored.get("device", device) if isinstance(stored, dict) else device
-    if before not in (device, "auto"):
-        say(f"The run leaves {before} and goes on with device {device}: from here on its last bits are of that device.")
-
-
-def new_run_dir(task: str) -> str:
-    """A name for a run directory that does not exist yet: `runs/<task>-<date>-<time>`."""
-    name = re.sub(r"[^\w.-]+", "-", task).strip("-.") or "task"
-    start = f"runs/{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    candidates = (start if count == 1 else f"{start}-{count}" for count in itertools.count(1))
-    return next(path for path in candidates if not Path(path).exists())
-
-
-def _discard(directory: RunDirectory) -> None:
-    """Removes what makes a directory a run, so that the user can try again with the same `run_dir`."""
-    directory.config.unlink(missing_ok=True)
-    (directory.path / FILE).unlink(missing_ok=True)
-    for folder in (directory.checkpoints, directory.policy):
-        with contextlib.suppress(OSError):
-            folder.rmdir()

@@ -113,7 +113,7 @@ def plan(files: Sequence[Layer], common: Layer, over: Mapping[str, Sequence[Any]
         raise ConfigurationError(
             "A sweep needs several values: --strategy.sigma 0.02,0.1 or --seeds 0..4; got one of each key."
         )
-    from distes.api.running.prepare import new_run_dir
+    from distes.api.running.directory import new_run_dir
 
     root = Path(run_dir if run_dir is not None else new_run_dir("sweep"))
     if (root / "config.yaml").exists():

@@ -13,7 +13,7 @@ from distes.api.saved.subnetwork_file import read_saved
 from distes.errors import ConfigurationError, did_you_mean
 from distes.errors.trust import only_own
 from distes.policies.language.causal_lm import CausalLM
-from distes.runs.policy_files import DESCRIPTION, SavedPolicy, Which, load_policy, policy_folder
+from distes.runs.policy_files import DESCRIPTION, SavedPolicy, Which, policy_folder
 
 LANGUAGE = ("CausalLM", f"{CausalLM.__module__}.CausalLM")
 
@@ -91,15 +91,19 @@ def is_language(saved: SavedPolicy) -> bool:
     return saved.policy["class_path"] in LANGUAGE
 
 
-def require_language(path: Path, which: Which) -> None:
+def require_language(path: Path, which: Which, what: str, hint: str = "") -> None:
     """Checks that a run's policy is a language model, before it is loaded.
+
+    Args:
+        path: As `load` takes it.
+        which: As `load` takes it.
+        what: What only a language model can do, the beginning of a sentence.
+        hint: What to do otherwise, a sentence.
 
     Raises:
         ConfigurationError: It is another one.
         CheckpointError: There is none.
     """
-    if not is_language(saved := load_policy(path, which)):
-        raise ConfigurationError(
-            "transformers: only a language model can be written so, the policy CausalLM; this one is "
-            f"{saved.policy['class_path'].rpartition('.')[2]}. Use --onnx or --torch_export."
-        )
+    if not is_language(saved := read_saved(path, which)):
+        kind = saved.policy["class_path"].rpartition(".")[2]
+        raise ConfigurationError(f"{what}, the policy CausalLM; this one is {kind}.{hint and f' {hint}'}")

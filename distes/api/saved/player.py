@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from distes.api.building.construct import construct
@@ -32,7 +31,6 @@ class Player:
         saved: SavedPolicy,
         render_mode: str | None = None,
         *,
-        size: tuple[int, int] | None = None,
         open_environment: bool = True,
     ) -> None:
         """Makes the policy and the environment.
@@ -40,8 +38,6 @@ class Player:
         Args:
             saved: The saved policy, as `load_policy` returns it.
             render_mode: Gymnasium's "human" or "rgb_array"; None renders nothing.
-            size: Width and height of frames; None for the environment's. Frames of environments that draw in one size
-                only are scaled.
             open_environment: Whether to make the environment at once. An error leaves none open.
 
         Raises:
@@ -50,7 +46,6 @@ class Player:
         """
         self._render_mode = render_mode
         self.task = construct("task", saved.task)
-        self._size = size
         try:
             with self._raising():
                 self._observation, self._action = self.task.observation_and_action()
@@ -133,8 +128,8 @@ class Player:
                     ended = terminated or truncated or steps == limit
             seed += 1
 
-    def frame(self) -> NDArray[np.uint8]:
-        """The current frame, (height, width, 3) uint8. Height and width are even, as most video formats require.
+    def picture(self) -> NDArray[np.uint8]:
+        """The environment's current picture, (height, width, 3) uint8.
 
         Raises:
             ConfigurationError: Nothing can be drawn here, such as for want of a library.
@@ -142,12 +137,7 @@ class Player:
         """
         with self._raising(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about screens and drivers; an error follows if they matter
-            picture = np.asarray(self.environment.render())
-        if self._size is not None:
-            picture = scaled(picture, *self._size)
-        height, width = picture.shape[:2]
-        even: NDArray[np.uint8] = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        return even
+            return np.asarray(self.environment.render())
 
     def close(self) -> None:
         """Closes the environment and its window; the next episode makes it again."""
@@ -193,12 +183,3 @@ class Player:
 def _close(environment: Any) -> None:
     with contextlib.suppress(Exception):  # some simulators raise errors when they are closed, without consequences
         environment.close()
-
-
-def scaled(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Returns a picture, (height, width, 3) uint8, in another size, interpolated."""
-    image = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float()
-    smaller = width < picture.shape[1] or height < picture.shape[0]
-    image = torch.nn.functional.interpolate(image, (height, width), mode="bilinear", antialias=smaller)
-    result: NDArray[np.uint8] = image.round().clamp(0, 255).byte()[0].permute(1, 2, 0).numpy()
-    return result

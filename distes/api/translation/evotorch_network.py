@@ -72,16 +72,17 @@ def read(text: object) -> Network:
         raise ValueError(f"{shown(text)} is no text")
     layers = _layers(parsed(text, "eval").body)
     linear, activations = layers[::2], layers[1::2]
-    kinds = {ACTIVATIONS[name] for name, arguments in activations if name in ACTIVATIONS and not arguments}
-    if len(layers) % 2 == 0 or any(name != "Linear" for name, _ in linear) or len(kinds) != bool(activations):
+    known = all(name in ACTIVATIONS and not arguments for name, arguments in activations)
+    if len(layers) % 2 == 0 or any(name != "Linear" for name, _ in linear) or not known:
         raise ValueError(FORM)
-    if any(name not in ACTIVATIONS for name, _ in activations):
+    kinds = {ACTIVATIONS[name] for name, _ in activations}
+    if len(kinds) > 1:
         raise ValueError(FORM)
     sizes = ["obs_length", *(arguments[1] for _, arguments in linear)]
     if [arguments[0] for _, arguments in linear] != sizes[:-1] or sizes[-1] != "act_length":
         raise ValueError(FORM)
     biases = {arguments[2] if len(arguments) > 2 else "True" for _, arguments in linear}
-    if len(biases) != 1:
+    if biases not in ({"True"}, {"False"}):
         raise ValueError(FORM)
     return Network([int(size) for size in sizes[1:-1]], next(iter(kinds), None), biases == {"True"})
 

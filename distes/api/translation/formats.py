@@ -52,6 +52,8 @@ def entries(path: Path, source: Source | None = None, name: str | None = None) -
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path} must be a mapping of keys to values.")
     found = _programs(path, content) if path.suffix == ".py" else _entries(content, source)
+    if not found:
+        raise ConfigurationError(f"{path} has no configuration of {SOURCES[source]}.")
     if name is None:
         return found
     if source == "zoo" and name != DEFAULT and name not in content and isinstance(content.get(DEFAULT), dict):
@@ -77,16 +79,25 @@ def _entries(content: dict[str, Any], source: Source) -> list[Entry]:
         return [Entry("", partial(module.translate, content, label))]
     if source == "evotorch":
         return [Entry("", partial(evotorch_arguments.translate, content, label))]
-    sections = {str(name): one for name, one in content.items() if isinstance(one, dict)}
-    if source == "zoo":
-        return [
-            Entry(name, partial(zoo_yaml.translate, name, one, label))
-            for name, one in sections.items()
-            if name != DEFAULT
-        ]
-    if "env" in content:  # flat: the configuration of one trial
+    if source == "rllib" and "env" in content:  # flat: the configuration of one trial
         return [Entry("", partial(rllib_yaml.translate, content, label))]
-    return [Entry(name, partial(rllib_yaml.translate, one, label)) for name, one in sections.items()]
+    return [_section(str(name), one, source) for name, one in content.items() if source != "zoo" or name != DEFAULT]
+
+
+def _section(name: str, given: Any, source: Source) -> Entry:
+    """One of several configurations in a file of RLlib or rl-zoo."""
+    label = SOURCES[source]
+    if not isinstance(given, dict):
+        return Entry(name, partial(_refused, name, given, label))
+    if source == "zoo":
+        return Entry(name, partial(zoo_yaml.translate, name, given, label))
+    return Entry(name, partial(rllib_yaml.translate, given, label))
+
+
+def _refused(name: str, given: Any, label: str) -> Translation:
+    translation = Translation(label, {})
+    translation.refuse(name, given, "it must be a mapping of keys to values")
+    return translation
 
 
 def _programs(path: Path, content: dict[str, Any]) -> list[Entry]:

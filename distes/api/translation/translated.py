@@ -90,8 +90,10 @@ class Translation:
                 self._defaults.add(key)
 
     def rename(self, old: str, new: str) -> None:
-        """Reads an old name of a key as its new one."""
-        if old in self._unread:
+        """Reads an old name of a key as its new one; refuses it where both are given."""
+        if new in self._unread and old in self._unread:
+            self.refuse(old, self._unread.pop(old), f"it is an old name of {new}, which stands there, too")
+        elif old in self._unread:
             self._unread[new] = self._unread.pop(old)
             self._called[new] = old
 

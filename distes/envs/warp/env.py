@@ -38,8 +38,8 @@ class WarpEnv(MujocoEnv):
             **kwargs: As for the task on the CPU.
         """
         self._settings = settings or WarpSettings()
-        device = args[2] if len(args) > 2 else kwargs.get("device", "cpu")
-        self._there = torch.device(device)
+        device = args[2] if len(args) > 2 else kwargs.get("device", "cpu")  # the tasks' third argument
+        self._physics_device = torch.device(device)
         self._seeded = False
         super().__init__(*args, **kwargs)
 
@@ -49,7 +49,7 @@ class WarpEnv(MujocoEnv):
             rows,
             self._frame_skip,
             self._fields,
-            device=self._there,
+            device=self._physics_device,
             settings=self._settings,
             contact_forces=self.contact_forces,
             noise=self._noise_scale,

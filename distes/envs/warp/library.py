@@ -5,6 +5,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -30,7 +31,7 @@ def require() -> None:
             argument="physics",
         )
     version = importlib.metadata.version("mujoco-warp")
-    if tuple(int(part) for part in version.split(".")[:2]) < LEAST:
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < LEAST:  # also of 4.0rc1
         raise ConfigurationError(
             f"physics 'warp' needs MuJoCo Warp {'.'.join(map(str, LEAST))} or later, and {version} is installed: "
             f"{install('warp')}.",

@@ -67,7 +67,7 @@ class Picture(Figure):
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Sets the style within the block. User's own settings of matplotlib count for what it leaves open."""
+    """Sets the style within the block. A user's own settings of matplotlib count for what it leaves open."""
     with matplotlib.rc_context(RC):  # type: ignore[arg-type]
         yield
 
@@ -114,9 +114,8 @@ def compact(value: float, _: object = None) -> str:
     return f"{value:g}".replace("-", "−")
 
 
-def number_axes(axes: Axes, *, x: bool = True, y: bool = True) -> None:
+def number_axes(axes: Axes) -> None:
     """Makes the axes show numbers as `compact` does, about five of them."""
-    for wanted, axis in ((x, axes.xaxis), (y, axes.yaxis)):
-        if wanted:
-            axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-            axis.set_major_formatter(FuncFormatter(compact))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_formatter(FuncFormatter(compact))

@@ -12,8 +12,7 @@ from typing import Any, Literal
 import gymnasium
 import torch
 
-from distes.envs.mujoco.integrator import INTEGRATORS, Integrator
-from distes.envs.warp.settings import WarpSettings
+from distes.envs.mujoco.integrator import Integrator
 from distes.errors import ConfigurationError, DistesWarning, described
 from distes.members.members import Members
 from distes.population import Floats
@@ -22,6 +21,7 @@ from distes.tasks.chunk_pairs import PAIRS_PER_CHUNK, ChunkPairs
 from distes.tasks.episode_cap import EpisodeCap
 from distes.tasks.gym import without_effect
 from distes.tasks.gym.arguments import OBSERVATION_FRACTION, SLOTS, require_choice, require_ranges
+from distes.tasks.gym.environment_pair import pair_of, require_same_spaces
 from distes.tasks.gym.environments.choosing import Description
 from distes.tasks.gym.environments.environments import Environments
 from distes.tasks.gym.environments.first_look import notices
@@ -159,7 +159,7 @@ class Gym(Task):
         description = Description(
             env, dict(env_kwargs or {}), tuple(wrappers), stepping, slots, max_steps, wants_info, options
         )
-        self._environments, self._shown = _environments(description, eval_env_kwargs, train_integrator, physics)
+        self._environments, self._shown = pair_of(description, eval_env_kwargs, train_integrator, physics)
         self._integrator = train_integrator
         self.env = self._environments.env
         changes = {
@@ -234,7 +234,7 @@ class Gym(Task):
         return self._settings
 
     @property
-    def max_steps(self) -> int | None:
+    def max_steps(self) -> int | None:  # type: ignore[override]  # read-only here
         """Steps after which an episode ends: the configured limit, or the environment's own; None for no limit."""
         spec = self._environments.spec
         return self._settings.max_steps or (None if spec is None else spec.max_episode_steps)
@@ -325,12 +325,7 @@ class Gym(Task):
                     argument="slots",
                 )
         self._looked_at = notices(self._environments, self._action, self._retries, self.close)
-        if self._shown is not self._environments and self._shown.spaces != self._environments.spaces:
-            raise ConfigurationError(
-                f"eval_env_kwargs changes the spaces of {self.env} from {_spaces_of(self._environments)} to "
-                f"{_spaces_of(self._shown)}: a policy that was trained on the ones cannot act on the others.",
-                argument="eval_env_kwargs",
-            )
+        require_same_spaces(self._environments, self._shown)
 
     def close(self) -> None:
         """Closes all environments except those that `make` has returned; the next evaluation makes new ones."""
@@ -408,27 +403,3 @@ class Gym(Task):
             self._scalars,
             self._num_worlds,
         )
-
-
-def _environments(
-    description: Description, eval_kwargs: dict[str, Any] | None, integrator: Integrator | None, physics: str
-) -> tuple[Environments, Environments]:
-    """The environments of members, and those in which the centre is evaluated and played; see the arguments of `Gym`.
-
-    Raises:
-        ConfigurationError: The integrator or the physics is unknown.
-    """
-    members = shown = Environments(description)
-    if eval_kwargs:
-        shown = Environments(dataclasses.replace(description, kwargs={**description.kwargs, **eval_kwargs}))
-    if integrator is not None:
-        require_choice("train_integrator", integrator, INTEGRATORS)
-    warp = WarpSettings.read(physics)
-    if integrator is not None or warp is not None:
-        members = Environments(dataclasses.replace(description, integrator=integrator, warp=warp))
-    return members, shown
-
-
-def _spaces_of(environments: Environments) -> str:
-    """The spaces in words."""
-    return " and ".join(map(str, environments.spaces))

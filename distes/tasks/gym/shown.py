@@ -114,12 +114,14 @@ class _Shown(Task):
             self.environment.close()
 
 
-def drawn(environment: gymnasium.Env[Any, Any]) -> Any:
-    """The environment's current picture, (height, width, 3) uint8, of even height and width, as video formats want."""
+def picture_of(environment: gymnasium.Env[Any, Any]) -> Any:
+    """The environment's current picture, (height, width, 3) uint8.
+
+    Raises:
+        ConfigurationError: Nothing can be drawn here.
+    """
     with drawing(environment.spec.id if environment.spec else type(environment.unwrapped).__name__):
-        picture = np.asarray(environment.render())
-    height, width = picture.shape[:2]
-    return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        return np.asarray(environment.render())
 
 
 def _hint(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from distes.tasks.language.generation import Answers, Decoding, Padded, generate
 from distes.tasks.language.prompts.rows import Row, excerpt
 from distes.tasks.language.tokens import Tokens
 
-ROWS = 256  # prompts of a held-out part that are answered at once; fixed, since last bits depend on a batch's size
+PROMPTS_AT_ONCE = 256  # of a held-out part; fixed, since last bits depend on a batch's size
 
 
 class Answering:
@@ -133,8 +133,8 @@ class Answering:
             request: As a task's `evaluate` takes it; its purpose is not looked at.
         """
         tokens, texts = self.tokens(language_model(members)), list[str]()
-        for first in range(0, len(rows), ROWS):
-            found = self.generate(members, [rows[first : first + ROWS]], request)
+        for first in range(0, len(rows), PROMPTS_AT_ONCE):
+            found = self.generate(members, [rows[first : first + PROMPTS_AT_ONCE]], request)
             texts += tokens.answers(found.tokens_BKN[0], found.lengths_BK[0])
         return texts
 

@@ -6,11 +6,11 @@ from distes.members.members import Members
 from distes.policies.language.causal_lm import CausalLM
 
 # Fixed, and not what is free: the last bits of a product depend on its number of rows.
-CACHE = {"cpu": 2**30, "cuda": 2**33}  # bytes of keys and values
-ROWS = {"cpu": 2**30, "cuda": 2**34}  # bytes of the members' own rows
+CACHE_BYTES = {"cpu": 2**30, "cuda": 2**33}  # of keys and values
+MEMBER_BYTES = {"cpu": 2**30, "cuda": 2**34}  # of the members' own rows
 
 
-def at_once(members: Members, prompts: "tuple[int, ...]", new: int) -> int:
+def at_once(members: Members, prompts: tuple[int, ...], new: int) -> int:
     """Returns the number of members, at least 1: then each is computed in turn, from the same centre.
 
     Args:
@@ -21,7 +21,7 @@ def at_once(members: Members, prompts: "tuple[int, ...]", new: int) -> int:
     policy, kind = members.policy, members.device.type
     assert isinstance(policy, CausalLM)
     each = cache_bytes(policy) * prompts[0] * (prompts[1] + new)
-    return max(1, min(CACHE[kind] // max(1, each), ROWS[kind] // members.bytes_each))
+    return max(1, min(CACHE_BYTES[kind] // max(1, each), MEMBER_BYTES[kind] // members.bytes_each))
 
 
 def cache_bytes(policy: CausalLM) -> int:

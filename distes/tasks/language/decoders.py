@@ -102,10 +102,10 @@ class StaticDecoder(Decoder):
         return self._step(*inputs) if len(places_T) > 1 else self._graphs(*inputs)
 
     def select(self, kept: Tensor) -> None:
-        """Cannot.
+        """Refuses: all rows stay to the end, since a graph has recorded their addresses.
 
         Raises:
-            TypeError: Always.
+            TypeError: In any case; `moves` is False.
         """
         raise TypeError("A cache at fixed addresses keeps all its rows.")
 

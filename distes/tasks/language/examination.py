@@ -11,7 +11,7 @@ from distes.errors import DistesWarning
 from distes.members.members import Members
 from distes.population import Purpose
 from distes.tasks.base import Request
-from distes.tasks.language.answering import ROWS, Answering, language_model
+from distes.tasks.language.answering import PROMPTS_AT_ONCE, Answering, language_model
 from distes.tasks.language.examined import Asked, Examined
 from distes.tasks.language.generation import Answers
 from distes.tasks.language.perplexity import perplexity
@@ -52,8 +52,8 @@ class Examination:
         tokens, answered = self.answering.tokens(language_model(members)), list[Answers]()
         values_BKV, failed_B = np.zeros((count, size, len(self.rewards.scores) + 3)), np.zeros(count, np.int64)
         texts_BK: list[list[str]] = [[] for _ in range(count)]
-        for first in range(0, size, ROWS):
-            some = slice(first, first + ROWS)
+        for first in range(0, size, PROMPTS_AT_ONCE):
+            some = slice(first, first + PROMPTS_AT_ONCE)
             some_bK = [asked_K[some] for asked_K in asked_bK]
             found = self.answering.generate(members, some_bK, request)
             answered.append(found)

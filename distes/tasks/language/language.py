@@ -20,6 +20,7 @@ from distes.tasks.base import Outcome, Request
 from distes.tasks.chunk_pairs import ChunkPairs
 from distes.tasks.data_task import DataTask
 from distes.tasks.language.answering import Answering, language_model
+from distes.tasks.language.decoders import windows
 from distes.tasks.language.examination import Examination
 from distes.tasks.language.normalization import normalized_per_prompt
 from distes.tasks.language.probe import SIZES, TOKENS, Probe, affordable
@@ -47,11 +48,11 @@ class Language(DataTask):
 
     def __init__(
         self,
-        prompts: str | Callable[..., Any] = "distes.tasks.language.countdown.train_prompts",
+        prompts: str | list[dict[str, Any]] | Callable[..., Any] = "distes.tasks.language.countdown.train_prompts",
         reward: str | Callable[..., Any] = "distes.tasks.language.countdown.reward",
         *,
         prompts_args: dict[str, Any] | None = None,
-        test_prompts: str | None = None,
+        test_prompts: str | list[dict[str, Any]] | Callable[..., Any] | None = None,
         test_args: dict[str, Any] | None = None,
         reward_args: dict[str, Any] | None = None,
         scores: list[str] | None = None,
@@ -71,15 +72,16 @@ class Language(DataTask):
         perplexity_text: str | None = None,
         probe: bool = True,
     ) -> None:
-        """Reads nothing yet.
+        """Reads no prompts yet, and imports no function; the text whose perplexity is measured is read at once.
 
         Args:
-            prompts: A .jsonl file with an object per line, or the import path of a function that returns a sequence of
-                them. Each has a `prompt`, a text, or `messages`, a chat; and any further fields for the reward.
+            prompts: A .jsonl file with an object per line; the import path of a function that returns a sequence of
+                them; or the objects themselves. Each has a `prompt`, a text, or `messages`, a chat; and any further
+                fields for the reward.
             reward: The import path of a function of a prompt's object and an answer, a text, that returns a number, or
                 a dict with the key `reward` and the keys of scores. Greater is better.
             prompts_args: Arguments of the function that prompts names.
-            test_prompts: A file or a function of the test part; null splits one off.
+            test_prompts: A file, a function or the objects of the test part; null splits one off.
             test_args: Arguments of the test part's function, beside prompts_args.
             reward_args: Further arguments of the reward.
             scores: Further numbers that the reward returns, such as exact, which are recorded and not learnt from; null
@@ -91,7 +93,7 @@ class Language(DataTask):
             prompts_per_generation: Prompts that each member answers; null for all of the training part.
             draws: shared prompts for all members of a generation, or own ones for each pair.
             normalize_per_prompt: Whether fitness is the mean z-score of the rewards, taken for each prompt over all
-                members (arXiv:2511.16652). Then easy and hard prompts count alike; four bytes per answer travel.
+                members. Then easy and hard prompts count alike; four bytes per answer travel.
             temperature: 0 takes the most probable token; above it, tokens are drawn, alike for both members of a pair.
             chat_template: Whether a `prompt` is put into the model's chat template; `messages` always are.
             system: A system message before each chat.
@@ -137,9 +139,19 @@ class Language(DataTask):
         """Reads the prompts, and calls the reward once for each of the first ones.
 
         Raises:
-            ConfigurationError: They cannot be read, or the reward is not as it must be.
+            ConfigurationError: They cannot be read, the reward is not as it must be, or no prompt is a chat that the
+                system message could begin.
         """
-        self.rewards.check(self.prompts.part(Purpose.TRAIN))
+        rows = self.prompts.part(Purpose.TRAIN)
+        if self.answering.system is not None and not (
+            self.answering.chat_template or any("messages" in row for row in rows)
+        ):
+            raise ConfigurationError(
+                "system begins chats, and no training prompt is one: set chat_template true, give `messages`, or leave "
+                "it out.",
+                argument="system",
+            )
+        self.rewards.check(rows)
 
     def check_policy(self, policy: nn.Module) -> None:
         """Checks that the policy is a language model, and that all prompts and their answers fit into its context.
@@ -155,6 +167,15 @@ class Language(DataTask):
         for purpose in Purpose:
             self.answering.check_lengths(policy, self.prompts.part(purpose))
 
+    def check_device(self, policy: nn.Module, device: str) -> None:
+        """Checks that the attention of the model's layers is known on a GPU, whose cache stands at fixed addresses.
+
+        Raises:
+            ConfigurationError: It is not.
+        """
+        if device != "cpu" and isinstance(policy, CausalLM):
+            windows(policy.config.get_text_config())
+
     @property
     def name(self) -> str:
         """The prompts' name."""
@@ -169,12 +190,12 @@ class Language(DataTask):
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
-        """One number, which stands for a prompt."""
+        """(1,): prompts are texts, of which a policy sees the tokens."""
         return (1,)
 
     @property
     def action_size(self) -> int:
-        """One."""
+        """1: answers are texts, and no numbers of a policy are read as actions."""
         return 1
 
     @property

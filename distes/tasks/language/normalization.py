@@ -9,8 +9,9 @@ from distes.population import Floats
 def normalized_per_prompt(rewards_N2K: Floats) -> NDArray[np.float64]:
     """Returns the mean over prompts of (reward - mean) / standard deviation, both over all members, (N, 2) float64.
 
-    This is how EGGROLL shapes scores (Sarkar et al. 2025, arXiv:2511.16652). A prompt that all members answer equally
-    well counts 0.
+    As EGGROLL does (Sarkar et al. 2025, arXiv:2511.16652), but for the deviation: EGGROLL divides by that of all
+    rewards, so that a prompt counts more the more its rewards differ; here it is each prompt's own, and all count
+    alike. A prompt that all members answer equally well counts 0.
 
     Args:
         rewards_N2K: Each member's reward for each prompt, float32.

@@ -21,6 +21,7 @@ from distes.errors import ConfigurationError
 from distes.members.members import Members
 from distes.tasks.language.cache_size import at_once
 from distes.tasks.language.generation import Answers, Decoding, Padded, generate
+from distes.tasks.language.noise_effect import COLUMNS, NoiseEffect, warnings_of
 from distes.tasks.language.rewards.rewards import Rewards
 from distes.tasks.language.tokens import Tokens
 from distes.tasks.probed import NoisyMembers, Probed
@@ -31,54 +32,6 @@ TOKENS = 64  # of an answer, at most
 OPERATIONS = {"cpu": 5e11, "cuda": 2e15}  # that a probe may take: half a minute of a core, or some seconds of a GPU
 SHARE = 0.25  # of a generation's operations that it may take where these are more
 BEYOND = 8  # times as many are too many even for the smallest size
-DESTROYED = 2.0  # nats per token: the member has forgotten what the model knew
-FORMED = 0.25  # share of the model's own answers below which a few answers do not show that form is lost
-COLUMNS = ("sigma", "KL/token", "logits moved by", "at most", "answers changed", "{form}", "fitness", "spread")
-
-
-@dataclass(frozen=True)
-class Look:
-    """What noise of one sigma does, means over members.
-
-    Attributes:
-        sigma: Its standard deviation; 0 for the centre.
-        kl: From the centre's distribution to a member's, nats per token of the centre's answers.
-        logits: Root mean square of the difference between a member's logits and the centre's.
-        largest: The largest such difference.
-        changed: Share of answers that are not the centre's.
-        formed: Share of answers that are well-formed or, where the reward does not say, that ended.
-        fitness: Mean fitness.
-        spread: Standard deviation of fitness over members.
-        failed: Answers whose reward failed.
-        failure: What the reward did at the first of them, a sentence; empty if there is none.
-    """
-
-    sigma: float
-    kl: float
-    logits: float
-    largest: float
-    changed: float
-    formed: float
-    fitness: float
-    spread: float
-    failed: int = 0
-    failure: str = ""
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """A row of the table."""
-        if not self.sigma:
-            return ("0 (centre)", *"----", f"{self.formed:.0%}", f"{self.fitness:.4g}", "-")
-        return (
-            f"{self.sigma:.3g}",
-            f"{self.kl:.2g}",
-            f"{self.logits:.2g}",
-            f"{self.largest:.2g}",
-            f"{self.changed:.0%}",
-            f"{self.formed:.0%}",
-            f"{self.fitness:.4g}",
-            f"{self.spread:.2g}",
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,16 +74,23 @@ class Probe:
                 "--policy.dtype bfloat16 or float32."
             )
         base = self._judged(0.0, answers, answers, (0.0, 0.0, 0.0))
-        looks = [self._look(scale, noisy(scale, members), noisy.sigma, prompts, answers, logits_MV) for scale in SCALES]
+        effects = [
+            self._effect(scale, noisy(scale, members), noisy.sigma, prompts, answers, logits_MV) for scale in SCALES
+        ]
         size = {"members": members, "prompts": len(self.asked_K), "max_new_tokens": self.decoding.max_new_tokens}
         about = (
             f"Probe: {members} members for each sigma answer {len(self.asked_K)} training prompts, with at most "
             f"{self.decoding.max_new_tokens} tokens."
         )
-        warnings = tuple(_warnings(base, looks, self._form))
-        record = {**size, "centre": asdict(base), "noise": [asdict(look) for look in looks], "warnings": list(warnings)}
+        warnings = tuple(warnings_of(base, effects, self._form))
+        record = {
+            **size,
+            "centre": asdict(base),
+            "noise": [asdict(effect) for effect in effects],
+            "warnings": list(warnings),
+        }
         columns = tuple(name.format(form=self._form) for name in COLUMNS)
-        return Probed(about, columns, tuple(look.texts for look in (base, *looks)), warnings, record)
+        return Probed(about, columns, tuple(effect.texts for effect in (base, *effects)), warnings, record)
 
     @property
     def _form(self) -> str:
@@ -144,9 +104,9 @@ class Probe:
         seeds_B = np.full(len(members), self.seed, np.uint64)
         return generate(members, prompts, self.decoding, at_once=each, seeds_B=seeds_B)
 
-    def _look(
+    def _effect(
         self, scale: float, members: Members, sigma: float, prompts: Padded, base: Answers, base_MV: Tensor
-    ) -> Look:
+    ) -> NoiseEffect:
         """What noise of one scale does to the base's distributions, and to the answers."""
         distances = list[tuple[float, float, float]]()
         for logits_MV in _along(members, prompts, base):
@@ -160,7 +120,9 @@ class Probe:
         means = float(np.mean(kl)), float(np.mean(logits)), float(np.max(largest))
         return self._judged(scale * sigma, self._answers(members, prompts), base, means)
 
-    def _judged(self, sigma: float, answers: Answers, base: Answers, distance: tuple[float, float, float]) -> Look:
+    def _judged(
+        self, sigma: float, answers: Answers, base: Answers, distance: tuple[float, float, float]
+    ) -> NoiseEffect:
         """Adds what the reward says of the members' answers."""
         fitness_B, formed_B = np.empty(len(answers.tokens_BKN)), np.empty(len(answers.tokens_BKN))
         failed, failure = 0, ""
@@ -174,7 +136,7 @@ class Probe:
         spread = float(np.std(fitness_B, ddof=1)) if len(fitness_B) > 1 else 0.0
         mean, formed = float(np.mean(fitness_B)), float(np.mean(formed_B))
         changed = float(changed_BK.mean())
-        return Look(sigma, *distance, changed, formed, mean, spread, failed, failure)
+        return NoiseEffect(sigma, *distance, changed, formed, mean, spread, failed, failure)
 
 
 def affordable(parameters: int, tokens: int, kind: str, most: int, answers: int) -> tuple[int, int] | None:
@@ -229,33 +191,3 @@ def _distance(base_MV: Tensor, logits_MV: Tensor) -> tuple[float, float, float]:
     kl = float((base.exp() * (base - other)).sum(1).mean())
     difference = logits_MV - base_MV
     return max(0.0, kl), float(difference.square().mean().sqrt()), float(difference.abs().max())
-
-
-def _warnings(base: Look, looks: Sequence[Look], form: str) -> Iterator[str]:
-    """Says what is wrong with the configured sigma, and what to do."""
-    smaller, configured, larger = looks
-    failed = [look for look in (base, *looks) if look.failed]
-    if failed:
-        yield f"The reward failed for {sum(look.failed for look in failed)} answers of the probe. {failed[0].failure}"
-    if not configured.spread > 0:
-        better = f" With {larger.sigma:.3g} it differs." if larger.spread > 0 and not _destroyed(base, larger) else ""
-        yield (
-            f"strategy.sigma {configured.sigma:.3g}: all members of the probe have the fitness {configured.fitness:.4g}"
-            f", and evolution learns nothing from equal members.{better} Choose a larger sigma, a graded reward, or "
-            "more prompts."
-        )
-    if reason := _destroyed(base, configured):
-        better = f" {smaller.sigma:.3g} keeps them." if not _destroyed(base, smaller) else ""
-        yield (
-            f"strategy.sigma {configured.sigma:.3g} destroys the answers: {reason.format(form=form)}. Choose a smaller "
-            f"sigma.{better}"
-        )
-
-
-def _destroyed(base: Look, look: Look) -> str:
-    """Why a sigma destroys answers, part of a sentence; empty if it does not."""
-    if not look.kl <= DESTROYED:
-        return f"members are {look.kl:.3g} nats per token away from the model"
-    if base.formed >= FORMED and look.formed < base.formed / 2:
-        return f"{look.formed:.0%} of them are {{form}}, and of the model's own {base.formed:.0%}"
-    return ""

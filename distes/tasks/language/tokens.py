@@ -14,7 +14,12 @@ PIECE, PIECES = 128, 32  # tokens of a piece of text, and the most pieces whose 
 
 
 class Tokens:
-    """Translates between a language model's tokens and texts, and keeps what it has translated."""
+    """Translates between a language model's tokens and texts, and keeps what it has translated.
+
+    Attributes:
+        ends: The tokens that end an answer.
+        pad: The token that fills up rows: the tokenizer's, or else the first that ends an answer.
+    """
 
     def __init__(self, policy: CausalLM, *, chat_template: bool, system: str | None) -> None:
         """Loads the tokenizer of the policy.

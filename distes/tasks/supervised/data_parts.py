@@ -17,7 +17,8 @@ from distes.errors import ConfigurationError
 from distes.population import Purpose
 from distes.tasks.data_task import Shares
 from distes.tasks.spaces.observations import FlatObservation, ImageObservation, Observation
-from distes.tasks.supervised.datasets import DATA_SETS, Dataset, Labelled, read
+from distes.tasks.supervised.datasets import DATA_SETS, read
+from distes.tasks.supervised.labelled import Dataset, Labelled
 from distes.tasks.supervised.standardized import StandardizedObservation
 
 BLOCK = 4096  # rows that are measured at once

@@ -17,7 +17,7 @@ from distes.members.members import Members
 from distes.population import Floats, Purpose
 from distes.runs.units import Units
 from distes.tasks import gradients, mini_batches
-from distes.tasks.base import Outcome, Request, Stopped
+from distes.tasks.base import Outcome, Request
 from distes.tasks.chunk_pairs import ChunkPairs
 from distes.tasks.data_task import DataTask, Shares
 from distes.tasks.mini_batches import Batches
@@ -25,7 +25,9 @@ from distes.tasks.spaces.actions import Action, BoxAction, DiscreteAction
 from distes.tasks.spaces.observations import Observation
 from distes.tasks.supervised.array_files import digest, is_file_of_data
 from distes.tasks.supervised.data_parts import DataParts, tensor_of
-from distes.tasks.supervised.datasets import DATA_SETS, NUMBERED, Dataset
+from distes.tasks.supervised.datasets import DATA_SETS
+from distes.tasks.supervised.labelled import Dataset
+from distes.tasks.supervised.measured import BLOCK, measured
 from distes.tasks.supervised.objectives import (
     OBJECTIVES,
     OF_CLASSES,
@@ -35,9 +37,7 @@ from distes.tasks.supervised.objectives import (
     cross_entropy,
     objective_of,
 )
-
-GPU_ROWS = 2**18  # of all members
-BLOCK = 256  # rows per member that are run at once; fixed, since the last bits of a product depend on its size
+from distes.tasks.supervised.own_data import NUMBERED
 
 
 class Supervised(DataTask):
@@ -263,27 +263,14 @@ class Supervised(DataTask):
         count = len(members)
         members.select(np.arange(count))
         rows_bK = self._rows(request, members.device)
-        sums = {
-            objective: torch.zeros(count, dtype=torch.float64, device=members.device)
-            for objective in self._measured(request)
-        }
-        with torch.inference_mode():
-            for block_bK in rows_bK.split(_block(count, members.device), dim=1):
-                if request.stop():
-                    raise Stopped
-                x_bKO, y_bK = self.parts.batch(request.purpose, block_bK)
-                answers_BKA = _answers(members, x_bKO)
-                y_BK = y_bK.expand(count, *y_bK.shape[1:])
-                for objective, sum_B in sums.items():
-                    sum_B += objective(answers_BKA, y_BK).sum(1, dtype=torch.float64)
-        size = rows_bK.shape[1]
-        means = {objective: (sum_B / size).cpu().numpy() for objective, sum_B in sums.items()}
+        means = measured(members, self.parts, rows_bK, request, self._objectives(request))
         scalars_BV = None
         if self.scalars:
             unknown_B = np.full(count, np.nan)
             of_name = {"loss": -means.get(cross_entropy, unknown_B), "accuracy": means.get(accuracy, unknown_B)}
             scalars_BV = np.stack([of_name[name] for name in self.scalars], axis=1).astype(np.float32)
-        return Outcome(means[self._objective], np.full(count, size, np.int64), count, scalars_BV=scalars_BV)
+        steps_B = np.full(count, rows_bK.shape[1], np.int64)
+        return Outcome(means[self._objective], steps_B, count, scalars_BV=scalars_BV)
 
     @property
     def differentiable(self) -> bool:
@@ -309,7 +296,7 @@ class Supervised(DataTask):
             return -nn.functional.cross_entropy(answers_KA, targets, reduction="sum")
         return self._objective(answers_KA[None], targets[None]).sum()
 
-    def _measured(self, request: Request) -> dict[Objective, None]:
+    def _objectives(self, request: Request) -> dict[Objective, None]:
         """What is measured of each row, in order: of members no more than their fitness."""
         further = [] if request.training or not self.scalars else [cross_entropy, accuracy]
         return dict.fromkeys([self._objective, *further])
@@ -319,18 +306,3 @@ class Supervised(DataTask):
         rows_n = tensor_of(self.parts.part(request.purpose).rows_n)
         drawn_bK = mini_batches.drawn(request, self._batches, len(rows_n), self._batch_size, device)
         return rows_n.to(drawn_bK.device)[drawn_bK].to(device)
-
-
-def _block(count: int, device: torch.device) -> int:
-    """Rows per member that are run at once; on a GPU fewer for many members, so that their answers fit into memory."""
-    return BLOCK if device.type == "cpu" else max(8, min(BLOCK, GPU_ROWS // count))
-
-
-def _answers(members: Members, x_bKO: Tensor) -> Tensor:
-    """The members' answers, (B, K, A), to rows of their own, or to rows (1, K, ...) that all of them see."""
-    count = len(members)
-    state = members.initial_state()
-    if state is None and len(x_bKO) == 1:
-        return members.shared(x_bKO[0])
-    x_BKO = x_bKO.expand(count, *x_bKO.shape[1:])
-    return members(x_BKO) if state is None else members.step(x_BKO, state.expand(count, x_BKO.shape[1], -1))[0]

@@ -16,11 +16,11 @@ REFUSED = {
     "DeepGA": ANEW,
     "GANS": "compares what members do|" + ANEW,
     "RandomSearch": ANEW,
-    "NSES": "compares what members do, and the task does not say it: Language cannot. Take a strategy that learns",
-    "NSRES": "Language cannot",
-    "NSRAES": "Language cannot",
-    "SafeES": "has no reference_episodes, which are needed to measure how sensitive a policy is",
-    "BernoulliES": "searches the bits of a mask, and this policy has none",
+    "NSES": "compares what members do, which the task Language does not describe. Take a strategy that learns",
+    "NSRES": "the task Language does not describe",
+    "NSRAES": "the task Language does not describe",
+    "SafeES": "has no reference_episodes, .*: take a strategy without safe mutations, such as OpenAIES",
+    "BernoulliES": "this policy has none: a language model.*such as OpenAIES",
 }
 
 

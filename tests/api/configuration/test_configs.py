@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from distes.api.saved.play import play
 from distes.cli import main
 from distes.cli.flags import configure, read_flags
-from distes.cli.play import play
 from distes.tasks.language.countdown import tiny_model
 from tests.support.dataset_files import write_mnist
 from tests.support.small import ROOT

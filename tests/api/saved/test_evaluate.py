@@ -59,6 +59,15 @@ def test_the_command_prints_it_in_words_and_as_json(digits: distes.Run, capsys: 
     assert np.sum(found["confusion"]) == 360 and found["task"] == "digits" and found["evaluations"] == 1
 
 
+def test_it_has_no_answers_to_write(
+    digits: distes.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distes.api.saved.evaluate.evaluate", lambda *_, **__: pytest.fail("it evaluates"))
+    assert main(["evaluate", str(digits.directory), "--answers", str(tmp_path / "answers.jsonl")]) == 2
+    assert "only a language model answers prompts, the policy CausalLM; this one is" in capsys.readouterr().err
+    assert not (tmp_path / "answers.jsonl").exists()
+
+
 def test_it_cannot_be_played(digits: distes.Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["play", str(digits.directory)]) == 2
     assert "Only environments can be played; the policy was trained on the data digits." in capsys.readouterr().err

@@ -124,6 +124,15 @@ def test_other_prompts_are_answered(llama: distes.Run, tmp_path: Path, capsys: p
     assert found["prompts"] == 9 and found["standard_errors"].keys() >= {"fitness", "exact", "answer_length"}
 
 
+def test_answers_that_cannot_be_written_are_refused_before_the_evaluation(
+    llama: distes.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distes.api.saved.evaluate.evaluate", lambda *_, **__: pytest.fail("it evaluates"))
+    answers = tmp_path / "nowhere" / "answers.jsonl"
+    assert main(["evaluate", str(llama.directory), "--trust", "--answers", str(answers)]) == 2
+    assert "answers.jsonl cannot be written: No such file or directory." in capsys.readouterr().err
+
+
 def test_answers_are_those_of_the_evaluation(run: distes.Run) -> None:
     model, found = language_model(run), distes.evaluate(run.directory, "last", trust=True)
     assert found.answers is not None

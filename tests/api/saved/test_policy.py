@@ -11,8 +11,8 @@ import torch
 from gymnasium import spaces
 
 import distes
+from distes.api.saved.play import play
 from distes.cli import main
-from distes.cli.play import play
 from distes.errors import CheckpointError, ConfigurationError
 from tests.support.choices import Bits, Forbidding
 

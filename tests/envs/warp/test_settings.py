@@ -78,6 +78,12 @@ def test_an_old_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         library.require()
 
 
+def test_a_candidate_of_a_release_is_not_older(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "4.0rc1")
+    library.require()
+
+
 @pytest.mark.slow
 def test_a_deterministic_warp_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     wp = pytest.importorskip("warp")

@@ -149,5 +149,7 @@ def test_what_is_no_behaviour_gets_a_sentence(what: str, sentence: str) -> None:
 
 def test_a_strategy_that_needs_one_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distes.strategies.openai_es.OpenAIES.needs_behaviour", True)
-    with pytest.raises(ConfigurationError, match=r"compares what members do, and the task does not say it: set --task"):
+    with pytest.raises(
+        ConfigurationError, match=r"compares what members do, which the task Gym does not describe. Set --task"
+    ):
         build(resolve([DEFAULTS, Layer(values={"noise.size": 10_000})]))

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from distes.api.saved.play import play
 from distes.cli import main
-from distes.cli.play import play
 from distes.errors import ConfigurationError, DistesNotice
 from distes.pools.base import Interrupted
 from distes.pools.serial import SerialPool

@@ -16,6 +16,7 @@ import distes
 from distes.api.building.build import build
 from distes.api.configuration.layers import DEFAULTS, layer_of
 from distes.api.configuration.resolution import resolve
+from distes.errors import ConfigurationError
 from distes.pools.chunks import Chunk, ChunkResult, chunks
 from distes.pools.device import visible_gpus
 from distes.pools.experiment import Experiment
@@ -96,8 +97,8 @@ def test_members_in_turn_answer_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     made = experiment("Dense")
     asked = population(made)
     expected = evaluated(made, asked, 4, 1)
-    monkeypatch.setattr("distes.tasks.language.cache_size.CACHE", {"cpu": 1})
-    monkeypatch.setattr("distes.tasks.language.cache_size.ROWS", {"cpu": 1})
+    monkeypatch.setattr("distes.tasks.language.cache_size.CACHE_BYTES", {"cpu": 1})
+    monkeypatch.setattr("distes.tasks.language.cache_size.MEMBER_BYTES", {"cpu": 1})
     assert evaluated(made, asked, 4, 1).tobytes() == expected.tobytes()
 
 
@@ -113,3 +114,12 @@ def test_a_run_on_ray_ends_at_the_same_parameters(tmp_path: Path, sync: str) -> 
         given = {**word_models.language(temperature=0.7), "workers": workers, "sync": sync, "oversubscribe": True}
         distes.train(**given, generations=2, chunk_size=4, run_dir=str(tmp_path / str(workers)), quiet=True)
     assert len({sha(tmp_path / str(workers)) for workers in (0, 1, 3)}) == 1
+
+
+def test_attention_that_a_gpu_cannot_is_refused_before_workers_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = experiment()
+    config: Any = made.forward.module.config
+    monkeypatch.setattr(config, "layer_types", ["conv", "full_attention"], raising=False)
+    with pytest.raises(ConfigurationError, match=r"attend by conv, and on a GPU .* --device cpu"):
+        dataclasses.replace(made, device="cuda").with_device(1)
+    assert dataclasses.replace(made, device="cpu").with_device(1).device == "cpu"

@@ -16,7 +16,7 @@ PAGE = "docs/language.md"
 def test_prompts_reward_and_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "prompts.jsonl").write_text("".join(blocks(PAGE, "text")) * 1)
+    (tmp_path / "prompts.jsonl").write_text("".join(blocks(PAGE, "text")))
     (tmp_path / "my_rewards.py").write_text(program(PAGE, "def reward"))
     configuration = yaml.safe_load(next(text for text in blocks(PAGE, "yaml") if "my_rewards" in text))
     configuration["policy"]["init_args"]["path"] = tiny_language.folder("qwen2")

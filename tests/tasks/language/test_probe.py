@@ -28,6 +28,7 @@ from distes.noise.global_randomness import fingerprint
 from distes.strategies.openai_es import OpenAIES
 from distes.tasks.functions import Function
 from distes.tasks.language import probe
+from distes.tasks.language.noise_effect import NoiseEffect, warnings_of
 from distes.tasks.language.probe import BEYOND, OPERATIONS, SIZES, affordable
 from distes.tasks.probed import Probed
 from tests import reference
@@ -75,14 +76,14 @@ def test_what_is_measured_equals_a_twin_that_takes_one_token_after_the_other() -
     """By the models of transformers with each member's weights, without padding."""
     experiment, policy = build(configuration())
     kept: list[Members] = []
-    look = probe.Probe._look
+    effect = probe.Probe._effect
 
-    def remembered(self: Any, scale: float, members: Members, *further: Any) -> probe.Look:
+    def remembered(self: Any, scale: float, members: Members, *further: Any) -> NoiseEffect:
         kept.append(members)
-        return look(self, scale, members, *further)
+        return effect(self, scale, members, *further)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probe.Probe, "_look", remembered)
+        patch.setattr(probe.Probe, "_effect", remembered)
         patch.setattr(probe, "SIZES", ((4, 2),))
         patch.setattr("distes.tasks.language.language.SIZES", ((4, 2),))
         asked: list[Any] = []
@@ -141,9 +142,9 @@ def test_equal_fitness_is_warned_of() -> None:
 
 def test_a_larger_sigma_is_named_where_it_helps() -> None:
     still, differs = look(0.03, 0.8, spread=0.0), look(0.09, 0.8, spread=0.1)
-    (line,) = probe._warnings(look(0, 0.8), [still, still, differs], "ended")
+    (line,) = warnings_of(look(0, 0.8), [still, still, differs], "ended")
     assert "evolution learns nothing from equal members. With 0.09 it differs. Choose a larger sigma" in line
-    (line,) = probe._warnings(look(0, 0.8), [still, still, look(0.09, 0.1, spread=0.1)], "ended")
+    (line,) = warnings_of(look(0, 0.8), [still, still, look(0.09, 0.1, spread=0.1)], "ended")
     assert "differs" not in line, "where answers are destroyed"
 
 
@@ -153,31 +154,31 @@ def test_destroyed_answers_are_warned_of() -> None:
     assert line.endswith("Choose a smaller sigma.")
 
 
-def look(sigma: float, formed: float, kl: float = 0.1, spread: float = 0.1) -> probe.Look:
-    return probe.Look(sigma, kl, 0.1, 0.2, 0.5, formed, 0.3, spread)
+def look(sigma: float, formed: float, kl: float = 0.1, spread: float = 0.1) -> NoiseEffect:
+    return NoiseEffect(sigma, kl, 0.1, 0.2, 0.5, formed, 0.3, spread)
 
 
 def test_answers_that_lose_their_form_are_warned_of() -> None:
     base, looks = look(0, 0.8), [look(0.01, 0.7), look(0.03, 0.39), look(0.09, 0.0)]
-    assert list(probe._warnings(base, looks, "well-formed")) == [
+    assert list(warnings_of(base, looks, "well-formed")) == [
         "strategy.sigma 0.03 destroys the answers: 39% of them are well-formed, and of the model's own 80%. Choose a "
         "smaller sigma. 0.01 keeps them."
     ]
-    assert not list(probe._warnings(base, [look(0.01, 0.7), look(0.03, 0.41), look(0.09, 0.0)], "well-formed"))
+    assert not list(warnings_of(base, [look(0.01, 0.7), look(0.03, 0.41), look(0.09, 0.0)], "well-formed"))
     few = [look(0.01, 0.0), look(0.03, 0.0), look(0.09, 0.0)]
-    assert not list(probe._warnings(look(0, 0.2), few, "well-formed")), "one of five answers shows nothing"
-    assert not list(probe._warnings(look(0, 0.0), [look(0.01, 0.0), look(0.03, 0.0), look(0.09, 0.0)], "ended"))
+    assert not list(warnings_of(look(0, 0.2), few, "well-formed")), "one of five answers shows nothing"
+    assert not list(warnings_of(look(0, 0.0), [look(0.01, 0.0), look(0.03, 0.0), look(0.09, 0.0)], "ended"))
 
 
 def test_rewards_that_fail_are_told_of() -> None:
     failing = dataclasses.replace(look(0.03, 0.8), failed=3, failure="The reward f raised KeyError.")
-    (line,) = probe._warnings(look(0, 0.8), [look(0.01, 0.8), failing, look(0.09, 0.8)], "ended")
+    (line,) = warnings_of(look(0, 0.8), [look(0.01, 0.8), failing, look(0.09, 0.8)], "ended")
     assert line == "The reward failed for 3 answers of the probe. The reward f raised KeyError."
 
 
 def test_logits_that_overflow_are_destroyed_answers() -> None:
     lost = look(0.03, 0.8, kl=math.inf)
-    assert any("inf nats" in line for line in probe._warnings(look(0, 0.8), [look(0.01, 0.8), lost, lost], "ended"))
+    assert any("inf nats" in line for line in warnings_of(look(0, 0.8), [look(0.01, 0.8), lost, lost], "ended"))
 
 
 def test_noise_that_does_not_reach_the_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,7 +163,7 @@ class TestWhatItReturns:
         (
             "0.5",
             ["a", "b"],
-            "returned the number 0.5 alone, and task.scores declares a, b: it must return a mapping",
+            "returned the number 0.5 alone, and task.scores declares a, b: return a mapping",
         ),
     ],
 )

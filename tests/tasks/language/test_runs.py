@@ -57,6 +57,21 @@ def test_kill_and_resume_equals_the_uninterrupted_run(task: dict[str, Any], kind
     assert resumed.result.test == whole.result.test and resumed.result.evaluations == 3
 
 
+def test_prompts_may_be_given_as_a_list(tmp_path: Path) -> None:
+    named = distes.train(**arguments(prompts_args={"count": 20}), generations=1, run_dir=tmp_path / "named")
+    listed = distes.train(**arguments(prompts=sums(20)), generations=1, run_dir=tmp_path / "listed")
+    assert digests(listed.directory) == digests(named.directory)
+    assert distes.resume(listed.directory, generations=2, trust=True, quiet=True).rows[-1]["generation"] == 2
+
+
+def test_a_system_message_that_no_prompt_would_show_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"task\.system begins chats, and no training prompt is one"):
+        distes.train(**arguments(system="Be brief."), generations=1, run_dir=tmp_path / "run")
+    chats = [{"messages": [{"role": "user", "content": row["prompt"]}]} for row in sums(20)]
+    given = arguments(system="Be brief.", prompts=chats, reward=f"{tiny_language.__name__}.length", scores=None)
+    assert distes.train(**given, generations=1, run_dir=tmp_path / "run").result is not None
+
+
 @pytest.mark.slow
 def test_resume_equals_the_uninterrupted_run_on_ray_with_replay(tmp_path: Path) -> None:
     given = {**arguments(), **SAVED, "eval_every": 2, "chunk_size": 2}

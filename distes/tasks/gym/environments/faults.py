@@ -5,7 +5,7 @@ Each function returns part of a sentence, or None if nothing is wrong.
 Axes: R rows of a vector environment.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,19 @@ def fault_of_step(given: Any, space: Any) -> str | None:
             return f"its {name} must be True or False; step returned {_shown(flag)}"
     if not isinstance(info, Mapping):
         return f"its info must be a dict; step returned {_shown(info)}"
+    return None
+
+
+def first_fault(results: Sequence[Any], space: Callable[[int], Any]) -> tuple[int, str] | None:
+    """Returns the first row of which `step` returned something wrong, and what is wrong; None if nothing is.
+
+    Args:
+        results: What `step` returned, by row.
+        space: The observation space of a row.
+    """
+    for row, given in enumerate(results):
+        if (fault := fault_of_step(given, space(row))) is not None:
+            return row, fault
     return None
 
 

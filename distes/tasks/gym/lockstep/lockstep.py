@@ -15,7 +15,7 @@ from distes.members.members import Members
 from distes.noise.draws import episode_seeds
 from distes.population import Floats
 from distes.tasks.base import MemberError, Outcome, Request, Stopped
-from distes.tasks.gym.environments.faults import fault_of_reset, fault_of_step
+from distes.tasks.gym.environments.faults import fault_of_reset, first_fault
 from distes.tasks.gym.episodes.behaviour import Behaviour
 from distes.tasks.gym.episodes.episodes import EpisodeSettings, all_finite, step_limit
 from distes.tasks.gym.episodes.info_scalars import InfoScalars, NotANumberError
@@ -188,9 +188,8 @@ class LockstepEpisodes:
 
     def _unusable(self, results: Sequence[Any], error: Exception) -> MemberError:
         """The error to raise where something that an environment returned cannot be used."""
-        for row, result in enumerate(results):
-            if (fault := fault_of_step(result, self._slots.space(row))) is not None:
-                return self._error(row, fault)
+        if (found := first_fault(results, self._slots.space)) is not None:
+            return self._error(*found)
         return self._error(0, f"what its environment returned cannot be used: {described(error)}")
 
     def _lose(self, row: int, error: BaseException) -> tuple[Any, float, bool, bool, dict[str, Any]]:

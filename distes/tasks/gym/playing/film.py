@@ -87,16 +87,14 @@ def _frames(
     environment: Any, task: Task, policy: nn.Module, normalization: Normalization | None, seed: int, every: int
 ) -> Iterator[Any]:
     """Yields a picture after each `every` steps, (height, width, 3) uint8, and one after the last step."""
-    from distes.tasks.gym.playing import (
-        one_episode,  # it imports Gymnasium, which tasks without environments do without
-    )
+    # It imports Gymnasium, which tasks without environments do without.
+    from distes.tasks.gym.playing import one_episode
 
     observation, action = task.observation_and_action()
-    limit = getattr(task, "max_steps", None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about screens and drivers; an error follows if they matter
         steps = one_episode.steps(
-            environment, policy, observation, action, seed, normalization=normalization, max_steps=limit
+            environment, policy, observation, action, seed, normalization=normalization, max_steps=task.max_steps
         )
         count = -1
         for count, _ in enumerate(steps):

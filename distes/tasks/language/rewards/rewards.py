@@ -53,6 +53,10 @@ class Rewards:
 
     A reward that raises, takes too long, ends its process or returns something else counts as the worst. It gets a copy
     of the prompt, so that it may change it.
+
+    Attributes:
+        name: The function's name or import path, for messages.
+        scores: The names of the further scores, in their order.
     """
 
     def __init__(
@@ -123,8 +127,8 @@ class Rewards:
         place = int(np.isnan(values_nC).any(1).argmax())
         raise ConfigurationError(
             f"reward {self.name!r} {failure}, for an empty answer to the prompt {prompt_rows.excerpt(first[place])}. "
-            "It is called with a prompt's object and an answer, and must rate whatever a model may answer, nothing as "
-            "well.",
+            "It is called with a prompt's object and an answer, and must rate whatever a model may answer, an empty "
+            "text, too.",
             argument="reward",
         )
 

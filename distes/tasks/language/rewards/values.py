@@ -30,8 +30,8 @@ def values_of(returned: Any, scores: Sequence[str]) -> list[float]:
         reward = _number(returned, "")
         if scores:
             raise NotAReward(
-                f"returned the number {reward:g} alone, and task.scores declares {', '.join(scores)}: it must return a "
-                f"mapping with reward, {', '.join(scores)} for every answer"
+                f"returned the number {reward:g} alone, and task.scores declares {', '.join(scores)}: return a mapping "
+                f"with reward, {', '.join(scores)} for every answer, or declare none (task.scores null)"
             )
         return [reward]
     if "reward" not in returned:
