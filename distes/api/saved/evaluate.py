@@ -155,10 +155,13 @@ def evaluate(
         task: Task = construct("task", saved.task)
         try:
             task.check()
-            count = task.evaluations or EPISODES
-            return _evaluated(
-                saved, task, count if episodes is None else min(episodes, task.evaluations or episodes), seed or 0
-            )
+            most = task.evaluations
+            if episodes is not None and most is not None and episodes > most:
+                raise ConfigurationError(
+                    f"episodes is {episodes:,}, and {task.name} takes at most {most:,}, since further ones would give "
+                    "the same numbers: leave episodes out."
+                )
+            return _evaluated(saved, task, episodes or most or EPISODES, seed or 0)
         finally:
             task.close()
 

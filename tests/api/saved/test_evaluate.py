@@ -30,6 +30,9 @@ def test_a_classifier_is_measured_on_its_test_part(digits: distes.Run) -> None:
     assert digits.result is not None
     assert digits.result.test == {"fitness": found.mean, **found.scalars}
     assert found.fitness_E.shape == (1,) and math.isnan(found.standard_error)
+    assert distes.evaluate(digits.directory, "last", episodes=1).mean == found.mean
+    with pytest.raises(ConfigurationError, match="episodes is 300, and digits takes at most 1, since"):
+        distes.evaluate(digits.directory, episodes=300)
     assert found.scalars["loss"] == pytest.approx(-found.mean)
 
 

@@ -301,6 +301,7 @@ class TestWhatGoesWrong:
         ("env", "message"),
         [
             ("CartPol-v1", "Gymnasium knows no environment 'CartPol-v1'. Did you mean 'CartPole-v1'?"),
+            ("MlpPolicy", "MlpPolicy is a policy of Stable-Baselines3: here the environment comes first"),
             ("CartPole-v9", "Gymnasium knows no environment 'CartPole-v9'. Did you mean 'CartPole-v1'?"),
             ("ALE/Pong-v5", r"name it 'ale_py:ALE/Pong-v5' \(needs .*\[atari\]'\)"),
             (

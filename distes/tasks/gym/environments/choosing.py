@@ -22,6 +22,7 @@ from distes.tasks.arguments import Wrapper, callable_of, name_of, takes, wrapper
 from distes.tasks.gym.environments.making import cannot_make, quiet
 
 OURS, POOL = "distes/", "envpool:"
+POLICIES_ELSEWHERE = ("MlpPolicy", "CnnPolicy", "MultiInputPolicy")  # which Stable-Baselines3 takes first
 MUJOCO = [name for name, path in TWINS.items() if ".mujoco." in path]
 # Arguments of a twin that its original does not have; `Environments` sets them.
 TWIN_ONLY = {"num_envs", "device", "max_episode_steps", "info_terms"}
@@ -163,6 +164,10 @@ def registry_entry(description: Description) -> Any:
                 f"{install('atari')})."
             ) from error
         hint = did_you_mean(id, gymnasium.registry)
+        if id in POLICIES_ELSEWHERE:
+            hint = (
+                f" {id} is a policy of Stable-Baselines3: here the environment comes first, then policy='MLP'."
+            )
         raise ConfigurationError(
             f"task.env: Gymnasium knows no environment {name!r}.{hint} It may be an id, module:id, envpool:id, or the "
             f"import path of a callable."
