@@ -165,9 +165,7 @@ def registry_entry(description: Description) -> Any:
             ) from error
         hint = did_you_mean(id, gymnasium.registry)
         if id in POLICIES_ELSEWHERE:
-            hint = (
-                f" {id} is a policy of Stable-Baselines3: here the environment comes first, then policy='MLP'."
-            )
+            hint = f" {id} is a policy of Stable-Baselines3: here the environment comes first, then policy='MLP'."
         raise ConfigurationError(
             f"task.env: Gymnasium knows no environment {name!r}.{hint} It may be an id, module:id, envpool:id, or the "
             f"import path of a callable."
