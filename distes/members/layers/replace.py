@@ -95,7 +95,7 @@ def tied_parameters(module: nn.Module, slots: Mapping[str, Slot]) -> dict[str, s
 
 def left_over(module: nn.Module, layout: Layout) -> list[str]:
     """Returns which layers have parameters and no form for many members, such as `model.experts (MoE)`."""
-    slots = {slot.name: slot for slot in layout.slots}
+    slots = {slot.name: slot for slot in (*layout.slots, *statistics_slots(module))}
     tied = tied_parameters(module, slots)
     return [
         f"{name} ({type(layer).__name__})" if name else type(layer).__name__

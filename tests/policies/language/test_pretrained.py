@@ -86,9 +86,10 @@ def test_a_folder_without_a_tokenizer(family: str, sentence: str) -> None:
 
 
 def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = words()  # which needs transformers, too
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ConfigurationError, match=r"policy CausalLM needs transformers, .*llm"):
-        CausalLM(words())
+        CausalLM(folder)
 
 
 @pytest.mark.parametrize("package", ["gguf", "accelerate"])
