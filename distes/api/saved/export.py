@@ -1,6 +1,10 @@
 """Exports a saved policy for programs without distes: ONNX, or torch.export. Checked before it counts as done."""
 
 import importlib.util
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +49,8 @@ def export(policy: Policy, path: Path, form: str) -> float:
     try:
         program = torch.export.export(policy.module, tuple(inputs), dynamic_shapes=_dynamic(inputs))
         if form == "onnx":
-            torch.onnx.export(program, (), str(partial), verbose=False, external_data=False)
+            with _without_remarks():
+                torch.onnx.export(program, (), str(partial), verbose=False, external_data=False)
         else:
             torch.export.save(program, partial)
         difference = _difference(policy, observed, partial, form)
@@ -62,6 +67,20 @@ def export(policy: Policy, path: Path, form: str) -> float:
     finally:
         partial.unlink(missing_ok=True)
     return difference
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Hides what torch's exporter says of packages and versions that a policy does not need; its errors are raised."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _inputs(policy: Policy, observed: Any, rows: slice) -> list[Any]:
