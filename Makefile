@@ -8,7 +8,7 @@ SHELL := bash
 PYTHON ?= python3.13 python3.12 python3.11 python3
 # Passed to pip, for example an index that has CPU-only wheels of torch.
 PIP_ARGS ?=
-# Processes that run tests side by side; 0 runs them in one, as a debugger needs it.
+# Processes in which `make test` runs tests side by side; 0 runs them in one, as a debugger needs it.
 PROCESSES ?= auto
 # Passed to what `make run`, `make test`, `make test-all`, `make docs` and `make bench` start.
 ARGS ?=
@@ -46,7 +46,7 @@ test: $(DEV_READY)  ## test every promise once, in about ten minutes; ARGS="-k n
 
 test-all: $(DEV_READY)  ## run all tests, in about forty minutes; ARGS="-m slow" for those that `make test` leaves out
 	@echo "Running all tests"
-	@$(PYTEST) $(ARGS)
+	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(DEV_READY)  ## lint, formatting and types
 	@echo "Checking with ruff and mypy"
