@@ -44,7 +44,7 @@ test: $(DEV_READY)  ## test every promise once, in about ten minutes; ARGS="-k n
 	@echo "Running the tests that are not slow; make test-all runs all"
 	@$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: $(DEV_READY)  ## run all tests, in about forty minutes; ARGS="-m slow" for those that `make test` leaves out
+test-all: $(DEV_READY)  ## run all tests in one process, in about an hour; ARGS="-m slow" for those that `make test` leaves out
 	@echo "Running all tests"
 	@$(BIN)/python -m pytest $(ARGS)
 
